@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use http::{Method, Version};
-use proxy_runtime::balance::{Ask, Balancer, Candidates, Dice, Load, hash};
+use proxy_runtime::balance::{Balancer, Candidates, Dice, Load, PickContext, hash};
 use proxy_runtime::protocol::target::Target;
 use proxy_runtime::rehearse::find;
 use proxy_runtime::router::route::RouteLookup;
@@ -76,7 +76,7 @@ fn a_choice_among_servers_allocates_nothing() {
     for kind in [RoundRobin, LeastConn, P2c, Random, Hash, Maglev, Ewma, First] {
         let policy = Balancer::new(kind, &[("a", 1), ("b", 1), ("c", 1)]);
         for key in 0..100 {
-            let ask = Ask { key: hash(&[key], 0), dice: &dice, now: 0 };
+            let ask = PickContext { key: hash(&[key], 0), dice: &dice, now: 0 };
             let (allocations, chosen) = counted(|| policy.choose(&servers, ask));
             assert!(allocations == 0 && chosen.is_some_and(|chosen| chosen != 1), "{kind:?}");
         }

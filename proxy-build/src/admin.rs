@@ -10,7 +10,7 @@ use proxy_runtime::site::{self, Speaks};
 
 use crate::ast::{self, Item, ListenWord, Setting, Top, What};
 use crate::check::Check;
-use crate::check::listeners::{Declared, Listeners};
+use crate::check::listeners::{DeclaredListener, Listeners};
 use crate::declaration::{Directive, Place, Prop};
 use crate::model::{self, list};
 use crate::report::{Diagnostic, Help};
@@ -237,7 +237,7 @@ fn address(leaf: &Leaf) -> Parsed<String> {
 
 impl Check<'_> {
     /// The listener of `admin`.
-    pub(crate) fn admin_listen(&mut self, admin: &ast::Admin, declared: &mut Vec<Declared>) -> Option<usize> {
+    pub(crate) fn admin_listen(&mut self, admin: &ast::Admin, declared: &mut Vec<DeclaredListener>) -> Option<usize> {
         let address = &admin.address;
         let allows = admin.items.iter().any(|item| matches!(item.line(), Some(AdminLine::Allow(_))));
         if let Setting::Fixed(written) = &address.value

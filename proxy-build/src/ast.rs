@@ -1,7 +1,7 @@
 //! The syntax tree between `read` and `check`: the site as it was written, every leaf with its span.
 //!
 //! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, handlers,
-//! options of upstreams and their lines, whose types are their own files' ([`Written`]): `check` matches all variants, each policy and option is
+//! options of upstreams and their lines, whose types are their own files' ([`WrittenAddress`]): `check` matches all variants, each policy and option is
 //! asked for by `policy::ALL` and `upstream::ALL`, and each handler is found by `handler::of`, so nothing that is read can be forgotten.
 
 use std::any::Any;
@@ -61,11 +61,11 @@ pub enum What {
     InStream(InStream),
     Route(Route),
     /// An option of an upstream, which is its own file's.
-    InUpstream(Written),
+    InUpstream(WrittenAddress),
     DiskStore(DiskStore),
     InCache(InCache),
     /// A line in the braces of a policy, a handler or an option, which is that one's own.
-    Line(Written),
+    Line(WrittenAddress),
     Use(Spanned<String>),
     /// `max-streams`.
     MaxStreams(Spanned<Setting<u64>>),
@@ -81,21 +81,21 @@ pub enum What {
     Expect(Expect),
     Matcher(Matcher),
     /// A handler, which is its own file's.
-    Handler(Written),
+    Handler(WrittenAddress),
     /// A policy, which is its own file's.
-    Policy(Written),
+    Policy(WrittenAddress),
 }
 
 /// What a directive says that only its own file looks into: a policy, a handler, an option of an upstream, or a line of one. It is taken out
 /// again by its type.
 #[derive(Debug, Clone)]
-pub struct Written(Rc<dyn Content>);
+pub struct WrittenAddress(Rc<dyn Content>);
 
-/// What can be [`Written`].
+/// What can be [`WrittenAddress`].
 trait Content: Any + fmt::Debug {}
 impl<T: Any + fmt::Debug> Content for T {}
 
-impl Written {
+impl WrittenAddress {
     fn get<T: Any>(&self) -> Option<&T> {
         let content: &dyn Any = &*self.0;
         content.downcast_ref()
@@ -105,22 +105,22 @@ impl Written {
 impl What {
     /// A policy.
     pub fn policy(policy: impl Any + fmt::Debug) -> What {
-        What::Policy(Written(Rc::new(policy)))
+        What::Policy(WrittenAddress(Rc::new(policy)))
     }
 
     /// An option of an upstream.
     pub fn in_upstream(option: impl Any + fmt::Debug) -> What {
-        What::InUpstream(Written(Rc::new(option)))
+        What::InUpstream(WrittenAddress(Rc::new(option)))
     }
 
     /// A handler.
     pub fn handler(handler: impl Any + fmt::Debug) -> What {
-        What::Handler(Written(Rc::new(handler)))
+        What::Handler(WrittenAddress(Rc::new(handler)))
     }
 
     /// A line of a policy, a handler or an option.
     pub fn line(line: impl Any + fmt::Debug) -> What {
-        What::Line(Written(Rc::new(line)))
+        What::Line(WrittenAddress(Rc::new(line)))
     }
 }
 

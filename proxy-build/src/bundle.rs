@@ -169,7 +169,7 @@ fn encode(encoding: &str, level: i32, content: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// What is the same wherever it is: a head, the content that was compressed, and in which form.
-type Placed = (Vec<u8>, &'static [u8], usize);
+type PlacedContent = (Vec<u8>, &'static [u8], usize);
 
 /// The parts of a bundle while it grows.
 #[derive(Default)]
@@ -178,7 +178,7 @@ struct Writer {
     forms: Vec<u32>,
     content: Vec<u8>,
     /// Where bodies are already: a file may be in several places.
-    places: HashMap<Placed, [u32; 3]>,
+    places: HashMap<PlacedContent, [u32; 3]>,
 }
 
 impl Writer {

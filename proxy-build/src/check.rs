@@ -28,7 +28,7 @@ use proxy_runtime::site::Bytes;
 use proxy_runtime::site::{self, FilePath, FileRef, ParamKind, Place, TrustedHeader};
 
 use crate::ast::{self, FileSource, HostPattern, Item};
-use crate::expression::Made;
+use crate::expression::TableCache;
 use crate::model::{self, list};
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Edit, Help, Report};
@@ -38,7 +38,7 @@ use crate::source::{Sources, Span, Spanned};
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 
 /// A `listen` of the top level.
-pub(crate) struct Listen {
+pub(crate) struct ListenItem {
     pub(crate) span: Span,
     pub(crate) listen: ast::Listen,
     pub(crate) broken: bool,
@@ -50,7 +50,7 @@ pub(crate) struct Check<'a> {
     pub(crate) report: &'a mut Report,
     pub(crate) params: Names<site::Param>,
     pub(crate) upstreams: Names<site::Upstream>,
-    pub(crate) tls: Names<tls::Declared>,
+    pub(crate) tls: Names<tls::DeclaredTls>,
     pub(crate) stores: Names<site::Store>,
     pub(crate) warmed: Vec<model::Warmed>,
     /// Routes whose responses are told apart by the route.
@@ -81,7 +81,7 @@ pub(crate) struct Check<'a> {
     pub(crate) http2_spoken: bool,
     pub(crate) presets: Names<(Span, Vec<Item>)>,
     pub(crate) files: Vec<FileRef>,
-    pub(crate) made: Rc<Made>,
+    pub(crate) made: Rc<TableCache>,
     /// Where each expression on paths is written, the first time.
     pub(crate) expressions: HashMap<String, Span>,
     /// Routes about which something is in the report already.

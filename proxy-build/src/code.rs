@@ -83,7 +83,7 @@ pub fn page(name: &str) -> Result<String, String> {
 pub fn meaning(name: &str) -> Option<(&'static str, &'static str)> {
     let code = find(name).map(|code| (code.what, code.why.trim()));
     code.or_else(|| {
-        let mut errors = reasons::all().filter(|reason| reason.kind == reasons::Kind::Error);
+        let mut errors = reasons::all().filter(|reason| reason.kind == reasons::ReasonKind::Error);
         errors.find(|reason| reason.name == name).map(|reason| (reason.what, reason.advice))
     })
 }
@@ -128,13 +128,13 @@ brackets, every `reason`, `cache` and `cache-reason` of an access log, and every
         "Reasons in the log",
         "The causes of the proxy's own error responses, and of closed connections: `reason` in an access log. If a response has begun already, the\nstatus is the server's.",
         "reason | status | meaning | what to do",
-        of_kind(reasons::Kind::Log).collect(),
+        of_kind(reasons::ReasonKind::Log).collect(),
     );
     section(
         "What the cache did",
         "`cache` and `cache-reason` in an access log; see `cache` in [reference.md](reference.md#cache).",
         "word | meaning | what to do",
-        of_kind(reasons::Kind::Cache).collect(),
+        of_kind(reasons::ReasonKind::Cache).collect(),
     );
     let with_examples = |codes: &[Code]| {
         let row = |code: &Code| {
@@ -160,7 +160,7 @@ brackets, every `reason`, `cache` and `cache-reason` of an access log, and every
         "Errors",
         "The site does not compile.",
         "code | meaning | what to do",
-        of_kind(reasons::Kind::Error).collect(),
+        of_kind(reasons::ReasonKind::Error).collect(),
     );
     out
 }

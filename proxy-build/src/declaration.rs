@@ -2,8 +2,8 @@
 
 mod reading;
 
-pub(crate) use self::reading::Around;
 pub use self::reading::Reading;
+pub(crate) use self::reading::ReadingPass;
 use crate::ast::What;
 
 /// A declaration.

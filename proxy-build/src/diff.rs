@@ -20,13 +20,13 @@ use serde_json::Value;
 
 use crate::check::overlap::by_shape;
 use crate::check::overlap::candidates::Patterns;
-use crate::expression::Made;
+use crate::expression::TableCache;
 use crate::lower::lower;
 use crate::model::{Example, Host, Route, Site};
 use crate::pattern::HostPattern;
 use crate::requests::{Formula, Requests, Undecided};
 use behaviour::{behaviour, general, policy};
-use words::{Said, differences};
+use words::{SideDescription, differences};
 
 /// What changes, as text; empty where nothing does.
 pub fn diff(old: &Site, new: &Site) -> String {
@@ -44,7 +44,7 @@ pub fn diff(old: &Site, new: &Site) -> String {
     }
     let everywhere = differences(&policy(old, &old.root), &policy(new, &new.root));
     out += &entry("all sites, except where they have their own", everywhere.clone());
-    let made = Rc::new(Made::default());
+    let made = Rc::new(TableCache::default());
     let mut compared: Vec<(usize, usize)> = Vec::new();
     let tables = (lower(old).tables, lower(new).tables);
     for (listener, host) in hosts(old, new) {
@@ -90,11 +90,11 @@ struct Side<'a> {
     requests: Requests,
     formulas: Vec<Formula>,
     patterns: Patterns<'a>,
-    behaviours: Vec<(Value, Said)>,
+    behaviours: Vec<(Value, SideDescription)>,
 }
 
 impl<'a> Side<'a> {
-    fn new(site: &'a Site, host: usize, made: &Rc<Made>) -> Side<'a> {
+    fn new(site: &'a Site, host: usize, made: &Rc<TableCache>) -> Side<'a> {
         let host = &site.hosts[host];
         let requests = Requests::new(made.clone(), &host.hosts, host.normal_form, &host.routes);
         let mut groups: Vec<Vec<usize>> = by_shape(&host.routes).into_values().collect();
@@ -209,7 +209,7 @@ fn described(route: Option<&Route>) -> String {
 }
 
 /// Something that concerns all requests: its values, and the same in words.
-type General = (Value, Said);
+type General = (Value, SideDescription);
 type Change = (String, Option<General>, Option<General>);
 
 fn changed(old: BTreeMap<String, General>, mut new: BTreeMap<String, General>) -> Vec<Change> {

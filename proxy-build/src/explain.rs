@@ -14,7 +14,7 @@ use crate::check::matchers::describe;
 use crate::handler;
 use crate::lower::lower;
 use crate::model::{Host, Route, Site};
-use crate::policy::{self, Explained, Step};
+use crate::policy::{self, ExplainStep, ExplainedRequest};
 use crate::{upstream, wording};
 
 /// Explains what becomes of a request.
@@ -122,34 +122,34 @@ fn normal_path(uri: &http::Uri, host: &Host) -> String {
     }
 }
 
-fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_runtime::rehearse::Outcome) {
+fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_runtime::rehearse::RehearsalOutcome) {
     out.line("route", format!("{} ({}:{})", route.pattern.text, route.place.file, route.place.line));
     for matcher in matchers(route) {
         out.line("  matcher", matcher);
     }
     out.0.push_str("phases:\n");
-    let explained = Explained { site: model, route, outcome };
+    let explained = ExplainedRequest { site: model, route, outcome };
     let lines: Vec<_> = policy::ALL.iter().flat_map(|kind| kind.explain(&explained)).collect();
-    let step = |out: &mut Text, step: Step, indent: &str| {
+    let step = |out: &mut Text, step: ExplainStep, indent: &str| {
         let lines = lines.iter().filter(|line| line.step == step);
         lines.for_each(|line| out.line(&format!("{indent}{}", line.name), &line.text));
     };
-    step(out, Step::Intake, "  ");
-    step(out, Step::Access, "  ");
+    step(out, ExplainStep::Intake, "  ");
+    step(out, ExplainStep::Access, "  ");
     if let Some(text) = handler::checked(&route.handler).explain(model) {
         out.line(&format!("  {}", route.handler.name()), text);
     }
     if let Some(proxy) = route.handler.proxy() {
-        step(out, Step::Change, "  ");
+        step(out, ExplainStep::Change, "  ");
         explain_proxy(out, proxy, model, outcome);
-        step(out, Step::Forward, "    ");
+        step(out, ExplainStep::Forward, "    ");
     }
-    step(out, Step::Response, "  ");
-    step(out, Step::Finish, "  ");
+    step(out, ExplainStep::Response, "  ");
+    step(out, ExplainStep::Finish, "  ");
 }
 
 /// Where a request is forwarded to, and as what.
-fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_runtime::rehearse::Outcome) {
+fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_runtime::rehearse::RehearsalOutcome) {
     let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
     for share in proxy.shares.iter() {
         let upstream = &model.upstreams[usize::from(share.upstream)];

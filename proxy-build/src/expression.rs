@@ -9,7 +9,7 @@ use regex_syntax::ast::parse::Parser;
 use regex_syntax::ast::{self, Ast, Flag, Flags, GroupKind, Visitor};
 use regex_syntax::hir::Hir;
 
-pub(crate) use self::table::{Made, Table, table};
+pub(crate) use self::table::{Table, TableCache, table};
 
 /// An expression; why it is none, in one line.
 pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {

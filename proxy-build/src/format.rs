@@ -3,7 +3,7 @@
 //! It works on the outline of the text (see `lexer`), not on a tree, so that it loses nothing that it does not know; and it
 //! checks its own work: its output parses to the same tree as its input.
 
-use crate::lexer::{Kind, Token, tokens};
+use crate::lexer::{Token, TokenKind, tokens};
 
 const INDENT: &str = "    ";
 
@@ -51,14 +51,14 @@ fn said(node: &crate::syntax::Node, out: &mut String) {
 
 fn layout(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut line = Line::default();
+    let mut line = LineBuilder::default();
     let (mut depth, mut blank_lines) = (0_usize, 0);
     let all: Vec<Token> = tokens(text).collect();
     let mut continued = false;
     for (index, token) in all.iter().enumerate() {
         let word = &text[token.start..token.end];
         match token.kind {
-            Kind::Newline => {
+            TokenKind::Newline => {
                 if line.text.is_empty() {
                     blank_lines += 1;
                 } else {
@@ -67,11 +67,11 @@ fn layout(text: &str) -> String {
                 }
                 continue;
             }
-            Kind::Blank => {
+            TokenKind::Blank => {
                 line.gap = true;
                 continue;
             }
-            Kind::Close if line.text.is_empty() => {
+            TokenKind::Close if line.text.is_empty() => {
                 depth = depth.saturating_sub(1);
                 // No blank line before a closing brace.
                 blank_lines = 0;
@@ -86,11 +86,11 @@ fn layout(text: &str) -> String {
             blank_lines = 0;
             line.begin(depth + usize::from(continued));
             continued = false;
-        } else if token.kind == Kind::Close {
+        } else if token.kind == TokenKind::Close {
             depth = depth.saturating_sub(1);
         }
         line.push(token.kind, word, &all[..index]);
-        if token.kind == Kind::Open {
+        if token.kind == TokenKind::Open {
             depth += 1;
         }
     }
@@ -102,29 +102,32 @@ fn layout(text: &str) -> String {
 
 /// A line as it grows.
 #[derive(Default)]
-struct Line {
+struct LineBuilder {
     text: String,
     /// There were blanks before the token to come.
     gap: bool,
 }
 
-impl Line {
+impl LineBuilder {
     fn begin(&mut self, depth: usize) {
         self.text = INDENT.repeat(depth);
         self.gap = false;
     }
 
-    fn push(&mut self, kind: Kind, word: &str, before: &[Token]) {
+    fn push(&mut self, kind: TokenKind, word: &str, before: &[Token]) {
         let first = self.text.trim_start().is_empty();
-        let after_open =
-            before.iter().rev().find(|token| token.kind != Kind::Blank).is_some_and(|token| token.kind == Kind::Open);
+        let after_open = before
+            .iter()
+            .rev()
+            .find(|token| token.kind != TokenKind::Blank)
+            .is_some_and(|token| token.kind == TokenKind::Open);
         // Blanks become one; braces on one line have blanks inside; a semicolon has none before it.
-        let spaced = self.gap || matches!(kind, Kind::Open | Kind::Close) || after_open;
-        if spaced && !first && kind != Kind::Semicolon {
+        let spaced = self.gap || matches!(kind, TokenKind::Open | TokenKind::Close) || after_open;
+        if spaced && !first && kind != TokenKind::Semicolon {
             self.text.push(' ');
         }
         self.text.push_str(word);
-        self.gap = kind == Kind::Semicolon;
+        self.gap = kind == TokenKind::Semicolon;
     }
 
     fn end(&mut self, out: &mut String) {

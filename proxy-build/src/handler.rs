@@ -47,7 +47,7 @@ pub(crate) trait WrittenHandler: Debug + Any {
     }
 
     /// Checks it, and makes what the runtime gets.
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler>;
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler>;
 
     /// Checks that the requests of its route get to all of it.
     fn check_requests(&self, _: &mut Check<'_>, _: Span, _: &Pattern, _: &Methods) {}
@@ -55,7 +55,7 @@ pub(crate) trait WrittenHandler: Debug + Any {
 
 /// What is known where a handler is written.
 #[derive(Clone, Copy)]
-pub(crate) struct Around<'a> {
+pub(crate) struct HandlerContext<'a> {
     /// Where that is.
     pub(crate) at: Span,
     /// What its route binds.

@@ -32,7 +32,7 @@ const SLACK: usize = 1 << 20;
 
 /// Expressions in their tables.
 #[derive(Debug, Clone, Default)]
-pub struct Joined {
+pub struct JointTables {
     /// The tables.
     pub tables: Vec<Joint>,
     /// Whether all of a table's expressions begin at the start of the path.
@@ -62,7 +62,7 @@ struct Member<'a> {
 ///
 /// # Errors
 /// An expression alone is too large, or all of them are.
-pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Joined, TooLarge> {
+pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<JointTables, TooLarge> {
     let (mut anchored, mut at_end, mut anywhere) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
         // Whoever wrote an expression that can't be parsed has been told so already.
@@ -80,7 +80,7 @@ pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Jo
     // What begins (or ends) alike stands together, and stays together in halves.
     let by_text = |members: &mut Vec<Member<'_>>| members.sort_by(|a, b| a.pattern.cmp(b.pattern));
     [&mut anchored, &mut at_end, &mut anywhere].into_iter().for_each(by_text);
-    let mut joined = Joined::default();
+    let mut joined = JointTables::default();
     joined.add(&anchored, true, true)?;
     joined.add(&at_end, false, true)?;
     // Each of these may have matched or not wherever the path has got to: the states double with each.
@@ -91,7 +91,7 @@ pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Jo
     Ok(joined)
 }
 
-impl Joined {
+impl JointTables {
     /// The bytes of all tables.
     pub fn size(&self) -> usize {
         self.tables.iter().map(|table| table.bytes().len()).sum()
@@ -161,7 +161,7 @@ mod tests {
         check_joined(&join(patterns.iter().copied()).expect("they fit"), path, expected);
     }
 
-    fn check_joined(joined: &Joined, path: &str, expected: &[&str]) {
+    fn check_joined(joined: &JointTables, path: &str, expected: &[&str]) {
         let mut found: Vec<&str> = Vec::new();
         for (table, joint) in joined.tables.iter().enumerate() {
             for number in joint.matched(joint.end(path.as_bytes())) {

@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// Its first byte.
     pub start: usize,
     /// One past its last byte.
@@ -14,7 +14,7 @@ pub struct Token {
 
 /// Kinds of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// Blanks and tabs.
     Blank,
     /// One line end.
@@ -47,23 +47,23 @@ pub fn tokens(text: &str) -> impl Iterator<Item = Token> + '_ {
     })
 }
 
-fn token(text: &str) -> (Kind, usize) {
+fn token(text: &str) -> (TokenKind, usize) {
     let bytes = text.as_bytes();
     match bytes[0] {
-        b'\r' if bytes.get(1) == Some(&b'\n') => (Kind::Newline, 2),
-        b'\n' | b'\r' => (Kind::Newline, 1),
-        b' ' | b'\t' => (Kind::Blank, bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()),
-        b'{' => (Kind::Open, 1),
-        b'}' => (Kind::Close, 1),
-        b';' => (Kind::Semicolon, 1),
-        b'"' => (Kind::String, quoted(text)),
+        b'\r' if bytes.get(1) == Some(&b'\n') => (TokenKind::Newline, 2),
+        b'\n' | b'\r' => (TokenKind::Newline, 1),
+        b' ' | b'\t' => (TokenKind::Blank, bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()),
+        b'{' => (TokenKind::Open, 1),
+        b'}' => (TokenKind::Close, 1),
+        b';' => (TokenKind::Semicolon, 1),
+        b'"' => (TokenKind::String, quoted(text)),
         b'#' => match raw(text) {
-            Some(len) => (Kind::String, len),
-            None => (Kind::Word, word(text)),
+            Some(len) => (TokenKind::String, len),
+            None => (TokenKind::Word, word(text)),
         },
-        b'/' if bytes.get(1) == Some(&b'/') => (Kind::LineComment, text.find(['\n', '\r']).unwrap_or(text.len())),
-        b'/' if bytes.get(1) == Some(&b'*') => (Kind::BlockComment, block_comment(bytes)),
-        _ => (Kind::Word, word(text)),
+        b'/' if bytes.get(1) == Some(&b'/') => (TokenKind::LineComment, text.find(['\n', '\r']).unwrap_or(text.len())),
+        b'/' if bytes.get(1) == Some(&b'*') => (TokenKind::BlockComment, block_comment(bytes)),
+        _ => (TokenKind::Word, word(text)),
     }
 }
 
@@ -140,8 +140,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let found: Vec<_> =
-            tokens(text).filter(|token| token.kind != Kind::Blank).map(|token| &text[token.start..token.end]).collect();
+        let found: Vec<_> = tokens(text)
+            .filter(|token| token.kind != TokenKind::Blank)
+            .map(|token| &text[token.start..token.end])
+            .collect();
         assert_eq!(found, expected);
     }
 

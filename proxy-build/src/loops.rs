@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::Method;
 use proxy_runtime::context::settings::{self, Address, Settings};
-use proxy_runtime::rehearse::{Outcome, Rehearsal, rehearse};
+use proxy_runtime::rehearse::{Rehearsal, RehearsalOutcome, rehearse};
 use proxy_runtime::router::route::RouteId;
 use proxy_runtime::site::{HostField, Proxy, Server, Setting, Text};
 
@@ -28,7 +28,7 @@ const FOLLOWED: usize = 1_000;
 
 /// A request on its way.
 #[derive(Clone)]
-struct Step {
+struct Hop {
     listener: usize,
     method: String,
     url: String,
@@ -38,7 +38,7 @@ struct Step {
     said: String,
 }
 
-impl Step {
+impl Hop {
     /// The way so far and a step more; what goes on and on is told by its beginning.
     fn said(&self, next: &str) -> String {
         match self.said.matches(" -> ").count() {
@@ -71,7 +71,7 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
             Some(_) => url.replacen("http://", "https://", 1),
             None => url,
         };
-        let first = Step {
+        let first = Hop {
             listener: host.secure.map_or(listener, usize::from),
             method: example.method.clone(),
             url: over_tls(example.url()),
@@ -124,7 +124,7 @@ impl Walk<'_> {
     }
 
     /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
-    fn round(&self, origin: RouteId, step: &Step, path: &mut Vec<(Option<RouteId>, String)>) -> Option<String> {
+    fn round(&self, origin: RouteId, step: &Hop, path: &mut Vec<(Option<RouteId>, String)>) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         let request = Rehearsal {
             method: &step.method,
@@ -153,10 +153,10 @@ impl Walk<'_> {
         found
     }
 
-    fn next(&self, step: &Step, route: Option<RouteId>, outcome: &Outcome) -> Vec<Step> {
+    fn next(&self, step: &Hop, route: Option<RouteId>, outcome: &RehearsalOutcome) -> Vec<Hop> {
         let follow = |location: &str, method: String| {
             let (listener, url) = self.target(step, location)?;
-            Some(Step { listener, method, url, said: step.said(location), ..step.clone() })
+            Some(Hop { listener, method, url, said: step.said(location), ..step.clone() })
         };
         let Some(route) = route else {
             // A listener's `redirect-https`, by a 308.
@@ -188,7 +188,7 @@ impl Walk<'_> {
                             HostField::Fixed(host) => host.to_string(),
                         };
                         let fields = outcome.upstream_headers.iter().filter(|(name, _)| name != "host");
-                        Step {
+                        Hop {
                             listener,
                             url: format!("{}://{host}{path}", if tls { "https" } else { "http" }),
                             headers: fields.cloned().collect(),
@@ -204,7 +204,7 @@ impl Walk<'_> {
     }
 
     /// The listener that a client which follows `location` asks, and the URL it asks for.
-    fn target(&self, step: &Step, location: &str) -> Option<(usize, String)> {
+    fn target(&self, step: &Hop, location: &str) -> Option<(usize, String)> {
         let (scheme, rest) = step.url.split_once("://")?;
         if location.starts_with('/') && !location.starts_with("//") {
             let authority = rest.split('/').next()?;

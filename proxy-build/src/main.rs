@@ -38,8 +38,8 @@ enum Command {
         /// The site file; `-` for standard input
         file: PathBuf,
         /// How what is found is written: for people on standard error, for programs on standard output
-        #[arg(long, value_enum, default_value_t = command::check::Format::Text)]
-        format: command::check::Format,
+        #[arg(long, value_enum, default_value_t = command::check::OutputFormat::Text)]
+        format: command::check::OutputFormat,
         /// Treat these as errors
         #[arg(long, value_enum)]
         deny: Vec<command::check::Deny>,

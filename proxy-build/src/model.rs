@@ -17,7 +17,7 @@ use proxy_runtime::site::{
 use serde::Serialize;
 
 pub(crate) use self::example::{ANYBODY, Example, HTTP_VERSION};
-use crate::joint::Joined;
+use crate::joint::JointTables;
 use crate::pattern::{HostPattern, Pattern, ValueOf};
 use crate::source::Span;
 
@@ -46,7 +46,7 @@ pub struct Site {
     pub root: Policy,
     /// The routes' expressions on paths, in their tables.
     #[serde(skip)]
-    pub joined: Joined,
+    pub joined: JointTables,
     /// The sites.
     pub hosts: Vec<Host>,
     /// Where answers are kept.

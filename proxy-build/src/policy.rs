@@ -38,7 +38,7 @@ use std::marker::PhantomData;
 use proxy_runtime::site;
 
 pub(crate) use self::layer::{Layer, Merge};
-pub(crate) use self::words::{Explained, Line, Step, Told};
+pub(crate) use self::words::{ExplainLine, ExplainStep, ExplainedRequest, PolicyDescription};
 use crate::ast::{self, Item, Pattern};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -79,7 +79,7 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     fn check_root(_: &mut Check<'_>, _: &Layer, _: &[site::Listener]) {}
 
     /// What of it has no effect in a route that is answered so.
-    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         match Self::NEEDS_UPSTREAM && answer.handler.forwarding().is_none() {
             true => vec![answer.idle(&format!("`{}`", self.name()), "this route forwards nothing", at)],
             false => Vec::new(),
@@ -90,13 +90,13 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     fn check(_: &mut Check<'_>, _: &Layer, _: &Scope, _: &mut site::Policy) {}
 
     /// Checks what a route does to requests and responses, and adds that.
-    fn filter(_: &mut Check<'_>, _: &Layer, _: &OfRoute<'_>, _: &mut Filters) {}
+    fn filter(_: &mut Check<'_>, _: &Layer, _: &RouteContext<'_>, _: &mut Filters) {}
 
     /// Checks what depends on all else of a route, and adds that.
     fn finish(_: &mut Check<'_>, _: &Layer, _: &mut Route) {}
 
     /// For `explain`: what it does to a request.
-    fn explain(of: &Explained<'_>) -> Vec<Line>;
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine>;
 
     /// For `report`: what requests have to pass, in a word or two each.
     fn guards(_: &Route) -> Vec<String> {
@@ -104,18 +104,18 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     }
 
     /// For `diff`: what it says, to be compared.
-    fn diff(site: &Site, policy: &site::Policy) -> Told;
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription;
 }
 
 /// The handler of a route, as it is written.
-pub(crate) struct Answer<'a> {
+pub(crate) struct RouteHandler<'a> {
     pub(crate) handler: &'a dyn WrittenHandler,
     pub(crate) at: Span,
     /// The methods that the route takes, as the runtime has them; `None` where that is not known.
     pub(crate) methods: Option<u16>,
 }
 
-impl Answer<'_> {
+impl RouteHandler<'_> {
     /// That something has no effect, and why.
     pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
         let message = format!("{what} has no effect: {why}");
@@ -132,13 +132,13 @@ impl Answer<'_> {
 }
 
 /// The route whose policies are checked.
-pub(crate) struct OfRoute<'a> {
+pub(crate) struct RouteContext<'a> {
     pub(crate) pattern: &'a Spanned<Pattern>,
     pub(crate) scope: &'a Scope,
     pub(crate) handler: &'a dyn WrittenHandler,
 }
 
-impl OfRoute<'_> {
+impl RouteContext<'_> {
     /// Whether it forwards anything.
     pub(crate) fn forwards(&self) -> bool {
         self.scope.upstream
@@ -166,7 +166,7 @@ impl Filters {
 }
 
 /// A policy among all: [`Policy`] for whichever there is.
-pub(crate) trait Kind: Sync {
+pub(crate) trait AnyPolicy: Sync {
     /// The name of its directive.
     fn name(&self) -> &'static str;
     /// Whether an item is one.
@@ -184,23 +184,23 @@ pub(crate) trait Kind: Sync {
     /// See [`Policy::NEEDS_UPSTREAM`].
     fn needs_upstream(&self) -> bool;
     /// See [`Policy::idle`].
-    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic>;
+    fn idle(&self, item: &Item, answer: &RouteHandler<'_>) -> Vec<Diagnostic>;
     /// See [`Policy::check`].
     fn check(&self, check: &mut Check<'_>, layer: &Layer, scope: &Scope, policy: &mut site::Policy);
     /// See [`Policy::filter`].
-    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters);
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters);
     /// See [`Policy::finish`].
     fn finish(&self, check: &mut Check<'_>, layer: &Layer, route: &mut Route);
     /// See [`Policy::explain`].
-    fn explain(&self, of: &Explained<'_>) -> Vec<Line>;
+    fn explain(&self, of: &ExplainedRequest<'_>) -> Vec<ExplainLine>;
     /// See [`Policy::guards`].
     fn guards(&self, route: &Route) -> Vec<String>;
     /// See [`Policy::diff`].
-    fn diff(&self, site: &Site, policy: &site::Policy) -> Told;
+    fn diff(&self, site: &Site, policy: &site::Policy) -> PolicyDescription;
 }
 
 /// All policies, in the order in which a request meets them.
-pub(crate) static ALL: &[&dyn Kind] = &[
+pub(crate) static ALL: &[&dyn AnyPolicy] = &[
     &of::<limits::Limits>(),
     &of::<fault::Fault>(),
     &of::<maintenance::Maintenance>(),
@@ -305,13 +305,13 @@ pub(crate) fn defaults() -> site::Policy {
 }
 
 /// The kind that a policy is.
-struct Of<P>(PhantomData<fn() -> P>);
+struct PolicyOf<P>(PhantomData<fn() -> P>);
 
-const fn of<P>() -> Of<P> {
-    Of(PhantomData)
+const fn of<P>() -> PolicyOf<P> {
+    PolicyOf(PhantomData)
 }
 
-impl<P: Policy> Kind for Of<P> {
+impl<P: Policy> AnyPolicy for PolicyOf<P> {
     fn name(&self) -> &'static str {
         P::NAME
     }
@@ -350,7 +350,7 @@ impl<P: Policy> Kind for Of<P> {
         P::NEEDS_UPSTREAM
     }
 
-    fn idle(&self, item: &Item, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, item: &Item, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         item.policy::<P>().map_or_else(Vec::new, |policy| policy.idle(item.span, answer))
     }
 
@@ -358,7 +358,7 @@ impl<P: Policy> Kind for Of<P> {
         P::check(check, layer, scope, policy);
     }
 
-    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(&self, check: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         P::filter(check, layer, route, filters);
     }
 
@@ -366,7 +366,7 @@ impl<P: Policy> Kind for Of<P> {
         P::finish(check, layer, route);
     }
 
-    fn explain(&self, of: &Explained<'_>) -> Vec<Line> {
+    fn explain(&self, of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         P::explain(of)
     }
 
@@ -374,7 +374,7 @@ impl<P: Policy> Kind for Of<P> {
         P::guards(route)
     }
 
-    fn diff(&self, site: &Site, policy: &site::Policy) -> Told {
+    fn diff(&self, site: &Site, policy: &site::Policy) -> PolicyDescription {
         P::diff(site, policy)
     }
 }

@@ -6,7 +6,7 @@
 mod advice;
 
 use crate::ast::{Item, What};
-use crate::declaration::{Around, Directive, Place, Reading};
+use crate::declaration::{Directive, Place, Reading, ReadingPass};
 use crate::directive;
 use crate::directive::aliases::{self, Alias};
 use crate::nearest::nearest;
@@ -285,7 +285,7 @@ impl Reader<'_> {
     }
 }
 
-impl Around for Reader<'_> {
+impl ReadingPass for Reader<'_> {
     fn items(&mut self, nodes: &[Node], place: Place) -> Vec<Item> {
         Reader::items(self, nodes, place)
     }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::site::NormalForm;
 
-use crate::expression::Made;
+use crate::expression::TableCache;
 use crate::model::{Example, Route};
 use crate::pattern::{HostPattern, Pattern, Segment};
 use cube::Cube;
@@ -34,7 +34,7 @@ const MAX_CUBES: usize = 4096;
 pub(crate) struct Requests {
     host: String,
     form: NormalForm,
-    made: Rc<Made>,
+    made: Rc<TableCache>,
     /// What every path is, and is not.
     paths: (Vec<Language>, Vec<Language>),
     /// What no field's value is.
@@ -47,7 +47,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// For the routes of a site.
-    pub(crate) fn new(made: Rc<Made>, hosts: &[HostPattern], form: NormalForm, routes: &[Route]) -> Requests {
+    pub(crate) fn new(made: Rc<TableCache>, hosts: &[HostPattern], form: NormalForm, routes: &[Route]) -> Requests {
         let host = match hosts.first() {
             Some(HostPattern::Exact(host)) => host.clone(),
             Some(HostPattern::Wildcard(suffix)) => format!("www.{suffix}"),

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use proxy_runtime::site;
 
 use crate::ast::{self, HostPattern, Item, Top, What};
-use crate::check::{Check, Listen, fields, listeners, scope};
+use crate::check::{Check, ListenItem, fields, listeners, scope};
 use crate::model::{self, Host, list};
 use crate::policy::{self, Layer};
 use crate::report::{Diagnostic, Report};
@@ -95,7 +95,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
 /// The items of the top level, sorted by what they are.
 #[derive(Default)]
 struct Root {
-    listens: Vec<Listen>,
+    listens: Vec<ListenItem>,
     tls: Vec<(Span, ast::Tls)>,
     acme: Option<ast::Acme>,
     admin: Option<ast::Admin>,
@@ -130,7 +130,7 @@ impl Root {
 
     fn add(&mut self, span: Span, top: Top, broken: bool) {
         match top {
-            Top::Listen(listen) => self.listens.push(Listen { span, listen, broken }),
+            Top::Listen(listen) => self.listens.push(ListenItem { span, listen, broken }),
             Top::Acme(acme) => self.acme = Some(*acme),
             Top::Stream(stream) => self.streams.push((span, stream)),
             Top::Site(site) => self.sites.push((span, site)),

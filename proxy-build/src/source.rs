@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use self::folder::Which;
-use crate::lexer::{Kind, tokens};
+pub use self::folder::FileFilter;
+use crate::lexer::{TokenKind, tokens};
 use crate::report::{Diagnostic, Report};
 pub use crate::span::{FileId, Span, Spanned};
 
@@ -142,7 +142,7 @@ impl Sources {
     ///
     /// # Errors
     /// Why they can't be read.
-    pub fn bundle(&mut self, path: &str, which: Which, span: Span) -> Result<Vec<String>, String> {
+    pub fn bundle(&mut self, path: &str, which: FileFilter, span: Span) -> Result<Vec<String>, String> {
         self.bundled.get_or_insert(span);
         if let Some(archive) = self.archive.as_ref().filter(|archive| !archive.files.is_empty()) {
             let prefix = self.shown_beside(span.file, &format!("{path}/"));
@@ -240,18 +240,21 @@ impl Sources {
     pub fn inside(&self, before: Span) -> Option<Span> {
         let start = before.end as usize;
         let mut tokens = tokens(self.text(before.file).get(start..)?);
-        let open =
-            tokens.find(|token| matches!(token.kind, Kind::Open | Kind::Close | Kind::Newline | Kind::Semicolon))?;
+        let open = tokens.find(|token| {
+            matches!(token.kind, TokenKind::Open | TokenKind::Close | TokenKind::Newline | TokenKind::Semicolon)
+        })?;
         let at = (start + open.end) as u32;
-        (open.kind == Kind::Open).then_some(Span { start: at, end: at, ..before })
+        (open.kind == TokenKind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
     /// Behind the last value of a directive without braces, one of whose words is at a place.
     pub fn end_of_directive(&self, word: Span) -> Span {
         let start = word.end as usize;
-        let ends = |kind| matches!(kind, Kind::Close | Kind::Newline | Kind::Semicolon | Kind::LineComment);
+        let ends = |kind| {
+            matches!(kind, TokenKind::Close | TokenKind::Newline | TokenKind::Semicolon | TokenKind::LineComment)
+        };
         let line = tokens(self.text(word.file).get(start..).unwrap_or_default()).take_while(|token| !ends(token.kind));
-        let last = line.filter(|token| matches!(token.kind, Kind::Word | Kind::String)).last();
+        let last = line.filter(|token| matches!(token.kind, TokenKind::Word | TokenKind::String)).last();
         let at = word.end + last.map_or(0, |token| token.end as u32);
         Span { start: at, end: at, ..word }
     }
@@ -267,8 +270,8 @@ impl Sources {
     /// The first argument behind a directive's name, where it is a word.
     pub fn argument(&self, name: Span) -> Option<Span> {
         let start = name.end as usize;
-        let mut tokens = tokens(self.text(name.file).get(start..)?).filter(|token| token.kind != Kind::Blank);
-        let word = tokens.next().filter(|token| token.kind == Kind::Word)?;
+        let mut tokens = tokens(self.text(name.file).get(start..)?).filter(|token| token.kind != TokenKind::Blank);
+        let word = tokens.next().filter(|token| token.kind == TokenKind::Word)?;
         Some(Span { start: (start + word.start) as u32, end: (start + word.end) as u32, ..name })
     }
 

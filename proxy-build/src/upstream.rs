@@ -27,13 +27,13 @@ use crate::ast::{self, Item, Top, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place};
 use crate::model::Site;
-use crate::policy::Told;
+use crate::policy::PolicyDescription;
 use crate::report::Diagnostic;
 use crate::source::Span;
 use crate::value;
 
 /// All options, in the order of the manual.
-pub(crate) static ALL: &[&dyn Kind] = &[
+pub(crate) static ALL: &[&dyn AnyOption] = &[
     &of::<server::Server>(),
     &of::<send_file::SendFile>(),
     &of::<discover::Discover>(),
@@ -46,7 +46,7 @@ pub(crate) static ALL: &[&dyn Kind] = &[
     &of::<circuit_breaker::CircuitBreaker>(),
     &of::<pool::Pool>(),
     &of::<proxy_protocol::ProxyProtocol>(),
-    &of::<tls::Tls>(),
+    &of::<tls::TlsOption>(),
     &of::<http::Http>(),
 ];
 
@@ -62,10 +62,10 @@ trait UpstreamOption: Debug + 'static {
     const NEEDS_ALL: bool = false;
 
     /// Checks what it says by itself, and adds what the runtime makes of it.
-    fn check(&self, check: &mut Check<'_>, at: At, upstream: &mut site::Upstream);
+    fn check(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut site::Upstream);
 
     /// Checks what depends on all else of the upstream, and adds that.
-    fn finish(&self, _: &mut Check<'_>, _: At, _: &mut site::Upstream) {}
+    fn finish(&self, _: &mut Check<'_>, _: OptionSpans, _: &mut site::Upstream) {}
 
     /// For `explain`: the servers that it names, or where it finds them.
     fn servers(_: &Site, _: &site::Upstream) -> Vec<String> {
@@ -78,21 +78,21 @@ trait UpstreamOption: Debug + 'static {
     }
 
     /// For `diff`: what it says, to be compared.
-    fn diff(_: &Site, _: &site::Upstream) -> Vec<Told> {
-        vec![Told::values(Self::MEMBER, Self::MEMBER)]
+    fn diff(_: &Site, _: &site::Upstream) -> Vec<PolicyDescription> {
+        vec![PolicyDescription::values(Self::MEMBER, Self::MEMBER)]
     }
 }
 
 /// Where an option stands.
 #[derive(Clone, Copy)]
-struct At {
+struct OptionSpans {
     /// The name of its directive.
     option: Span,
     /// The name of the upstream.
     upstream: Span,
 }
 
-impl At {
+impl OptionSpans {
     /// That an option has no effect, and why.
     fn idle(self, name: &str, why: &str) -> Diagnostic {
         Diagnostic::error("no-effect", format!("`{name}` has no effect: {why}"), self.option)
@@ -105,7 +105,7 @@ fn is_ever_unhealthy(upstream: &site::Upstream) -> bool {
 }
 
 /// An option among all: what is asked of whichever there is.
-pub(crate) trait Kind: Sync {
+pub(crate) trait AnyOption: Sync {
     /// Its directive, and those of the lines in its braces.
     fn directives(&self) -> &'static [&'static Directive];
     /// Whether an item is one.
@@ -119,17 +119,17 @@ pub(crate) trait Kind: Sync {
     /// For `explain`: how it chooses among servers, in a few words.
     fn explain(&self, site: &Site, upstream: &site::Upstream) -> Vec<String>;
     /// For `diff`: what it says, to be compared.
-    fn diff(&self, site: &Site, upstream: &site::Upstream) -> Vec<Told>;
+    fn diff(&self, site: &Site, upstream: &site::Upstream) -> Vec<PolicyDescription>;
 }
 
 /// The kind that an option is.
-struct Of<O>(PhantomData<fn() -> O>);
+struct OptionOf<O>(PhantomData<fn() -> O>);
 
-const fn of<O>() -> Of<O> {
-    Of(PhantomData)
+const fn of<O>() -> OptionOf<O> {
+    OptionOf(PhantomData)
 }
 
-impl<O: UpstreamOption> Kind for Of<O> {
+impl<O: UpstreamOption> AnyOption for OptionOf<O> {
     fn directives(&self) -> &'static [&'static Directive] {
         O::DIRECTIVES
     }
@@ -140,13 +140,13 @@ impl<O: UpstreamOption> Kind for Of<O> {
 
     fn check(&self, item: &Item, check: &mut Check<'_>, name: Span, upstream: &mut site::Upstream) {
         if let Some(option) = item.in_upstream::<O>() {
-            option.check(check, At { option: item.span, upstream: name }, upstream);
+            option.check(check, OptionSpans { option: item.span, upstream: name }, upstream);
         }
     }
 
     fn finish(&self, item: &Item, check: &mut Check<'_>, name: Span, upstream: &mut site::Upstream) {
         if let Some(option) = item.in_upstream::<O>().filter(|_| !(item.broken && O::NEEDS_ALL)) {
-            option.finish(check, At { option: item.span, upstream: name }, upstream);
+            option.finish(check, OptionSpans { option: item.span, upstream: name }, upstream);
         }
     }
 
@@ -158,7 +158,7 @@ impl<O: UpstreamOption> Kind for Of<O> {
         O::explain(site, upstream)
     }
 
-    fn diff(&self, site: &Site, upstream: &site::Upstream) -> Vec<Told> {
+    fn diff(&self, site: &Site, upstream: &site::Upstream) -> Vec<PolicyDescription> {
         O::diff(site, upstream)
     }
 }

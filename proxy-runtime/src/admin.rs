@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::answer::Answerer;
-use crate::cache::Store;
+use crate::cache::CacheStore;
 use crate::context::settings::Settings;
 use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
@@ -62,7 +62,7 @@ pub(crate) struct Operated {
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static ConnectionBudget,
     pub(crate) memory: &'static Memory,
-    pub(crate) stores: &'static [Store],
+    pub(crate) stores: &'static [CacheStore],
     pub(crate) metrics: Option<&'static Metrics>,
     pub(crate) stop: watch::Receiver<StopSignal>,
 }

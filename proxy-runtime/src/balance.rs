@@ -16,7 +16,7 @@ mod round_robin;
 pub mod split;
 mod two_choices;
 
-pub use self::candidates::{Ask, Candidates, hash};
+pub use self::candidates::{Candidates, PickContext, hash};
 pub use self::load::{Latency, Load};
 use self::maglev::Maglev;
 use self::random::Random;
@@ -63,18 +63,18 @@ impl Balancer {
     }
 
     /// The server to ask; `None` if there is none that may be asked.
-    pub fn choose(&self, servers: &impl Candidates, ask: Ask<'_>) -> Option<usize> {
+    pub fn choose(&self, servers: &impl Candidates, context: PickContext<'_>) -> Option<usize> {
         if servers.count() == 0 {
             return None;
         }
         match self {
             Balancer::RoundRobin(policy) => policy.choose(servers),
-            Balancer::LeastConn => least_conn::choose(servers, ask),
-            Balancer::TwoChoices => two_choices::choose(servers, ask),
-            Balancer::Random(policy) => policy.choose(servers, ask),
-            Balancer::Ring(policy) => policy.choose(servers, ask),
-            Balancer::Maglev(policy) => policy.choose(servers, ask),
-            Balancer::Ewma => ewma::choose(servers, ask),
+            Balancer::LeastConn => least_conn::choose(servers, context),
+            Balancer::TwoChoices => two_choices::choose(servers, context),
+            Balancer::Random(policy) => policy.choose(servers, context),
+            Balancer::Ring(policy) => policy.choose(servers, context),
+            Balancer::Maglev(policy) => policy.choose(servers, context),
+            Balancer::Ewma => ewma::choose(servers, context),
             Balancer::First => first::choose(servers),
         }
     }
@@ -126,7 +126,7 @@ mod tests {
         let dice = Dice::new(7);
         for number in 0..100_000_u64 {
             let key = hash(&number.to_le_bytes(), 1);
-            let Some(chosen) = policy.choose(&field, Ask { key, dice: &dice, now: 0 }) else { continue };
+            let Some(chosen) = policy.choose(&field, PickContext { key, dice: &dice, now: 0 }) else { continue };
             assert!(field.loads[chosen].begin(u64::MAX));
         }
         field.loads.iter().map(Load::active).collect()
@@ -203,7 +203,7 @@ mod tests {
             let without = Balancer::new(kind, &all[..9]);
             let (full, fewer, down) = (field(10, &[]), field(9, &[]), field(10, &[9]));
             let choose = |policy: &Balancer, field: &Field, key| {
-                policy.choose(field, Ask { key, dice: &dice, now: 0 }).expect("a server")
+                policy.choose(field, PickContext { key, dice: &dice, now: 0 }).expect("a server")
             };
             let moved = |policy: &Balancer, field: &Field| {
                 keys.iter().filter(|&&key| choose(&before, &full, key) != choose(policy, field, key)).count()

@@ -1,7 +1,7 @@
 //! A shared cache for responses (RFC 9111).
 //!
 //! The rules are pure: `control` reads the directives of messages, `freshness` decides which responses are stored and used,
-//! [`key`] makes cache keys (shared with the compiler). Cached responses are in a `Store`, shared by all workers; a response that
+//! [`key`] makes cache keys (shared with the compiler). Cached responses are in a `CacheStore`, shared by all workers; a response that
 //! is being fetched is a `Flight`, which other requests may join. `serve::cached` uses them for an exchange.
 
 pub mod device;
@@ -10,15 +10,13 @@ mod query;
 pub mod warm;
 
 #[cfg(feature = "serve")]
-mod as_is;
-#[cfg(feature = "serve")]
 mod bans;
 #[cfg(feature = "serve")]
 mod behind;
 #[cfg(feature = "serve")]
-mod coded;
+mod body_file;
 #[cfg(feature = "serve")]
-mod content;
+mod cached_body;
 #[cfg(feature = "serve")]
 pub(crate) mod control;
 #[cfg(feature = "serve")]
@@ -28,18 +26,17 @@ mod disk;
 #[cfg(feature = "serve")]
 mod disks;
 #[cfg(feature = "serve")]
+mod encoded;
+#[cfg(feature = "serve")]
 mod entry;
-#[cfg(feature = "serve")]
-#[cfg(feature = "admin")]
-mod figures;
-#[cfg(feature = "serve")]
-mod filed;
 #[cfg(feature = "serve")]
 mod flight;
 #[cfg(feature = "serve")]
 pub(crate) mod freshness;
 #[cfg(feature = "serve")]
 pub(crate) mod groups;
+#[cfg(feature = "serve")]
+mod identity_hasher;
 #[cfg(feature = "serve")]
 #[cfg(feature = "admin")]
 mod inspection;
@@ -48,11 +45,11 @@ mod journal;
 #[cfg(feature = "serve")]
 pub(crate) mod languages;
 #[cfg(feature = "serve")]
-mod orders;
-#[cfg(feature = "serve")]
 pub(crate) mod parts;
 #[cfg(feature = "serve")]
 mod pattern;
+#[cfg(feature = "serve")]
+mod purge_queue;
 #[cfg(feature = "serve")]
 mod purges;
 #[cfg(feature = "serve")]
@@ -66,43 +63,46 @@ mod searching;
 #[cfg(feature = "serve")]
 mod slots;
 #[cfg(feature = "serve")]
+#[cfg(feature = "admin")]
+mod stats;
+#[cfg(feature = "serve")]
 mod store;
 #[cfg(feature = "serve")]
 mod variants;
 #[cfg(feature = "serve")]
-mod varies;
+mod vary_index;
 
 #[cfg(feature = "serve")]
-pub(crate) use self::behind::Filing;
+pub(crate) use self::behind::DiskWrite;
 #[cfg(feature = "serve")]
-pub(crate) use self::coded::Forms;
+pub(crate) use self::body_file::{BodyFile, OpenBodyFile};
 #[cfg(feature = "serve")]
-pub(crate) use self::content::Content;
+pub(crate) use self::cached_body::CachedBody;
 #[cfg(feature = "serve")]
-pub(crate) use self::entry::{Head, Lately, Order, PAUSE, number};
+pub(crate) use self::encoded::EncodedVariants;
 #[cfg(feature = "serve")]
-#[cfg(feature = "admin")]
-pub(crate) use self::figures::Figures;
+pub(crate) use self::entry::{CachedHead, LastFetch, PAUSE, ResponseOrder, number};
 #[cfg(feature = "serve")]
-pub(crate) use self::filed::{Filed, Opened};
-#[cfg(feature = "serve")]
-pub(crate) use self::flight::{Fill, Flight, Joined, Landed, Reader};
+pub(crate) use self::flight::{FetchGuard, FetchOutcome, Flight, FlightRole, Follower};
 #[cfg(feature = "serve")]
 #[cfg(feature = "admin")]
-pub(crate) use self::inspection::Inspected;
+pub(crate) use self::inspection::InspectedResponse;
 #[cfg(feature = "serve")]
 pub(crate) use self::pattern::Pattern;
 #[cfg(feature = "serve")]
 pub(crate) use self::purges::Purge;
 #[cfg(feature = "serve")]
-pub(crate) use self::store::{Looked, Place, Reserved, Store};
+#[cfg(feature = "admin")]
+pub(crate) use self::stats::StoreStats;
+#[cfg(feature = "serve")]
+pub(crate) use self::store::{CacheStore, Lookup, Reservation, StoreLocation};
 
 /// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
 #[cfg(all(test, feature = "serve"))]
 mod hostile {
     use std::time::Duration;
 
-    use super::control::{Control, Wish};
+    use super::control::{RequestDirectives, ResponseDirectives};
     use crate::protocol::fields::Fields;
     use crate::{protocol::conditions, protocol::ranges};
 
@@ -159,13 +159,13 @@ mod hostile {
                 let value: String = (0..below(8)).map(|_| PIECES[below(PIECES.len())]).collect();
                 fields.add(NAMES[below(NAMES.len())].as_bytes(), value.as_bytes());
             }
-            let control = Control::of(&fields);
+            let control = ResponseDirectives::of(&fields);
             let longest = Duration::from_secs(1 << 31);
             assert!(
                 control.max_age.is_none_or(|age| age <= longest) && control.s_maxage.is_none_or(|age| age <= longest)
             );
             let _ = (
-                Wish::of(&fields),
+                RequestDirectives::of(&fields),
                 conditions::has_it(&fields, &fields),
                 conditions::is_of(&fields, &fields, crate::protocol::date::Moment(0)),
             );

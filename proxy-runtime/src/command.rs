@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::context::settings::{Refused, Settings, variable};
+use crate::context::settings::{Settings, StartError, variable};
 use crate::net::tls::{self, Engine};
 use crate::protocol::escape;
 use crate::site::{Param, ParamKind, Setting, Site};
@@ -64,7 +64,7 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
 /// How long notices have before the errors of a start: as long as whoever has started it cares to wait.
 const START_FAILED: Duration = Duration::from_secs(3600);
 
-fn finish(outcome: Result<ExitCode, Vec<Refused>>) -> ExitCode {
+fn finish(outcome: Result<ExitCode, Vec<StartError>>) -> ExitCode {
     outcome.unwrap_or_else(|refused| {
         // Notices that came before stand before, and the errors themselves are not dropped either.
         observe::notice::finish(START_FAILED);
@@ -99,7 +99,7 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
     Ok((command, given))
 }
 
-fn settings(site: &Site, given: &HashMap<String, String>) -> Result<Settings, Vec<Refused>> {
+fn settings(site: &Site, given: &HashMap<String, String>) -> Result<Settings, Vec<StartError>> {
     Settings::new(site.params, |param| {
         given.get(&*param.name).cloned().or_else(|| std::env::var(variable(&param.name)).ok())
     })
@@ -198,7 +198,7 @@ fn config(site: &Site) -> String {
 }
 
 /// `--check`: everything the start needs, nothing of what serving does.
-fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCode, Vec<Refused>> {
+fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCode, Vec<StartError>> {
     let mut settings = settings(site, given)?;
     let mut refused = settings.read_files(site.files).err().unwrap_or_default();
     if refused.is_empty() {

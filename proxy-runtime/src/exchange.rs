@@ -17,7 +17,7 @@ use http::StatusCode;
 
 pub(crate) use self::http1::Http1Exchange;
 pub(crate) use self::http2::Http2Exchange;
-pub(crate) use self::waits::{NotProcessed, Unanswered, Waits};
+pub(crate) use self::waits::{ExchangeError, NotProcessed, Waits};
 use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
@@ -46,8 +46,8 @@ impl UpstreamExchange {
     /// The head of the response.
     ///
     /// # Errors
-    /// [`Unanswered`].
-    pub(crate) async fn answer(&mut self) -> Result<MessageHead<StatusCode>, Unanswered> {
+    /// [`ExchangeError`].
+    pub(crate) async fn answer(&mut self) -> Result<MessageHead<StatusCode>, ExchangeError> {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
     }
 

@@ -3,7 +3,7 @@
 
 use http::StatusCode;
 
-use crate::protocol::target::Refusal;
+use crate::protocol::target::TargetError;
 use crate::router::route::MethodSet;
 
 /// Declares the reasons: each with its word in logs, and the status it is answered with, where there still is an answer to give.
@@ -166,7 +166,7 @@ failures! {
     /// `deny`, or not `allow`ed.
     AddressDenied = "address-denied", StatusCode::FORBIDDEN;
     /// More often than `rate-limit`.
-    RateLimited(limited: Limited) = "rate-limited", limited.status;
+    RateLimited(limited: RateLimited) = "rate-limited", limited.status;
     /// More at once than `concurrency-limit`.
     TooManyInFlight(status: StatusCode) = "too-many-in-flight", status;
     /// A browser asks for pages that may not.
@@ -221,7 +221,7 @@ failures! {
 
 /// The response data for a client over its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limited {
+pub(crate) struct RateLimited {
     pub(crate) status: StatusCode,
     /// When it may come again, in seconds.
     pub(crate) wait: u32,
@@ -270,15 +270,15 @@ impl Failure {
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Failure {
+impl From<TargetError> for Failure {
+    fn from(refusal: TargetError) -> Failure {
         match refusal {
-            Refusal::HostMissing | Refusal::HostInvalid => Failure::BadHost,
-            Refusal::TargetForm
-            | Refusal::Scheme
-            | Refusal::PathForbidden
-            | Refusal::PathEncoding
-            | Refusal::PathEscapes => Failure::BadPath,
+            TargetError::HostMissing | TargetError::HostInvalid => Failure::BadHost,
+            TargetError::TargetForm
+            | TargetError::Scheme
+            | TargetError::PathForbidden
+            | TargetError::PathEncoding
+            | TargetError::PathEscapes => Failure::BadPath,
         }
     }
 }

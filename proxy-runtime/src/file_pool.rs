@@ -115,7 +115,7 @@ impl FilePool {
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
         self.pending.fetch_add(1, Ordering::Relaxed);
-        let pending = Pending(self);
+        let pending = PendingOperation(self);
         self.runtime.spawn_blocking(move || {
             let _pending = pending;
             operation()
@@ -142,9 +142,9 @@ std::thread_local! {
 }
 
 /// An operation until it has ended, however it ends.
-struct Pending(&'static FilePool);
+struct PendingOperation(&'static FilePool);
 
-impl Drop for Pending {
+impl Drop for PendingOperation {
     fn drop(&mut self) {
         self.0.pending.fetch_sub(1, Ordering::Relaxed);
         self.0.stalled.store(false, Ordering::Relaxed);

@@ -15,11 +15,11 @@ use http::StatusCode;
 
 use self::admission::{Admission, admission};
 pub use self::expectations::{misses, outcome, run};
-pub use self::outcome::Outcome;
+pub use self::outcome::RehearsalOutcome;
 use self::outcome::{pairs, text};
-use self::request::Arrived;
 pub use self::request::Rehearsal;
-use self::route::Found;
+use self::request::SiteRequest;
+use self::route::FoundRoute;
 pub use self::route::find;
 pub use self::rules::{NotCompiled, SiteRules};
 use crate::access;
@@ -33,7 +33,11 @@ use crate::protocol::fields::Fields;
 ///
 /// # Errors
 /// It is no request: the method or URL is none.
-pub fn rehearse(rules: &impl SiteRules, request: &Rehearsal<'_>, settings: &Settings) -> Result<Outcome, String> {
+pub fn rehearse(
+    rules: &impl SiteRules,
+    request: &Rehearsal<'_>,
+    settings: &Settings,
+) -> Result<RehearsalOutcome, String> {
     let found = request.arrive(rules, settings)?.and_then(|mut arrived| {
         let found = route::of(rules, request, &mut arrived)?;
         Ok(answered(rules, request, settings, &arrived, &found))
@@ -46,9 +50,9 @@ fn answered(
     rules: &impl SiteRules,
     request: &Rehearsal<'_>,
     settings: &Settings,
-    arrived: &Arrived,
-    found: &Found,
-) -> Outcome {
+    arrived: &SiteRequest,
+    found: &FoundRoute,
+) -> RehearsalOutcome {
     let (route, target) = (found.route, &arrived.target);
     let handler = rules.handler(route).for_method(&arrived.method);
     let mut facts = Facts {
@@ -70,13 +74,13 @@ fn answered(
         facts.upstream = rules.upstream(index);
     }
     let functions = rules.functions(route);
-    let mut outcome = Outcome {
+    let mut outcome = RehearsalOutcome {
         site: Some(arrived.root.id()),
         route: Some(route),
         pattern: Some(rules.pattern(route).to_owned()),
         handler: Some(handler.name()),
         not_asked: functions.is_err(),
-        ..Outcome::default()
+        ..RehearsalOutcome::default()
     };
 
     // What it has to pass, and what may answer before its handler does.

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::access::state::AccessState;
 #[cfg(feature = "admin")]
 use crate::admin::{self, Operated};
-use crate::cache::Store;
+use crate::cache::CacheStore;
 use crate::connection;
 use crate::content::compress;
 use crate::content::pages;
 use crate::content::replace::Replacer;
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::file_pool;
 use crate::metrics::BUCKETS;
 use crate::metrics::counters::Metrics;
@@ -38,7 +38,7 @@ use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 ///
 /// # Errors
 /// The start failed: what, and at which line of the site.
-pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<Refused>> {
+pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<StartError>> {
     let site = pages::settle(site, pages::WORTHWHILE);
     compress::keep_memory(site);
     settings.read_files(site.files)?;
@@ -46,7 +46,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let workers = workers(site, settings);
     let refused = |message| {
         let place = crate::site::Place { file: site.name.into(), line: 0 };
-        vec![Refused { message, place }]
+        vec![StartError { message, place }]
     };
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
     observe::notice::start().map_err(failed)?;
@@ -65,18 +65,18 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     let stores = site.stores.iter().map(|store| {
-        let refused = |message| vec![Refused { message, place: store.place.clone() }];
-        Store::new(store, settings, workers, &descriptors.files).map_err(refused)
+        let refused = |message| vec![StartError { message, place: store.place.clone() }];
+        CacheStore::new(store, settings, workers, &descriptors.files).map_err(refused)
     });
-    let stores: &'static [Store] = Vec::leak(stores.collect::<Result<_, _>>()?);
+    let stores: &'static [CacheStore] = Vec::leak(stores.collect::<Result<_, _>>()?);
     for cache in site.policies().filter_map(|policy| policy.cache.as_ref()) {
         let store = usize::from(cache.store);
         if cache.slice.is_some_and(|slice| slice.get(settings) > stores[store].largest()) {
             let message = "a `slice` of the cache is larger than its store accepts".to_owned();
-            return Err(vec![Refused { message, place: site.stores[store].place.clone() }]);
+            return Err(vec![StartError { message, place: site.stores[store].place.clone() }]);
         }
     }
-    for follow in stores.iter().flat_map(Store::followers) {
+    for follow in stores.iter().flat_map(CacheStore::followers) {
         let thread = std::thread::Builder::new().name("cache-follow".to_owned());
         thread.spawn(follow).map_err(failed)?;
     }
@@ -133,14 +133,14 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
         }
-        for group in &servers.groups {
-            tokio::task::spawn_local(keep_discovering(servers, group, settings, site.resolve));
+        for upstream in &servers.upstreams {
+            tokio::task::spawn_local(keep_discovering(servers, upstream, settings, site.resolve));
         }
         for (index, source) in site.key_sources.iter().enumerate() {
             tokio::task::spawn_local(access.key_sets.keep(source, index, servers, dialler));
         }
-        for (group, server) in servers.members() {
-            tokio::task::spawn_local(keep_checking(group, server, settings, dialler));
+        for (upstream, server) in servers.members() {
+            tokio::task::spawn_local(keep_checking(upstream, server, settings, dialler));
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, access));
         tokio::task::spawn_local(keep_trimming(memory, budget));

@@ -43,7 +43,7 @@ pub use self::handler::{Files, Handler, HostField, Proxy, Redirect, Respond, Res
 pub use self::listen::{Listener, Process, SocketFile};
 pub use self::policy::{ErrorPage, Limits, Log, LogField, Policy, PolicyId, Timeouts};
 pub use self::replace::BodyReplace;
-pub use self::routes::{Matches, Request, Response, Route, Routes};
+pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{
     Acme, Certificate, Certificates, Challenge, ClientCertificates, DnsProvider, DnsUpdate, KeyExchangeGroup,

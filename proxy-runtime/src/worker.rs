@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::access::inspect::Scratch;
 use crate::access::state::AccessState;
 use crate::balance::Dice;
-use crate::cache::Store;
+use crate::cache::CacheStore;
 use crate::content::compress::Compressing;
 use crate::content::replace::Replacer;
 use crate::context::facts::RequestId;
@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     pub(crate) memory: &'static Memory,
     pub(crate) tls: &'static Engine,
     /// Where answers are kept.
-    pub(crate) stores: &'static [Store],
+    pub(crate) stores: &'static [CacheStore],
     /// What access control remembers.
     pub(crate) access: &'static AccessState,
     /// What it counts, where somebody may ask.
@@ -80,7 +80,7 @@ pub(crate) struct Worker {
     pub(crate) compressing: Compressing,
     /// Copies that `mirror` has under way.
     pub(crate) mirrored: Cell<usize>,
-    date: RefCell<Date>,
+    date: RefCell<DateField>,
     moment: Cell<Option<(Instant, Moment)>>,
     ids: RequestIds,
     running: Cell<usize>,
@@ -235,7 +235,7 @@ const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 
 /// The line of the field `Date`, and when it was made.
 #[derive(Default)]
-struct Date {
+struct DateField {
     made: Option<Instant>,
     line: Vec<u8>,
 }
@@ -261,7 +261,7 @@ pub(crate) struct WorkerShared {
     pub(crate) descriptors: &'static Descriptors,
     pub(crate) memory: &'static Memory,
     pub(crate) engine: &'static Engine,
-    pub(crate) stores: &'static [Store],
+    pub(crate) stores: &'static [CacheStore],
     pub(crate) access: &'static AccessState,
     pub(crate) replacers: &'static [Replacer],
     pub(crate) metrics: Option<&'static Metrics>,

@@ -218,7 +218,7 @@ proptest! {
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
     ) {
-        use proxy_runtime::{context::addresses, access, protocol::encodings, protocol::fields::Fields, content::files::Below, protocol::canonical};
+        use proxy_runtime::{context::addresses, access, protocol::encodings, protocol::fields::Fields, content::files::RelativePath, protocol::canonical};
         let mut fields = Fields::new();
         for name in ["authorization", "accept-encoding", "x-api-key"] {
             fields.add(name.as_bytes(), &value);
@@ -235,7 +235,7 @@ proptest! {
         for encoded_slash in [false, true] {
             let form = NormalForm { encoded_slash, merge_slashes: !encoded_slash, refuse_parameters: false };
             let Ok(normal) = canonical::path(&path, form) else { continue };
-            let Some(below) = Below::of(&normal, &FILES) else { continue };
+            let Some(below) = RelativePath::of(&normal, &FILES) else { continue };
             let below = below.as_bytes();
             let names = || below.split(|&byte| byte == b'/');
             let plain = below.is_empty() || names().all(|name| !matches!(name, b"" | b"." | b".."));

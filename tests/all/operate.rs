@@ -67,7 +67,7 @@ fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
             let said = if request.contains("/cached") { "Cache-Control: max-age=60\r\n" } else { "" };
-            connection.send(&format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 5\r\n\r\nhello"));
+            connection.send(format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 5\r\n\r\nhello"));
         }
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_tests::kiln::workspace;
-use proxy_build::code::reasons::{self, Kind};
+use proxy_build::code::reasons::{self, ReasonKind};
 use proxy_build::directive::ALL;
 
 #[test]
@@ -70,7 +70,7 @@ fn every_reason_is_explained() {
 
     let codes: BTreeSet<_> = crate::diagnostics::all_codes().into_iter().collect();
     let with_examples = proxy_build::code::all().map(|code| code.name.to_owned());
-    let explained: BTreeSet<_> = with_examples.chain(of_kind(Kind::Error)).collect();
+    let explained: BTreeSet<_> = with_examples.chain(of_kind(ReasonKind::Error)).collect();
     assert_eq!(codes, explained, "codes of the compiler");
 
     let failure = source("proxy-runtime/src/failure.rs");
@@ -81,8 +81,8 @@ fn every_reason_is_explained() {
         Some((word.to_owned(), status))
     };
     let words: BTreeMap<String, Option<String>> = failure.lines().filter_map(word).collect();
-    assert_eq!(words.keys().cloned().collect::<BTreeSet<_>>(), of_kind(Kind::Log), "reasons in the log");
-    for reason in reasons::all().filter(|reason| reason.kind == Kind::Log) {
+    assert_eq!(words.keys().cloned().collect::<BTreeSet<_>>(), of_kind(ReasonKind::Log), "reasons in the log");
+    for reason in reasons::all().filter(|reason| reason.kind == ReasonKind::Log) {
         let status = words[reason.name].clone();
         let name =
             |code: &str| Some(http::StatusCode::from_bytes(code.as_bytes()).ok()?.canonical_reason()?.to_lowercase());
@@ -107,7 +107,7 @@ fn every_reason_is_explained() {
             && !NO_REASONS.contains(word)
     });
     of_cache.extend(literals.map(str::to_owned));
-    assert_eq!(of_cache, of_kind(Kind::Cache), "what the cache says");
+    assert_eq!(of_cache, of_kind(ReasonKind::Cache), "what the cache says");
 }
 
 /// Other words in the code that serves from a cache: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).

@@ -1,5 +1,6 @@
 //! Rules of the house: what a reviewer would otherwise have to remember.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_tests::kiln::workspace;
@@ -81,6 +82,52 @@ fn names_say_something() {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         assert!(!VAGUE.contains(&stem), "{}: name the thing", path.display());
     }
+}
+
+/// A name of a type is one thing within a crate, so that whoever searches for it finds that thing. Associated types, and what is declared
+/// within a function or for tests, don't count.
+#[test]
+fn one_name_is_one_type() {
+    const PASSES: &str = "the same as it is written, as it is checked, and as it is numbered: `ast`, `model`, `plan`";
+    const TWINS: &str = "of a feature and of what stands in its place where it is absent, with the same interface";
+    const MAY: &[(&str, &[&str], &str)] = &[
+        ("proxy-build", &["Matcher", "Rewrite", "Route", "Site", "Test"], PASSES),
+        (
+            "proxy-runtime",
+            &["Challenges", "CredentialList", "Encoder", "Engine", "Keys", "TokenError", "Verifier"],
+            TWINS,
+        ),
+    ];
+    for (name, may, reason) in MAY {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (path, text) in rust_files(&[&format!("{name}/src")]) {
+            for declared in without_tests(&text).lines().filter_map(declared_type) {
+                places.entry(declared.to_owned()).or_default().push(path.display().to_string());
+            }
+        }
+        assert!(places.contains_key("Route") || places.contains_key("Site"), "{name}: types are not found");
+        places.retain(|_, places| places.len() > 1);
+        for (declared, places) in &places {
+            assert!(may.contains(&&**declared), "`{declared}` is several types, in {}", places.join(", "));
+        }
+        for known in *may {
+            assert!(
+                places.contains_key(*known),
+                "{name}: `{known}` is one type by now, and need not be listed ({reason})"
+            );
+        }
+    }
+}
+
+/// The name of the type that a line declares for its module.
+fn declared_type(line: &str) -> Option<&str> {
+    let line = match line.strip_prefix("pub") {
+        Some(rest) => rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest)),
+        None => line,
+    };
+    let (kind, rest) = line.strip_prefix(' ').unwrap_or(line).split_once(' ')?;
+    let name = ["struct", "enum", "union", "trait", "type"].contains(&kind).then_some(rest)?;
+    name.split(|c: char| !c.is_alphanumeric()).next().filter(|name| !name.is_empty())
 }
 
 #[test]

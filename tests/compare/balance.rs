@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use proxy_runtime::balance::{Ask, Balancer, Candidates, Dice, Load, hash};
+use proxy_runtime::balance::{Balancer, Candidates, Dice, Load, PickContext, hash};
 use proxy_runtime::site::BalancePolicy;
 
 use crate::row;
@@ -92,7 +92,7 @@ fn nanoseconds(policy: &Balancer, servers: &Servers) -> f64 {
         let mut chosen = Vec::with_capacity(LOT);
         let began = Instant::now();
         for key in keys {
-            chosen.push(black_box(policy.choose(servers, Ask { key, dice: &dice, now: lot })));
+            chosen.push(black_box(policy.choose(servers, PickContext { key, dice: &dice, now: lot })));
         }
         least = least.min(began.elapsed().as_nanos() as f64 / LOT as f64);
         for position in chosen.into_iter().flatten() {
@@ -113,7 +113,7 @@ fn worst_share(policy: BalancePolicy, weights: &[u32]) -> f64 {
     let dice = Dice::new(11);
     for number in 0..REQUESTS as u64 {
         let key = hash(&number.to_le_bytes(), 1);
-        if let Some(position) = policy.choose(&servers, Ask { key, dice: &dice, now: 0 }) {
+        if let Some(position) = policy.choose(&servers, PickContext { key, dice: &dice, now: 0 }) {
             servers.loads[position].begin(u64::MAX);
         }
     }
@@ -131,7 +131,7 @@ fn moved(policy: BalancePolicy) -> f64 {
     let ((before, ten), (after, nine)) = (made(policy, &[1; 10]), made(policy, &[1; 9]));
     let (mut moved, mut its) = (0, 0);
     for number in 0..200_000_u64 {
-        let ask = Ask { key: hash(&number.to_le_bytes(), 1), dice: &dice, now: 0 };
+        let ask = PickContext { key: hash(&number.to_le_bytes(), 1), dice: &dice, now: 0 };
         let was = before.choose(&ten, ask);
         its += usize::from(was == Some(9));
         moved += usize::from(was != after.choose(&nine, ask));

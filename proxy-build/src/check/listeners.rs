@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
-use super::{Check, Listen, list};
+use super::{Check, ListenItem, list};
 use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, Top, What};
 use crate::model;
 use crate::nearest::nearest;
@@ -31,7 +31,7 @@ impl Listeners {
 }
 
 /// A listener while names are looked up.
-pub(crate) struct Declared {
+pub(crate) struct DeclaredListener {
     listener: Listener,
     name: Option<String>,
     span: Span,
@@ -43,12 +43,12 @@ impl Check<'_> {
     /// `secured` tells of each site which `tls` it has.
     pub(crate) fn listeners(
         &mut self,
-        listens: &[Listen],
+        listens: &[ListenItem],
         sites: &[(Span, ast::Site)],
         secured: &[Option<usize>],
         (streams, admin): (&[(Span, ast::Stream)], Option<&ast::Admin>),
     ) -> Listeners {
-        let mut declared: Vec<Declared> = Vec::new();
+        let mut declared: Vec<DeclaredListener> = Vec::new();
         for listen in listens {
             self.declare_listen(listen, &mut declared);
         }
@@ -71,7 +71,7 @@ impl Check<'_> {
                     place,
                 };
                 let span = sites.first().map_or(start, |(span, _)| *span);
-                declared.push(Declared { listener, name: None, span, shared: true });
+                declared.push(DeclaredListener { listener, name: None, span, shared: true });
                 declared.len() - 1
             })
         };
@@ -102,7 +102,7 @@ impl Check<'_> {
             let (name, address) = (model::LISTEN.into(), Setting::Fixed(model::LISTEN.into()));
             let file = SocketFile::default();
             let listener = Listener { name, address, file, speaks: model::PLAIN, place };
-            declared.push(Declared { listener, name: None, span: start, shared: true });
+            declared.push(DeclaredListener { listener, name: None, span: start, shared: true });
         }
         let of_site = self.sites_fit(&declared, sites, secured, &own, of_site);
         for (index, listener) in declared.iter().enumerate().filter(|(_, one)| one.listener.speaks.redirect_https) {
@@ -127,7 +127,7 @@ impl Check<'_> {
         Listeners { list: declared.into_iter().map(|declared| declared.listener).collect(), of_site, unused }
     }
 
-    fn declare_listen(&mut self, listen: &Listen, declared: &mut Vec<Declared>) {
+    fn declare_listen(&mut self, listen: &ListenItem, declared: &mut Vec<DeclaredListener>) {
         let mut name: Option<Spanned<String>> = None;
         let mut addresses = 0;
         let (speaks, file) = (self.speaks(&listen.listen.items), self.socket_file(&listen.listen));
@@ -166,7 +166,7 @@ impl Check<'_> {
         address: &Spanned<ast::Setting<String>>,
         name: Option<&Spanned<String>>,
         (shared, speaks, file): (bool, &Speaks, &SocketFile),
-        declared: &mut Vec<Declared>,
+        declared: &mut Vec<DeclaredListener>,
     ) -> Option<usize> {
         let found = self.address(address)?;
         if let Some(index) = declared.iter().position(|other| same_socket(&other.listener.address, &found)) {
@@ -191,7 +191,7 @@ impl Check<'_> {
             (Setting::Fixed(address), None) => address.clone(),
             (Setting::Param(index), None) => self.params.entries[usize::from(*index)].value.name.clone(),
         };
-        declared.push(Declared {
+        declared.push(DeclaredListener {
             listener: Listener {
                 name: shown,
                 address: found,
@@ -207,7 +207,7 @@ impl Check<'_> {
     }
 
     /// The listeners of streams.
-    fn stream_listen(&mut self, streams: &[(Span, ast::Stream)], declared: &mut Vec<Declared>) -> Vec<usize> {
+    fn stream_listen(&mut self, streams: &[(Span, ast::Stream)], declared: &mut Vec<DeclaredListener>) -> Vec<usize> {
         let mut all = Vec::new();
         for (index, (_, stream)) in streams.iter().enumerate() {
             let speaks = Speaks { stream: Some(index as u16), http1: false, ..model::PLAIN };
@@ -222,7 +222,7 @@ impl Check<'_> {
     }
 
     /// The listeners a site names, or `None` where it says nothing.
-    fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<Declared>) -> Option<Vec<usize>> {
+    fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<DeclaredListener>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
             let What::Top(Top::Listen(listen)) = &item.what else { continue };
@@ -339,7 +339,7 @@ impl Check<'_> {
     /// clients. Shared listeners that can't serve a site don't.
     fn sites_fit(
         &mut self,
-        declared: &[Declared],
+        declared: &[DeclaredListener],
         sites: &[(Span, ast::Site)],
         secured: &[Option<usize>],
         own: &[Option<Vec<usize>>],
@@ -410,7 +410,7 @@ impl Check<'_> {
         fitting
     }
 
-    fn named_listener(&mut self, name: &str, span: Span, declared: &[Declared]) -> Vec<usize> {
+    fn named_listener(&mut self, name: &str, span: Span, declared: &[DeclaredListener]) -> Vec<usize> {
         let found: Vec<usize> =
             (0..declared.len()).filter(|&index| declared[index].name.as_deref() == Some(name)).collect();
         if found.is_empty() {

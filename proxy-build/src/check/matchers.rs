@@ -11,7 +11,7 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 /// The checked matchers of a route.
-pub(crate) struct Matched {
+pub(crate) struct RouteMatchers {
     pub(crate) methods: Methods,
     pub(crate) matchers: Vec<Matcher>,
     /// The names bound by pattern and `path-regex`, by slot.
@@ -19,7 +19,7 @@ pub(crate) struct Matched {
 }
 
 impl Check<'_> {
-    pub(crate) fn matchers(&mut self, items: &[Item], pattern: &Spanned<Pattern>) -> Matched {
+    pub(crate) fn matchers(&mut self, items: &[Item], pattern: &Spanned<Pattern>) -> RouteMatchers {
         let mut captures = self.pattern_captures(pattern);
         let mut methods = Methods::ANY;
         let mut matchers = Vec::new();
@@ -52,7 +52,7 @@ impl Check<'_> {
         if let Some(at) = matchers.iter().position(|matcher| matches!(matcher, Matcher::PathRegex(..))) {
             matchers[..=at].rotate_right(1);
         }
-        Matched { methods, matchers, captures }
+        RouteMatchers { methods, matchers, captures }
     }
 
     fn pattern_captures(&mut self, pattern: &Spanned<Pattern>) -> Vec<String> {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use super::Check;
 use super::matchers::implies;
 use crate::ast::Segment;
-use crate::joint::Joined;
+use crate::joint::JointTables;
 use crate::model::{Example, Host, Route};
 use crate::report::Diagnostic;
 use crate::requests::{Formula, Requests, Undecided};
@@ -39,7 +39,7 @@ pub(crate) struct Proof<'a> {
     pub(crate) routes: &'a [Route],
     pub(crate) requests: Requests,
     pub(crate) formulas: Vec<Formula>,
-    joined: &'a Joined,
+    joined: &'a JointTables,
     /// Routes about which nothing was in the report before.
     pub(crate) sound: Vec<bool>,
     /// Routes whose order can't be told.
@@ -48,7 +48,7 @@ pub(crate) struct Proof<'a> {
 
 impl Check<'_> {
     /// Ranks the routes of one site, and reports ties, duplicates and what is never reached.
-    pub(crate) fn overlaps(&mut self, host: &mut Host, joined: &Joined) {
+    pub(crate) fn overlaps(&mut self, host: &mut Host, joined: &JointTables) {
         let requests = Requests::new(self.made.clone(), &host.hosts, host.normal_form, &host.routes);
         let formulas = host.routes.iter().map(|route| requests.of_route(route)).collect();
         let sound = host.routes.iter().map(|route| !self.unsound.contains(&route.span)).collect();

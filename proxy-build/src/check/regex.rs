@@ -11,7 +11,7 @@ use regex_syntax::hir::Look;
 
 use super::Check;
 use crate::expression::{self, Table};
-use crate::joint::{Joined, TABLES_LIMIT, TooLarge, join};
+use crate::joint::{JointTables, TABLES_LIMIT, TooLarge, join};
 use crate::model::Host;
 use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
@@ -19,7 +19,7 @@ use crate::syntax::quoted;
 
 impl Check<'_> {
     /// The joint tables of all routes' expressions on paths.
-    pub(crate) fn join(&mut self, hosts: &[Host]) -> Joined {
+    pub(crate) fn join(&mut self, hosts: &[Host]) -> JointTables {
         let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
         let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
         expressions.sort_unstable();
@@ -33,7 +33,7 @@ impl Check<'_> {
                         .help("begin expressions with ^/, use [^/]+ in place of .*, or patterns in their place"),
                 );
             }
-            Joined::default()
+            JointTables::default()
         })
     }
 }

@@ -24,14 +24,14 @@ const MAX_ROTATE: Duration = Duration::from_secs(6 * 3600);
 const RESERVED: &[&str] = &["internal", "acme"];
 
 /// A `tls` that was declared.
-pub(crate) struct Declared {
+pub(crate) struct DeclaredTls {
     pub(crate) tls: site::Tls,
     pub(crate) span: Span,
     /// Where the files of its certificates are written.
     files: Vec<(Span, Span)>,
 }
 
-impl Declared {
+impl DeclaredTls {
     /// Whether clients must or may show certificates.
     pub(crate) fn asks_clients(&self) -> bool {
         self.tls.client.is_some()
@@ -82,27 +82,27 @@ impl Check<'_> {
                 None
             }
             (Some(name), true) if name.value == "internal" => {
-                let same = |entry: &super::Named<Declared>| entry.value.tls.certificates == Certificates::Internal;
+                let same = |entry: &super::Named<DeclaredTls>| entry.value.tls.certificates == Certificates::Internal;
                 let existing = self.tls.entries.iter().position(same);
                 Some(existing.unwrap_or_else(|| {
                     let tls = site::Tls {
                         certificates: Certificates::Internal,
                         ..self.plain_tls("internal".to_owned(), first.span)
                     };
-                    self.tls.anonymous(first.span, Declared { tls, span: first.span, files: Vec::new() })
+                    self.tls.anonymous(first.span, DeclaredTls { tls, span: first.span, files: Vec::new() })
                 }))
             }
             (Some(name), true) if name.value == "acme" => {
                 self.acme_hosts.extend(site.hosts.iter().map(|host| (host.clone(), name.span)));
                 // The same host on another listener: certificates are kept by it, and one is for both.
-                let same = |entry: &super::Named<Declared>| {
+                let same = |entry: &super::Named<DeclaredTls>| {
                     entry.value.tls.certificates == Certificates::Acme && *entry.value.tls.name == *host
                 };
                 if let Some(existing) = self.tls.entries.iter().position(same) {
                     return Some(existing);
                 }
                 let tls = site::Tls { certificates: Certificates::Acme, ..self.plain_tls(host, first.span) };
-                Some(self.tls.anonymous(first.span, Declared { tls, span: first.span, files: Vec::new() }))
+                Some(self.tls.anonymous(first.span, DeclaredTls { tls, span: first.span, files: Vec::new() }))
             }
             (Some(name), true) => {
                 let known = self.tls.index.contains_key(&name.value);
@@ -135,7 +135,7 @@ impl Check<'_> {
         }
     }
 
-    fn made_tls(&mut self, tls: &ast::Tls, name: String) -> Declared {
+    fn made_tls(&mut self, tls: &ast::Tls, name: String) -> DeclaredTls {
         let mut made = self.plain_tls(name, tls.span);
         let (mut certificates, mut files, mut unread) = (Vec::new(), Vec::new(), false);
         for Item { span, what, broken } in &tls.items {
@@ -174,7 +174,7 @@ impl Check<'_> {
             );
         }
         made.certificates = Certificates::Files(list(certificates));
-        Declared { tls: made, span: tls.span, files }
+        DeclaredTls { tls: made, span: tls.span, files }
     }
 
     fn tickets(
@@ -244,7 +244,7 @@ impl Check<'_> {
         tls
     }
 
-    fn certificates_fit(&mut self, declared: &Declared) {
+    fn certificates_fit(&mut self, declared: &DeclaredTls) {
         let Certificates::Files(files) = &declared.tls.certificates else { return };
         let mut names = Some(Vec::new());
         for (file, (span, key_span)) in files.iter().zip(&declared.files) {

@@ -4,7 +4,7 @@
 /// A line of the table.
 pub struct Reason {
     /// Where it is met.
-    pub kind: Kind,
+    pub kind: ReasonKind,
     /// The word.
     pub name: &'static str,
     /// With which status the proxy responds; `*` where the site says it.
@@ -17,7 +17,7 @@ pub struct Reason {
 
 /// The kind of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ReasonKind {
     /// In brackets before a message of the compiler.
     Error,
     /// As `reason` in an access log.
@@ -28,13 +28,13 @@ pub enum Kind {
 
 /// All of them, each kind in the order of the alphabet.
 pub fn all() -> impl Iterator<Item = Reason> {
-    let mut kind = Kind::Error;
+    let mut kind = ReasonKind::Error;
     let lines = include_str!("reasons.txt").lines();
     lines.filter_map(move |line| {
         match line {
-            "[error]" => kind = Kind::Error,
-            "[log]" => kind = Kind::Log,
-            "[cache]" => kind = Kind::Cache,
+            "[error]" => kind = ReasonKind::Error,
+            "[log]" => kind = ReasonKind::Log,
+            "[cache]" => kind = ReasonKind::Cache,
             _ if !line.starts_with('#') => return parse(kind, line),
             _ => {}
         }
@@ -42,11 +42,11 @@ pub fn all() -> impl Iterator<Item = Reason> {
     })
 }
 
-fn parse(kind: Kind, line: &'static str) -> Option<Reason> {
+fn parse(kind: ReasonKind, line: &'static str) -> Option<Reason> {
     let (name, rest) = line.split_once(" | ")?;
     let (status, rest) = match kind {
-        Kind::Log => rest.split_once(" | ").map(|(status, rest)| (Some(status), rest))?,
-        Kind::Error | Kind::Cache => (None, rest),
+        ReasonKind::Log => rest.split_once(" | ").map(|(status, rest)| (Some(status), rest))?,
+        ReasonKind::Error | ReasonKind::Cache => (None, rest),
     };
     let (what, advice) = rest.split_once(" | ")?;
     Some(Reason { kind, name, status, what, advice })
@@ -56,10 +56,10 @@ impl Reason {
     /// As `kiln explain` prints it.
     pub(super) fn page(&self) -> String {
         let kind = match (self.kind, self.status) {
-            (Kind::Error, _) => "An error: the site does not compile.".to_owned(),
-            (Kind::Log, Some("*")) => "A reason in the log; the site sets its status.".to_owned(),
-            (Kind::Log, status) => format!("A reason in the log, with status {}.", status.unwrap_or_default()),
-            (Kind::Cache, _) => "In the log's `cache` or `cache-reason`, and in `Cache-Status`.".to_owned(),
+            (ReasonKind::Error, _) => "An error: the site does not compile.".to_owned(),
+            (ReasonKind::Log, Some("*")) => "A reason in the log; the site sets its status.".to_owned(),
+            (ReasonKind::Log, status) => format!("A reason in the log, with status {}.", status.unwrap_or_default()),
+            (ReasonKind::Cache, _) => "In the log's `cache` or `cache-reason`, and in `Cache-Status`.".to_owned(),
         };
         format!("{}\n\n{}\n\n{}\n\n{kind}\n", self.name, self.what, self.advice)
     }

@@ -12,7 +12,7 @@ use super::{Outcome, count, print, stdin};
 
 /// The output format of findings.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people
     Text,
     /// One JSON object
@@ -28,7 +28,7 @@ pub(crate) enum Deny {
     Warnings,
 }
 
-pub(crate) fn check(file: &Path, format: Format, deny: &[Deny]) -> Outcome {
+pub(crate) fn check(file: &Path, format: OutputFormat, deny: &[Deny]) -> Outcome {
     let mut compiled = match stdin::is(file) {
         true => proxy_build::compile_text(stdin::NAME.as_ref(), stdin::NAME, &stdin::read()?),
         false => proxy_build::compile(file, &file.display().to_string()),
@@ -37,9 +37,9 @@ pub(crate) fn check(file: &Path, format: Format, deny: &[Deny]) -> Outcome {
         compiled.deny_warnings();
     }
     match format {
-        Format::Text => text(&compiled),
-        Format::Json => drop(print(&format!("{:#}\n", findings::json(&compiled)))?),
-        Format::Sarif => drop(print(&format!("{:#}\n", findings::sarif(&compiled)))?),
+        OutputFormat::Text => text(&compiled),
+        OutputFormat::Json => drop(print(&format!("{:#}\n", findings::json(&compiled)))?),
+        OutputFormat::Sarif => drop(print(&format!("{:#}\n", findings::sarif(&compiled)))?),
     }
     Ok(if compiled.model.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

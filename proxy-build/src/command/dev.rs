@@ -20,7 +20,7 @@ use proxy_build::Compiled;
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
-use self::proxies::Proxies;
+use self::proxies::RunningProxies;
 use super::{Outcome, artefact, compile_to_build, failed};
 
 /// Several saves in a row are one change.
@@ -30,7 +30,7 @@ const SETTLE: Duration = Duration::from_millis(80);
 const READY: Duration = Duration::from_secs(10);
 
 pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
-    let proxies = Proxies::new()?;
+    let proxies = RunningProxies::new()?;
     let (changed, changes) = channel();
     let mut watcher = notify::recommended_watcher({
         let changed = changed.clone();
@@ -81,7 +81,7 @@ fn swap(
     file: &Path,
     arguments: &[String],
     sockets: &mut Sockets,
-    proxies: &Proxies,
+    proxies: &RunningProxies,
 ) -> Result<(), String> {
     let artefact = artefact::make(compiled, file, "release", false)?;
     sockets.open(compiled)?;

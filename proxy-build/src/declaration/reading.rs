@@ -8,7 +8,7 @@ use crate::syntax::{Leaf, Node, Scalar};
 use crate::value::{Advice, Parsed, Problem};
 
 /// The pass that a node is read by.
-pub(crate) trait Around {
+pub(crate) trait ReadingPass {
     /// Reads the nodes between a node's braces.
     fn items(&mut self, nodes: &[Node], place: Place) -> Vec<Item>;
     /// What to do about an argument that a directive has no use for.
@@ -23,7 +23,7 @@ pub(crate) trait Around {
 
 /// One node being read. Directives take from it what they declare; what is left over is an error.
 pub struct Reading<'a, 'r> {
-    reader: &'a mut (dyn Around + 'r),
+    reader: &'a mut (dyn ReadingPass + 'r),
     node: &'a Node,
     directive: &'static Directive,
     place: Place,
@@ -35,7 +35,7 @@ pub struct Reading<'a, 'r> {
 impl<'a, 'r> Reading<'a, 'r> {
     /// Begins with a node; `failed` where something is wrong with it already.
     pub(crate) fn new(
-        reader: &'a mut (dyn Around + 'r),
+        reader: &'a mut (dyn ReadingPass + 'r),
         node: &'a Node,
         directive: &'static Directive,
         place: Place,

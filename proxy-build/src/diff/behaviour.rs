@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use proxy_runtime::site::Policy;
 use serde_json::{Map, Value, json};
 
-use super::words::{self, Said};
+use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
 
 /// What becomes of a request that a route takes; and the same in words.
-pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
+pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
     let others = json!({
         "handler": route.handler,
         "request": route.request,
@@ -23,7 +23,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, Said) {
 }
 
 /// A policy in words.
-pub(super) fn policy(site: &Site, policy: &Policy) -> Said {
+pub(super) fn policy(site: &Site, policy: &Policy) -> SideDescription {
     words::policy(site, policy, &values(site, policy), &Value::Null)
 }
 
@@ -32,7 +32,7 @@ fn values(site: &Site, policy: &Policy) -> Value {
 }
 
 /// What concerns all requests, by name; and the same in words.
-pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, Said)> {
+pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)> {
     let mut all = BTreeMap::new();
     for upstream in &site.upstreams {
         let values = without_places(named(site, json!(upstream)));

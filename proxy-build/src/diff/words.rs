@@ -11,12 +11,12 @@ use proxy_runtime::site::{Policy, Upstream};
 use serde_json::{Map, Value, json};
 
 use crate::model::Site;
-use crate::policy::Told;
+use crate::policy::PolicyDescription;
 use crate::{policy, upstream, wording};
 
 /// The settings of a side, by subject.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(super) struct Said {
+pub(super) struct SideDescription {
     texts: BTreeMap<String, Vec<String>>,
     /// Who may come in, where that is known at build; everybody where nothing is said.
     allowed: Option<Addresses>,
@@ -25,35 +25,35 @@ pub(super) struct Said {
 }
 
 /// What a policy says, whose values these are, and what else is done.
-pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Value) -> Said {
-    let mut said = Said::default();
+pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Value) -> SideDescription {
+    let mut said = SideDescription::default();
     policy::ALL.iter().for_each(|kind| said.tell(kind.diff(site, policy), values));
     said.take("", others);
     said
 }
 
 /// What an upstream says, whose values these are.
-pub(super) fn upstream(site: &Site, upstream: &Upstream, values: &Value) -> Said {
-    let mut said = Said::default();
+pub(super) fn upstream(site: &Site, upstream: &Upstream, values: &Value) -> SideDescription {
+    let mut said = SideDescription::default();
     upstream::ALL.iter().flat_map(|kind| kind.diff(site, upstream)).for_each(|told| said.tell(told, values));
     said
 }
 
 /// What a value says by itself.
-pub(super) fn value(value: &Value) -> Said {
-    let mut said = Said::default();
+pub(super) fn value(value: &Value) -> SideDescription {
+    let mut said = SideDescription::default();
     said.take("", value);
     said
 }
 
-impl Said {
+impl SideDescription {
     /// With a handler.
-    pub(super) fn answered_by(self, handler: String) -> Said {
-        Said { handler, ..self }
+    pub(super) fn answered_by(self, handler: String) -> SideDescription {
+        SideDescription { handler, ..self }
     }
 
     /// Adds what is told of a member, of which these are the values.
-    fn tell(&mut self, told: Told, values: &Value) {
+    fn tell(&mut self, told: PolicyDescription, values: &Value) {
         told.words.into_iter().for_each(|(subject, text)| self.add(subject, text));
         self.allowed = self.allowed.take().or(told.allowed);
         if let Some(subject) = told.values {
@@ -88,7 +88,7 @@ impl Said {
 }
 
 /// What differs, a line each.
-pub(super) fn differences(before: &Said, now: &Said) -> Vec<String> {
+pub(super) fn differences(before: &SideDescription, now: &SideDescription) -> Vec<String> {
     let mut lines = Vec::new();
     let none = Vec::new();
     // What another handler is told in full has nothing to do with what the one before was told.

@@ -107,7 +107,7 @@ site example.com www.example.com {
 };
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum DnsMethod {
     Rfc2136,
     Webhook,
     Exec,
@@ -186,11 +186,11 @@ site example.org example.net {
 }
 "#,
     read: |r| {
-        let kinds = &[("rfc2136", Kind::Rfc2136), ("webhook", Kind::Webhook), ("exec", Kind::Exec)];
+        let kinds = &[("rfc2136", DnsMethod::Rfc2136), ("webhook", DnsMethod::Webhook), ("exec", DnsMethod::Exec)];
         let by = match r.arg("`rfc2136`, `webhook` or `exec`", value::word(kinds))?.value {
-            Kind::Rfc2136 => DnsBy::Rfc2136(r.arg("an ADDR", value::setting(value::name_server))?),
-            Kind::Webhook => DnsBy::Webhook(r.arg("a URL", value::setting(webhook))?),
-            Kind::Exec => {
+            DnsMethod::Rfc2136 => DnsBy::Rfc2136(r.arg("an ADDR", value::setting(value::name_server))?),
+            DnsMethod::Webhook => DnsBy::Webhook(r.arg("a URL", value::setting(webhook))?),
+            DnsMethod::Exec => {
                 let program = r.arg("a PROGRAM", program)?;
                 DnsBy::Exec([program].into_iter().chain(r.rest(value::text)).collect())
             }

@@ -77,8 +77,8 @@ impl ser::Serializer for Speller {
     type SerializeTupleStruct = Elements;
     type SerializeTupleVariant = Elements;
     type SerializeMap = ser::Impossible<Spelled, Unspellable>;
-    type SerializeStruct = Members;
-    type SerializeStructVariant = Members;
+    type SerializeStruct = StructMembers;
+    type SerializeStructVariant = StructMembers;
 
     literals! {
         serialize_i8 i8 => i8_unsuffixed,
@@ -153,13 +153,13 @@ impl ser::Serializer for Speller {
         Ok(quote!(#path(#whole)).into())
     }
     fn serialize_seq(self, _: Option<usize>) -> std::result::Result<Elements, Unspellable> {
-        Ok(Elements { of: Of::List, parts: Vec::new() })
+        Ok(Elements { of: Collection::List, parts: Vec::new() })
     }
     fn serialize_tuple(self, _: usize) -> std::result::Result<Elements, Unspellable> {
-        Ok(Elements { of: Of::Tuple, parts: Vec::new() })
+        Ok(Elements { of: Collection::Tuple, parts: Vec::new() })
     }
     fn serialize_tuple_struct(self, name: &'static str, _: usize) -> std::result::Result<Elements, Unspellable> {
-        Ok(Elements { of: Of::Named(path(name, None)), parts: Vec::new() })
+        Ok(Elements { of: Collection::Named(path(name, None)), parts: Vec::new() })
     }
     fn serialize_tuple_variant(
         self,
@@ -168,13 +168,13 @@ impl ser::Serializer for Speller {
         variant: &'static str,
         _: usize,
     ) -> std::result::Result<Elements, Unspellable> {
-        Ok(Elements { of: Of::Named(path(name, Some(variant))), parts: Vec::new() })
+        Ok(Elements { of: Collection::Named(path(name, Some(variant))), parts: Vec::new() })
     }
     fn serialize_map(self, _: Option<usize>) -> std::result::Result<Self::SerializeMap, Unspellable> {
         Err(Unspellable("a map".to_owned()))
     }
-    fn serialize_struct(self, name: &'static str, _: usize) -> std::result::Result<Members, Unspellable> {
-        Ok(Members { name, path: path(name, None), members: Vec::new() })
+    fn serialize_struct(self, name: &'static str, _: usize) -> std::result::Result<StructMembers, Unspellable> {
+        Ok(StructMembers { name, path: path(name, None), members: Vec::new() })
     }
     fn serialize_struct_variant(
         self,
@@ -182,8 +182,8 @@ impl ser::Serializer for Speller {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> std::result::Result<Members, Unspellable> {
-        Ok(Members { name, path: path(name, Some(variant)), members: Vec::new() })
+    ) -> std::result::Result<StructMembers, Unspellable> {
+        Ok(StructMembers { name, path: path(name, Some(variant)), members: Vec::new() })
     }
     fn is_human_readable(&self) -> bool {
         // Addresses as octets, not as text.
@@ -192,7 +192,7 @@ impl ser::Serializer for Speller {
 }
 
 /// What elements make together.
-enum Of {
+enum Collection {
     List,
     Tuple,
     Named(TokenStream),
@@ -200,7 +200,7 @@ enum Of {
 
 /// A list, a tuple, or what is written like one.
 struct Elements {
-    of: Of,
+    of: Collection,
     parts: Vec<TokenStream>,
 }
 
@@ -213,9 +213,9 @@ impl Elements {
     fn spell(self) -> Result {
         let parts = self.parts;
         Ok(match self.of {
-            Of::List => quote!(Borrowed(&[#(#parts),*])).into(),
-            Of::Tuple => Spelled { whole: quote!((#(#parts),*)), parts },
-            Of::Named(path) => quote!(#path(#(#parts),*)).into(),
+            Collection::List => quote!(Borrowed(&[#(#parts),*])).into(),
+            Collection::Tuple => Spelled { whole: quote!((#(#parts),*)), parts },
+            Collection::Named(path) => quote!(#path(#(#parts),*)).into(),
         })
     }
 }
@@ -243,15 +243,15 @@ elements!(
 );
 
 /// A struct, or a variant that is written like one.
-struct Members {
+struct StructMembers {
     name: &'static str,
     path: TokenStream,
     members: Vec<(&'static str, TokenStream)>,
 }
 
-impl Members {
+impl StructMembers {
     fn spell(self) -> TokenStream {
-        let Members { name, path, members } = self;
+        let StructMembers { name, path, members } = self;
         if let ("Duration", [(_, secs), (_, nanos)]) = (name, &members[..]) {
             let number = |tokens: &TokenStream| tokens.to_string().parse::<u64>().ok();
             return match (number(secs), number(nanos)) {
@@ -273,7 +273,7 @@ impl Members {
 
 macro_rules! members {
     ($($trait:ident),*) => {
-        $(impl ser::$trait for Members {
+        $(impl ser::$trait for StructMembers {
             type Ok = Spelled;
             type Error = Unspellable;
             fn serialize_field<T: Serialize + ?Sized>(

@@ -1,4 +1,4 @@
-//! Tables of expressions: [`table`], and those of a run ([`Made`]).
+//! Tables of expressions: [`table`], and those of a run ([`TableCache`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,12 +32,12 @@ pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, 
 
 /// The tables that were made during a run; an expression has one, however often it is asked about.
 #[derive(Debug, Default)]
-pub(crate) struct Made(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
+pub(crate) struct TableCache(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
 
 /// The table of an expression.
 pub(crate) type Table = dense::DFA<Vec<u32>>;
 
-impl Made {
+impl TableCache {
     /// The table of an expression, or why it has none.
     pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
         if let Some(made) = self.0.borrow().get(pattern) {

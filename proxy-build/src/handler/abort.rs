@@ -2,7 +2,7 @@
 
 use proxy_runtime::site;
 
-use super::{Around, CheckedHandler, WrittenHandler};
+use super::{CheckedHandler, HandlerContext, WrittenHandler};
 use crate::check::Check;
 use crate::declaration::{Directive, HANDLER};
 use crate::model::Site;
@@ -36,7 +36,7 @@ impl WrittenHandler for Abort {
         false
     }
 
-    fn check(&self, _: &mut Check<'_>, _: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, _: &mut Check<'_>, _: &HandlerContext<'_>) -> Option<site::Handler> {
         Some(site::Handler::Abort)
     }
 }

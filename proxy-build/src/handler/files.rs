@@ -4,7 +4,7 @@ mod embedded;
 
 use proxy_runtime::site::{self, Methods};
 
-use super::{Around, CheckedHandler, WrittenHandler, proxy};
+use super::{CheckedHandler, HandlerContext, WrittenHandler, proxy};
 use crate::ast::{Item, Pattern, Segment, Setting, What};
 use crate::check::{Check, is_on};
 use crate::declaration::{Directive, HANDLER, Place, Prop};
@@ -165,7 +165,7 @@ impl WrittenHandler for Files {
         &self.or_else
     }
 
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         self.names_are_served(check);
         let embed = is_on(&self.embed);
         let folder = match (&self.folder.value, embed) {
@@ -236,7 +236,7 @@ impl Files {
     }
 
     /// What answers where there is no file.
-    fn check_else(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check_else(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         let (item, handler) = super::only(check, &self.or_else)?;
         let others = [
             ("fallback", self.fallback.as_ref().map(|given| given.span)),
@@ -247,7 +247,7 @@ impl Files {
             let found = Diagnostic::error("contradiction", message, span).also(item.span, "the other one");
             check.report.add(found.maybe_help(check.without(span, name)));
         }
-        handler.check(check, &Around { at: item.span, ..*around })
+        handler.check(check, &HandlerContext { at: item.span, ..*around })
     }
 }
 

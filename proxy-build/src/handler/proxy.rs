@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use proxy_runtime::site::{self, Share};
 
-use super::{Around, Forwarding, WrittenHandler};
+use super::{Forwarding, HandlerContext, WrittenHandler};
 use crate::ast::{Item, ProxyTo};
 use crate::check::Check;
 use crate::declaration::{Directive, HANDLER, Prop};
@@ -99,7 +99,7 @@ impl WrittenHandler for Proxy {
         Some(&self.forwarding)
     }
 
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         let upstream = match &self.to {
             ProxyTo::Name(name) => check.upstreams.look_up("upstream", name, check.report)?,
             ProxyTo::Servers(urls, tls) => check.anonymous_upstream(urls, *tls, around.at)?,

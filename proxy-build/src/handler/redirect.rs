@@ -4,7 +4,7 @@ mod target;
 
 use proxy_runtime::site;
 
-use super::{Around, CheckedHandler, Leads, WrittenHandler};
+use super::{CheckedHandler, HandlerContext, Leads, WrittenHandler};
 use crate::ast::{HostPattern, Item, Template, What};
 use crate::check::Check;
 use crate::check::scope::Phase;
@@ -105,7 +105,7 @@ impl WrittenHandler for Redirect {
         false
     }
 
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         let to = check.template(&self.to.value, around.scope, Phase::Request)?;
         check.groups_of_nginx(&self.to.value);
         let mut allowed = Vec::new();

@@ -3,7 +3,7 @@
 use proxy_runtime::protocol::media;
 use proxy_runtime::site::{self, RespondBody};
 
-use super::{Around, CheckedHandler, WrittenHandler, is_number};
+use super::{CheckedHandler, HandlerContext, WrittenHandler, is_number};
 use crate::ast::{FileSource, Template};
 use crate::check::Check;
 use crate::check::scope::Phase;
@@ -67,7 +67,7 @@ struct Respond {
 }
 
 impl WrittenHandler for Respond {
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         self.check_body(check);
         let mut default_type = "text/plain; charset=utf-8".to_owned();
         let body = if let Some(file) = &self.file {

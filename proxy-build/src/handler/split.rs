@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, Share};
 
-use super::{Around, Forwarding, WrittenHandler};
+use super::{Forwarding, HandlerContext, WrittenHandler};
 use crate::ast::{Item, Template, What};
 use crate::check::Check;
 use crate::declaration::{Directive, HANDLER, Place, Prop};
@@ -89,7 +89,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::line(To {
+        Some(What::line(SplitTarget {
             upstream: r.arg("an UPSTREAM", value::name)?,
             weight: r.prop("weight", value::integer(0, 1_000_000)),
         }))
@@ -108,7 +108,7 @@ struct Split {
 
 /// `to`.
 #[derive(Debug)]
-struct To {
+struct SplitTarget {
     upstream: Spanned<String>,
     weight: Option<Spanned<u64>>,
 }
@@ -118,9 +118,9 @@ impl WrittenHandler for Split {
         Some(&self.forwarding)
     }
 
-    fn check(&self, check: &mut Check<'_>, around: &Around<'_>) -> Option<site::Handler> {
+    fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         let mut shares: Vec<Share> = Vec::new();
-        for to in self.items.iter().filter_map(Item::line::<To>) {
+        for to in self.items.iter().filter_map(Item::line::<SplitTarget>) {
             let Some(upstream) = check.upstreams.look_up("upstream", &to.upstream, check.report) else { continue };
             let upstream = check.upstream_index(upstream, around.at);
             if shares.iter().any(|share| share.upstream == upstream) {
@@ -131,7 +131,7 @@ impl WrittenHandler for Split {
             }
             shares.push(Share { upstream, weight: to.weight.as_ref().map_or(1, |weight| weight.value) });
         }
-        let written = |item: &&Item| item.line::<To>().is_some() || matches!(item.what, What::Unread);
+        let written = |item: &&Item| item.line::<SplitTarget>().is_some() || matches!(item.what, What::Unread);
         if self.items.iter().filter(written).count() < 2 {
             check.report.add(
                 Diagnostic::error("no-shares", "there is nothing to split among", around.at)

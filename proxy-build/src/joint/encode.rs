@@ -27,7 +27,7 @@ struct State {
 }
 
 /// A state as it will stand in the table: all of its way that does not branch, then the state where that ends.
-struct Placed<'a> {
+struct PlacedState<'a> {
     text: Vec<u8>,
     state: &'a State,
     /// How wide places are in it.
@@ -50,7 +50,7 @@ pub(super) fn encode(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool)
     }
     let offsets = settle(&mut placed, &numbers);
     let (mut bytes, mut sharing) = (Vec::new(), HashSet::new());
-    for (at, Placed { text, state: State { matches, ranges, .. }, width }) in offsets.iter().zip(&placed) {
+    for (at, PlacedState { text, state: State { matches, ranges, .. }, width }) in offsets.iter().zip(&placed) {
         bytes.push(u8::try_from(text.len()).ok()?);
         bytes.extend(text);
         bytes.push(*width as u8 | if is_run(ranges) { RUN } else { 0 } | if matches.is_empty() { 0 } else { ENDS });
@@ -85,7 +85,7 @@ fn is_run(ranges: &[(u8, u8, usize)]) -> bool {
 
 /// Finds the widths of all places, which depend on where states stand, which depends on the widths; they only grow, so this
 /// ends. Returns where states stand.
-fn settle(placed: &mut [Placed<'_>], numbers: &HashMap<usize, usize>) -> Vec<usize> {
+fn settle(placed: &mut [PlacedState<'_>], numbers: &HashMap<usize, usize>) -> Vec<usize> {
     loop {
         let mut size = 0;
         let offsets: Vec<usize> = placed
@@ -112,7 +112,7 @@ fn settle(placed: &mut [Placed<'_>], numbers: &HashMap<usize, usize>) -> Vec<usi
     }
 }
 
-impl Placed<'_> {
+impl PlacedState<'_> {
     /// In bytes.
     fn size(&self) -> usize {
         let State { matches, ranges, .. } = self.state;
@@ -166,8 +166,8 @@ impl State {
 }
 
 /// Goes on from a state as long as there is one way, which nothing else joins.
-fn straight(states: &[State], entry: usize) -> Placed<'_> {
-    let mut placed = Placed { text: Vec::new(), state: &states[entry], width: 1 };
+fn straight(states: &[State], entry: usize) -> PlacedState<'_> {
+    let mut placed = PlacedState { text: Vec::new(), state: &states[entry], width: 1 };
     while placed.text.len() < usize::from(u8::MAX)
         && let State { matches, ranges, .. } = placed.state
         && matches.is_empty()

@@ -7,7 +7,7 @@ use proxy_runtime::router::table::{Table, TableKey};
 use proxy_runtime::site::Methods;
 
 use crate::check::overlap;
-use crate::joint::Joined;
+use crate::joint::JointTables;
 use crate::model;
 use crate::pattern::{HostPattern, Segment};
 
@@ -55,7 +55,7 @@ pub(super) fn build(model: &model::Site) -> Tables {
 
 /// A place in the tree of patterns.
 #[derive(Clone, Copy)]
-struct Node {
+struct TreeNode {
     literals: bool,
     any_case: bool,
     /// Where in [`Tree::captures`] the child for `{name}` is.
@@ -64,24 +64,24 @@ struct Node {
     rest: u32,
 }
 
-const EMPTY: Node = Node { literals: false, any_case: false, capture: NONE, leaf: NONE, rest: NONE };
+const EMPTY: TreeNode = TreeNode { literals: false, any_case: false, capture: NONE, leaf: NONE, rest: NONE };
 
 /// The tree of all sites' patterns while it grows; a site's root is the node of its own number.
 struct Tree<'m> {
-    nodes: Vec<Node>,
+    nodes: Vec<TreeNode>,
     children: HashMap<(u32, String), u32>,
     exact: Vec<(u32, String, u32)>,
     segments: Vec<(u32, String, u32)>,
     /// The nodes for `{name}`.
     captures: Vec<u32>,
-    joined: &'m Joined,
+    joined: &'m JointTables,
     leaves: Vec<[u32; 4]>,
     expressions: Vec<[u32; 4]>,
     plain: Vec<[u32; 2]>,
 }
 
 impl<'m> Tree<'m> {
-    fn new(joined: &'m Joined) -> Tree<'m> {
+    fn new(joined: &'m JointTables) -> Tree<'m> {
         Tree {
             nodes: Vec::new(),
             children: HashMap::new(),
@@ -180,7 +180,7 @@ impl<'m> Tree<'m> {
 
     /// A node as the runtime has it.
     fn row(&self, node: u32) -> [u32; 4] {
-        let Node { literals, any_case, capture, leaf, rest } = self.nodes[node as usize];
+        let TreeNode { literals, any_case, capture, leaf, rest } = self.nodes[node as usize];
         let bit = |is: bool, bit: u32| if is { bit } else { 0 };
         [node | bit(literals, LITERALS) | bit(any_case, ANY_CASE), capture, leaf, rest]
     }

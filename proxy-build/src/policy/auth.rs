@@ -9,7 +9,7 @@ use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::protocol::fields::of_message;
 use proxy_runtime::site::{self, Algorithm, ForwardAuth, Jwt, KeySource, KeyUrl, ParamKind, RequiredClaim, Setting};
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::{self, FileSource, Item};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -107,8 +107,8 @@ impl Policy for Auth {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(of.site, &of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -122,8 +122,8 @@ impl Policy for Auth {
         auth.map(|auth| name(&auth.scheme).to_owned()).collect()
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(site, policy))
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(site, policy))
     }
 }
 

@@ -3,7 +3,7 @@
 use proxy_runtime::access::inspect::SHORTEST;
 use proxy_runtime::site::{self, Blocks, Where};
 
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -100,7 +100,7 @@ fn wrong(message: &str) -> value::Problem {
 
 /// A line with texts.
 fn texts(r: &mut Reading<'_, '_>, place: Where) -> Option<What> {
-    Some(What::line(Texts(place, r.some("a TEXT", pattern))))
+    Some(What::line(BlockLine(place, r.some("a TEXT", pattern))))
 }
 
 /// A line of `block`; the site of its example stands for all of them.
@@ -192,7 +192,7 @@ pub(crate) struct Block {
 
 /// A line: where these texts are looked for.
 #[derive(Debug)]
-struct Texts(Where, Vec<Spanned<String>>);
+struct BlockLine(Where, Vec<Spanned<String>>);
 
 impl Policy for Block {
     const NAME: &'static str = "block";
@@ -208,16 +208,16 @@ impl Policy for Block {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(&of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
         rules(&route.policy).map(|rule| format!("block {}", rule.name)).collect()
     }
 
-    fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(policy))
+    fn diff(_: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(policy))
     }
 }
 
@@ -272,7 +272,7 @@ impl Block {
             return None;
         }
         let mut patterns: Vec<(Where, proxy_runtime::site::Text)> = Vec::new();
-        for Texts(place, texts) in self.items.iter().filter_map(Item::line) {
+        for BlockLine(place, texts) in self.items.iter().filter_map(Item::line) {
             for text in texts {
                 // As they are looked for: in any case.
                 let pattern = (place.clone(), text.value.to_ascii_lowercase().into());

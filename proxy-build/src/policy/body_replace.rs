@@ -3,7 +3,9 @@
 use proxy_runtime::site::{self, Text};
 
 use super::media_types::{self, IN_BODY_REPLACE};
-use super::{Answer, Explained, Filters, Layer, Line, OfRoute, Policy, Step, Told};
+use super::{
+    ExplainLine, ExplainStep, ExplainedRequest, Filters, Layer, Policy, PolicyDescription, RouteContext, RouteHandler,
+};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -107,7 +109,7 @@ impl Policy for BodyReplace {
         !self.on.value
     }
 
-    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         answer.has_no_body("body-replace", at)
     }
 
@@ -115,7 +117,7 @@ impl Policy for BodyReplace {
         policy.replace = layer.one::<BodyReplace>().and_then(|rule| rule.value.made(check, rule.span));
     }
 
-    fn filter(_: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(_: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         if route.forwards() && layer.one::<BodyReplace>().is_some_and(|rule| rule.value.on.value) {
             // Texts are found in what is whole, and not compressed.
             let unwanted = ["accept-encoding", "range", "if-range"];
@@ -123,13 +125,13 @@ impl Policy for BodyReplace {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let replace = of.route.policy.replace.iter();
-        of.lines(Step::Response, Self::NAME, replace.map(|replace| format!("{} texts", replace.texts.len())))
+        of.lines(ExplainStep::Response, Self::NAME, replace.map(|replace| format!("{} texts", replace.texts.len())))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("replace", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("replace", Self::NAME)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, Handler};
 
-use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription, RouteHandler};
 use crate::ast::Cache;
 use crate::check::Check;
 use crate::model::Route;
@@ -15,7 +15,7 @@ impl Policy for Cache {
     const NAME: &'static str = "cache";
     const NEEDS_UPSTREAM: bool = true;
 
-    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         if answer.handler.forwarding().is_none() {
             return vec![answer.idle("`cache`", "this route forwards nothing", at)];
         }
@@ -38,24 +38,24 @@ impl Policy for Cache {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let Some(cache) = &of.route.policy.cache else { return Vec::new() };
         let store = &of.site.stores[usize::from(cache.store)].name;
         let what = match (of.outcome.cache, &of.outcome.cache_key) {
             (Some((_, reason)), None) => format!("passes ({reason})"),
             (_, key) => format!("looked up as {}", key.as_deref().unwrap_or_default()),
         };
-        let mut lines = of.lines(Step::Forward, Self::NAME, [format!("{store}, {what}")]);
+        let mut lines = of.lines(ExplainStep::Forward, Self::NAME, [format!("{store}, {what}")]);
         let said = wording::cache(of.site, cache);
         let said =
             said.iter().filter_map(|(subject, text)| Some(format!("{} {text}", subject.strip_prefix("cache ")?)));
-        lines.push(Line::new(Step::Forward, "", said.collect::<Vec<_>>().join(", ")));
+        lines.push(ExplainLine::new(ExplainStep::Forward, "", said.collect::<Vec<_>>().join(", ")));
         lines
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
         let said = policy.cache.iter().flat_map(|cache| wording::cache(site, cache));
-        Told::words("cache", said.map(|(subject, text)| (subject.to_owned(), text)).collect())
+        PolicyDescription::words("cache", said.map(|(subject, text)| (subject.to_owned(), text)).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, ClientCertificateRules};
 
-use super::{Explained, Layer, Policy, Step, Told, words};
+use super::{ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription, words};
 use crate::ast::{Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -71,7 +71,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Subject(r.some("a NAME", value::text)))),
+    read: |r| Some(What::line(CertificateLine::Subject(r.some("a NAME", value::text)))),
 };
 
 pub(crate) static FINGERPRINT: Directive = Directive {
@@ -95,7 +95,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Fingerprint(r.some("a HASH", fingerprint)))),
+    read: |r| Some(What::line(CertificateLine::Fingerprint(r.some("a HASH", fingerprint)))),
 };
 
 fn fingerprint(leaf: &Leaf) -> Parsed<String> {
@@ -122,7 +122,7 @@ pub(crate) struct ClientCertificate {
 
 /// A line in `client-certificate`.
 #[derive(Debug)]
-enum Line {
+enum CertificateLine {
     Subject(Vec<Spanned<String>>),
     Fingerprint(Vec<Spanned<String>>),
 }
@@ -140,8 +140,8 @@ impl Policy for ClientCertificate {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
-        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(&of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -149,8 +149,8 @@ impl Policy for ClientCertificate {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(policy))
+    fn diff(_: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(policy))
     }
 }
 
@@ -172,9 +172,13 @@ impl ClientCertificate {
                 check.error("no-effect", "this has no effect beside `off`", item.span);
                 continue;
             }
-            match item.line::<Line>()? {
-                Line::Subject(all) => subjects.extend(all.iter().map(|subject| subject.value.clone().into())),
-                Line::Fingerprint(all) => fingerprints.extend(all.iter().map(|found| found.value.clone().into())),
+            match item.line::<CertificateLine>()? {
+                CertificateLine::Subject(all) => {
+                    subjects.extend(all.iter().map(|subject| subject.value.clone().into()))
+                }
+                CertificateLine::Fingerprint(all) => {
+                    fingerprints.extend(all.iter().map(|found| found.value.clone().into()))
+                }
             }
         }
         if !self.required.value {

@@ -3,7 +3,7 @@
 use proxy_runtime::site::{self, Coding, ParamKind, Setting};
 
 use super::media_types::{self, IN_COMPRESS};
-use super::{Answer, Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription, RouteHandler};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -88,7 +88,7 @@ impl Policy for Compress {
         self.codings.is_none()
     }
 
-    fn idle(&self, at: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         answer.has_no_body("compress", at)
     }
 
@@ -96,14 +96,14 @@ impl Policy for Compress {
         policy.compress = layer.one::<Compress>().and_then(|compress| compress.value.made(check));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let coding = |(coding, level): &(Coding, u8)| format!("{} {level}", coding.name());
         let codings = of.route.policy.compress.iter().map(|compress| compress.codings.iter().map(coding));
-        of.lines(Step::Response, Self::NAME, codings.map(|codings| codings.collect::<Vec<_>>().join(", ")))
+        of.lines(ExplainStep::Response, Self::NAME, codings.map(|codings| codings.collect::<Vec<_>>().join(", ")))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("compress", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("compress", Self::NAME)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::{self, Origin, ParamKind, Setting};
 
 use super::headers::changed_in_responses;
-use super::{Explained, Filters, Layer, OfRoute, Policy, Step, Told, words};
+use super::{ExplainStep, ExplainedRequest, Filters, Layer, Policy, PolicyDescription, RouteContext, words};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -91,7 +91,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Methods(r.some("a METHOD", value::method)))),
+    read: |r| Some(What::line(CorsLine::Methods(r.some("a METHOD", value::method)))),
 };
 
 pub(crate) static CORS_HEADERS: Directive = Directive {
@@ -111,7 +111,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Headers(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(CorsLine::Headers(r.some("a NAME", value::header_name)))),
 };
 
 pub(crate) static EXPOSE: Directive = Directive {
@@ -131,7 +131,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Expose(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(CorsLine::Expose(r.some("a NAME", value::header_name)))),
 };
 
 /// `cors`.
@@ -145,7 +145,7 @@ pub(crate) struct Cors {
 
 /// A line in `cors`.
 #[derive(Debug)]
-enum Line {
+enum CorsLine {
     Methods(Vec<Spanned<String>>),
     Headers(Vec<Spanned<String>>),
     Expose(Vec<Spanned<String>>),
@@ -161,7 +161,7 @@ impl Policy for Cors {
     }
 
     /// What it says is not said by hand as well: two voices are none to a browser.
-    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, _: &mut Filters) {
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &RouteContext<'_>, _: &mut Filters) {
         let Some(cors) = layer.one::<Cors>() else { return };
         for field in changed_in_responses(layer).filter(|field| field.value.starts_with("access-control-")) {
             let message = format!("`cors` sets `{field}` here: this line contradicts it");
@@ -170,8 +170,8 @@ impl Policy for Cors {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
-        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(&of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -179,8 +179,8 @@ impl Policy for Cors {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(policy))
+    fn diff(_: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(policy))
     }
 }
 
@@ -219,10 +219,10 @@ impl Cors {
         let (mut methods, mut headers, mut expose) = (Vec::new(), Vec::new(), Vec::new());
         let texts = |names: &[Spanned<String>]| names.iter().map(|name| name.value.clone().into()).collect::<Vec<_>>();
         for item in &self.items {
-            match item.line::<Line>()? {
-                Line::Methods(names) => methods.extend(texts(names)),
-                Line::Headers(names) => headers.extend(texts(names)),
-                Line::Expose(names) => expose.extend(names.iter().map(|name| name.value.as_str())),
+            match item.line::<CorsLine>()? {
+                CorsLine::Methods(names) => methods.extend(texts(names)),
+                CorsLine::Headers(names) => headers.extend(texts(names)),
+                CorsLine::Expose(names) => expose.extend(names.iter().map(|name| name.value.as_str())),
             }
         }
         let max_age = Setting::Fixed(Duration::from_secs(2 * 3600));

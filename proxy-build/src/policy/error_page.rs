@@ -3,7 +3,7 @@
 use proxy_runtime::protocol::media;
 use proxy_runtime::site::{self, Bytes};
 
-use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription, RouteHandler};
 use crate::ast::{FileSource, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -113,7 +113,7 @@ impl Policy for ErrorPage {
     // The first that has a status answers.
     const MERGE: Merge<Self> = Merge::InnerFirst;
 
-    fn idle(&self, _: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, _: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         let written = self.upstream.iter().filter(|_| answer.handler.forwarding().is_none());
         written.map(|written| answer.idle("`upstream`", "this route forwards nothing", written.span)).collect()
     }
@@ -123,12 +123,12 @@ impl Policy for ErrorPage {
         policy.error_pages = list(pages.filter_map(|page| page.value.made(check)).collect());
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Finish, Self::NAME, of.route.policy.error_pages.first().map(|_| ""))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Finish, Self::NAME, of.route.policy.error_pages.first().map(|_| ""))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("error_pages", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("error_pages", Self::NAME)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -66,12 +66,12 @@ impl Policy for Fault {
         policy.fault = layer.one::<Fault>().and_then(|fault| fault.value.drill(check, fault.span));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, of.route.policy.fault.iter().map(|_| ""))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, of.route.policy.fault.iter().map(|_| ""))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("fault", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("fault", Self::NAME)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use proxy_runtime::site;
 
-use super::{Explained, Filters, Layer, Line, Merge, OfRoute, Policy, Step, Told};
+use super::{
+    ExplainLine, ExplainStep, ExplainedRequest, Filters, Layer, Merge, Policy, PolicyDescription, RouteContext,
+};
 use crate::ast::What;
 use crate::check::Check;
 use crate::declaration::{Directive, POLICY, Prop};
@@ -114,7 +116,7 @@ impl Policy for Filter {
         self.function.value == "off"
     }
 
-    fn filter(check: &mut Check<'_>, layer: &Layer, _: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(check: &mut Check<'_>, layer: &Layer, _: &RouteContext<'_>, filters: &mut Filters) {
         for Spanned { value: filter, .. } in layer.all::<Filter>() {
             let functions = &mut filters.functions;
             match (&filter.on_response, filter.is_off()) {
@@ -126,14 +128,14 @@ impl Policy for Filter {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let functions = &of.route.functions;
         let asked = |step, names: &[String]| match names.is_empty() {
             true => Vec::new(),
             false => of.lines(step, Self::NAME, [names.join(", ")]),
         };
-        let mut lines = asked(Step::Access, &functions.request);
-        lines.extend(asked(Step::Finish, &functions.response));
+        let mut lines = asked(ExplainStep::Access, &functions.request);
+        lines.extend(asked(ExplainStep::Finish, &functions.response));
         lines
     }
 
@@ -141,7 +143,7 @@ impl Policy for Filter {
         route.functions.request.iter().map(|path| format!("filter {path}")).collect()
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::default()
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::default()
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod directives;
 use proxy_runtime::filter::intake::{ANNOUNCED, is_claim};
 use proxy_runtime::site::{self, TrustedHeader};
 
-use super::{Explained, Filters, Layer, Merge, OfRoute, Policy, Step, Told, words};
+use super::{ExplainStep, ExplainedRequest, Filters, Layer, Merge, Policy, PolicyDescription, RouteContext, words};
 use crate::ast::{self, Item, Part, What};
 use crate::check::Check;
 use crate::check::fields::sorted;
@@ -27,15 +27,15 @@ pub(crate) struct ResponseHeaders(Vec<Item>);
 
 /// A line of either.
 #[derive(Debug)]
-enum Line {
-    Change(Spanned<String>, Change),
+enum HeaderLine {
+    Change(Spanned<String>, HeaderChange),
     Remove(Vec<Spanned<String>>),
     Pass(Vec<Spanned<String>>),
 }
 
 /// What a line does to a field.
 #[derive(Debug)]
-enum Change {
+enum HeaderChange {
     Set(Spanned<ast::Template>),
     Add(Spanned<ast::Template>),
     Default(Spanned<ast::Template>),
@@ -50,13 +50,13 @@ impl Policy for RequestHeaders {
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
         let mut pass: Vec<site::Text> = Vec::new();
         for line in layer.all::<RequestHeaders>().iter().flat_map(|said| lines(&said.value.0)) {
-            let Line::Pass(names) = line else { continue };
+            let HeaderLine::Pass(names) = line else { continue };
             pass.extend(names.iter().filter(|name| may_pass(check, name)).map(|name| name.value.clone().into()));
         }
         policy.fields.pass = list(sorted(pass));
     }
 
-    fn filter(check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(check: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         if route.forwards() {
             let blocks = layer.all::<RequestHeaders>().iter().map(|said| (said.span, said.value.0.as_slice()));
             filters.request_headers(changes(check, blocks, route.scope, Phase::Request));
@@ -64,23 +64,23 @@ impl Policy for RequestHeaders {
         passes_nothing_that_is_set(check, layer, route.handler);
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
         let pass = &of.route.policy.fields.pass;
         let mut lines = Vec::new();
         if !pass.is_empty() {
             let text = format!("{} [{}]", pass.join(" "), of.from(Self::NAME));
-            lines.push(words::Line::new(Step::Intake, "pass", text));
+            lines.push(words::ExplainLine::new(ExplainStep::Intake, "pass", text));
         }
         let changes = of.route.request.iter().filter_map(|filter| match filter {
             RequestFilter::Headers(ops) => Some(format!("{} lines", ops.len())),
             RequestFilter::Rewrite(_) => None,
         });
-        lines.extend(of.lines(Step::Change, Self::NAME, changes));
+        lines.extend(of.lines(ExplainStep::Change, Self::NAME, changes));
         lines
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("fields", "fields")
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("fields", "fields")
     }
 }
 
@@ -88,7 +88,7 @@ impl Policy for ResponseHeaders {
     const NAME: &'static str = "response-headers";
     const MERGE: Merge<Self> = Merge::All;
 
-    fn filter(check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(check: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         let blocks = layer.all::<ResponseHeaders>().iter().map(|said| (said.span, said.value.0.as_slice()));
         let changes = changes(check, blocks, route.scope, Phase::Response);
         if !changes.is_empty() {
@@ -96,24 +96,24 @@ impl Policy for ResponseHeaders {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
-        of.lines(Step::Response, Self::NAME, of.route.response.first().map(|_| ""))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
+        of.lines(ExplainStep::Response, Self::NAME, of.route.response.first().map(|_| ""))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::default()
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::default()
     }
 }
 
 /// The fields of responses that are given a value or changed, where that is written.
 pub(super) fn changed_in_responses(layer: &Layer) -> impl Iterator<Item = &Spanned<String>> {
     layer.all::<ResponseHeaders>().iter().flat_map(|said| lines(&said.value.0)).filter_map(|line| match line {
-        Line::Change(field, _) => Some(field),
-        Line::Remove(_) | Line::Pass(_) => None,
+        HeaderLine::Change(field, _) => Some(field),
+        HeaderLine::Remove(_) | HeaderLine::Pass(_) => None,
     })
 }
 
-fn lines(items: &[Item]) -> impl Iterator<Item = &Line> {
+fn lines(items: &[Item]) -> impl Iterator<Item = &HeaderLine> {
     items.iter().filter_map(Item::line)
 }
 
@@ -131,8 +131,8 @@ fn changes<'b>(
     }
     for line in blocks.flat_map(|(_, items)| lines(items)) {
         match line {
-            Line::Change(field, change) => {
-                check.may_change(field, phase, matches!(change, Change::Replace(..)));
+            HeaderLine::Change(field, change) => {
+                check.may_change(field, phase, matches!(change, HeaderChange::Replace(..)));
                 match phase {
                     Phase::Request => secret(check, field, change),
                     _ => hsts(check, field, change),
@@ -140,35 +140,37 @@ fn changes<'b>(
                 let name = field.value.clone();
                 let mut template = |value: &Spanned<ast::Template>| check.template(&value.value, scope, phase);
                 ops.extend(match change {
-                    Change::Set(value) => template(value).map(|value| HeaderOp::Set(name, value)),
-                    Change::Add(value) => template(value).map(|value| HeaderOp::Add(name, value)),
-                    Change::Default(value) => template(value).map(|value| HeaderOp::Default(name, value)),
-                    Change::Replace(regex, replacement) => {
+                    HeaderChange::Set(value) => template(value).map(|value| HeaderOp::Set(name, value)),
+                    HeaderChange::Add(value) => template(value).map(|value| HeaderOp::Add(name, value)),
+                    HeaderChange::Default(value) => template(value).map(|value| HeaderOp::Default(name, value)),
+                    HeaderChange::Replace(regex, replacement) => {
                         check.replacement(regex, replacement);
                         Some(HeaderOp::Replace(name, regex.value.clone(), replacement.value.clone()))
                     }
                 });
             }
-            Line::Remove(names) => {
+            HeaderLine::Remove(names) => {
                 for name in names {
                     check.may_change(name, phase, false);
                     ops.push(HeaderOp::Remove(name.value.clone()));
                 }
             }
-            Line::Pass(names) if phase != Phase::Request => {
+            HeaderLine::Pass(names) if phase != Phase::Request => {
                 for name in names {
                     check.error("no-effect", "`pass` has no effect: it is for `request-headers`", name.span);
                 }
             }
-            Line::Pass(_) => {}
+            HeaderLine::Pass(_) => {}
         }
     }
     ops
 }
 
 /// RFC 6797 section 7.2: the field must not be sent over plain HTTP.
-fn hsts(check: &mut Check<'_>, field: &Spanned<String>, change: &Change) {
-    if check.site_tls.is_none() && field.value == "strict-transport-security" && !matches!(change, Change::Replace(..))
+fn hsts(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
+    if check.site_tls.is_none()
+        && field.value == "strict-transport-security"
+        && !matches!(change, HeaderChange::Replace(..))
     {
         check.report.add(
             Diagnostic::lint(
@@ -183,9 +185,9 @@ fn hsts(check: &mut Check<'_>, field: &Spanned<String>, change: &Change) {
 }
 
 /// A credential that is written out.
-fn secret(check: &mut Check<'_>, field: &Spanned<String>, change: &Change) {
+fn secret(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
     const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
-    let (Change::Set(value) | Change::Add(value) | Change::Default(value)) = change else {
+    let (HeaderChange::Set(value) | HeaderChange::Add(value) | HeaderChange::Default(value)) = change else {
         return;
     };
     let written = value.value.parts.iter().all(|part| matches!(part, Part::Text(_)));
@@ -222,7 +224,7 @@ fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dy
     let Some(options) = handler.forwarding() else { return };
     let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
     for line in layer.all::<RequestHeaders>().iter().flat_map(|said| lines(&said.value.0)) {
-        let Line::Pass(names) = line else { continue };
+        let HeaderLine::Pass(names) = line else { continue };
         for name in names {
             let is_set = |(set, wanted): &&(&str, &Option<Spanned<bool>>)| {
                 *set == name.value && wanted.as_ref().is_some_and(|wanted| wanted.value)
@@ -237,23 +239,25 @@ fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dy
 
 /// Lines of one block that another one of it does away with.
 fn lines_act(check: &mut Check<'_>, items: &[Item]) {
-    let mut seen: Vec<(&str, Done, Span)> = Vec::new();
+    let mut seen: Vec<(&str, FieldEffect, Span)> = Vec::new();
     for line in lines(items) {
-        let names: Vec<(&Spanned<String>, Done)> = match line {
-            Line::Change(name, change) => vec![(name, done(change))],
-            Line::Remove(names) => names.iter().map(|name| (name, Done::Removed)).collect(),
-            Line::Pass(_) => continue,
+        let names: Vec<(&Spanned<String>, FieldEffect)> = match line {
+            HeaderLine::Change(name, change) => vec![(name, done(change))],
+            HeaderLine::Remove(names) => names.iter().map(|name| (name, FieldEffect::Removed)).collect(),
+            HeaderLine::Pass(_) => continue,
         };
         for (name, now) in names {
             if let Some((_, before, first)) = seen.iter().rev().find(|(seen, ..)| *seen == name.value) {
                 let (idle, other, label) = match (before, now) {
-                    (Done::Removed, Done::Default) => continue,
-                    (Done::Removed, Done::Removed | Done::Replaced) => (name.span, *first, "it is removed here"),
-                    (Done::Set | Done::Added | Done::Default, Done::Default) => {
+                    (FieldEffect::Removed, FieldEffect::Default) => continue,
+                    (FieldEffect::Removed, FieldEffect::Removed | FieldEffect::Replaced) => {
+                        (name.span, *first, "it is removed here")
+                    }
+                    (FieldEffect::Set | FieldEffect::Added | FieldEffect::Default, FieldEffect::Default) => {
                         (name.span, *first, "it has a value here")
                     }
-                    (_, Done::Set) => (*first, name.span, "it is set here"),
-                    (_, Done::Removed) => (*first, name.span, "it is removed here"),
+                    (_, FieldEffect::Set) => (*first, name.span, "it is set here"),
+                    (_, FieldEffect::Removed) => (*first, name.span, "it is removed here"),
                     _ => continue,
                 };
                 let message = format!("this line has no effect on `{name}`: another line of this block overrides it");
@@ -267,7 +271,7 @@ fn lines_act(check: &mut Check<'_>, items: &[Item]) {
 
 /// What a line has done to a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
+enum FieldEffect {
     Set,
     Added,
     Default,
@@ -275,12 +279,12 @@ enum Done {
     Replaced,
 }
 
-fn done(change: &Change) -> Done {
+fn done(change: &HeaderChange) -> FieldEffect {
     match change {
-        Change::Set(_) => Done::Set,
-        Change::Add(_) => Done::Added,
-        Change::Default(_) => Done::Default,
-        Change::Replace(..) => Done::Replaced,
+        HeaderChange::Set(_) => FieldEffect::Set,
+        HeaderChange::Add(_) => FieldEffect::Added,
+        HeaderChange::Default(_) => FieldEffect::Default,
+        HeaderChange::Replace(..) => FieldEffect::Replaced,
     }
 }
 
@@ -300,9 +304,9 @@ pub(crate) fn security(span: Span, tls: bool) -> ResponseHeaders {
     let name = |name: &str| Spanned { value: name.to_owned(), span };
     let set = |(field, value): (&str, &'static str)| {
         let value = ast::Template { parts: vec![ast::Part::Text(value.into())], span };
-        item(Line::Change(name(field), Change::Default(Spanned { value, span })))
+        item(HeaderLine::Change(name(field), HeaderChange::Default(Spanned { value, span })))
     };
     let mut lines: Vec<Item> = FIELDS.into_iter().chain(hsts).map(set).collect();
-    lines.push(item(Line::Remove(vec![name("server"), name("x-powered-by")])));
+    lines.push(item(HeaderLine::Remove(vec![name("server"), name("x-powered-by")])));
     ResponseHeaders(lines)
 }

@@ -3,7 +3,7 @@
 use proxy_runtime::site::{self, ParamKind};
 
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -76,8 +76,8 @@ impl Policy for InFlight {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(of.site, &of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -85,8 +85,8 @@ impl Policy for InFlight {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(site, policy))
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(site, policy))
     }
 }
 

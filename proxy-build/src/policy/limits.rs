@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, NormalForm, ParamKind};
 
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -220,7 +220,7 @@ impl Policy for Limits {
         policy.fields.underscores = underscores(layer);
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let (limits, fields) = (&of.route.policy.limits, &of.route.policy.fields);
         let size = |setting| wording::setting(of.site, setting, |&bytes| wording::size(bytes));
         let mut text =
@@ -234,10 +234,10 @@ impl Policy for Limits {
             (fields.underscores, " underscores"),
         ];
         text.extend(flags.into_iter().filter(|(is, _)| *is).map(|(_, name)| name));
-        of.lines(Step::Intake, Self::NAME, [text])
+        of.lines(ExplainStep::Intake, Self::NAME, [text])
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
         let limits = &policy.limits;
         let size = |setting| wording::setting(site, setting, |&bytes| wording::size(bytes));
         let number = |setting| wording::setting(site, setting, |&number| wording::number(number));
@@ -256,7 +256,7 @@ impl Policy for Limits {
             ("min-rate", min_rate),
             ("half-close", format!("#{}", limits.half_close)),
         ];
-        Told::words("limits", words.map(|(name, text)| (format!("limits {name}"), text)).into())
+        PolicyDescription::words("limits", words.map(|(name, text)| (format!("limits {name}"), text)).into())
     }
 }
 

@@ -3,7 +3,7 @@
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::{self, LogField};
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::check::scope::{Phase, Scope};
@@ -94,18 +94,18 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Members(r.some("a NAME", value::word(LogField::NAMES))))),
+    read: |r| Some(What::line(LogMembers(r.some("a NAME", value::word(LogField::NAMES))))),
 };
 
-fn log_format(leaf: &Leaf) -> Parsed<Format> {
+fn log_format(leaf: &Leaf) -> Parsed<LogFormat> {
     match &leaf.value {
-        Scalar::Text(text) if text == "json" => Ok(Format::Json),
-        Scalar::Text(text) if text == "combined" => Ok(Format::Combined),
+        Scalar::Text(text) if text == "json" => Ok(LogFormat::Json),
+        Scalar::Text(text) if text == "combined" => Ok(LogFormat::Combined),
         // No placeholder in it: a misspelt word, not a line that is the same for all exchanges.
         Scalar::Text(text) if !text.contains('{') => {
             Err(value::word(&[("json", ()), ("combined", ())])(leaf).unwrap_err())
         }
-        _ => value::template(leaf).map(Format::Template),
+        _ => value::template(leaf).map(LogFormat::Template),
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) enum Log {
     /// `log access`.
     Access {
         /// `format=`.
-        format: Option<Spanned<Format>>,
+        format: Option<Spanned<LogFormat>>,
         /// `fields` lines.
         items: Vec<Item>,
     },
@@ -125,7 +125,7 @@ pub(crate) enum Log {
 
 /// `log access format=`.
 #[derive(Debug, Clone)]
-pub(crate) enum Format {
+pub(crate) enum LogFormat {
     /// `json`.
     Json,
     /// `combined`.
@@ -136,7 +136,7 @@ pub(crate) enum Format {
 
 /// The members of a line in JSON.
 #[derive(Debug)]
-struct Members(Vec<Spanned<LogField>>);
+struct LogMembers(Vec<Spanned<LogField>>);
 
 // There is no `is_off`: `log off` says what holds anyway, in so many words.
 impl Policy for Log {
@@ -146,16 +146,16 @@ impl Policy for Log {
         policy.log = layer.one::<Log>().map_or(site::Log::Off, |log| log.value.made(check, scope));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         match &of.route.policy.log {
-            site::Log::Off => vec![Line::new(Step::Finish, Self::NAME, "off")],
-            site::Log::Json(_) => of.lines(Step::Finish, Self::NAME, ["json"]),
-            site::Log::Template(_) => of.lines(Step::Finish, Self::NAME, ["template"]),
+            site::Log::Off => vec![ExplainLine::new(ExplainStep::Finish, Self::NAME, "off")],
+            site::Log::Json(_) => of.lines(ExplainStep::Finish, Self::NAME, ["json"]),
+            site::Log::Template(_) => of.lines(ExplainStep::Finish, Self::NAME, ["template"]),
         }
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("log", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("log", Self::NAME)
     }
 }
 
@@ -163,18 +163,18 @@ impl Log {
     fn made(&self, check: &mut Check<'_>, scope: &Scope) -> site::Log {
         let Log::Access { format, items } = self else { return site::Log::Off };
         let format_value = format.as_ref().map(|format| &format.value);
-        if let (Some(item), Some(Format::Combined | Format::Template(_))) = (items.first(), format_value) {
+        if let (Some(item), Some(LogFormat::Combined | LogFormat::Template(_))) = (items.first(), format_value) {
             check.error("no-effect", "`fields` has no effect: it chooses the members of format=json", item.span);
         }
         match format_value {
-            None | Some(Format::Json) => {
-                let chosen = items.iter().find_map(Item::line::<Members>);
+            None | Some(LogFormat::Json) => {
+                let chosen = items.iter().find_map(Item::line::<LogMembers>);
                 let chosen = chosen.map(|members| members.0.iter().map(|field| field.value).collect());
                 let fields = chosen.unwrap_or_else(|| DEFAULT_FIELDS.to_vec());
                 site::Log::Json(list(fields))
             }
-            Some(Format::Combined) => site::Log::Template(Template { pieces: list(combined()) }),
-            Some(Format::Template(template)) => match check.template(template, scope, Phase::Log) {
+            Some(LogFormat::Combined) => site::Log::Template(Template { pieces: list(combined()) }),
+            Some(LogFormat::Template(template)) => match check.template(template, scope, Phase::Log) {
                 Some(template) => site::Log::Template(template),
                 None => site::Log::Off,
             },

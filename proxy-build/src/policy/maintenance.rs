@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind};
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -60,8 +60,8 @@ impl Policy for Maintenance {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(of.site, &of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -69,8 +69,8 @@ impl Policy for Maintenance {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(site, policy))
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(site, policy))
     }
 }
 

@@ -31,14 +31,14 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Types(r.some("a TYPE", value::media)))),
+    read: |r| Some(What::line(MediaTypes(r.some("a TYPE", value::media)))),
 };
 
 #[derive(Debug)]
-pub(super) struct Types(Vec<Spanned<String>>);
+pub(super) struct MediaTypes(Vec<Spanned<String>>);
 
 /// The types among a policy's lines, if they are there.
 pub(super) fn among(items: &[Item]) -> Option<Vec<Text>> {
-    let types = items.iter().find_map(Item::line::<Types>)?;
+    let types = items.iter().find_map(Item::line::<MediaTypes>)?;
     Some(types.0.iter().map(|kind| kind.value.clone().into()).collect())
 }

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -69,16 +69,16 @@ impl Policy for Mirror {
         policy.mirror = layer.one::<Mirror>().and_then(|mirror| mirror.value.copied(check));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let mirror = of.route.policy.mirror.iter();
         let text = |mirror: &site::Mirror| {
             format!("{}, {} %", of.site.upstreams[usize::from(mirror.upstream)].name, mirror.percent)
         };
-        of.lines(Step::Forward, Self::NAME, mirror.map(text))
+        of.lines(ExplainStep::Forward, Self::NAME, mirror.map(text))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("mirror", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("mirror", Self::NAME)
     }
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use proxy_runtime::site::{self, Addresses, Listed, NetworkRule};
 
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::{NetworkSource, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -106,13 +106,13 @@ impl Policy for Networks {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let written = |name| of.route.origins.iter().any(|(found, _)| *found == name);
         let line = |(name, text): (&'static str, String)| {
             // They are told by whichever takes fewer words.
             let other = if name == "allow" { "deny" } else { "allow" };
             let origin = of.from(if written(name) { name } else { other });
-            Line::new(Step::Access, name, format!("{text} [{origin}]"))
+            ExplainLine::new(ExplainStep::Access, name, format!("{text} [{origin}]"))
         };
         let networks = of.route.policy.access.iter().filter_map(|access| access.networks.as_ref());
         networks.flat_map(|networks| said(of.site, networks)).map(line).collect()
@@ -123,18 +123,18 @@ impl Policy for Networks {
         any.then(|| "allow/deny".to_owned()).into_iter().collect()
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
         let networks = policy.access.as_ref().and_then(|access| access.networks.as_ref());
         match networks {
             // Who may come in is known when the files are read.
             Some(networks) if networks.listed.is_some() => {
                 let words = said(site, networks).into_iter().map(|(name, text)| (name.to_owned(), text));
-                Told::words("access", words.collect())
+                PolicyDescription::words("access", words.collect())
             }
             _ => {
                 let everybody = || Addresses::of(&[], true);
                 let allowed = networks.map_or_else(everybody, |networks| networks.allowed.clone());
-                Told { allowed: Some(allowed), ..Told::words("access", Vec::new()) }
+                PolicyDescription { allowed: Some(allowed), ..PolicyDescription::words("access", Vec::new()) }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_runtime::site::{self};
 
 use super::counted::{BY, CountedBy, IPV4, IPV6, refusal};
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::{Rate, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -119,8 +119,8 @@ impl Policy for RateLimit {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(of.site, &of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(of.site, &of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -128,8 +128,8 @@ impl Policy for RateLimit {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(site: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(site, policy))
+    fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(site, policy))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site;
 
-use super::{Explained, Layer, Line, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
 use crate::ast::What;
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -49,8 +49,8 @@ impl Policy for RequestTypes {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
-        of.lines(Step::Access, Self::NAME, said(&of.route.policy))
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
+        of.lines(ExplainStep::Access, Self::NAME, said(&of.route.policy))
     }
 
     fn guards(route: &Route) -> Vec<String> {
@@ -58,8 +58,8 @@ impl Policy for RequestTypes {
         any.then(|| Self::NAME.to_owned()).into_iter().collect()
     }
 
-    fn diff(_: &Site, policy: &site::Policy) -> Told {
-        Told::lines("access", Self::NAME, said(policy))
+    fn diff(_: &Site, policy: &site::Policy) -> PolicyDescription {
+        PolicyDescription::lines("access", Self::NAME, said(policy))
     }
 }
 

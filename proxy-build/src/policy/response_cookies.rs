@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, CookieRule};
 
-use super::{Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription};
 use crate::ast::What;
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -108,13 +108,13 @@ impl Policy for ResponseCookies {
         policy.cookies = list(rules.filter_map(|rule| rule.value.rule(check, rule.span)).collect());
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let rules = of.route.policy.cookies.len();
-        of.lines(Step::Response, Self::NAME, (rules > 0).then(|| rules.to_string()))
+        of.lines(ExplainStep::Response, Self::NAME, (rules > 0).then(|| rules.to_string()))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("cookies", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("cookies", Self::NAME)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, Methods, ParamKind, Setting};
 
-use super::{Explained, Layer, Policy, Step, Told, words};
+use super::{ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription, words};
 use crate::ast::{self, Item, RetryOn, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -112,7 +112,7 @@ site example.com {
     proxy "http://10.0.0.11:8080" "http://10.0.0.12:8080"
 }
 "#,
-    read: |r| Some(What::line(Line::On(r.some("`reset`, `timeout`, a STATUS or a `grpc-STATUS`", value::retry_on)))),
+    read: |r| Some(What::line(RetryLine::On(r.some("`reset`, `timeout`, a STATUS or a `grpc-STATUS`", value::retry_on)))),
 };
 
 pub(crate) static METHODS: Directive = Directive {
@@ -146,7 +146,7 @@ site example.com {
 "#,
     read: |r| {
         let anyway = r.prop("non-idempotent", value::boolean);
-        Some(What::line(Line::Methods(r.some("a METHOD", value::method), anyway)))
+        Some(What::line(RetryLine::Methods(r.some("a METHOD", value::method), anyway)))
     },
 };
 
@@ -163,7 +163,7 @@ pub(crate) struct Retry {
 
 /// What stands in a `retry`.
 #[derive(Debug)]
-enum Line {
+enum RetryLine {
     /// `on`.
     On(Vec<Spanned<RetryOn>>),
     /// `methods`, and whether those that are not idempotent are meant.
@@ -178,13 +178,13 @@ impl Policy for Retry {
         policy.retry = layer.one::<Retry>().map(|retry| retry.value.made(check, &policy.timeouts));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
         let retry = of.route.policy.retry.iter();
-        of.lines(Step::Forward, Self::NAME, retry.map(in_words))
+        of.lines(ExplainStep::Forward, Self::NAME, retry.map(in_words))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("retry", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("retry", Self::NAME)
     }
 }
 
@@ -203,10 +203,10 @@ fn in_words(retry: &site::Retry) -> String {
 impl Retry {
     fn made(&self, check: &mut Check<'_>, timeouts: &site::Timeouts) -> site::Retry {
         let (mut on, mut methods) = (Vec::new(), Methods::NONE);
-        for line in self.items.iter().filter_map(Item::line::<Line>) {
+        for line in self.items.iter().filter_map(Item::line::<RetryLine>) {
             match line {
-                Line::On(written) => on = written.clone(),
-                Line::Methods(written, anyway) => methods = retried(check, written, anyway.as_ref()),
+                RetryLine::On(written) => on = written.clone(),
+                RetryLine::Methods(written, anyway) => methods = retried(check, written, anyway.as_ref()),
             }
         }
         if methods == Methods::NONE {

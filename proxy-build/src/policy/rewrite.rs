@@ -2,7 +2,7 @@
 
 use proxy_runtime::site;
 
-use super::{Explained, Filters, Layer, OfRoute, Policy, Step, Told, words};
+use super::{ExplainStep, ExplainedRequest, Filters, Layer, Policy, PolicyDescription, RouteContext, words};
 use crate::ast::{self, Item, Part, Pattern, Segment, What};
 use crate::check::Check;
 use crate::check::effects::Paths;
@@ -99,7 +99,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| Some(What::line(Line::Set(r.arg("a NAME", value::query_name)?, r.arg("a VALUE", value::template)?))),
+    read: |r| Some(What::line(QueryLine::Set(r.arg("a NAME", value::query_name)?, r.arg("a VALUE", value::template)?))),
 };
 
 pub(crate) static QUERY_REMOVE: Directive = Directive {
@@ -119,7 +119,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Line::Remove(r.some("a NAME", value::query_name)))),
+    read: |r| Some(What::line(QueryLine::Remove(r.some("a NAME", value::query_name)))),
 };
 
 /// `rewrite`.
@@ -143,7 +143,7 @@ pub(crate) struct Rewrite {
 
 /// A line about the query.
 #[derive(Debug)]
-enum Line {
+enum QueryLine {
     Set(Spanned<String>, Spanned<ast::Template>),
     Remove(Vec<Spanned<String>>),
 }
@@ -152,20 +152,20 @@ impl Policy for Rewrite {
     const NAME: &'static str = "rewrite";
     const NEEDS_UPSTREAM: bool = true;
 
-    fn filter(check: &mut Check<'_>, layer: &Layer, route: &OfRoute<'_>, filters: &mut Filters) {
+    fn filter(check: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         let Some(rewrite) = layer.one::<Rewrite>().filter(|_| route.forwards()) else { return };
         rewrite.value.note_paths(check, route.pattern);
         filters.request.push(RequestFilter::Rewrite(rewrite.value.made(check, rewrite.span, route.scope)));
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<words::Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<words::ExplainLine> {
         let rewrites = of.route.request.iter().filter(|filter| matches!(filter, RequestFilter::Rewrite(_)));
         let path = of.outcome.upstream_path.as_deref().unwrap_or("refused");
-        of.lines(Step::Change, Self::NAME, rewrites.map(|_| path))
+        of.lines(ExplainStep::Change, Self::NAME, rewrites.map(|_| path))
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::default()
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::default()
     }
 }
 
@@ -238,13 +238,13 @@ impl Rewrite {
         }
         path.extend(self.add_prefix.as_ref().map(|prefix| PathStep::AddPrefix(prefix.value.clone())));
         let (mut query_set, mut query_remove) = (Vec::new(), Vec::new());
-        for line in self.items.iter().filter_map(Item::line::<Line>) {
+        for line in self.items.iter().filter_map(Item::line::<QueryLine>) {
             match line {
-                Line::Set(name, value) => {
+                QueryLine::Set(name, value) => {
                     let value = check.template(&value.value, scope, Phase::Request);
                     query_set.extend(value.map(|value| (name.value.clone(), value)));
                 }
-                Line::Remove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
+                QueryLine::Remove(names) => query_remove.extend(names.iter().map(|name| name.value.clone())),
             }
         }
         let raw = self.raw.as_ref().filter(|raw| raw.value);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
-use super::{Answer, Explained, Layer, Line, Merge, Policy, Step, Told};
+use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Merge, Policy, PolicyDescription, RouteHandler};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
@@ -127,7 +127,7 @@ impl Policy for Timeouts {
         }
     }
 
-    fn idle(&self, _: Span, answer: &Answer<'_>) -> Vec<Diagnostic> {
+    fn idle(&self, _: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         let forwarding = answer.handler.forwarding();
         let asks_server = forwarding.and_then(|forwarding| forwarding.asks_server.as_ref());
         let mut found = Vec::new();
@@ -150,13 +150,13 @@ impl Policy for Timeouts {
         }
     }
 
-    fn explain(of: &Explained<'_>) -> Vec<Line> {
+    fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let timeouts = &of.route.policy.timeouts;
         let time = |setting| wording::setting(of.site, setting, |&duration| wording::duration(duration));
         let mut lines = Vec::new();
         if of.route.handler.proxy().is_some_and(|proxy| proxy.asks_server) {
             let text = format!("sent by the server, within {}", time(&timeouts.proceed));
-            lines.push(Line::new(Step::Forward, "continue", text));
+            lines.push(ExplainLine::new(ExplainStep::Forward, "continue", text));
         }
         let text = format!(
             "connect={} request={} response={} idle={} total={} [{}]",
@@ -167,12 +167,12 @@ impl Policy for Timeouts {
             time(&timeouts.total),
             of.from(Self::NAME)
         );
-        lines.push(Line::new(Step::Forward, "time-outs", text));
+        lines.push(ExplainLine::new(ExplainStep::Forward, "time-outs", text));
         lines
     }
 
-    fn diff(_: &Site, _: &site::Policy) -> Told {
-        Told::values("timeouts", Self::NAME)
+    fn diff(_: &Site, _: &site::Policy) -> PolicyDescription {
+        PolicyDescription::values("timeouts", Self::NAME)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Reader;
 use crate::declaration::{Directive, Place};
 use crate::directive;
-use crate::lexer::{Kind, tokens};
+use crate::lexer::{TokenKind, tokens};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 use crate::syntax::{Leaf, Node, Scalar, quoted};
@@ -58,9 +58,11 @@ impl Reader<'_> {
         let text = self.sources.text(whole.file).get(open as usize..)?;
         for token in tokens(text) {
             match token.kind {
-                Kind::Open => depth += 1,
-                Kind::Close if depth == 1 => return Some(Span { start: open, end: open + token.end as u32, ..whole }),
-                Kind::Close => depth -= 1,
+                TokenKind::Open => depth += 1,
+                TokenKind::Close if depth == 1 => {
+                    return Some(Span { start: open, end: open + token.end as u32, ..whole });
+                }
+                TokenKind::Close => depth -= 1,
                 _ => {}
             }
         }

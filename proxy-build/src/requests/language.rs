@@ -30,14 +30,14 @@ pub(crate) enum Language {
     /// One.
     Exactly(Rc<str>),
     /// The paths of a route's pattern.
-    Pattern(Rc<[Token]>),
+    Pattern(Rc<[PatternToken]>),
     /// Those in which a table finds a match.
     Table(Rc<Table>),
 }
 
 /// A pattern, byte by byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Token {
+pub(crate) enum PatternToken {
     /// This byte.
     Byte(u8),
     /// This small letter, or its capital; any other byte as it is.
@@ -62,13 +62,15 @@ impl Language {
         let mut tokens = Vec::new();
         for segment in &pattern.segments {
             match segment {
-                Segment::Literal(text) => tokens.extend(b"/".iter().chain(text.as_bytes()).copied().map(Token::Byte)),
-                Segment::AnyCase(text) => {
-                    tokens.push(Token::Byte(b'/'));
-                    tokens.extend(text.bytes().map(Token::AnyCase));
+                Segment::Literal(text) => {
+                    tokens.extend(b"/".iter().chain(text.as_bytes()).copied().map(PatternToken::Byte))
                 }
-                Segment::Capture(_) => tokens.extend([Token::Byte(b'/'), Token::Segment]),
-                Segment::Rest => tokens.push(Token::Rest),
+                Segment::AnyCase(text) => {
+                    tokens.push(PatternToken::Byte(b'/'));
+                    tokens.extend(text.bytes().map(PatternToken::AnyCase));
+                }
+                Segment::Capture(_) => tokens.extend([PatternToken::Byte(b'/'), PatternToken::Segment]),
+                Segment::Rest => tokens.push(PatternToken::Rest),
             }
         }
         Language::Pattern(tokens.into())
@@ -118,7 +120,7 @@ impl Language {
             Language::Pattern(tokens) => {
                 // Within a segment, what follows it is what matters.
                 let at = (state / 2 + state % 2) as usize;
-                matches!(tokens.get(at), None | Some(Token::Rest))
+                matches!(tokens.get(at), None | Some(PatternToken::Rest))
             }
             Language::Table(table) => table.is_match_state(table.next_eoi_state(id(state))),
         }
@@ -132,8 +134,8 @@ impl Language {
             Language::Exactly(_) => u16::MAX,
             Language::Pattern(tokens)
                 if byte == b'/'
-                    || tokens.contains(&Token::Byte(byte))
-                    || tokens.contains(&Token::AnyCase(byte.to_ascii_lowercase())) =>
+                    || tokens.contains(&PatternToken::Byte(byte))
+                    || tokens.contains(&PatternToken::AnyCase(byte.to_ascii_lowercase())) =>
             {
                 u16::from(byte)
             }
@@ -144,14 +146,14 @@ impl Language {
 }
 
 /// A state of a pattern is twice the index of the token that comes, and one more within a segment.
-fn step(tokens: &[Token], state: u32, byte: u8) -> u32 {
+fn step(tokens: &[PatternToken], state: u32, byte: u8) -> u32 {
     let (at, within) = ((state / 2) as usize, state % 2 == 1);
     match tokens.get(at) {
-        Some(Token::Segment) if byte != b'/' => 2 * at as u32 + 1,
-        Some(Token::Segment) if within => step(tokens, state + 1, byte),
-        Some(Token::Byte(wanted)) if byte == *wanted => 2 * (at as u32 + 1),
-        Some(Token::AnyCase(wanted)) if byte.eq_ignore_ascii_case(wanted) => 2 * (at as u32 + 1),
-        Some(Token::Rest) if byte == b'/' => DONE,
+        Some(PatternToken::Segment) if byte != b'/' => 2 * at as u32 + 1,
+        Some(PatternToken::Segment) if within => step(tokens, state + 1, byte),
+        Some(PatternToken::Byte(wanted)) if byte == *wanted => 2 * (at as u32 + 1),
+        Some(PatternToken::AnyCase(wanted)) if byte.eq_ignore_ascii_case(wanted) => 2 * (at as u32 + 1),
+        Some(PatternToken::Rest) if byte == b'/' => DONE,
         _ => FAILED,
     }
 }

@@ -5,9 +5,9 @@ use proxy_runtime::site;
 use crate::ast::{self, HostPattern, Item, Pattern, Segment, What};
 use crate::check::scope::Scope;
 use crate::check::{Check, fields};
-use crate::handler::{self, Around, WrittenHandler};
+use crate::handler::{self, HandlerContext, WrittenHandler};
 use crate::model::Route;
-use crate::policy::{self, Answer, Filters, Layer, OfRoute};
+use crate::policy::{self, Filters, Layer, RouteContext, RouteHandler};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
@@ -78,7 +78,7 @@ impl Check<'_> {
             routes.extend(self.route(pattern, priority, &route.items, (item.span, handler), layer.clone(), hosts));
         }
         let methods = routes[first..].first().map(|route| route.methods.mask);
-        let answer = Answer { handler, at: item.span, methods };
+        let answer = RouteHandler { handler, at: item.span, methods };
         for item in &route.items {
             policy::ALL.iter().flat_map(|kind| kind.idle(item, &answer)).for_each(|found| self.report.add(found));
         }
@@ -102,11 +102,11 @@ impl Check<'_> {
             ..policy::auth::scope(&layer)
         };
         let mut filters = Filters::default();
-        let of = OfRoute { pattern, scope: &scope, handler };
+        let of = RouteContext { pattern, scope: &scope, handler };
         policy::ALL.iter().for_each(|kind| kind.filter(self, &layer, &of, &mut filters));
         let mut policy = self.policy(&layer, &scope);
         fields::own(&mut policy, &filters.request, &self.trusted_header);
-        let made = handler.check(self, &Around { at, scope: &scope, hosts })?;
+        let made = handler.check(self, &HandlerContext { at, scope: &scope, hosts })?;
         self.grpc_gets_through(items, &made);
         handler.check_requests(self, at, &pattern.value, &matched.methods);
         let mut route = Route {

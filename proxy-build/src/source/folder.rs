@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Which files count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Which {
+pub struct FileFilter {
     /// Names that begin with a dot.
     pub dotfiles: bool,
     /// Symbolic links that stay in the folder.
@@ -19,7 +19,7 @@ const DEEPEST: usize = 64;
 ///
 /// # Errors
 /// What can't be read, or served, and why.
-pub(super) fn files(folder: &Path, which: Which, most: usize) -> Result<Vec<String>, String> {
+pub(super) fn files(folder: &Path, which: FileFilter, most: usize) -> Result<Vec<String>, String> {
     let top = folder.canonicalize().map_err(|error| error.to_string())?;
     if !top.is_dir() {
         return Err("not a folder".to_owned());
@@ -60,7 +60,7 @@ pub(super) fn files(folder: &Path, which: Which, most: usize) -> Result<Vec<Stri
 }
 
 /// What a name leads to; `None` for a link that does not count.
-fn behind_links(top: &Path, path: &Path, kind: FileType, which: Which) -> Option<(FileType, std::path::PathBuf)> {
+fn behind_links(top: &Path, path: &Path, kind: FileType, which: FileFilter) -> Option<(FileType, std::path::PathBuf)> {
     if !kind.is_symlink() {
         return Some((kind, path.to_owned()));
     }

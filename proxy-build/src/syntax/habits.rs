@@ -6,7 +6,7 @@ mod strings;
 
 use super::{MAX_DEPTH, quoted, raw_or_quoted};
 use crate::expression;
-use crate::lexer::{Kind, Token, tokens};
+use crate::lexer::{Token, TokenKind, tokens};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{FileId, Span};
 
@@ -73,10 +73,10 @@ impl Search<'_> {
     /// Looks at a token; `false` where what follows would only follow from what is wrong here.
     fn token(&mut self, token: Token) -> bool {
         let here = self.span(token.start, token.end);
-        let touches = self.last.filter(|last| last.end == token.start && last.kind == Kind::String);
+        let touches = self.last.filter(|last| last.end == token.start && last.kind == TokenKind::String);
         match token.kind {
-            Kind::Blank | Kind::LineComment => return true,
-            Kind::BlockComment => {
+            TokenKind::Blank | TokenKind::LineComment => return true,
+            TokenKind::BlockComment => {
                 let comment = &self.text[token.start..token.end];
                 if comment_depth(comment) > MAX_DEPTH {
                     let begin = self.span(token.start, token.start + 2);
@@ -101,19 +101,19 @@ impl Search<'_> {
                 }
                 return true;
             }
-            Kind::Newline => {
+            TokenKind::Newline => {
                 self.first = !self.continued();
                 self.closed = false;
                 return true;
             }
-            Kind::Semicolon => {
+            TokenKind::Semicolon => {
                 if self.first && !self.closed {
                     return self.comment_or_nothing(token, 1);
                 }
                 self.first = true;
                 self.closed = false;
             }
-            Kind::Open => {
+            TokenKind::Open => {
                 if self.text[token.end..].starts_with('{') {
                     self.add("this is a template that was not filled in", self.span(token.start, token.end + 1), Some(
                         "for values that differ between machines, use a parameter: param port type=number, and where it is used: (param)port".into(),
@@ -134,7 +134,7 @@ impl Search<'_> {
                 }
                 self.first = true;
             }
-            Kind::Close => {
+            TokenKind::Close => {
                 let opened = self.open.pop();
                 if let Some(open) = opened.filter(|_| !self.first) {
                     let apart = self.text[open.end as usize..token.start].contains('\n');
@@ -156,7 +156,7 @@ impl Search<'_> {
                 self.first = true;
                 self.closed = true;
             }
-            Kind::String => {
+            TokenKind::String => {
                 if let Some(last) = touches {
                     self.apart(last, here);
                 }
@@ -166,7 +166,7 @@ impl Search<'_> {
                     return false;
                 }
             }
-            Kind::Word => {
+            TokenKind::Word => {
                 let word = &self.text[token.start..token.end];
                 self.unended(here);
                 if self.first && !self.line(token) {
@@ -220,7 +220,7 @@ impl Search<'_> {
     fn pattern(&self, token: Token) -> Option<Span> {
         let line = &self.text[token.start..self.end_of_line(token.start)];
         let len = line.find(|char: char| char.is_whitespace() || matches!(char, '{' | ';')).unwrap_or(line.len());
-        let last = self.last.filter(|last| last.kind == Kind::Word);
+        let last = self.last.filter(|last| last.kind == TokenKind::Word);
         if let Some(last) = last.filter(|last| last.end == token.start && self.text[last.start..].starts_with('/')) {
             return Some(self.span(last.start, token.start + len));
         }
@@ -235,7 +235,7 @@ impl Search<'_> {
 
     /// A brace that begins a line: whether what it belongs to is known.
     fn brace_of_its_own(&mut self, here: Span) -> bool {
-        let last = self.last.filter(|last| matches!(last.kind, Kind::Word | Kind::String));
+        let last = self.last.filter(|last| matches!(last.kind, TokenKind::Word | TokenKind::String));
         let Some(last) = last else {
             let help = "a line is a directive and its values, as in: listen \":8080\"";
             self.add("this brace has no directive: write the name before it", here, Some(help.into()));
@@ -352,12 +352,12 @@ impl Search<'_> {
             return true;
         }
         let help = match why {
-            Why::Quote => {
+            WordError::Quote => {
                 Help::write(at, raw_or_quoted(&expression::of_javascript(value).unwrap_or_else(|| value.to_owned())))
             }
-            Why::Number(Some(number)) => Help::write(at, number),
-            Why::Number(None) if value.ends_with("xx") => "statuses are written out, as in 500 502 503".into(),
-            Why::Number(None) => "a number is written as 1000, a duration as \"5s\", a size as \"64KiB\"".into(),
+            WordError::Number(Some(number)) => Help::write(at, number),
+            WordError::Number(None) if value.ends_with("xx") => "statuses are written out, as in 500 502 503".into(),
+            WordError::Number(None) => "a number is written as 1000, a duration as \"5s\", a size as \"64KiB\"".into(),
         };
         self.add(format!("`{value}` is neither a word nor a number"), at, Some(help));
         self.skip = token.end;
@@ -403,20 +403,20 @@ impl Search<'_> {
 
 /// Why a word can't be read as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Why {
+enum WordError {
     /// It is text that needs quotes.
     Quote,
     /// It looks like a number, and is none, or is this one: quotes alone would not make it right.
     Number(Option<String>),
 }
 
-fn problem(value: &str) -> Option<Why> {
+fn problem(value: &str) -> Option<WordError> {
     let mut chars = value.chars();
     let (first, second) = (chars.next()?, chars.next());
     let digit = |char: Option<char>| char.is_some_and(|char| char.is_ascii_digit());
     // What a bare word may not have (KDL 2, section 3.10), braces aside.
     if value.contains(['/', '\\', '(', ')', '[', ']', '#', '=']) {
-        return Some(Why::Quote);
+        return Some(WordError::Quote);
     }
     let signed = matches!(first, '.' | '-' | '+') && digit(second);
     if !(first.is_ascii_digit() || signed) || is_number(value) {
@@ -425,10 +425,10 @@ fn problem(value: &str) -> Option<Why> {
     // A percentage, or thousands that are set apart.
     let digits = value.trim_end_matches('%').replace(',', "");
     if digits != value && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Why::Number(Some(digits)));
+        return Some(WordError::Number(Some(digits)));
     }
     let thousands = value.strip_suffix('k').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    Some(if signed || thousands || value.ends_with("xx") { Why::Number(None) } else { Why::Quote })
+    Some(if signed || thousands || value.ends_with("xx") { WordError::Number(None) } else { WordError::Quote })
 }
 
 /// What takes no room on a screen, and is no blank to KDL.

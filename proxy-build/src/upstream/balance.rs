@@ -3,13 +3,13 @@
 use proxy_runtime::context::template::Template;
 use proxy_runtime::site::{BalancePolicy, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::Scope;
 use crate::declaration::{Directive, Place, Prop};
 use crate::model::Site;
-use crate::policy::Told;
+use crate::policy::PolicyDescription;
 use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
 use crate::value;
@@ -75,7 +75,7 @@ impl UpstreamOption for Balance {
     const DIRECTIVES: &'static [&'static Directive] = &[&BALANCE];
     const MEMBER: &'static str = "balance";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.balance = self.policy.value;
         upstream.key = self.checked_key(check);
     }
@@ -84,9 +84,9 @@ impl UpstreamOption for Balance {
         vec![format!("{} in {}", name(upstream.balance), upstream.name)]
     }
 
-    fn diff(_: &Site, upstream: &Upstream) -> Vec<Told> {
+    fn diff(_: &Site, upstream: &Upstream) -> Vec<PolicyDescription> {
         let policy = name(upstream.balance).to_owned();
-        vec![Told::lines(Self::MEMBER, "balance", vec![policy]), Told::values("key", "key")]
+        vec![PolicyDescription::lines(Self::MEMBER, "balance", vec![policy]), PolicyDescription::values("key", "key")]
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -67,7 +67,7 @@ impl UpstreamOption for CircuitBreaker {
     const MEMBER: &'static str = "circuit_breaker";
     const NEEDS_ALL: bool = true;
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         let unsaid = &upstream.circuit_breaker;
         upstream.circuit_breaker = site::CircuitBreaker {
             pending_timeout: check.or(self.pending_timeout.as_ref(), ParamKind::Duration, unsaid.pending_timeout),
@@ -76,7 +76,7 @@ impl UpstreamOption for CircuitBreaker {
         };
     }
 
-    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn finish(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         let limits = upstream.servers.iter().map(|server| server.max_connections);
         let mut limits = limits.chain([upstream.circuit_breaker.max_connections]);
         if limits.all(|limit| limit == Setting::Fixed(u64::MAX)) {

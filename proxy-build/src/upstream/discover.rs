@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, DiscoverFrom, ParamKind, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -119,7 +119,7 @@ impl UpstreamOption for Discover {
     const DIRECTIVES: &'static [&'static Directive] = &[&DISCOVER, &RESOLVERS];
     const MEMBER: &'static str = "discover";
 
-    fn check(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         let mut resolvers = Vec::new();
         for item in &self.items {
             let Some(Resolvers(written)) = item.line() else { continue };
@@ -149,7 +149,7 @@ impl UpstreamOption for Discover {
 
 /// The kind of a `discover`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DiscoverMethod {
     /// Addresses of a name.
     Dns,
     /// Servers of a service.
@@ -159,16 +159,19 @@ enum Kind {
 }
 
 /// Their names.
-const KINDS: &[(&str, Kind)] = &[("dns", Kind::Dns), ("srv", Kind::Srv), ("file", Kind::File)];
+const KINDS: &[(&str, DiscoverMethod)] =
+    &[("dns", DiscoverMethod::Dns), ("srv", DiscoverMethod::Srv), ("file", DiscoverMethod::File)];
 
 /// What is looked for there.
-fn target(kind: Kind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
+fn target(kind: DiscoverMethod) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
     move |leaf| {
         let found = text(leaf)?;
         match kind {
-            Kind::File if found.is_empty() => Err(problem("bad-path", "the path of a file must not be empty")),
-            Kind::File => Ok(DiscoverFrom::File(found.into())),
-            Kind::Srv => {
+            DiscoverMethod::File if found.is_empty() => {
+                Err(problem("bad-path", "the path of a file must not be empty"))
+            }
+            DiscoverMethod::File => Ok(DiscoverFrom::File(found.into())),
+            DiscoverMethod::Srv => {
                 let labels: Vec<&str> = found.trim_end_matches('.').split('.').collect();
                 let is_service =
                     labels.len() > 2 && labels[..2].iter().all(|label| label.len() > 1 && label.starts_with('_'));
@@ -178,7 +181,7 @@ fn target(kind: Kind) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
                 Err(problem("bad-address", format!("`{found}` is not the name of a service"))
                     .help("a service is named as in \"_http._tcp.example.com\""))
             }
-            Kind::Dns => {
+            DiscoverMethod::Dns => {
                 let found = server_address(leaf)?;
                 let Some((host, port)) =
                     found.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -151,7 +151,7 @@ impl UpstreamOption for HealthCheck {
     const DIRECTIVES: &'static [&'static Directive] = &[&HEALTH_CHECK, &EXPECT_STATUS, &EXPECT_BODY];
     const MEMBER: &'static str = "health_check";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         let (interval, timeout) = self.times(check);
         let (mut statuses, mut body) = (vec![(200, 399)], None);
         for item in &self.items {
@@ -192,7 +192,7 @@ impl UpstreamOption for HealthCheck {
         });
     }
 
-    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn finish(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         if self.probe == Probe::Grpc && !upstream.http2 {
             check.report.add(
                 Diagnostic::error("contradiction", "gRPC needs HTTP/2", at.option)

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::Upstream;
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{HttpVersion, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place};
@@ -42,7 +42,7 @@ impl UpstreamOption for Http {
     const DIRECTIVES: &'static [&'static Directive] = &[&HTTP];
     const MEMBER: &'static str = "http2";
 
-    fn check(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, _: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.http2 = self.0 == HttpVersion::H2;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -71,7 +71,7 @@ impl UpstreamOption for Outlier {
     const DIRECTIVES: &'static [&'static Directive] = &[&OUTLIER];
     const MEMBER: &'static str = "outlier";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         let eject = Setting::Fixed(Duration::from_secs(30));
         upstream.outlier = Some(site::Outlier {
             consecutive_5xx: self.consecutive_5xx.as_ref().map_or(5, |count| count.value),

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::Upstream;
 
-use super::{At, UpstreamOption, is_ever_unhealthy};
+use super::{OptionSpans, UpstreamOption, is_ever_unhealthy};
 use crate::ast::What;
 use crate::check::Check;
 use crate::declaration::{Directive, Place};
@@ -44,11 +44,11 @@ impl UpstreamOption for PanicThreshold {
     const DIRECTIVES: &'static [&'static Directive] = &[&PANIC_THRESHOLD];
     const MEMBER: &'static str = "panic_threshold";
 
-    fn check(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, _: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.panic_threshold = self.0;
     }
 
-    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn finish(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         if !is_ever_unhealthy(upstream) {
             let idle = at.idle("panic-threshold", "no server is ever found unhealthy");
             check.report.add(idle.help("a `health-check` or `outlier` would find unhealthy ones"));

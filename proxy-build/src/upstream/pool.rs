@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{self, ParamKind, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -65,7 +65,7 @@ impl UpstreamOption for Pool {
     const DIRECTIVES: &'static [&'static Directive] = &[&POOL];
     const MEMBER: &'static str = "pool";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         let unsaid = &upstream.pool;
         upstream.pool = site::Pool {
             max_idle: check.or(self.max_idle.as_ref(), ParamKind::Number, unsaid.max_idle),

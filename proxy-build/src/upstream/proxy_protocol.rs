@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::What;
 use crate::check::Check;
 use crate::declaration::{Directive, Place};
@@ -44,11 +44,11 @@ impl UpstreamOption for ProxyProtocol {
     const DIRECTIVES: &'static [&'static Directive] = &[&PROXY_PROTOCOL];
     const MEMBER: &'static str = "proxy_protocol";
 
-    fn check(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, _: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.proxy_protocol = Some(self.0);
     }
 
-    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn finish(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         if upstream.http2 {
             let message = "a PROXY header is for the connections of one client, and these are shared";
             check

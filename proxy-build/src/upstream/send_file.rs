@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, Files, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::{Check, is_on};
 use crate::declaration::{Directive, Place, Prop};
@@ -79,7 +79,7 @@ impl UpstreamOption for SendFile {
     const DIRECTIVES: &'static [&'static Directive] = &[&SEND_FILE];
     const MEMBER: &'static str = "send_files";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         let Some(folder) = check.absolute_path(&self.folder) else { return };
         let files = Files {
             folder,

@@ -3,7 +3,7 @@
 use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
 
 use super::discover::Discover;
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, Item, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -76,7 +76,7 @@ impl UpstreamOption for Server {
     const DIRECTIVES: &'static [&'static Directive] = &[&SERVER];
     const MEMBER: &'static str = "servers";
 
-    fn check(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         let Some(address) = check.address(&self.address) else { return };
         if upstream.servers.iter().any(|other| other.address == address) {
             check.report.add(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proxy_runtime::site::{ParamKind, Upstream};
 
-use super::{At, UpstreamOption, is_ever_unhealthy};
+use super::{OptionSpans, UpstreamOption, is_ever_unhealthy};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place};
@@ -44,11 +44,11 @@ impl UpstreamOption for SlowStart {
     const DIRECTIVES: &'static [&'static Directive] = &[&SLOW_START];
     const MEMBER: &'static str = "slow_start";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.slow_start = check.or(Some(&self.0), ParamKind::Duration, upstream.slow_start);
     }
 
-    fn finish(&self, check: &mut Check<'_>, at: At, upstream: &mut Upstream) {
+    fn finish(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut Upstream) {
         if !is_ever_unhealthy(upstream) {
             let idle = at.idle("slow-start", "no server ever recovers");
             check.report.add(idle.help("a `health-check` or `outlier` would find unhealthy ones"));

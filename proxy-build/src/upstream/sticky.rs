@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxy_runtime::context::template::Piece;
 use proxy_runtime::site::{self, Upstream};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{self, What};
 use crate::check::Check;
 use crate::check::scope::{Phase, Scope};
@@ -81,7 +81,7 @@ impl UpstreamOption for Sticky {
     const DIRECTIVES: &'static [&'static Directive] = &[&STICKY];
     const MEMBER: &'static str = "sticky";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.sticky = self.made(check);
     }
 }

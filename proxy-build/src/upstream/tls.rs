@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{Discover, DiscoverFrom, Upstream, UpstreamTls};
 
-use super::{At, UpstreamOption};
+use super::{OptionSpans, UpstreamOption};
 use crate::ast::{FileSource, What};
 use crate::check::Check;
 use crate::declaration::{Directive, Place, Prop};
@@ -52,7 +52,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        Some(What::in_upstream(Tls {
+        Some(What::in_upstream(TlsOption {
             sni: r.prop("sni", value::server_name),
             ca: r.prop("ca", value::own_file),
             certificate: r.prop("certificate", value::own_file),
@@ -64,7 +64,7 @@ site example.com {
 
 /// `tls`.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(super) struct TlsOption {
     sni: Option<Spanned<String>>,
     ca: Option<Spanned<FileSource>>,
     certificate: Option<Spanned<FileSource>>,
@@ -72,15 +72,15 @@ pub(super) struct Tls {
     verify: Option<Spanned<bool>>,
 }
 
-impl UpstreamOption for Tls {
+impl UpstreamOption for TlsOption {
     const DIRECTIVES: &'static [&'static Directive] = &[&TLS];
     const MEMBER: &'static str = "tls";
 
-    fn check(&self, check: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn check(&self, check: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         upstream.tls = self.made(check);
     }
 
-    fn finish(&self, _: &mut Check<'_>, _: At, upstream: &mut Upstream) {
+    fn finish(&self, _: &mut Check<'_>, _: OptionSpans, upstream: &mut Upstream) {
         if let (Some(tls), Some(Discover { from: DiscoverFrom::Dns(name, _), .. })) =
             (&mut upstream.tls, &upstream.discover)
         {
@@ -90,7 +90,7 @@ impl UpstreamOption for Tls {
     }
 }
 
-impl Tls {
+impl TlsOption {
     fn made(&self, check: &mut Check<'_>) -> Option<UpstreamTls> {
         let verify = self.verify.as_ref().is_none_or(|verify| verify.value);
         if let (false, Some(written)) = (verify, &self.verify) {

@@ -7,7 +7,7 @@ use crate::site::Jwt;
 
 /// Why a token does not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unmet {
+pub(crate) enum ClaimsError {
     /// It is another's, or for another.
     Invalid,
     /// It has ended, or not begun.
@@ -20,7 +20,7 @@ pub(crate) enum Unmet {
 ///
 /// # Errors
 /// Why not.
-pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), Unmet> {
+pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), ClaimsError> {
     let has = |name: &str, wanted: &str| {
         claims.claim(name).is_some_and(|claim| claim.values.iter().any(|value| value == wanted))
     };
@@ -29,21 +29,21 @@ pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), Un
         || !asked_for("iss", &rules.issuer)
         || !asked_for("aud", &rules.audience)
     {
-        return Err(Unmet::Invalid);
+        return Err(ClaimsError::Invalid);
     }
     // One without an end would be good for ever.
-    let Some(ends) = claims.ends else { return Err(Unmet::Invalid) };
+    let Some(ends) = claims.ends else { return Err(ClaimsError::Invalid) };
     let (now, leeway) = (now.as_secs_f64(), rules.leeway.as_secs_f64());
     // Written so that what is no number is no yes.
     let begun = claims.begins.is_none_or(|begins| now + leeway >= begins);
     if !(now - leeway < ends && begun) {
-        return Err(Unmet::Expired);
+        return Err(ClaimsError::Expired);
     }
     let met = rules.required.iter().all(|required| match &*required.values {
         [] => claims.claim(&required.name).is_some(),
         values => values.iter().any(|value| has(&required.name, value)),
     });
-    if met { Ok(()) } else { Err(Unmet::Insufficient) }
+    if met { Ok(()) } else { Err(ClaimsError::Insufficient) }
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
         &[("iss", &["me"]), ("aud", &["web", "api"]), ("role", &["staff"]), ("sub", &["ann"])];
 
     #[track_caller]
-    fn check(claims: &Claims, expected: Result<(), Unmet>) {
+    fn check(claims: &Claims, expected: Result<(), ClaimsError>) {
         assert_eq!(meet(claims, &rules(), Duration::from_secs_f64(NOW)), expected);
     }
 
@@ -92,12 +92,12 @@ mod tests {
         for (ends, begins, expected) in [
             (Some(NOW + 1.0), None, Ok(())),
             (Some(NOW - 29.0), None, Ok(())),
-            (Some(NOW - 30.0), None, Err(Unmet::Expired)),
+            (Some(NOW - 30.0), None, Err(ClaimsError::Expired)),
             (Some(NOW + 9.0), Some(NOW + 30.0), Ok(())),
-            (Some(NOW + 9.0), Some(NOW + 31.0), Err(Unmet::Expired)),
-            (Some(f64::NAN), None, Err(Unmet::Expired)),
-            (Some(NOW + 1.0), Some(f64::NAN), Err(Unmet::Expired)),
-            (None, None, Err(Unmet::Invalid)),
+            (Some(NOW + 9.0), Some(NOW + 31.0), Err(ClaimsError::Expired)),
+            (Some(f64::NAN), None, Err(ClaimsError::Expired)),
+            (Some(NOW + 1.0), Some(f64::NAN), Err(ClaimsError::Expired)),
+            (None, None, Err(ClaimsError::Invalid)),
         ] {
             check(&claims(ends, begins, ALL), expected);
         }
@@ -109,15 +109,15 @@ mod tests {
             let others = ALL.iter().filter(|(other, _)| *other != name).copied();
             claims(Some(NOW + 9.0), None, &others.chain([(name, values)]).collect::<Vec<_>>())
         };
-        check(&with("iss", &["you"]), Err(Unmet::Invalid));
-        check(&with("iss", &[]), Err(Unmet::Invalid));
-        check(&with("aud", &["web"]), Err(Unmet::Invalid));
+        check(&with("iss", &["you"]), Err(ClaimsError::Invalid));
+        check(&with("iss", &[]), Err(ClaimsError::Invalid));
+        check(&with("aud", &["web"]), Err(ClaimsError::Invalid));
         check(&with("aud", &["api"]), Ok(()));
-        check(&with("role", &["guest"]), Err(Unmet::Insufficient));
+        check(&with("role", &["guest"]), Err(ClaimsError::Insufficient));
         check(&with("role", &["guest", "admin"]), Ok(()));
-        check(&with("role", &[]), Err(Unmet::Insufficient));
+        check(&with("role", &[]), Err(ClaimsError::Insufficient));
         let nobody: Vec<_> = ALL.iter().filter(|(name, _)| *name != "sub").copied().collect();
-        check(&claims(Some(NOW + 9.0), None, &nobody), Err(Unmet::Insufficient));
-        check(&Claims { algorithm: Algorithm::Hs256, ..claims(Some(NOW + 9.0), None, ALL) }, Err(Unmet::Invalid));
+        check(&claims(Some(NOW + 9.0), None, &nobody), Err(ClaimsError::Insufficient));
+        check(&Claims { algorithm: Algorithm::Hs256, ..claims(Some(NOW + 9.0), None, ALL) }, Err(ClaimsError::Invalid));
     }
 }

@@ -22,25 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct FairQueue {
     at_once: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     running: usize,
     waiting: usize,
     /// Who waits, by client; none is empty.
-    clients: HashMap<IpAddr, VecDeque<oneshot::Sender<Turn>>>,
+    clients: HashMap<IpAddr, VecDeque<oneshot::Sender<HashingTurn>>>,
     /// The clients, in the order of their next turns.
     order: VecDeque<IpAddr>,
 }
 
 /// A turn, which ends when this is dropped.
-pub(crate) struct Turn(Option<Arc<FairQueue>>);
+pub(crate) struct HashingTurn(Option<Arc<FairQueue>>);
 
-enum Place {
-    Now(Turn),
-    Waits(oneshot::Receiver<Turn>),
+enum TurnState {
+    Now(HashingTurn),
+    Waits(oneshot::Receiver<HashingTurn>),
     Refused,
 }
 
@@ -50,26 +50,26 @@ impl FairQueue {
     }
 
     /// Waits for a turn. `None`: too many wait, or it has taken too long.
-    pub(crate) async fn turn(self: &Arc<FairQueue>, client: IpAddr) -> Option<Turn> {
+    pub(crate) async fn turn(self: &Arc<FairQueue>, client: IpAddr) -> Option<HashingTurn> {
         match self.place(network(client)) {
-            Place::Now(turn) => Some(turn),
-            Place::Waits(turn) => tokio::time::timeout(PATIENCE, turn).await.ok()?.ok(),
-            Place::Refused => None,
+            TurnState::Now(turn) => Some(turn),
+            TurnState::Waits(turn) => tokio::time::timeout(PATIENCE, turn).await.ok()?.ok(),
+            TurnState::Refused => None,
         }
     }
 
-    fn place(self: &Arc<FairQueue>, client: IpAddr) -> Place {
+    fn place(self: &Arc<FairQueue>, client: IpAddr) -> TurnState {
         let mut state = self.lock();
         if state.running < self.at_once {
             state.running += 1;
-            return Place::Now(Turn(Some(Arc::clone(self))));
+            return TurnState::Now(HashingTurn(Some(Arc::clone(self))));
         }
         if state.count(client) >= PER_CLIENT || state.waiting >= ALL {
             state.forget_those_that_left();
         }
         let own = state.count(client);
         if own >= PER_CLIENT || (state.waiting >= ALL && !state.make_room(own)) {
-            return Place::Refused;
+            return TurnState::Refused;
         }
         let (turn, waits) = oneshot::channel();
         if own == 0 {
@@ -77,15 +77,15 @@ impl FairQueue {
         }
         state.clients.entry(client).or_default().push_back(turn);
         state.waiting += 1;
-        Place::Waits(waits)
+        TurnState::Waits(waits)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     fn count(&self, client: IpAddr) -> usize {
         self.clients.get(&client).map_or(0, VecDeque::len)
     }
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Who has the turn that has ended; nobody, if nobody waits.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+    fn next(&mut self) -> Option<oneshot::Sender<HashingTurn>> {
         let next = self.order.pop_front().and_then(|client| {
             let waiting = self.clients.get_mut(&client)?;
             let next = waiting.pop_front();
@@ -129,12 +129,12 @@ impl State {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HashingTurn {
     fn drop(&mut self) {
         let Some(queue) = self.0.take() else { return };
         loop {
             let Some(next) = queue.lock().next() else { return };
-            match next.send(Turn(Some(Arc::clone(&queue)))) {
+            match next.send(HashingTurn(Some(Arc::clone(&queue)))) {
                 Ok(()) => return,
                 // It has left meanwhile: the turn is the next one's.
                 Err(mut turn) => turn.0 = None,
@@ -159,21 +159,21 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn waits(queue: &Arc<FairQueue>, client: &str) -> oneshot::Receiver<Turn> {
+    fn waits(queue: &Arc<FairQueue>, client: &str) -> oneshot::Receiver<HashingTurn> {
         match queue.place(network(address(client))) {
-            Place::Waits(turn) => turn,
-            Place::Now(_) => panic!("{client} has a turn"),
-            Place::Refused => panic!("{client} is refused"),
+            TurnState::Waits(turn) => turn,
+            TurnState::Now(_) => panic!("{client} has a turn"),
+            TurnState::Refused => panic!("{client} is refused"),
         }
     }
 
     fn is_refused(queue: &Arc<FairQueue>, client: &str) -> bool {
-        matches!(queue.place(network(address(client))), Place::Refused)
+        matches!(queue.place(network(address(client))), TurnState::Refused)
     }
 
-    fn running(queue: &Arc<FairQueue>) -> Turn {
+    fn running(queue: &Arc<FairQueue>) -> HashingTurn {
         match queue.place(address("192.0.2.1")) {
-            Place::Now(turn) => turn,
+            TurnState::Now(turn) => turn,
             _ => panic!("no turn"),
         }
     }
@@ -210,7 +210,7 @@ mod tests {
         // All places are taken, and somebody has more than enough.
         let mut new: Vec<_> = (0..50).map(|_| waits(&queue, "198.51.100.1")).collect();
         assert_eq!(queue.lock().waiting, ALL);
-        let evicted = |waiting: &mut oneshot::Receiver<Turn>| {
+        let evicted = |waiting: &mut oneshot::Receiver<HashingTurn>| {
             matches!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed))
         };
         assert_eq!(clients.iter_mut().flatten().filter_map(|one| evicted(one).then_some(())).count(), 50);

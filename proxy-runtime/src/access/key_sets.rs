@@ -13,11 +13,11 @@ use quick_cache::sync::Cache;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::claims::{self, Unmet};
+use super::claims::{self, ClaimsError};
 use super::fingerprint::Fingerprints;
 use super::tokens::{Keys, TokenError};
 use crate::context::claims::Claims;
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::failure::Failure;
 use crate::observe::notice;
 use crate::site::{Jwt, KeySource, KeyUrl, Site};
@@ -69,7 +69,7 @@ struct KeySet {
 impl KeySets {
     /// # Errors
     /// One for each file that has no keys.
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<KeySets, Vec<Refused>> {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<KeySets, Vec<StartError>> {
         let sets = site.key_sources.iter().map(|_| KeySet {
             keys: ArcSwapOption::empty(),
             until: AtomicU64::new(0),
@@ -88,7 +88,7 @@ impl KeySets {
     }
 
     /// Reads all files again; those that have no keys keep what they had. Returns what went wrong.
-    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (source, set) in site.key_sources.iter().zip(&self.sets) {
             let KeySource::File(file) = source else { continue };
@@ -117,9 +117,9 @@ impl KeySets {
         }?;
         match claims::meet(&claims, rules, now) {
             Ok(()) => Ok(claims),
-            Err(Unmet::Invalid) => Err(Failure::InvalidToken),
-            Err(Unmet::Expired) => Err(Failure::ExpiredToken),
-            Err(Unmet::Insufficient) => Err(Failure::InsufficientToken),
+            Err(ClaimsError::Invalid) => Err(Failure::InvalidToken),
+            Err(ClaimsError::Expired) => Err(Failure::ExpiredToken),
+            Err(ClaimsError::Insufficient) => Err(Failure::InsufficientToken),
         }
     }
 
@@ -184,7 +184,7 @@ impl KeySets {
                     url.refresh
                 }
                 Err(why) => {
-                    let name = &servers.groups[usize::from(url.upstream)].upstream.name;
+                    let name = &servers.upstreams[usize::from(url.upstream)].config.name;
                     notice(&format!("no keys from {name}{}: {why}", url.path));
                     let pause = again.min(url.refresh);
                     again = (again * 2).min(AGAIN_AT_MOST);
@@ -218,10 +218,10 @@ impl KeySet {
 }
 
 async fn get(url: &KeyUrl, servers: &'static Servers, dialler: Dialler) -> Result<Keys, String> {
-    let group = &servers.groups[usize::from(url.upstream)];
+    let upstream = &servers.upstreams[usize::from(url.upstream)];
     let mut why = "it has no server".to_owned();
-    for server in fetch::members(servers, group) {
-        let fetched = tokio::time::timeout(FETCH, fetch::get(group, server, dialler, &url.path, MAX_KEYS)).await;
+    for server in fetch::members(servers, upstream) {
+        let fetched = tokio::time::timeout(FETCH, fetch::get(upstream, server, dialler, &url.path, MAX_KEYS)).await;
         match fetched.unwrap_or_else(|_| Err(format!("no response within {FETCH:?}"))) {
             Ok(body) => return Keys::parse(&body),
             Err(reason) => why = reason,

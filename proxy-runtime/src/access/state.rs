@@ -13,7 +13,7 @@ use super::limiter::Limiter;
 use super::users::{CredentialList, Verifier};
 use crate::access::inspect::Inspector;
 use crate::context::addresses::{self, Addresses};
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::file_pool;
 use crate::site::{Access, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 
@@ -44,7 +44,7 @@ pub(crate) struct AccessState {
 impl AccessState {
     /// # Errors
     /// One for each list that is none.
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<AccessState, Vec<Refused>> {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<AccessState, Vec<StartError>> {
         let mut refused = Vec::new();
         let mut listed = Vec::new();
         for networks in site.listed {
@@ -94,7 +94,7 @@ impl AccessState {
     }
 
     /// Reads all lists again; those that are none keep what they had. Returns what went wrong.
-    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (networks, kept) in site.listed.iter().zip(&self.listed) {
             match flatten(networks, site, settings) {
@@ -161,12 +161,12 @@ fn wanted(site: &Site) -> Vec<(u16, bool)> {
     wanted
 }
 
-fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<CredentialList, Refused> {
+fn list((file, keys): (u16, bool), site: &Site, settings: &Settings) -> Result<CredentialList, StartError> {
     CredentialList::parse(&settings.file(file), keys)
         .map_err(|why| settings.refuse(&site.files[usize::from(file)], &why))
 }
 
-fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, Refused> {
+fn flatten(networks: &Listed, site: &Site, settings: &Settings) -> Result<Addresses, StartError> {
     let mut rules = Vec::new();
     for rule in networks.rules.iter() {
         match rule {

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::process::Process;
+use super::process::OwnProcess;
 use super::{Operated, metrics, stores};
 use crate::context::facts::Facts;
 use crate::context::matcher;
@@ -24,7 +24,7 @@ use crate::serve::purge;
 use crate::worker::StopSignal;
 
 /// What is answered with.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// What there is for `GET`, and what for.
 const PATHS: [(&str, &str); 5] = [
@@ -41,17 +41,17 @@ const FRESH: Duration = Duration::from_millis(500);
 /// Answers requests.
 pub(super) struct Answerer {
     pub(super) operated: Operated,
-    pub(super) process: Process,
+    pub(super) process: OwnProcess,
     text: RefCell<Option<(Instant, Format, Bytes)>>,
 }
 
 impl Answerer {
     pub(super) fn new(operated: Operated) -> Answerer {
-        Answerer { operated, process: Process { began: SystemTime::now() }, text: RefCell::default() }
+        Answerer { operated, process: OwnProcess { began: SystemTime::now() }, text: RefCell::default() }
     }
 
     /// Answers a request. Its body is not read: none has a meaning here.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> AdminResponse {
         let (admin, path) = (self.operated.admin, request.uri().path());
         if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer) {
             return refuse(StatusCode::FORBIDDEN, "`admin` does not allow this address");
@@ -83,22 +83,23 @@ impl Answerer {
     }
 
     /// Whether the process accepts connections and can do something with them.
-    fn ready(&self) -> Reply {
+    fn ready(&self) -> AdminResponse {
         if *self.operated.stop.borrow() != StopSignal::No {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping");
         }
         let servers = self.operated.servers;
-        let down = self.operated.admin.ready.iter().filter_map(|&upstream| servers.groups.get(usize::from(upstream)));
+        let down =
+            self.operated.admin.ready.iter().filter_map(|&upstream| servers.upstreams.get(usize::from(upstream)));
         match down.into_iter().find(|upstream| upstream.is_down(&servers.servers)) {
             Some(down) => refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
-                &format!("upstream `{}` has no healthy server", down.upstream.name),
+                &format!("upstream `{}` has no healthy server", down.config.name),
             ),
             None => text(StatusCode::OK, "ready\n"),
         }
     }
 
-    fn metrics(&self, request: &Request<Incoming>) -> Reply {
+    fn metrics(&self, request: &Request<Incoming>) -> AdminResponse {
         let accept = request.headers().get(header::ACCEPT).map_or(&b""[..], header::HeaderValue::as_bytes);
         let (format, now) = (Format::of(accept), Instant::now());
         let mut known = self.text.borrow_mut();
@@ -114,7 +115,7 @@ impl Answerer {
     }
 
     /// `GET /entry`: what is behind `url=` is the URL, as it is.
-    async fn entry(&self, request: &Request<Incoming>, peer: IpAddr) -> Reply {
+    async fn entry(&self, request: &Request<Incoming>, peer: IpAddr) -> AdminResponse {
         let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
         let Some(url) = url.filter(|url| url.contains("://")) else {
             return refuse(StatusCode::BAD_REQUEST, "write /entry?url=http://example.com/path");
@@ -134,7 +135,7 @@ impl Answerer {
     }
 
     /// `PURGE`, of the URL that the request is for, or what its fields say.
-    async fn purge(&self, request: &Request<Incoming>, peer: IpAddr) -> Reply {
+    async fn purge(&self, request: &Request<Incoming>, peer: IpAddr) -> AdminResponse {
         let Operated { site, admin, settings, stores, .. } = self.operated;
         if !admin.purge {
             return forbidden("purge");
@@ -184,7 +185,7 @@ fn index() -> String {
 }
 
 /// A part that the site does not let be used.
-fn forbidden(part: &str) -> Reply {
+fn forbidden(part: &str) -> AdminResponse {
     let line = match part {
         "stores" | "entry" => "status",
         part => part,
@@ -193,15 +194,15 @@ fn forbidden(part: &str) -> Reply {
     refuse(StatusCode::FORBIDDEN, &format!("`admin` has no line `{line}` in the site"))
 }
 
-fn refuse(status: StatusCode, why: &str) -> Reply {
+fn refuse(status: StatusCode, why: &str) -> AdminResponse {
     text(status, format!("{status}: {why}\n"))
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+fn text(status: StatusCode, text: impl Into<Bytes>) -> AdminResponse {
     reply(status, "text/plain; charset=utf-8", text.into())
 }
 
-fn json(value: &impl Serialize) -> Reply {
+fn json(value: &impl Serialize) -> AdminResponse {
     match serde_json::to_vec(value) {
         Ok(mut text) => {
             text.push(b'\n');
@@ -211,7 +212,7 @@ fn json(value: &impl Serialize) -> Reply {
     }
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> AdminResponse {
     let mut reply = Response::new(Full::new(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();

@@ -1,15 +1,15 @@
 //! `GET /metrics`: what the workers have counted and what there is now, as text ([`write`]).
 
 use super::Operated;
-use super::process::Process;
-use crate::cache::Store;
+use super::process::OwnProcess;
+use crate::cache::CacheStore;
 use crate::metrics::counters::{AttemptFailure, Metrics};
 use crate::metrics::text::{Exposition, Format, seconds};
 use crate::metrics::{self as declared, CLASSES};
 use crate::upstream::Servers;
 
 /// Writes all metrics. Series of which nothing was counted yet are left out: a site with many routes has many.
-pub(super) fn write(operated: &Operated, process: &Process, format: Format) -> String {
+pub(super) fn write(operated: &Operated, process: &OwnProcess, format: Format) -> String {
     let mut out = Exposition::new(format);
     let site = operated.site;
     let digest = site.digest.get(..12).unwrap_or(site.digest);
@@ -59,26 +59,26 @@ fn requests(metrics: &Metrics, out: &mut Exposition) {
 fn upstreams(metrics: &Metrics, servers: &Servers, out: &mut Exposition) {
     let attempts = |index: usize| metrics.attempts(index);
     let mut family = out.family(&declared::UPSTREAM_RESPONSES);
-    for (group, server) in servers.members() {
+    for (upstream, server) in servers.members() {
         for (class, count) in CLASSES.iter().zip(attempts(server.index).0).filter(|(_, count)| *count > 0) {
-            family.sample(&[&group.upstream.name, server.name(), class], count);
+            family.sample(&[&upstream.config.name, server.name(), class], count);
         }
     }
     let mut family = out.family(&declared::UPSTREAM_FAILURES);
-    for (group, server) in servers.members() {
+    for (upstream, server) in servers.members() {
         let kinds = AttemptFailure::NAMES.iter().zip(attempts(server.index).1);
         for (kind, count) in kinds.filter(|(_, count)| *count > 0) {
-            family.sample(&[&group.upstream.name, server.name(), kind], count);
+            family.sample(&[&upstream.config.name, server.name(), kind], count);
         }
     }
     let mut family = out.family(&declared::UPSTREAM_RETRIES);
-    for group in &servers.groups {
-        family.sample(&[&group.upstream.name], metrics.retries(group.index));
+    for upstream in &servers.upstreams {
+        family.sample(&[&upstream.config.name], metrics.retries(upstream.index));
     }
     let mut family = out.family(&declared::UPSTREAM_DURATION);
-    for group in &servers.groups {
-        let took = metrics.responses_took(group.index);
-        family.histogram(&[&group.upstream.name], metrics.buckets, &took.buckets, took.sum);
+    for upstream in &servers.upstreams {
+        let took = metrics.responses_took(upstream.index);
+        family.histogram(&[&upstream.config.name], metrics.buckets, &took.buckets, took.sum);
     }
 }
 
@@ -102,28 +102,28 @@ fn workers(metrics: &Metrics, out: &mut Exposition) {
 fn servers(servers: &Servers, out: &mut Exposition) {
     let members = || servers.members().filter(|(_, server)| !server.name().is_empty());
     let mut family = out.family(&declared::UPSTREAM_WAITING);
-    for group in &servers.groups {
-        family.sample(&[&group.upstream.name], group.waiting());
+    for upstream in &servers.upstreams {
+        family.sample(&[&upstream.config.name], upstream.waiting());
     }
     let mut family = out.family(&declared::SERVER_HEALTHY);
-    for (group, server) in members() {
-        family.sample(&[&group.upstream.name, server.name()], u8::from(group.is_healthy(server)));
+    for (upstream, server) in members() {
+        family.sample(&[&upstream.config.name, server.name()], u8::from(upstream.is_healthy(server)));
     }
     let mut family = out.family(&declared::SERVER_EJECTED);
-    for (group, server) in members() {
-        family.sample(&[&group.upstream.name, server.name()], u8::from(group.is_ejected(server)));
+    for (upstream, server) in members() {
+        family.sample(&[&upstream.config.name, server.name()], u8::from(upstream.is_ejected(server)));
     }
     let mut family = out.family(&declared::SERVER_ACTIVE);
-    for (group, server) in members() {
-        family.sample(&[&group.upstream.name, server.name()], server.load.active());
+    for (upstream, server) in members() {
+        family.sample(&[&upstream.config.name, server.name()], server.load.active());
     }
     let mut family = out.family(&declared::SERVER_WEIGHT);
-    for (group, server) in members() {
-        family.sample(&[&group.upstream.name, server.name()], server.weight());
+    for (upstream, server) in members() {
+        family.sample(&[&upstream.config.name, server.name()], server.weight());
     }
 }
 
-fn caches(stores: &[Store], out: &mut Exposition) {
+fn caches(stores: &[CacheStore], out: &mut Exposition) {
     let all: Vec<_> = stores.iter().map(|store| (&*store.name, store.figures())).collect();
     let mut family = out.family(&declared::CACHE_REQUESTS);
     for (name, figures) in &all {
@@ -149,7 +149,7 @@ fn caches(stores: &[Store], out: &mut Exposition) {
     all.iter().for_each(|(name, figures)| family.sample(&[name], figures.fetching));
 }
 
-fn of_process(process: &Process, out: &mut Exposition) {
+fn of_process(process: &OwnProcess, out: &mut Exposition) {
     let usage = process.now();
     out.family(&declared::CPU).sample(&[], seconds(usage.cpu));
     let known = [

@@ -1,11 +1,11 @@
-//! The process as the kernel sees it: CPU time, memory, file descriptors ([`Process::now`]).
+//! The process as the kernel sees it: CPU time, memory, file descriptors ([`OwnProcess::now`]).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::Resource;
 
 /// The process.
-pub(super) struct Process {
+pub(super) struct OwnProcess {
     pub(super) began: SystemTime,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Usage {
     pub(super) began: u64,
 }
 
-impl Process {
+impl OwnProcess {
     /// What the process uses now. Cost: three files of `/proc`, and a line for each descriptor.
     pub(super) fn now(&self) -> Usage {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cache::{Figures, Inspected, Store, groups};
+use crate::cache::{CacheStore, InspectedResponse, StoreStats, groups};
 use crate::protocol::date::Moment;
 use crate::protocol::escape;
 
@@ -14,17 +14,17 @@ use crate::protocol::escape;
 pub(super) struct OfStore<'s> {
     name: &'s str,
     #[serde(flatten)]
-    figures: Figures,
+    figures: StoreStats,
 }
 
 /// All stores.
-pub(super) fn list(stores: &[Store]) -> Vec<OfStore<'_>> {
+pub(super) fn list(stores: &[CacheStore]) -> Vec<OfStore<'_>> {
     stores.iter().map(|store| OfStore { name: &store.name, figures: store.figures() }).collect()
 }
 
 /// What is cached under a URL.
 #[derive(Serialize)]
-pub(super) struct Entry {
+pub(super) struct CachedEntry {
     store: String,
     responses: Vec<Cached>,
     /// There are more than are shown.
@@ -59,13 +59,13 @@ const MOST_SHOWN: usize = 64;
 const MOST_TAGS: usize = 128;
 
 /// What is cached under these URLs, which are one to people.
-pub(super) async fn entry(store: &'static Store, urls: Vec<String>) -> Entry {
+pub(super) async fn entry(store: &'static CacheStore, urls: Vec<String>) -> CachedEntry {
     let (found, more) = store.inspect(urls, MOST_SHOWN).await;
     let now = Moment::now();
-    Entry { store: store.name.to_string(), responses: found.iter().map(|one| cached(one, now)).collect(), more }
+    CachedEntry { store: store.name.to_string(), responses: found.iter().map(|one| cached(one, now)).collect(), more }
 }
 
-fn cached(Inspected { head, length, on_disk }: &Inspected, now: Moment) -> Cached {
+fn cached(InspectedResponse { head, length, on_disk }: &InspectedResponse, now: Moment) -> Cached {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let (mut tags, mut groups) = (Vec::new(), Vec::new());
     let mut all = head.tags.split(' ').filter(|tag| !tag.is_empty());
@@ -81,14 +81,14 @@ fn cached(Inspected { head, length, on_disk }: &Inspected, now: Moment) -> Cache
         on: if *on_disk { "disk" } else { "memory" },
         status: head.status.as_u16(),
         bytes: *length,
-        age: seconds(head.life.age_at(now)),
-        ttl: match head.life.left_at(now) {
+        age: seconds(head.freshness.age_at(now)),
+        ttl: match head.freshness.left_at(now) {
             // As `Cache-Status` has it.
             Ok(left) => seconds(if head.is_outdated() { Duration::ZERO } else { left }),
             Err(stale) => -seconds(stale),
         },
-        stale_while_revalidate: seconds(head.life.while_revalidate),
-        stale_if_error: seconds(head.life.if_error),
+        stale_while_revalidate: seconds(head.freshness.while_revalidate),
+        stale_if_error: seconds(head.freshness.if_error),
         purged_softly: head.is_outdated(),
         vary: head.vary.iter().map(ToString::to_string).collect(),
         tags,

@@ -1,4 +1,4 @@
-//! The servers to choose among ([`Candidates`]), and the input of a choice ([`Ask`]). Pure; no allocation.
+//! The servers to choose among ([`Candidates`]), and the input of a choice ([`PickContext`]). Pure; no allocation.
 
 use std::hash::Hasher as _;
 
@@ -32,7 +32,7 @@ pub trait Candidates {
 
 /// The input of a choice, besides the servers.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct PickContext<'a> {
     /// The hash of the key, for `hash` and `maglev`.
     pub key: u64,
     /// Chance.

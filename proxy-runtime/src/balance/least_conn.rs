@@ -3,12 +3,12 @@
 //! It is exact among up to [`SCANNED`] servers; of more, it looks at as many random ones, which differs only in the
 //! last exchange (Mitzenmacher 2001) and costs no more with a thousand servers.
 
-use super::candidates::{Ask, Candidates};
+use super::candidates::{Candidates, PickContext};
 
 /// How many servers are looked at.
 const SCANNED: usize = 24;
 
-pub(super) fn choose(servers: &impl Candidates, Ask { dice, .. }: Ask<'_>) -> Option<usize> {
+pub(super) fn choose(servers: &impl Candidates, PickContext { dice, .. }: PickContext<'_>) -> Option<usize> {
     let count = servers.count();
     let start = dice.below(count);
     if count <= SCANNED {

@@ -2,7 +2,7 @@
 //! "Maglev", NSDI 2016). One look-up per choice, shares even within a percent. Adding or removing a server moves its own keys,
 //! and a few percent of others.
 
-use super::candidates::{Ask, Candidates, hash};
+use super::candidates::{Candidates, PickContext, hash};
 
 /// Whose a place is.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Maglev {
         Maglev { table }
     }
 
-    pub(super) fn choose(&self, servers: &impl Candidates, Ask { key, .. }: Ask<'_>) -> Option<usize> {
+    pub(super) fn choose(&self, servers: &impl Candidates, PickContext { key, .. }: PickContext<'_>) -> Option<usize> {
         let places = self.table.len().max(1) as u64;
         // The key's own place; then others that depend on the key alone, so that its next server is always the same.
         let looks = (0..LOOKS).map(|look| if look == 0 { key } else { hash(&key.to_le_bytes(), look) });

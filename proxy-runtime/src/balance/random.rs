@@ -1,6 +1,6 @@
 //! `random`: a random server, in proportion to weights. O(log n) per choice.
 
-use super::candidates::{Ask, Candidates};
+use super::candidates::{Candidates, PickContext};
 
 /// The weights, summed up from the first on.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Random {
         Random { sums: sums.collect() }
     }
 
-    pub(super) fn choose(&self, servers: &impl Candidates, Ask { dice, .. }: Ask<'_>) -> Option<usize> {
+    pub(super) fn choose(&self, servers: &impl Candidates, PickContext { dice, .. }: PickContext<'_>) -> Option<usize> {
         let total = *self.sums.last()? as usize;
         if total == 0 {
             return None;

@@ -2,7 +2,7 @@
 //! Karger et al. 1997, with points as in libketama). O(log n) per choice. Adding or removing a server moves only the keys of its
 //! own points; shares are even within a few percent.
 
-use super::candidates::{Ask, Candidates, hash};
+use super::candidates::{Candidates, PickContext, hash};
 
 /// Points and whose they are, sorted.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Ring {
         Ring { points }
     }
 
-    pub(super) fn choose(&self, servers: &impl Candidates, Ask { key, .. }: Ask<'_>) -> Option<usize> {
+    pub(super) fn choose(&self, servers: &impl Candidates, PickContext { key, .. }: PickContext<'_>) -> Option<usize> {
         let start = self.points.partition_point(|&(point, _)| point < key);
         let (before, after) = self.points.split_at(start);
         // Long runs of servers that can't be asked end in a look at each, once.

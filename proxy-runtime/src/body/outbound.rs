@@ -1,7 +1,7 @@
 //! Writes a message over HTTP/1.1: [`Outbound`], a head and then the body as it arrives.
 //!
 //! A request is sent at once. The head of a response is held back until it is known whether its body begins: until the first byte
-//! is sent, a response that breaks can still be replaced by another. It waits only for data that has arrived already ([`LookAround`]).
+//! is sent, a response that breaks can still be replaced by another. It waits only for data that has arrived already ([`YieldOnce`]).
 
 use std::io;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::source::Source;
 use crate::failure::Failure;
-use crate::net::stream::Stream;
+use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
 
 /// See above.
@@ -26,7 +26,7 @@ pub(crate) struct Outbound {
     /// Anything was sent at all.
     begun: bool,
     /// Of a response: what is seen to before its head is sent without its body.
-    look_around: Option<LookAround>,
+    look_around: Option<YieldOnce>,
     chunked: bool,
     /// How much of the data that the source has is announced and sent from where it is.
     promised: usize,
@@ -42,7 +42,7 @@ pub(crate) struct Outbound {
 
 /// Why a message could not be sent whole.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum SendError {
     /// Its source failed.
     Source(Failure),
     /// The other side takes no more.
@@ -58,11 +58,11 @@ const FULL: usize = 16 << 10;
 /// A look at all that has arrived, before something is sent that can't be taken back: those who are ready have their turn, and
 /// sockets are looked at, once.
 #[derive(Debug, Default)]
-pub(crate) struct LookAround {
+pub(crate) struct YieldOnce {
     done: bool,
 }
 
-impl LookAround {
+impl YieldOnce {
     /// Ready when that is done.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.done, true) {
@@ -93,7 +93,7 @@ impl Outbound {
 
     /// The same for a response. If its body breaks, what came before is sent first.
     pub(crate) fn answer(head: Vec<u8>, chunked: bool) -> Outbound {
-        Outbound { look_around: Some(LookAround::default()), ..Outbound::request(head, chunked) }
+        Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, chunked) }
     }
 
     /// Whether not a byte was sent.
@@ -119,9 +119,9 @@ impl Outbound {
         cx: &mut Context<'_>,
         source: &mut S,
         mut write: impl FnMut(&mut Context<'_>, [&[u8]; 2]) -> Poll<io::Result<usize>>,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<(), SendError>> {
         loop {
-            let waiting = self.gather(cx, source).map_err(Broken::Source)?;
+            let waiting = self.gather(cx, source).map_err(SendError::Source)?;
             if waiting
                 && !self.begun
                 && let Some(look_around) = &mut self.look_around
@@ -136,8 +136,8 @@ impl Outbound {
                 }
                 let gone = write(cx, [&[], &[]]);
                 return match (gone, self.failed) {
-                    (Poll::Ready(Err(_)), _) => Poll::Ready(Err(Broken::Sink)),
-                    (Poll::Ready(Ok(_)), Some(failure)) => Poll::Ready(Err(Broken::Source(failure))),
+                    (Poll::Ready(Err(_)), _) => Poll::Ready(Err(SendError::Sink)),
+                    (Poll::Ready(Ok(_)), Some(failure)) => Poll::Ready(Err(SendError::Source(failure))),
                     (Poll::Ready(Ok(_)), None) if self.ended => Poll::Ready(Ok(())),
                     (Poll::Ready(Ok(_)), None) => {
                         self.blocked = None;
@@ -166,7 +166,7 @@ impl Outbound {
             };
             match outcome {
                 Poll::Ready(Ok((written, took))) => self.wrote(written, took),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(SendError::Sink)),
                 Poll::Pending => {
                     self.blocked.get_or_insert_with(Instant::now);
                     return Poll::Pending;
@@ -193,8 +193,8 @@ impl Outbound {
     pub(crate) fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
-        mut send: impl FnMut(&mut Context<'_>) -> Poll<Result<usize, Option<Broken>>>,
-    ) -> Poll<Result<(), Broken>> {
+        mut send: impl FnMut(&mut Context<'_>) -> Poll<Result<usize, Option<SendError>>>,
+    ) -> Poll<Result<(), SendError>> {
         loop {
             match ready!(send(cx)) {
                 Ok(0) => return Poll::Ready(Ok(())),
@@ -264,8 +264,8 @@ impl Outbound {
         &mut self,
         cx: &mut Context<'_>,
         source: &mut S,
-        stream: &mut Stream,
-    ) -> Poll<Result<(), Broken>> {
+        stream: &mut SocketStream,
+    ) -> Poll<Result<(), SendError>> {
         self.poll(cx, source, |cx, bufs| stream.poll_write(cx, bufs))
     }
 }

@@ -13,29 +13,29 @@ use super::purges::Purge;
 
 /// See above.
 pub(super) struct Bans {
-    known: Mutex<Known>,
+    known: Mutex<KnownBans>,
     /// So many bytes are remembered.
     most: usize,
 }
 
 #[derive(Default)]
-struct Known {
-    urls: HashMap<Box<str>, Marks>,
-    below: HashMap<Box<str>, Marks>,
+struct KnownBans {
+    urls: HashMap<Box<str>, LastPurge>,
+    below: HashMap<Box<str>, LastPurge>,
     /// How long the URLs in `below` are, and how many are so long.
     lengths: BTreeMap<usize, usize>,
-    tags: HashMap<Box<str>, Marks>,
+    tags: HashMap<Box<str>, LastPurge>,
     /// All of a host.
-    hosts: HashMap<Box<str>, Marks>,
+    hosts: HashMap<Box<str>, LastPurge>,
     /// [`MOST_PATTERNS`] at most.
-    patterns: Vec<(Pattern, Marks)>,
-    all: Marks,
+    patterns: Vec<(Pattern, LastPurge)>,
+    all: LastPurge,
     bytes: usize,
 }
 
 /// The last purge of something, and the last soft one; 0: there was none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Marks {
+struct LastPurge {
     hard: u64,
     soft: u64,
 }
@@ -63,7 +63,7 @@ impl Bans {
         Bans { known: Mutex::default(), most: usize::try_from(most).unwrap_or(MOST).min(MOST) }
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, KnownBans> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +86,7 @@ impl Bans {
     pub(super) fn all(&self) -> Vec<Ban> {
         let known = self.locked();
         let mut bans = Vec::new();
-        let mut list = |purge: Purge, marks: &Marks| {
+        let mut list = |purge: Purge, marks: &LastPurge| {
             for (sequence, soft) in [(marks.hard, false), (marks.soft, true)] {
                 if sequence > 0 {
                     bans.push(Ban { sequence, soft, purge: purge.clone() });
@@ -104,14 +104,14 @@ impl Bans {
     }
 }
 
-impl Marks {
+impl LastPurge {
     fn add(&mut self, sequence: u64, soft: bool) {
         let mark = if soft { &mut self.soft } else { &mut self.hard };
         *mark = (*mark).max(sequence);
     }
 
     /// What both mean.
-    fn merge(&mut self, other: Marks) {
+    fn merge(&mut self, other: LastPurge) {
         self.hard = self.hard.max(other.hard);
         self.soft = self.soft.max(other.soft);
     }
@@ -129,11 +129,11 @@ impl Marks {
     }
 }
 
-impl Known {
+impl KnownBans {
     fn add(&mut self, ban: &Ban) {
         let Ban { sequence, soft, purge } = ban;
         let bytes = &mut self.bytes;
-        let mut mark = |map: &mut HashMap<Box<str>, Marks>, text: &str| {
+        let mut mark = |map: &mut HashMap<Box<str>, LastPurge>, text: &str| {
             if let Some(marks) = map.get_mut(text) {
                 marks.add(*sequence, *soft);
                 return false;
@@ -170,7 +170,7 @@ impl Known {
         if let Some((_, marks)) = self.patterns.iter_mut().find(|(known, _)| known == pattern) {
             return marks.add(sequence, soft);
         }
-        let mut marks = Marks::default();
+        let mut marks = LastPurge::default();
         marks.add(sequence, soft);
         self.bytes += pattern.as_str().len() + OVERHEAD;
         self.patterns.push((pattern.clone(), marks));
@@ -189,7 +189,7 @@ impl Known {
                     let bytes = &mut self.bytes;
                     let kept = self.hosts.entry(host.into()).or_insert_with(|| {
                         *bytes += host.len() + OVERHEAD;
-                        Marks::default()
+                        LastPurge::default()
                     });
                     kept.merge(marks);
                 }
@@ -199,7 +199,7 @@ impl Known {
     }
 
     fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
-        let of = |map: &HashMap<Box<str>, Marks>, text: &str| map.get(text).and_then(|marks| marks.mean(sequence));
+        let of = |map: &HashMap<Box<str>, LastPurge>, text: &str| map.get(text).and_then(|marks| marks.mean(sequence));
         // What `Purge::means` says of each.
         let above = self.lengths.keys().filter_map(|&length| {
             let (above, rest) = (url.get(..length)?, url.get(length..)?);
@@ -219,11 +219,11 @@ impl Known {
     /// Forgets the older half of what is remembered. A URL that was purged has no file any more; all else is widened.
     fn widen_older(&mut self) {
         let maps = [&self.urls, &self.below, &self.tags, &self.hosts];
-        let mut all: Vec<u64> = maps.iter().flat_map(|map| map.values().map(Marks::last)).collect();
+        let mut all: Vec<u64> = maps.iter().flat_map(|map| map.values().map(LastPurge::last)).collect();
         let middle = all.len() / 2;
         let (_, &mut newest, _) = all.select_nth_unstable(middle);
         let (widened, bytes) = (&mut self.all, &mut self.bytes);
-        let mut keep = |text: &str, marks: &Marks, has_files: bool| {
+        let mut keep = |text: &str, marks: &LastPurge, has_files: bool| {
             let kept = marks.last() > newest;
             if !kept {
                 *bytes -= text.len() + OVERHEAD;

@@ -1,4 +1,4 @@
-//! The cache directives of messages: [`Control`] of a response, [`Wish`] of a request. Pure.
+//! The cache directives of messages: [`ResponseDirectives`] of a response, [`RequestDirectives`] of a request. Pure.
 //!
 //! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is for caches like this one and goes
 //! before `Cache-Control` and `Expires`. A malformed value makes a response stale rather than fresh (section 4.2.1), and never hides
@@ -17,7 +17,7 @@ use crate::site::{Cache, ControlField, Override};
 
 /// The cache directives of a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Control {
+pub(crate) struct ResponseDirectives {
     /// `no-store`
     pub(crate) no_store: bool,
     /// `no-cache` without fields
@@ -48,7 +48,7 @@ pub(crate) struct Control {
 
 /// The cache directives of a request (RFC 9111 section 5.2.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct RequestDirectives {
     /// `no-store`
     pub(crate) no_store: bool,
     /// `no-cache`, or `Pragma: no-cache` (section 5.4)
@@ -69,7 +69,7 @@ const LONGEST: u64 = 1 << 31;
 /// The field that is meant for caches like this one (RFC 9213).
 const TARGETED: &str = "cdn-cache-control";
 
-impl Control {
+impl ResponseDirectives {
     /// What holds for a response under a policy: what its fields say, unless the policy overrides that.
     pub(crate) fn under(
         policy: &Cache,
@@ -77,18 +77,19 @@ impl Control {
         status: StatusCode,
         fields: &Fields,
         now: Moment,
-    ) -> Control {
+    ) -> ResponseDirectives {
         let said = || {
-            let control = policy.control_fields.iter().find_map(|field| Control::of_field(*field, fields, now));
-            control.unwrap_or_else(|| Control::of(fields))
+            let control =
+                policy.control_fields.iter().find_map(|field| ResponseDirectives::of_field(*field, fields, now));
+            control.unwrap_or_else(|| ResponseDirectives::of(fields))
         };
         let mut control = match policy.overrides.iter().find(|rule| rule.is_for(status, fields)) {
             // Fields that are not for all clients stay out of the cache.
-            Some(rule) => Control {
+            Some(rule) => ResponseDirectives {
                 max_age: Some(rule.ttl.get(settings)),
                 targeted: true,
-                unkept: Control::of(fields).unkept,
-                ..Control::default()
+                unkept: ResponseDirectives::of(fields).unkept,
+                ..ResponseDirectives::default()
             },
             None => said(),
         };
@@ -99,7 +100,7 @@ impl Control {
     }
 
     /// What a field for caches says; `None`: it is missing, or malformed.
-    fn of_field(field: ControlField, fields: &Fields, now: Moment) -> Option<Control> {
+    fn of_field(field: ControlField, fields: &Fields, now: Moment) -> Option<ResponseDirectives> {
         let mut control = match field {
             ControlField::XAccelExpires => {
                 let value = fields.get(field.name())?.trim_ascii();
@@ -108,9 +109,13 @@ impl Control {
                     None => (Duration::from_secs(number(value)?), false),
                 };
                 let lifetime = lifetime.min(Duration::from_secs(LONGEST));
-                Control { max_age: Some(lifetime), no_store: lifetime.is_zero() && !at, ..Control::default() }
+                ResponseDirectives {
+                    max_age: Some(lifetime),
+                    no_store: lifetime.is_zero() && !at,
+                    ..ResponseDirectives::default()
+                }
             }
-            ControlField::SurrogateControl => Control::for_surrogates(fields, field.name())?,
+            ControlField::SurrogateControl => ResponseDirectives::for_surrogates(fields, field.name())?,
         };
         control.targeted = true;
         Some(control)
@@ -118,8 +123,8 @@ impl Control {
 
     /// `Surrogate-Control`: `no-store`, and `max-age=N+M`, which is fresh for N seconds and may be used for M more while it is fetched
     /// again. A directive that names another surrogate is not for this one. `None`: nothing is.
-    fn for_surrogates(fields: &Fields, name: &'static str) -> Option<Control> {
-        let mut control = Control::default();
+    fn for_surrogates(fields: &Fields, name: &'static str) -> Option<ResponseDirectives> {
+        let mut control = ResponseDirectives::default();
         for (name, value) in directives(fields, name) {
             let value = value.unwrap_or_default();
             let (name, value) = match split_once(name, b';') {
@@ -136,18 +141,18 @@ impl Control {
                 _ => {}
             }
         }
-        (control != Control::default()).then_some(control)
+        (control != ResponseDirectives::default()).then_some(control)
     }
 
     /// What the fields of a response say.
-    pub(crate) fn of(fields: &Fields) -> Control {
-        if let Some(targeted) = Control::targeted(fields) {
+    pub(crate) fn of(fields: &Fields) -> ResponseDirectives {
+        if let Some(targeted) = ResponseDirectives::targeted(fields) {
             return targeted;
         }
-        let mut control = Control::said(fields, "cache-control");
+        let mut control = ResponseDirectives::said(fields, "cache-control");
         // A targeted field that is malformed is not what caches go by (RFC 9213 section 2.1), but what it forbids is not to be done
         // all the same: a cache may always store less.
-        let malformed = Control::said(fields, TARGETED);
+        let malformed = ResponseDirectives::said(fields, TARGETED);
         control.must_understand &= !malformed.no_store;
         control.no_store |= malformed.no_store;
         control.no_cache |= malformed.no_cache;
@@ -156,8 +161,8 @@ impl Control {
         control
     }
 
-    fn said(fields: &Fields, name: &'static str) -> Control {
-        let mut control = Control::default();
+    fn said(fields: &Fields, name: &'static str) -> ResponseDirectives {
+        let mut control = ResponseDirectives::default();
         let mut seen: Vec<&[u8]> = Vec::new();
         for (name, value) in directives(fields, name) {
             let lower = name.to_ascii_lowercase();
@@ -204,7 +209,7 @@ impl Control {
     }
 
     /// `CDN-Cache-Control`, unless it is missing, empty or malformed (RFC 9213 section 2.1).
-    fn targeted(fields: &Fields) -> Option<Control> {
+    fn targeted(fields: &Fields) -> Option<ResponseDirectives> {
         let lines: Vec<&[u8]> = fields.all(TARGETED).collect();
         if lines.is_empty() {
             return None;
@@ -213,7 +218,7 @@ impl Control {
         if said.is_empty() {
             return None;
         }
-        let mut control = Control { targeted: true, ..Control::default() };
+        let mut control = ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
         for (name, entry) in &said {
             control.take_typed(name.as_str(), entry);
         }
@@ -258,27 +263,27 @@ impl Override {
     }
 }
 
-impl Wish {
+impl RequestDirectives {
     /// What the fields of a request ask.
-    pub(crate) fn of(fields: &Fields) -> Wish {
-        let mut wish = Wish::default();
+    pub(crate) fn of(fields: &Fields) -> RequestDirectives {
+        let mut parsed = RequestDirectives::default();
         if !fields.contains("cache-control") {
-            wish.no_cache = crate::protocol::fields::has_token(fields, "pragma", "no-cache");
-            return wish;
+            parsed.no_cache = crate::protocol::fields::has_token(fields, "pragma", "no-cache");
+            return parsed;
         }
         for (name, value) in directives(fields, "cache-control") {
             let value = value.as_deref();
             match name.to_ascii_lowercase().as_slice() {
-                b"no-store" => wish.no_store = true,
-                b"no-cache" => wish.no_cache = true,
-                b"only-if-cached" => wish.only_if_cached = true,
-                b"max-age" => wish.max_age = Some(seconds(value)),
-                b"min-fresh" => wish.min_fresh = Some(seconds(value)),
-                b"max-stale" => wish.max_stale = Some(value.map_or(Duration::MAX, |_| seconds(value))),
+                b"no-store" => parsed.no_store = true,
+                b"no-cache" => parsed.no_cache = true,
+                b"only-if-cached" => parsed.only_if_cached = true,
+                b"max-age" => parsed.max_age = Some(seconds(value)),
+                b"min-fresh" => parsed.min_fresh = Some(seconds(value)),
+                b"max-stale" => parsed.max_stale = Some(value.map_or(Duration::MAX, |_| seconds(value))),
                 _ => {}
             }
         }
-        wish
+        parsed
     }
 }
 
@@ -346,18 +351,18 @@ mod tests {
         lines.iter().copied().collect()
     }
 
-    fn check(lines: &[(&str, &str)], expected: Control) {
-        assert_eq!(Control::of(&fields(lines)), expected, "{lines:?}");
+    fn check(lines: &[(&str, &str)], expected: ResponseDirectives) {
+        assert_eq!(ResponseDirectives::of(&fields(lines)), expected, "{lines:?}");
     }
 
     /// What is not UTF-8, or not well-formed, hides nothing that stands beside it.
     #[test]
     fn any_bytes() {
-        let check = |name: &str, line: &[u8], expected: Control| {
-            assert_eq!(Control::of(&[(name, line)].into_iter().collect()), expected, "{line:?}");
+        let check = |name: &str, line: &[u8], expected: ResponseDirectives| {
+            assert_eq!(ResponseDirectives::of(&[(name, line)].into_iter().collect()), expected, "{line:?}");
         };
-        let none = Control::default;
-        let no_store = || Control { no_store: true, ..none() };
+        let none = ResponseDirectives::default;
+        let no_store = || ResponseDirectives { no_store: true, ..none() };
         check("cache-control", b"no-store, x=\"\xe9\"", no_store());
         check("cache-control", b"\xe9, no-store", no_store());
         check("cache-control", b"x=\xe9;no-store, NO-STORE", no_store());
@@ -365,14 +370,14 @@ mod tests {
         check("cache-control", b"x=\"\xe9\\\", no-store", no_store());
         check("cache-control", b"x=\"\xe9, no-store\"", none());
         check("cache-control", b"no-store\xe9", none());
-        check("cache-control", b"private, x=\"\xe9\"", Control { private: true, ..none() });
-        check("cache-control", b"private=\"x\xe9\"", Control { private: true, ..none() });
-        let listed = || Control { unkept: vec!["a".to_owned()], ..none() };
-        check("cache-control", b"private=a, private", Control { private: true, ..listed() });
-        check("cache-control", b"no-cache=\"a, \xe9\"", Control { no_cache: true, ..listed() });
-        check("cache-control", b"max-age=6\xe9", Control { max_age: secs(0), ..none() });
+        check("cache-control", b"private, x=\"\xe9\"", ResponseDirectives { private: true, ..none() });
+        check("cache-control", b"private=\"x\xe9\"", ResponseDirectives { private: true, ..none() });
+        let listed = || ResponseDirectives { unkept: vec!["a".to_owned()], ..none() };
+        check("cache-control", b"private=a, private", ResponseDirectives { private: true, ..listed() });
+        check("cache-control", b"no-cache=\"a, \xe9\"", ResponseDirectives { no_cache: true, ..listed() });
+        check("cache-control", b"max-age=6\xe9", ResponseDirectives { max_age: secs(0), ..none() });
         check("cdn-cache-control", b"no-store, x=\"\xe9\"", no_store());
-        check("cdn-cache-control", b"private, \xe9", Control { private: true, ..none() });
+        check("cdn-cache-control", b"private, \xe9", ResponseDirectives { private: true, ..none() });
         check("cdn-cache-control", b"max-age=9, \xe9", none());
     }
 
@@ -382,52 +387,58 @@ mod tests {
 
     #[test]
     fn answers() {
-        let none = Control::default;
+        let none = ResponseDirectives::default;
         check(&[], none());
-        check(&[("cache-control", "max-age=60")], Control { max_age: secs(60), ..none() });
-        check(&[("Cache-Control", "MAX-AGE=\"60\" , Public")], Control { max_age: secs(60), public: true, ..none() });
+        check(&[("cache-control", "max-age=60")], ResponseDirectives { max_age: secs(60), ..none() });
+        check(
+            &[("Cache-Control", "MAX-AGE=\"60\" , Public")],
+            ResponseDirectives { max_age: secs(60), public: true, ..none() },
+        );
         check(
             &[("cache-control", "s-maxage=5"), ("cache-control", "no-store, private")],
-            Control { s_maxage: secs(5), no_store: true, private: true, ..none() },
+            ResponseDirectives { s_maxage: secs(5), no_store: true, private: true, ..none() },
         );
         // Malformed is stale; too large is the largest; the first of two counts.
-        check(&[("cache-control", "max-age=soon")], Control { max_age: secs(0), ..none() });
-        check(&[("cache-control", "max-age=-1")], Control { max_age: secs(0), ..none() });
-        check(&[("cache-control", "max-age")], Control { max_age: secs(0), ..none() });
-        check(&[("cache-control", "max-age=99999999999999999999999")], Control { max_age: secs(LONGEST), ..none() });
-        check(&[("cache-control", "max-age=1, max-age=2")], Control { max_age: secs(1), ..none() });
+        check(&[("cache-control", "max-age=soon")], ResponseDirectives { max_age: secs(0), ..none() });
+        check(&[("cache-control", "max-age=-1")], ResponseDirectives { max_age: secs(0), ..none() });
+        check(&[("cache-control", "max-age")], ResponseDirectives { max_age: secs(0), ..none() });
+        check(
+            &[("cache-control", "max-age=99999999999999999999999")],
+            ResponseDirectives { max_age: secs(LONGEST), ..none() },
+        );
+        check(&[("cache-control", "max-age=1, max-age=2")], ResponseDirectives { max_age: secs(1), ..none() });
         // With fields, `no-cache` and `private` are about these alone; commas within quotes part nothing.
         check(
             &[("cache-control", "no-cache=\"Set-Cookie, X-A\", max-age=1")],
-            Control { unkept: vec!["set-cookie".to_owned(), "x-a".to_owned()], max_age: secs(1), ..none() },
+            ResponseDirectives { unkept: vec!["set-cookie".to_owned(), "x-a".to_owned()], max_age: secs(1), ..none() },
         );
-        check(&[("cache-control", "no-cache=\"\"")], Control { no_cache: true, ..none() });
+        check(&[("cache-control", "no-cache=\"\"")], ResponseDirectives { no_cache: true, ..none() });
         check(
             &[("cache-control", "x=\"no-store, \\\" private\", stale-if-error=9, stale-while-revalidate=8")],
-            Control { if_error: secs(9), while_revalidate: secs(8), ..none() },
+            ResponseDirectives { if_error: secs(9), while_revalidate: secs(8), ..none() },
         );
         check(
             &[("cache-control", "must-revalidate,,proxy-revalidate, must-understand")],
-            Control { must_revalidate: true, proxy_revalidate: true, must_understand: true, ..none() },
+            ResponseDirectives { must_revalidate: true, proxy_revalidate: true, must_understand: true, ..none() },
         );
     }
 
     #[test]
     fn targeted() {
-        let targeted = || Control { targeted: true, ..Control::default() };
+        let targeted = || ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
         check(
             &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=60")],
-            Control { max_age: secs(60), ..targeted() },
+            ResponseDirectives { max_age: secs(60), ..targeted() },
         );
         check(
             &[("cdn-cache-control", "no-store, max-age=1;p=2")],
-            Control { no_store: true, max_age: secs(1), ..targeted() },
+            ResponseDirectives { no_store: true, max_age: secs(1), ..targeted() },
         );
         // Not a dictionary, or an empty one: it is not there.
         for other in ["max-age==1", "MAX-AGE=1", "", "=;"] {
             check(
                 &[("cdn-cache-control", other), ("cache-control", "max-age=9")],
-                Control { max_age: secs(9), ..Control::default() },
+                ResponseDirectives { max_age: secs(9), ..ResponseDirectives::default() },
             );
         }
         check(&[("cdn-cache-control", "max-age=1.5, no-store=?0")], targeted());
@@ -437,14 +448,14 @@ mod tests {
         {
             check(&[("cdn-cache-control", none), ("cache-control", "max-age=9")], targeted());
         }
-        check(&[("cdn-cache-control", "max-age=-1")], Control { max_age: secs(0), ..targeted() });
+        check(&[("cdn-cache-control", "max-age=-1")], ResponseDirectives { max_age: secs(0), ..targeted() });
         for no_store in ["no-store=1", "no-store=\"x\"", "no-store=(a b)", "no-store, max-age=\"9\""] {
-            check(&[("cdn-cache-control", no_store)], Control { no_store: true, ..targeted() });
+            check(&[("cdn-cache-control", no_store)], ResponseDirectives { no_store: true, ..targeted() });
         }
-        check(&[("cdn-cache-control", "private=1")], Control { private: true, ..targeted() });
+        check(&[("cdn-cache-control", "private=1")], ResponseDirectives { private: true, ..targeted() });
         check(
             &[("cdn-cache-control", "private=\"x-a\", no-cache=x-b")],
-            Control { unkept: vec!["x-a".to_owned()], no_cache: true, ..targeted() },
+            ResponseDirectives { unkept: vec!["x-a".to_owned()], no_cache: true, ..targeted() },
         );
     }
 
@@ -469,78 +480,102 @@ mod tests {
             strips_set_cookie: true,
             ..crate::cache::freshness::tests::policy()
         };
-        let check = |status: u16, lines: &[(&str, &str)], expected: Control| {
+        let check = |status: u16, lines: &[(&str, &str)], expected: ResponseDirectives| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let found = Control::under(&policy, &Settings::default(), status, &fields(lines), Moment(1_000_000));
+            let found =
+                ResponseDirectives::under(&policy, &Settings::default(), status, &fields(lines), Moment(1_000_000));
             assert_eq!(found, expected, "{lines:?}");
         };
         let unkept = || vec!["set-cookie".to_owned()];
-        let none = || Control { unkept: unkept(), ..Control::default() };
-        let targeted = || Control { targeted: true, ..none() };
+        let none = || ResponseDirectives { unkept: unkept(), ..ResponseDirectives::default() };
+        let targeted = || ResponseDirectives { targeted: true, ..none() };
         // What is overridden says nothing, but for fields that are not to be cached.
         let image = ("content-type", "Image/PNG; q=1");
-        check(200, &[image, ("cache-control", "no-store")], Control { max_age: secs(7), ..targeted() });
-        check(200, &[image, ("x-accel-expires", "1")], Control { max_age: secs(7), ..targeted() });
-        check(404, &[image], Control { max_age: secs(8), ..targeted() });
+        check(200, &[image, ("cache-control", "no-store")], ResponseDirectives { max_age: secs(7), ..targeted() });
+        check(200, &[image, ("x-accel-expires", "1")], ResponseDirectives { max_age: secs(7), ..targeted() });
+        check(404, &[image], ResponseDirectives { max_age: secs(8), ..targeted() });
         check(
             410,
             &[("cache-control", "private=\"x-user\"")],
-            Control { max_age: secs(8), unkept: vec!["x-user".to_owned(), "set-cookie".to_owned()], ..targeted() },
+            ResponseDirectives {
+                max_age: secs(8),
+                unkept: vec!["x-user".to_owned(), "set-cookie".to_owned()],
+                ..targeted()
+            },
         );
-        check(500, &[image, ("cache-control", "no-store")], Control { no_store: true, ..none() });
+        check(500, &[image, ("cache-control", "no-store")], ResponseDirectives { no_store: true, ..none() });
         check(
             200,
             &[("content-type", "text/image/"), ("cache-control", "max-age=1")],
-            Control { max_age: secs(1), ..none() },
+            ResponseDirectives { max_age: secs(1), ..none() },
         );
         // Fields for caches alone: the first that is well-formed.
         let private = ("cache-control", "private");
-        check(200, &[private, ("x-accel-expires", "60")], Control { max_age: secs(60), ..targeted() });
-        check(200, &[private, ("x-accel-expires", "@1060")], Control { max_age: secs(60), ..targeted() });
-        check(200, &[private, ("x-accel-expires", "@10")], Control { max_age: secs(0), ..targeted() });
-        let never = || Control { max_age: secs(0), no_store: true, ..targeted() };
+        check(200, &[private, ("x-accel-expires", "60")], ResponseDirectives { max_age: secs(60), ..targeted() });
+        check(200, &[private, ("x-accel-expires", "@1060")], ResponseDirectives { max_age: secs(60), ..targeted() });
+        check(200, &[private, ("x-accel-expires", "@10")], ResponseDirectives { max_age: secs(0), ..targeted() });
+        let never = || ResponseDirectives { max_age: secs(0), no_store: true, ..targeted() };
         check(200, &[("cache-control", "max-age=9"), ("x-accel-expires", "0")], never());
         for odd in ["", "soon", "-1", "@", "1.5", "@soon"] {
-            check(200, &[private, ("x-accel-expires", odd)], Control { private: true, ..none() });
+            check(200, &[private, ("x-accel-expires", odd)], ResponseDirectives { private: true, ..none() });
         }
         for long in ["99999999999999999999999", "@99999999999999999999999"] {
-            check(200, &[private, ("x-accel-expires", long)], Control { max_age: secs(LONGEST), ..targeted() });
+            check(
+                200,
+                &[private, ("x-accel-expires", long)],
+                ResponseDirectives { max_age: secs(LONGEST), ..targeted() },
+            );
         }
-        let fresh = |fresh, stale| Control { max_age: secs(fresh), while_revalidate: secs(stale), ..targeted() };
+        let fresh =
+            |fresh, stale| ResponseDirectives { max_age: secs(fresh), while_revalidate: secs(stale), ..targeted() };
         check(200, &[private, ("surrogate-control", "max-age=60")], fresh(60, 0));
         check(
             200,
             &[("x-accel-expires", "odd"), ("surrogate-control", "content=\"ESI/1.0\", max-age=60+30")],
             fresh(60, 30),
         );
-        check(200, &[private, ("surrogate-control", "no-store")], Control { no_store: true, ..targeted() });
+        check(200, &[private, ("surrogate-control", "no-store")], ResponseDirectives { no_store: true, ..targeted() });
         check(
             200,
             &[private, ("surrogate-control", "no-store;other, max-age=5;other")],
-            Control { private: true, ..none() },
+            ResponseDirectives { private: true, ..none() },
         );
         check(200, &[private, ("surrogate-control", "max-age=soon")], fresh(0, 0));
         check(
             200,
             &[("x-accel-expires", "5"), ("surrogate-control", "no-store")],
-            Control { max_age: secs(5), ..targeted() },
+            ResponseDirectives { max_age: secs(5), ..targeted() },
         );
     }
 
     #[test]
     fn wishes() {
-        let check =
-            |lines: &[(&str, &str)], expected: Wish| assert_eq!(Wish::of(&fields(lines)), expected, "{lines:?}");
-        check(&[], Wish::default());
-        check(&[("pragma", "no-cache")], Wish { no_cache: true, ..Wish::default() });
-        check(&[("pragma", "no-cache"), ("cache-control", "max-age=1")], Wish { max_age: secs(1), ..Wish::default() });
+        let check = |lines: &[(&str, &str)], expected: RequestDirectives| {
+            assert_eq!(RequestDirectives::of(&fields(lines)), expected, "{lines:?}")
+        };
+        check(&[], RequestDirectives::default());
+        check(&[("pragma", "no-cache")], RequestDirectives { no_cache: true, ..RequestDirectives::default() });
+        check(
+            &[("pragma", "no-cache"), ("cache-control", "max-age=1")],
+            RequestDirectives { max_age: secs(1), ..RequestDirectives::default() },
+        );
         check(
             &[("cache-control", "max-stale, only-if-cached, no-store")],
-            Wish { max_stale: Some(Duration::MAX), only_if_cached: true, no_store: true, ..Wish::default() },
+            RequestDirectives {
+                max_stale: Some(Duration::MAX),
+                only_if_cached: true,
+                no_store: true,
+                ..RequestDirectives::default()
+            },
         );
         check(
             &[("cache-control", "max-stale=5, min-fresh=6, no-cache")],
-            Wish { max_stale: secs(5), min_fresh: secs(6), no_cache: true, ..Wish::default() },
+            RequestDirectives {
+                max_stale: secs(5),
+                min_fresh: secs(6),
+                no_cache: true,
+                ..RequestDirectives::default()
+            },
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The counters of a store, by worker ([`Counters`]), and its evictions ([`Evictions`]).
+//! The counters of a store, by worker ([`StoreCounters`]), and its evictions ([`Evictions`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Lifecycle;
 use quick_cache::sync::DefaultLifecycle;
 
-use super::entry::Entry;
+use super::entry::CacheEntry;
 
 /// What is counted.
-pub(super) struct Counters {
-    pub(super) workers: Box<[OfWorker]>,
+pub(super) struct StoreCounters {
+    pub(super) workers: Box<[WorkerCounts]>,
     pub(super) stored: AtomicU64,
     pub(super) evicted: Arc<AtomicU64>,
 }
@@ -18,14 +18,14 @@ pub(super) struct Counters {
 /// Requests by what became of them, in the order of [`WORDS`]. Two lines of memory, as processors fetch them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
-pub(super) struct OfWorker(pub(super) [AtomicU64; WORDS.len()]);
+pub(super) struct WorkerCounts(pub(super) [AtomicU64; WORDS.len()]);
 
 pub(super) const WORDS: [&str; 6] = ["hit", "stale", "revalidated", "joined", "miss", "pass"];
 
-impl Counters {
-    pub(super) fn new(workers: usize) -> Counters {
-        let workers = (0..workers).map(|_| OfWorker::default()).collect();
-        Counters { workers, stored: AtomicU64::new(0), evicted: Arc::default() }
+impl StoreCounters {
+    pub(super) fn new(workers: usize) -> StoreCounters {
+        let workers = (0..workers).map(|_| WorkerCounts::default()).collect();
+        StoreCounters { workers, stored: AtomicU64::new(0), evicted: Arc::default() }
     }
 
     /// Counts what a store evicts.
@@ -43,17 +43,17 @@ impl Counters {
 #[derive(Clone)]
 pub(super) struct Evictions(Arc<AtomicU64>);
 
-impl Lifecycle<u128, Entry> for Evictions {
-    type RequestState = <DefaultLifecycle<u128, Entry> as Lifecycle<u128, Entry>>::RequestState;
+impl Lifecycle<u128, CacheEntry> for Evictions {
+    type RequestState = <DefaultLifecycle<u128, CacheEntry> as Lifecycle<u128, CacheEntry>>::RequestState;
 
-    fn before_evict(&self, _: &mut Self::RequestState, _: &u128, entry: &mut Entry) {
-        if matches!(entry, Entry::Answer(..) | Entry::Filed(..)) {
+    fn before_evict(&self, _: &mut Self::RequestState, _: &u128, entry: &mut CacheEntry) {
+        if matches!(entry, CacheEntry::Answer(..) | CacheEntry::BodyFile(..)) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Of what is replaced, too. It is dropped outside of the shard's lock.
-    fn on_evict(&self, state: &mut Self::RequestState, name: u128, entry: Entry) {
+    fn on_evict(&self, state: &mut Self::RequestState, name: u128, entry: CacheEntry) {
         DefaultLifecycle::default().on_evict(state, name, entry);
     }
 }

@@ -25,18 +25,18 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use self::index::Index;
-pub(crate) use self::limits::Limits;
+use self::index::FileIndex;
+pub(crate) use self::limits::DiskLimits;
 use self::limits::occupied;
-pub(super) use self::writer::Writer;
+pub(super) use self::writer::FileWriter;
 use super::bans::{Ban, Bans};
-use super::entry::Head;
-use super::filed::{Filed, Folder, HEADER, Handle, Opened, SUM, sum};
+use super::body_file::{BodyFile, FileHandle, Folder, HEADER, OpenBodyFile, SUM, sum};
+use super::entry::CachedHead;
 use super::journal::Journal;
-use super::orders::Orders;
+use super::purge_queue::PurgeQueue;
 use super::purges::Purge;
-use super::record::{self, Kept};
-use super::varies::Varies;
+use super::record::{self, StoredRecord};
+use super::vary_index::VaryIndex;
 use crate::file_pool::FilePool;
 use crate::net::descriptors;
 use crate::net::descriptors::DescriptorBudget;
@@ -44,10 +44,10 @@ use crate::net::descriptors::DescriptorBudget;
 /// A folder of responses.
 pub(crate) struct Disk {
     pub(super) folder: Arc<Folder>,
-    limits: Limits,
+    limits: DiskLimits,
     /// The largest body it takes.
     pub(super) max_object: u64,
-    index: Mutex<Index>,
+    index: Mutex<FileIndex>,
     /// All that was there at the start is in the index.
     scanned: AtomicBool,
     /// What was purged without looking at each file.
@@ -55,7 +55,7 @@ pub(crate) struct Disk {
     /// The order of purges, and who else has the folder.
     pub(super) journal: Journal,
     /// Purges on their way to the journal.
-    pub(super) orders: Orders,
+    pub(super) orders: PurgeQueue,
     /// Responses that are being written.
     pub(super) writing: AtomicU64,
     /// The last write has failed.
@@ -72,9 +72,9 @@ pub(crate) struct Disk {
 }
 
 /// What is found under a name.
-pub(super) enum Found {
-    Answer(Arc<Head>, Opened),
-    /// See [`Varies`]: URL, fields, number.
+pub(super) enum DiskLookup {
+    Answer(Arc<CachedHead>, OpenBodyFile),
+    /// See [`VaryIndex`]: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
 
@@ -86,7 +86,7 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be made or written to.
-    pub(crate) fn open(folder: &Path, limits: Limits, descriptors: &'static DescriptorBudget) -> io::Result<Disk> {
+    pub(crate) fn open(folder: &Path, limits: DiskLimits, descriptors: &'static DescriptorBudget) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
             fs::create_dir_all(folder.join(format!("{first:02x}")))?;
@@ -107,7 +107,7 @@ impl Disk {
             scanned: AtomicBool::new(false),
             bans,
             journal,
-            orders: Orders::default(),
+            orders: PurgeQueue::default(),
             writing: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             naming: Mutex::new(()),
@@ -153,7 +153,7 @@ impl Disk {
         self.scanned.store(true, Ordering::Release);
     }
 
-    fn locked(&self) -> MutexGuard<'_, Index> {
+    fn locked(&self) -> MutexGuard<'_, FileIndex> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,7 +249,7 @@ impl Disk {
     }
 
     /// What is there. What is torn, or of another folder, or was purged is nothing, and is removed. Blocks.
-    pub(super) fn read(&self, name: u128) -> Option<Found> {
+    pub(super) fn read(&self, name: u128) -> Option<DiskLookup> {
         if self.locked().is_doomed(name) {
             return None;
         }
@@ -260,11 +260,11 @@ impl Disk {
         };
         let found = file.and_then(|file| self.read_head(name, file)).and_then(|(found, followed)| {
             let purged = match &found {
-                Found::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
+                DiskLookup::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
                 // Softly, each response was purged.
-                Found::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
+                DiskLookup::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
             };
-            if let (Some(true), Found::Answer(head, _)) = (purged, &found) {
+            if let (Some(true), DiskLookup::Answer(head, _)) = (purged, &found) {
                 head.outdated.store(true, Ordering::Relaxed);
             }
             (purged != Some(false)).then_some(found)
@@ -277,7 +277,7 @@ impl Disk {
     }
 
     /// What is there, and how much of the journal was followed when it was written.
-    fn read_head(&self, name: u128, handle: Handle) -> Option<(Found, u64)> {
+    fn read_head(&self, name: u128, handle: FileHandle) -> Option<(DiskLookup, u64)> {
         let mut file = handle.get().ok()?;
         let mut header = [0; HEADER];
         file.read_exact(&mut header).ok()?;
@@ -295,11 +295,11 @@ impl Disk {
             return None;
         }
         let found = match record::read(&head)? {
-            Kept::Varies(url, fields, number) => Found::Varies(url, fields, number),
-            Kept::Answer(head) => {
+            StoredRecord::Varies(url, fields, number) => DiskLookup::Varies(url, fields, number),
+            StoredRecord::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
-                let filed = self.filed(name, header, (offset, length));
-                Found::Answer(Arc::new(head), Opened::new(Arc::new(filed), handle))
+                let body_file = self.body_file(name, header, (offset, length));
+                DiskLookup::Answer(Arc::new(head), OpenBodyFile::new(Arc::new(body_file), handle))
             }
         };
         Some((found, followed))
@@ -312,7 +312,7 @@ impl Disk {
     pub(super) fn keep(
         &self,
         name: u128,
-        head: &Head,
+        head: &CachedHead,
         body: &[Bytes],
         purged: impl FnOnce() -> bool,
     ) -> io::Result<()> {
@@ -327,13 +327,13 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn keep_note(&self, name: u128, note: &Varies, given_up: impl FnOnce() -> bool) -> io::Result<()> {
+    pub(super) fn keep_note(&self, name: u128, note: &VaryIndex, given_up: impl FnOnce() -> bool) -> io::Result<()> {
         let writer = self.begin(name, &record::of_varies(&note.url, &note.fields, note.number))?;
         self.finish(writer, given_up, drop).map(drop)
     }
 
-    fn filed(&self, name: u128, header: [u8; HEADER], (offset, length): (u64, u64)) -> Filed {
-        Filed { folder: Arc::clone(&self.folder), name, header, offset, length, spoilt: AtomicBool::new(false) }
+    fn body_file(&self, name: u128, header: [u8; HEADER], (offset, length): (u64, u64)) -> BodyFile {
+        BodyFile { folder: Arc::clone(&self.folder), name, header, offset, length, spoilt: AtomicBool::new(false) }
     }
 
     /// Removes what is there under a name; whether there was something. Blocks.
@@ -447,15 +447,15 @@ fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::filed::BLOCK;
+    use super::super::body_file::BLOCK;
     use super::super::store::tests::head;
     use super::*;
 
-    const AMPLE: Limits = Limits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
+    const AMPLE: DiskLimits = DiskLimits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
 
     /// Room for so many bytes of files.
-    fn room_for(bytes: u64) -> Limits {
-        Limits { bytes: limits::FOLDERS + bytes, ..AMPLE }
+    fn room_for(bytes: u64) -> DiskLimits {
+        DiskLimits { bytes: limits::FOLDERS + bytes, ..AMPLE }
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -471,8 +471,8 @@ mod tests {
 
     fn read(disk: &Disk, name: u128) -> Option<Vec<u8>> {
         match disk.read(name)? {
-            Found::Answer(_, opened) => opened.whole().ok().map(|blocks| blocks.concat()),
-            Found::Varies(..) => panic!("an answer"),
+            DiskLookup::Answer(_, opened) => opened.whole().ok().map(|blocks| blocks.concat()),
+            DiskLookup::Varies(..) => panic!("an answer"),
         }
     }
 
@@ -486,7 +486,7 @@ mod tests {
                 disk.keep(name, &head("http://a/", &[], ""), &body(length), || false).expect("written");
             }
             disk.keep(99, &head("http://a/", &[], ""), &body(5), || true).expect("purged meanwhile");
-            let note = Varies::new("http://a/v".into(), Box::new(["accept".into()]), 7);
+            let note = VaryIndex::new("http://a/v".into(), Box::new(["accept".into()]), 7);
             disk.keep_note(100, &note, || false).expect("written");
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
@@ -496,10 +496,10 @@ mod tests {
         for (name, length) in (1..).zip(lengths) {
             assert_eq!(read(&disk, name), Some(body(length).concat()), "{length}");
         }
-        let Some(Found::Answer(_, opened)) = disk.read(6) else { panic!("there") };
+        let Some(DiskLookup::Answer(_, opened)) = disk.read(6) else { panic!("there") };
         let (block, at) = opened.block(BLOCK as u64 + 5).expect("a block");
         assert_eq!((block.len(), at), (BLOCK, 5));
-        assert!(matches!(disk.read(100), Some(Found::Varies(url, _, 7)) if url == "http://a/v"));
+        assert!(matches!(disk.read(100), Some(DiskLookup::Varies(url, _, 7)) if url == "http://a/v"));
         let _ = fs::remove_dir_all(folder);
     }
 
@@ -549,7 +549,7 @@ mod tests {
             assert!(disk.read(4).is_some(), "it came later");
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
-        assert!(matches!(disk.read(1), Some(Found::Answer(head, _)) if head.is_outdated()));
+        assert!(matches!(disk.read(1), Some(DiskLookup::Answer(head, _)) if head.is_outdated()));
         let found: Vec<bool> = (1..=4).map(|name| disk.read(name).is_some()).collect();
         assert_eq!(found, [true, false, true, true]);
         drop(disk);
@@ -570,19 +570,19 @@ mod tests {
         disk.keep(1, &head("http://a/", &[], ""), &body(5), || false).expect("written");
         disk.folder.pool.settle(Duration::from_secs(60));
         let opened = |disk: &Disk| match disk.read(1) {
-            Some(Found::Answer(_, opened)) => Some(opened),
+            Some(DiskLookup::Answer(_, opened)) => Some(opened),
             _ => None,
         };
         let (first, second) = (opened(&disk).expect("open"), opened(&disk).expect("open"));
         assert!(opened(&disk).is_none() && disk.path(1).exists());
-        let filed = Arc::clone(&first.filed);
-        assert!(Arc::clone(&filed).open().is_err_and(|error| descriptors::are_exhausted(&error)));
+        let body_file = Arc::clone(&first.body_file);
+        assert!(Arc::clone(&body_file).open().is_err_and(|error| descriptors::are_exhausted(&error)));
         drop((first, second));
         disk.folder.pool.settle(Duration::from_secs(60));
-        assert!(Arc::clone(&filed).open().is_ok());
+        assert!(Arc::clone(&body_file).open().is_ok());
         disk.folder.pool.settle(Duration::from_secs(60));
         disk.keep(1, &head("http://a/", &[], "another"), &body(5), || false).expect("written");
-        assert!(filed.open().is_err());
+        assert!(body_file.open().is_err());
         let _ = fs::remove_dir_all(folder);
     }
 
@@ -613,7 +613,7 @@ mod tests {
     /// Small files count as what they occupy, and their number is bounded; a folder leaves free what it has to, and nothing half.
     #[test]
     fn limits() {
-        let check = |limits: Limits, size: usize, expected: std::ops::RangeInclusive<usize>| {
+        let check = |limits: DiskLimits, size: usize, expected: std::ops::RangeInclusive<usize>| {
             let folder = folder("limits");
             let disk = Disk::open(&folder, limits, DescriptorBudget::ample()).expect("a folder");
             for name in 0..100 {
@@ -625,7 +625,8 @@ mod tests {
             assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0, "{limits:?}");
             drop(disk);
             // A start with less room removes what is too much.
-            let disk = Disk::open(&folder, Limits { files: 5, ..limits }, DescriptorBudget::ample()).expect("a folder");
+            let disk =
+                Disk::open(&folder, DiskLimits { files: 5, ..limits }, DescriptorBudget::ample()).expect("a folder");
             disk.scan(|_| true);
             assert_eq!(disk.size().0, files.min(5) as u64);
             assert_eq!((0..100).filter(|name| disk.path(*name).exists()).count(), files.min(5));
@@ -634,10 +635,10 @@ mod tests {
         check(AMPLE, 1, 100..=100);
         // One at a time is being written beside those that are there; an entry takes room, too.
         check(room_for(64 << 10), 1, 14..=16);
-        check(Limits { files: 10, ..AMPLE }, 1, 10..=10);
+        check(DiskLimits { files: 10, ..AMPLE }, 1, 10..=10);
         check(room_for(64 << 10), 100 << 10, 0..=0);
-        check(Limits { min_free: u64::MAX, ..AMPLE }, 1, 0..=0);
-        check(Limits { min_free: 1, ..AMPLE }, 1, 100..=100);
+        check(DiskLimits { min_free: u64::MAX, ..AMPLE }, 1, 0..=0);
+        check(DiskLimits { min_free: 1, ..AMPLE }, 1, 100..=100);
     }
 
     /// What a process that is gone has not finished is removed; what another one is writing is not.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
-use super::disk::{Disk, Limits, Secret, give_secret, read_secret};
+use super::disk::{Disk, DiskLimits, Secret, give_secret, read_secret};
 use crate::context::settings::Settings;
 use crate::net::descriptors::DescriptorBudget;
 use crate::observe::notice;
@@ -30,10 +30,10 @@ pub(super) struct Disks {
 }
 
 /// Which disk a name is on.
-struct Placement(Vec<Candidate>);
+struct Placement(Vec<WeightedDisk>);
 
 #[derive(Clone, Copy)]
-struct Candidate {
+struct WeightedDisk {
     /// Made of the folder's path, so that the order in which folders are listed does not matter.
     seat: u64,
     size: u64,
@@ -50,7 +50,7 @@ impl Placement {
     }
 }
 
-impl Candidate {
+impl WeightedDisk {
     /// How far it is from a name. The smallest of exponentially distributed numbers is each one's as often as its weight says (Efraimidis and
     /// Spirakis 2006).
     fn distance(self, name: u128) -> f64 {
@@ -76,7 +76,7 @@ impl Disks {
         descriptors: &'static DescriptorBudget,
     ) -> Result<Disks, String> {
         let folder = |disk: &site::DiskStore| PathBuf::from(disk.folder.get(settings));
-        let folders: Vec<_> = disks.iter().map(|disk| (folder(disk), Limits::of(disk, settings))).collect();
+        let folders: Vec<_> = disks.iter().map(|disk| (folder(disk), DiskLimits::of(disk, settings))).collect();
         if folders.iter().any(|(_, limits)| limits.bytes < site::DiskStore::LEAST) {
             return Err("the `size` of the cache's `disk` must be 16MiB at least".to_owned());
         }
@@ -87,7 +87,7 @@ impl Disks {
         Disks::open_folders(&folders, descriptors).map_err(|error| format!("the cache's folder: {error}"))
     }
 
-    fn open_folders(folders: &[(PathBuf, Limits)], descriptors: &'static DescriptorBudget) -> io::Result<Disks> {
+    fn open_folders(folders: &[(PathBuf, DiskLimits)], descriptors: &'static DescriptorBudget) -> io::Result<Disks> {
         // Names are made with it, so all have the same, whichever of them are there.
         let mut secret = folders.iter().find_map(|(path, _)| read_secret(path));
         let (mut list, mut absent) = (Vec::new(), Vec::new());
@@ -113,7 +113,7 @@ impl Disks {
             }
             notice(&format!("cache: {} is not used until the next start: {error}", path.display()));
         }
-        let candidate = |disk: &Arc<Disk>| Candidate { seat: seat(disk.path_of_folder()), size: disk.capacity() };
+        let candidate = |disk: &Arc<Disk>| WeightedDisk { seat: seat(disk.path_of_folder()), size: disk.capacity() };
         let placement = Arc::new(Placement(list.iter().map(candidate).collect()));
         Ok(Disks { list, placement })
     }
@@ -149,8 +149,8 @@ impl Disks {
 /// Opens a folder. If it was not there when others of the store were, nothing counts that is in it.
 fn open_one(
     path: &Path,
-    limits: Limits,
-    folders: &[(PathBuf, Limits)],
+    limits: DiskLimits,
+    folders: &[(PathBuf, DiskLimits)],
     secret: Option<Secret>,
     descriptors: &'static DescriptorBudget,
 ) -> io::Result<Disk> {
@@ -191,7 +191,7 @@ mod tests {
     use super::super::store::tests::head;
     use super::*;
 
-    const AMPLE: Limits = Limits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
+    const AMPLE: DiskLimits = DiskLimits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
 
     fn name(number: u64) -> u128 {
         let mut hasher = SipHasher13::new();
@@ -207,7 +207,7 @@ mod tests {
             Placement(
                 sizes
                     .iter()
-                    .map(|&(seat, size)| Candidate { seat: seat.wrapping_mul(0x9E37_79B9_7F4A_7C15), size })
+                    .map(|&(seat, size)| WeightedDisk { seat: seat.wrapping_mul(0x9E37_79B9_7F4A_7C15), size })
                     .collect(),
             )
         };

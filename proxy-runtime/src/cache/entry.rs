@@ -1,4 +1,4 @@
-//! An entry of the store ([`Entry`]): a response, in memory or on disk, with its [`Head`]; a note that there are several; or a note that there
+//! An entry of the store ([`CacheEntry`]): a response, in memory or on disk, with its [`CachedHead`]; a note that there are several; or a note that there
 //! is none. And the weight of an entry.
 
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use bytes::Bytes;
 use http::StatusCode;
 use quick_cache::Weighter;
 
-use super::content::Content;
-use super::filed::Filed;
-use super::freshness::Life;
+use super::body_file::BodyFile;
+use super::cached_body::CachedBody;
+use super::freshness::Freshness;
 use super::purges::Purge;
-use super::varies::Varies;
+use super::vary_index::VaryIndex;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 
 /// The head of a cached response, and what is known of it.
-pub(crate) struct Head {
+pub(crate) struct CachedHead {
     pub(crate) status: StatusCode,
     /// As they are passed on.
     pub(crate) fields: Fields,
-    pub(crate) life: Life,
+    pub(crate) freshness: Freshness,
     /// The URL it is kept under.
     pub(crate) url: Box<str>,
     /// What tells it from others under this URL, as a response's `Vary` has it.
@@ -38,37 +38,37 @@ pub(crate) struct Head {
     pub(crate) not_before: AtomicU32,
     /// The content's own; see [`super::number`].
     pub(crate) number: u64,
-    pub(crate) order: Order,
+    pub(crate) order: ResponseOrder,
 }
 
 /// When a response was asked for and when it came, among all requests and responses of this process. One that was read from disk came before
 /// all of them.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Order {
+pub(crate) struct ResponseOrder {
     pub(crate) asked: u64,
     pub(crate) came: u64,
     /// Its `Date`, where the server sent one. The time at which it was received says nothing.
     pub(crate) made: Option<Moment>,
 }
 
-impl Order {
-    /// See [`Head::supersedes`].
-    pub(super) fn supersedes(self, stored: Order) -> bool {
+impl ResponseOrder {
+    /// See [`CachedHead::supersedes`].
+    pub(super) fn supersedes(self, stored: ResponseOrder) -> bool {
         let both_made = stored.made.zip(self.made).filter(|(stored, new)| stored != new);
         stored.came < self.asked || both_made.map_or(stored.asked <= self.asked, |(stored, new)| stored < new)
     }
 }
 
-impl Head {
+impl CachedHead {
     /// Whether it replaces a stored response. It does if that had come before this one was asked for; of two that were on their way at
     /// once, the one with the later `Date` stays (RFC 9111 section 4), or else the one that was asked for later.
-    pub(super) fn supersedes(&self, stored: &Head) -> bool {
+    pub(super) fn supersedes(&self, stored: &CachedHead) -> bool {
         self.order.supersedes(stored.order)
     }
 
     /// It is stale if the note of its URL was declared so since it was received.
-    pub(super) fn outdate_by(&self, note: &Varies) {
-        if note.outdates(self.life.received) {
+    pub(super) fn outdate_by(&self, note: &VaryIndex) {
+        if note.outdates(self.freshness.received) {
             self.outdated.store(true, Ordering::Relaxed);
         }
     }
@@ -86,81 +86,83 @@ impl Head {
 
 /// An entry under a name.
 #[derive(Clone)]
-pub(super) enum Entry {
-    Answer(Arc<Head>, Content),
+pub(super) enum CacheEntry {
+    Answer(Arc<CachedHead>, CachedBody),
     /// One whose body is on disk.
-    Filed(Arc<Head>, Arc<Filed>),
-    Varies(Arc<Varies>),
+    BodyFile(Arc<CachedHead>, Arc<BodyFile>),
+    Varies(Arc<VaryIndex>),
     /// The last response to this was not kept.
-    Marker(Arc<Marker>),
+    Marker(Arc<MissMarker>),
     /// The body of a response, compressed.
-    Form(Arc<Head>, Bytes),
+    Encoded(Arc<CachedHead>, Bytes),
 }
 
-impl Entry {
+impl CacheEntry {
     /// A response.
-    pub(super) fn of(head: &Arc<Head>, content: &Content) -> Entry {
+    pub(super) fn of(head: &Arc<CachedHead>, content: &CachedBody) -> CacheEntry {
         match content {
-            Content::Filed(opened) => Entry::Filed(Arc::clone(head), Arc::clone(&opened.filed)),
-            content => Entry::Answer(Arc::clone(head), content.clone()),
+            CachedBody::BodyFile(opened) => CacheEntry::BodyFile(Arc::clone(head), Arc::clone(&opened.body_file)),
+            content => CacheEntry::Answer(Arc::clone(head), content.clone()),
         }
     }
 
     /// The head of a response.
-    pub(super) fn head(&self) -> Option<&Arc<Head>> {
+    pub(super) fn head(&self) -> Option<&Arc<CachedHead>> {
         match self {
-            Entry::Answer(head, _) | Entry::Filed(head, _) => Some(head),
-            Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,
+            CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) => Some(head),
+            CacheEntry::Varies(_) | CacheEntry::Marker(_) | CacheEntry::Encoded(..) => None,
         }
     }
 
     /// Whether it is the response with this very head.
-    pub(super) fn is_of(&self, head: &Arc<Head>) -> bool {
+    pub(super) fn is_of(&self, head: &Arc<CachedHead>) -> bool {
         self.head().is_some_and(|stored| Arc::ptr_eq(stored, head))
     }
 
     /// Whether it is that very entry.
-    pub(super) fn is_same(&self, other: &Entry) -> bool {
+    pub(super) fn is_same(&self, other: &CacheEntry) -> bool {
         match (self, other) {
-            (Entry::Varies(one), Entry::Varies(other)) => Arc::ptr_eq(one, other),
+            (CacheEntry::Varies(one), CacheEntry::Varies(other)) => Arc::ptr_eq(one, other),
             (one, other) => other.head().is_some_and(|head| one.is_of(head)),
         }
     }
 
-    pub(super) fn lately(&self, now: Moment) -> Lately {
+    pub(super) fn last_fetch(&self, now: Moment) -> LastFetch {
         match self {
-            Entry::Marker(marker) => marker.at(now),
-            _ => Lately::Unknown,
+            CacheEntry::Marker(marker) => marker.at(now),
+            _ => LastFetch::Unknown,
         }
     }
 
     pub(super) fn outdate(&self, now: Moment) {
         match self {
-            Entry::Answer(head, _) | Entry::Filed(head, _) => head.outdated.store(true, Ordering::Relaxed),
-            Entry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
-            Entry::Marker(_) | Entry::Form(..) => {}
+            CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) => head.outdated.store(true, Ordering::Relaxed),
+            CacheEntry::Varies(varies) => varies.outdated_before.store(now.0 + 1, Ordering::Relaxed),
+            CacheEntry::Marker(_) | CacheEntry::Encoded(..) => {}
         }
     }
 
     pub(super) fn is_meant(&self, purge: &Purge) -> bool {
         match self {
-            Entry::Answer(head, _) | Entry::Filed(head, _) | Entry::Form(head, _) => purge.means(&head.url, &head.tags),
-            Entry::Varies(varies) => purge.means(&varies.url, ""),
-            Entry::Marker(marker) => purge.means(&marker.url, ""),
+            CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) | CacheEntry::Encoded(head, _) => {
+                purge.means(&head.url, &head.tags)
+            }
+            CacheEntry::Varies(varies) => purge.means(&varies.url, ""),
+            CacheEntry::Marker(marker) => purge.means(&marker.url, ""),
         }
     }
 }
 
 /// A short-lived marker for a response that was not stored.
-pub(super) struct Marker {
+pub(super) struct MissMarker {
     pub(super) url: Box<str>,
     pub(super) until: Moment,
-    pub(super) lately: Lately,
+    pub(super) last_fetch: LastFetch,
 }
 
 /// How the last fetch of what is not there has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lately {
+pub(crate) enum LastFetch {
     /// Nothing is known.
     Unknown,
     /// Hit-for-miss: its response was not for others. The next one may be, but nobody waits to see.
@@ -172,10 +174,10 @@ pub(crate) enum Lately {
 /// How long a server that has failed is not asked again, where several wait: it is asked four times a second.
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
-impl Marker {
+impl MissMarker {
     /// What it says now.
-    fn at(&self, now: Moment) -> Lately {
-        if self.until > now { self.lately } else { Lately::Unknown }
+    fn at(&self, now: Moment) -> LastFetch {
+        if self.until > now { self.last_fetch } else { LastFetch::Unknown }
     }
 }
 
@@ -183,25 +185,25 @@ impl Marker {
 const OVERHEAD: u64 = 160;
 
 #[derive(Clone)]
-pub(super) struct ByBytes;
+pub(super) struct EntryWeighter;
 
-impl Weighter<u128, Entry> for ByBytes {
-    fn weight(&self, _: &u128, entry: &Entry) -> u64 {
+impl Weighter<u128, CacheEntry> for EntryWeighter {
+    fn weight(&self, _: &u128, entry: &CacheEntry) -> u64 {
         OVERHEAD
             + match entry {
-                Entry::Answer(head, content) => weight(head) + content.weight(),
-                Entry::Filed(head, _) => weight(head) + size_of::<Filed>() as u64,
-                Entry::Varies(varies) => varies.weight(),
-                Entry::Marker(marker) => (size_of::<Marker>() + marker.url.len()) as u64,
+                CacheEntry::Answer(head, content) => weight(head) + content.weight(),
+                CacheEntry::BodyFile(head, _) => weight(head) + size_of::<BodyFile>() as u64,
+                CacheEntry::Varies(varies) => varies.weight(),
+                CacheEntry::Marker(marker) => (size_of::<MissMarker>() + marker.url.len()) as u64,
                 // Its head may be there on its account alone.
-                Entry::Form(head, bytes) => weight(head) + bytes.len() as u64,
+                CacheEntry::Encoded(head, bytes) => weight(head) + bytes.len() as u64,
             }
     }
 }
 
-fn weight(head: &Head) -> u64 {
+fn weight(head: &CachedHead) -> u64 {
     let vary: usize = head.vary.iter().map(|name| name.len() + 32).sum();
-    (size_of::<Head>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
+    (size_of::<CachedHead>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
 }
 
 /// A number for what is kept, which nothing else has had since the process began.

@@ -1,7 +1,7 @@
-//! An in-flight fetch and its followers: [`Flight`]. One request fetches ([`Fill`]), others join
-//! ([`Reader`]) and get the body while it arrives, each at its own pace, on any worker.
+//! An in-flight fetch and its followers: [`Flight`]. One request fetches ([`FetchGuard`]), others join
+//! ([`Follower`]) and get the body while it arrives, each at its own pace, on any worker.
 //!
-//! If the fetching request ends early, no follower waits in vain: dropping a [`Fill`] notifies them. A response that turns out too large
+//! If the fetching request ends early, no follower waits in vain: dropping a [`FetchGuard`] notifies them. A response that turns out too large
 //! to store is still passed to its followers, with only the part between the slowest and the fastest of them in memory.
 //!
 //! There may be several fetches for a key: a slow one is overtaken, and responses that may not be shared are fetched
@@ -17,11 +17,11 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf as _, Bytes};
 use tokio::time::Instant;
 
-pub(crate) use self::state::Landed;
-use self::state::{Next, State};
-use super::content::Content;
-use super::entry::Head;
-use super::freshness::Unkept;
+pub(crate) use self::state::FetchOutcome;
+use self::state::{FlightState, NextChunk};
+use super::cached_body::CachedBody;
+use super::entry::CachedHead;
+use super::freshness::NotStored;
 use super::groups;
 use super::purges::Purge;
 use crate::body::source::Source;
@@ -42,59 +42,59 @@ pub(crate) struct Flights {
 const SHARDS: usize = 16;
 
 /// The result of joining: the first request fetches.
-pub(crate) enum Joined {
-    Fill(Fill),
-    Reader(Reader),
+pub(crate) enum FlightRole {
+    Fetch(FetchGuard),
+    Follow(Follower),
 }
 
 impl Flights {
     /// Joins the flight of this name, or begins it.
-    pub(crate) fn join(&'static self, name: u128, url: &str) -> Joined {
+    pub(crate) fn join(&'static self, name: u128, url: &str) -> FlightRole {
         let mut flights = self.shard(name);
         match flights.get(&name) {
-            Some(flight) => Joined::Reader(Reader::of(flight)),
-            None => Joined::Fill(self.listed(&mut flights, name, url)),
+            Some(flight) => FlightRole::Follow(Follower::of(flight)),
+            None => FlightRole::Fetch(self.listed(&mut flights, name, url)),
         }
     }
 
     /// Joins the flight of this name, if a response for all has come.
-    pub(crate) fn join_landed(&self, name: u128) -> Option<Reader> {
+    pub(crate) fn join_landed(&self, name: u128) -> Option<Follower> {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
         // The lock is let go of before the reader takes it.
-        let has_landed = matches!(locked(&flight.state).landed(), Some(Landed::Answer(..)));
-        has_landed.then(|| Reader::of(flight))
+        let has_landed = matches!(locked(&flight.state).landed(), Some(FetchOutcome::Answer(..)));
+        has_landed.then(|| Follower::of(flight))
     }
 
     /// Joins the flight of this name, if no response has come.
-    pub(crate) fn join_undecided(&self, name: u128) -> Option<Reader> {
+    pub(crate) fn join_undecided(&self, name: u128) -> Option<Follower> {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
         let undecided = locked(&flight.state).landed().is_none();
-        undecided.then(|| Reader::of(flight))
+        undecided.then(|| Follower::of(flight))
     }
 
     /// Begins another flight in the place of one that is too slow, or does not do; of those who want to, the first does, and the
     /// others join that.
-    pub(crate) fn overtake(&'static self, slow: &Arc<Flight>) -> Joined {
+    pub(crate) fn overtake(&'static self, slow: &Arc<Flight>) -> FlightRole {
         let mut flights = self.shard(slow.name);
         match flights.get(&slow.name) {
-            Some(flight) if !Arc::ptr_eq(flight, slow) => Joined::Reader(Reader::of(flight)),
-            _ => Joined::Fill(self.listed(&mut flights, slow.name, &slow.url)),
+            Some(flight) if !Arc::ptr_eq(flight, slow) => FlightRole::Follow(Follower::of(flight)),
+            _ => FlightRole::Fetch(self.listed(&mut flights, slow.name, &slow.url)),
         }
     }
 
     /// A flight that nobody joins, unless it turns out to be for all.
-    pub(crate) fn beside(&'static self, name: u128, url: &str) -> Fill {
+    pub(crate) fn beside(&'static self, name: u128, url: &str) -> FetchGuard {
         let (began, purges) = (Instant::now(), self.purges.load(Ordering::SeqCst));
         let flight = Flight { name, url: url.into(), began, purges, state: Mutex::default() };
-        Fill { flights: self, flight: Arc::new(flight) }
+        FetchGuard { flights: self, flight: Arc::new(flight) }
     }
 
-    fn listed(&'static self, flights: &mut HashMap<u128, Arc<Flight>>, name: u128, url: &str) -> Fill {
-        let fill = self.beside(name, url);
-        flights.insert(name, Arc::clone(&fill.flight));
-        fill
+    fn listed(&'static self, flights: &mut HashMap<u128, Arc<Flight>>, name: u128, url: &str) -> FetchGuard {
+        let guard = self.beside(name, url);
+        flights.insert(name, Arc::clone(&guard.flight));
+        guard
     }
 
     /// Lists a flight with a response for all, unless there was a purge since it began, and it was taken off the list, or may have to be. Who
@@ -108,7 +108,7 @@ impl Flights {
             flights.insert(flight.name, Arc::clone(flight))
         };
         if let Some(other) = other.filter(|other| !Arc::ptr_eq(other, flight)) {
-            other.change(|state| state.land(Landed::Abandoned));
+            other.change(|state| state.land(FetchOutcome::Abandoned));
         }
     }
 
@@ -133,7 +133,7 @@ impl Flights {
 
     /// Nobody joins it from here on.
     fn delist(&self, flight: &Arc<Flight>) {
-        let landed = locked(&flight.state).landed().and_then(Landed::name);
+        let landed = locked(&flight.state).landed().and_then(FetchOutcome::name);
         for name in [Some(flight.name), landed].into_iter().flatten() {
             let mut flights = self.shard(name);
             if flights.get(&name).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
@@ -168,14 +168,16 @@ pub(crate) struct Flight {
     began: Instant,
     /// How many purges there had been.
     purges: u64,
-    state: Mutex<State>,
+    state: Mutex<FlightState>,
 }
 
 impl Flight {
     fn may_be_meant(&self, purge: &Purge) -> bool {
         match purge {
             Purge::Tags(tags) => match locked(&self.state).landed() {
-                Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..)) => purge.means(&self.url, &head.tags),
+                Some(FetchOutcome::Answer(head, ..) | FetchOutcome::Refreshed(head, ..)) => {
+                    purge.means(&self.url, &head.tags)
+                }
                 // Nobody knows yet what tags it will have.
                 _ => tags.iter().any(|tag| groups::may_have(&self.url, tag)),
             },
@@ -184,47 +186,47 @@ impl Flight {
     }
 
     /// Changes its state, and then wakes whom `by` returns.
-    fn change<W: IntoIterator<Item = Waker>>(&self, by: impl FnOnce(&mut State) -> W) {
+    fn change<W: IntoIterator<Item = Waker>>(&self, by: impl FnOnce(&mut FlightState) -> W) {
         let woken = by(&mut locked(&self.state));
         woken.into_iter().for_each(Waker::wake);
     }
 
     /// Why it was not kept, if that turned out on the way.
-    pub(crate) fn unkept(&self) -> Option<Unkept> {
+    pub(crate) fn unkept(&self) -> Option<NotStored> {
         locked(&self.state).unkept
     }
 }
 
 /// The guard of the request that fetches.
-pub(crate) struct Fill {
+pub(crate) struct FetchGuard {
     flights: &'static Flights,
     flight: Arc<Flight>,
 }
 
-impl Fill {
+impl FetchGuard {
     /// The head has come, of a response that others may have, too. Gives a reader of its body.
-    pub(crate) fn lands(&self, head: Arc<Head>, name: u128, length: Option<u64>) -> Reader {
-        let reader = Reader::of(&self.flight);
-        self.lands_for_all(Landed::Answer(head, name, length));
-        reader
+    pub(crate) fn lands(&self, head: Arc<CachedHead>, name: u128, length: Option<u64>) -> Follower {
+        let follower = Follower::of(&self.flight);
+        self.lands_for_all(FetchOutcome::Answer(head, name, length));
+        follower
     }
 
     /// A reader of what is put into it, whatever it comes to.
-    pub(crate) fn reader(&self) -> Reader {
-        Reader::of(&self.flight)
+    pub(crate) fn follower(&self) -> Follower {
+        Follower::of(&self.flight)
     }
 
     /// There is no response that others may have.
     pub(crate) fn lands_alone(self) {
-        self.flight.change(|state| state.land(Landed::Nothing));
+        self.flight.change(|state| state.land(FetchOutcome::Nothing));
     }
 
     /// What was kept is as it was. It is kept again by now.
-    pub(crate) fn refreshes(self, head: Arc<Head>, name: u128, content: Content) {
-        self.lands_for_all(Landed::Refreshed(head, name, content));
+    pub(crate) fn refreshes(self, head: Arc<CachedHead>, name: u128, content: CachedBody) {
+        self.lands_for_all(FetchOutcome::Refreshed(head, name, content));
     }
 
-    fn lands_for_all(&self, landed: Landed) {
+    fn lands_for_all(&self, landed: FetchOutcome) {
         // First: who is woken may look there.
         if let Some(name) = landed.name().filter(|name| *name != self.flight.name) {
             self.flights.list_as(&self.flight, name);
@@ -239,13 +241,13 @@ impl Fill {
     }
 
     /// It won't be kept, for this reason, or not here: nobody can join any more, and what is read is let go.
-    pub(crate) fn passes_on(&self, why: Option<Unkept>) {
+    pub(crate) fn passes_on(&self, why: Option<NotStored>) {
         self.flights.delist(&self.flight);
         locked(&self.flight.state).pass_on(why);
     }
 
     /// It was not kept after all.
-    pub(crate) fn is_unkept(&self, why: Unkept) {
+    pub(crate) fn is_unkept(&self, why: NotStored) {
         locked(&self.flight.state).unkept.get_or_insert(why);
     }
 
@@ -276,11 +278,11 @@ impl Fill {
     }
 }
 
-impl Drop for Fill {
+impl Drop for FetchGuard {
     fn drop(&mut self) {
         self.flights.delist(&self.flight);
         self.flight.change(|state| {
-            let mut woken = state.land(Landed::Abandoned);
+            let mut woken = state.land(FetchOutcome::Abandoned);
             woken.append(&mut state.finish(Err(Failure::UpstreamTruncated)));
             woken
         });
@@ -288,7 +290,7 @@ impl Drop for Fill {
 }
 
 /// A request that waits for a fetch, and then reads its response.
-pub(crate) struct Reader {
+pub(crate) struct Follower {
     flight: Arc<Flight>,
     /// Among the followers.
     number: usize,
@@ -300,14 +302,14 @@ pub(crate) struct Reader {
     left: Option<u64>,
 }
 
-impl Reader {
-    fn of(flight: &Arc<Flight>) -> Reader {
+impl Follower {
+    fn of(flight: &Arc<Flight>) -> Follower {
         let number = locked(&flight.state).join();
-        Reader { flight: Arc::clone(flight), number, current: Bytes::new(), skip: 0, left: None }
+        Follower { flight: Arc::clone(flight), number, current: Bytes::new(), skip: 0, left: None }
     }
 
     /// What the request came to.
-    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<Landed> {
+    pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut state = locked(&self.flight.state);
         match state.landed() {
             Some(landed) => Poll::Ready(landed.clone()),
@@ -319,7 +321,7 @@ impl Reader {
     }
 
     /// Only these bytes are wanted.
-    pub(crate) fn only(mut self, skip: u64, length: Option<u64>) -> Reader {
+    pub(crate) fn only(mut self, skip: u64, length: Option<u64>) -> Follower {
         (self.skip, self.left) = (skip, length);
         self
     }
@@ -345,7 +347,7 @@ impl Reader {
     }
 }
 
-impl Source for Reader {
+impl Source for Follower {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
             if self.left == Some(0) {
@@ -356,15 +358,15 @@ impl Source for Reader {
             }
             let mut state = locked(&self.flight.state);
             let (next, woken) = state.read(self.number);
-            if matches!(next, Next::Pending) {
+            if matches!(next, NextChunk::Pending) {
                 state.wait(self.number, cx.waker());
             }
             drop(state);
             woken.into_iter().for_each(Waker::wake);
             let chunk = match next {
-                Next::Chunk(chunk) => chunk,
-                Next::End(end) => return Poll::Ready(end.map(|()| false)),
-                Next::Pending => return Poll::Pending,
+                NextChunk::Chunk(chunk) => chunk,
+                NextChunk::End(end) => return Poll::Ready(end.map(|()| false)),
+                NextChunk::Pending => return Poll::Pending,
             };
             self.current = chunk;
             let unwanted = self.skip.min(self.current.len() as u64);
@@ -399,7 +401,7 @@ impl Source for Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for Follower {
     fn drop(&mut self) {
         self.flight.change(|state| state.leave(self.number));
     }
@@ -420,29 +422,29 @@ mod tests {
         Box::leak(Box::default())
     }
 
-    pub(super) fn begin(flights: &'static Flights) -> Fill {
+    pub(super) fn begin(flights: &'static Flights) -> FetchGuard {
         match flights.join(1, "http://a/") {
-            Joined::Fill(fill) => fill,
-            Joined::Reader(_) => panic!("nobody was first"),
+            FlightRole::Fetch(guard) => guard,
+            FlightRole::Follow(_) => panic!("nobody was first"),
         }
     }
 
-    pub(super) fn join(flights: &'static Flights) -> Reader {
+    pub(super) fn join(flights: &'static Flights) -> Follower {
         match flights.join(1, "http://a/") {
-            Joined::Reader(reader) => reader,
-            Joined::Fill(_) => panic!("there is one"),
+            FlightRole::Follow(follower) => follower,
+            FlightRole::Fetch(_) => panic!("there is one"),
         }
     }
 
     /// All that can be read now, and how it ends: `None` if more may come.
-    pub(super) fn read(reader: &mut Reader) -> (String, Option<Result<(), Failure>>) {
+    pub(super) fn read(follower: &mut Follower) -> (String, Option<Result<(), Failure>>) {
         let (mut all, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
         let end = loop {
-            match reader.poll_fill(&mut cx) {
+            match follower.poll_fill(&mut cx) {
                 Poll::Pending => break None,
                 Poll::Ready(Ok(false)) => break Some(Ok(())),
                 Poll::Ready(Err(failure)) => break Some(Err(failure)),
-                Poll::Ready(Ok(true)) => drop(reader.take(|data| {
+                Poll::Ready(Ok(true)) => drop(follower.take(|data| {
                     all.extend_from_slice(data);
                     data.len()
                 })),
@@ -455,33 +457,33 @@ mod tests {
         Bytes::copy_from_slice(text.as_bytes())
     }
 
-    fn landed(reader: &mut Reader) -> &'static str {
-        match reader.poll_landed(&mut Context::from_waker(Waker::noop())) {
+    fn landed(follower: &mut Follower) -> &'static str {
+        match follower.poll_landed(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => "pending",
-            Poll::Ready(Landed::Answer(..)) => "answer",
-            Poll::Ready(Landed::Refreshed(..)) => "refreshed",
-            Poll::Ready(Landed::Nothing) => "nothing",
-            Poll::Ready(Landed::Abandoned) => "abandoned",
+            Poll::Ready(FetchOutcome::Answer(..)) => "answer",
+            Poll::Ready(FetchOutcome::Refreshed(..)) => "refreshed",
+            Poll::Ready(FetchOutcome::Nothing) => "nothing",
+            Poll::Ready(FetchOutcome::Abandoned) => "abandoned",
         }
     }
 
     #[test]
     fn joined_on_the_way() {
         let flights = flights();
-        let fill = begin(flights);
+        let guard = begin(flights);
         let mut early = join(flights);
         assert_eq!(landed(&mut early), "pending");
-        let mut first = fill.lands(head("http://a/", &[], ""), 1, None);
+        let mut first = guard.lands(head("http://a/", &[], ""), 1, None);
         assert_eq!(landed(&mut early), "answer");
-        fill.push(text("ab"));
+        guard.push(text("ab"));
         assert_eq!(read(&mut first), ("ab".to_owned(), None));
-        fill.push(text("cd"));
+        guard.push(text("cd"));
         let mut late = join(flights);
         let mut part = join(flights).only(1, Some(2));
         assert_eq!(read(&mut late), ("abcd".to_owned(), None));
         assert_eq!(read(&mut part), ("bc".to_owned(), Some(Ok(()))));
-        assert_eq!(fill.chunks().concat(), b"abcd");
-        fill.ends(Ok(()));
+        assert_eq!(guard.chunks().concat(), b"abcd");
+        guard.ends(Ok(()));
         assert!(!flights.has(1));
         assert_eq!(read(&mut early), ("abcd".to_owned(), Some(Ok(()))));
         assert_eq!(read(&mut first), ("cd".to_owned(), Some(Ok(()))));
@@ -491,22 +493,25 @@ mod tests {
     fn nobody_waits_in_vain() {
         let flights = flights();
         for (end, expected) in [
-            (Box::new(|fill: Fill| drop(fill)) as Box<dyn Fn(Fill)>, "abandoned"),
-            (Box::new(|fill| fill.lands_alone()), "nothing"),
-            (Box::new(|fill| fill.refreshes(head("http://a/", &[], ""), 1, Content::One(Bytes::new()))), "refreshed"),
+            (Box::new(|guard: FetchGuard| drop(guard)) as Box<dyn Fn(FetchGuard)>, "abandoned"),
+            (Box::new(|guard| guard.lands_alone()), "nothing"),
+            (
+                Box::new(|guard| guard.refreshes(head("http://a/", &[], ""), 1, CachedBody::One(Bytes::new()))),
+                "refreshed",
+            ),
         ] {
-            let fill = begin(flights);
-            let mut reader = join(flights);
-            end(fill);
-            assert_eq!(landed(&mut reader), expected);
+            let guard = begin(flights);
+            let mut follower = join(flights);
+            end(guard);
+            assert_eq!(landed(&mut follower), expected);
             assert!(!flights.has(1));
         }
         // In the middle of a body.
-        let fill = begin(flights);
-        let mut reader = fill.lands(head("http://a/", &[], ""), 1, Some(9));
-        fill.push(text("ab"));
-        drop(fill);
-        assert_eq!(read(&mut reader), ("ab".to_owned(), Some(Err(Failure::UpstreamTruncated))));
+        let guard = begin(flights);
+        let mut follower = guard.lands(head("http://a/", &[], ""), 1, Some(9));
+        guard.push(text("ab"));
+        drop(guard);
+        assert_eq!(read(&mut follower), ("ab".to_owned(), Some(Err(Failure::UpstreamTruncated))));
     }
 
     /// Who is too slow is overtaken by one of those who wait; what comes first is for all, whoever has fetched it.
@@ -515,8 +520,10 @@ mod tests {
         let flights = flights();
         let slow = begin(flights);
         let (mut patient, first, second) = (join(flights), join(flights), join(flights));
-        let Joined::Fill(fast) = flights.overtake(&first.flight()) else { panic!("the first may") };
-        let Joined::Reader(mut second) = flights.overtake(&second.flight()) else { panic!("there is another one now") };
+        let FlightRole::Fetch(fast) = flights.overtake(&first.flight()) else { panic!("the first may") };
+        let FlightRole::Follow(mut second) = flights.overtake(&second.flight()) else {
+            panic!("there is another one now")
+        };
         assert!(flights.join_landed(1).is_none());
         // The slow one comes first after all: the others look again, and find it.
         let _leader = slow.lands(head("http://a/", &[], ""), 1, None);
@@ -539,24 +546,24 @@ mod tests {
     #[test]
     fn passed_on() {
         let flights = flights();
-        let fill = begin(flights);
-        let mut slow = fill.lands(head("http://a/", &[], ""), 1, None);
+        let guard = begin(flights);
+        let mut slow = guard.lands(head("http://a/", &[], ""), 1, None);
         let mut fast = join(flights);
         let mut cx = Context::from_waker(Waker::noop());
         let chunk = Bytes::from(vec![b'x'; WINDOW / 2]);
-        fill.push(chunk.clone());
-        fill.passes_on(Some(Unkept::TooLarge));
+        guard.push(chunk.clone());
+        guard.passes_on(Some(NotStored::TooLarge));
         assert!(!flights.has(1), "nobody can join who would miss the beginning");
-        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
-        fill.push(chunk.clone());
+        assert_eq!(guard.poll_room(&mut cx), Poll::Ready(true));
+        guard.push(chunk.clone());
         assert_eq!(read(&mut fast).0.len(), WINDOW);
-        assert_eq!(fill.poll_room(&mut cx), Poll::Pending);
+        assert_eq!(guard.poll_room(&mut cx), Poll::Pending);
         assert!(matches!(slow.poll_fill(&mut cx), Poll::Ready(Ok(true))));
-        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(true));
+        assert_eq!(guard.poll_room(&mut cx), Poll::Ready(true));
         drop(slow);
-        assert_eq!(locked(&fill.flight.state).chunks().len(), 0);
+        assert_eq!(locked(&guard.flight.state).chunks().len(), 0);
         drop(fast);
-        assert_eq!(fill.poll_room(&mut cx), Poll::Ready(false));
+        assert_eq!(guard.poll_room(&mut cx), Poll::Ready(false));
     }
 
     /// Who comes after a purge joins no flight from before it that is meant, whatever becomes of that; who reads it reads on.
@@ -564,9 +571,9 @@ mod tests {
     fn purged() {
         let check = |purge: &Purge, landed: bool, expected: bool| {
             let flights = flights();
-            let fill = begin(flights);
+            let guard = begin(flights);
             let mut before = join(flights);
-            let lands = || drop(fill.lands(head("http://a/", &[], "t"), 1, None));
+            let lands = || drop(guard.lands(head("http://a/", &[], "t"), 1, None));
             if landed {
                 lands();
             }
@@ -576,7 +583,7 @@ mod tests {
                 lands();
             }
             assert_eq!(flights.has(1), !expected, "{purge:?} {landed}");
-            fill.push(text("whole"));
+            guard.push(text("whole"));
             assert_eq!(super::tests::landed(&mut before), "answer");
             assert_eq!(read(&mut before).0, "whole");
         };
@@ -602,14 +609,14 @@ mod tests {
     #[test]
     fn many_followers() {
         let flights = flights();
-        let fill = begin(flights);
-        let mut followers: Vec<Reader> = (0..1000).map(|_| join(flights)).collect();
-        let first = fill.lands(head("http://a/", &[], ""), 1, None);
-        let held = |fill: &Fill| fill.chunks().len();
-        fill.push(text("ab"));
-        fill.passes_on(Some(Unkept::TooLarge));
+        let guard = begin(flights);
+        let mut followers: Vec<Follower> = (0..1000).map(|_| join(flights)).collect();
+        let first = guard.lands(head("http://a/", &[], ""), 1, None);
+        let held = |guard: &FetchGuard| guard.chunks().len();
+        guard.push(text("ab"));
+        guard.passes_on(Some(NotStored::TooLarge));
         for round in 0..20 {
-            fill.push(text("cd"));
+            guard.push(text("cd"));
             // Some leave in the middle.
             followers.truncate(1000 - 10 * round);
             for (index, follower) in followers.iter_mut().enumerate() {
@@ -617,26 +624,26 @@ mod tests {
                 assert_eq!(read(follower), (expected.to_owned(), None), "{round} {index}");
             }
         }
-        assert_eq!(held(&fill), 21, "the first has read nothing");
+        assert_eq!(held(&guard), 21, "the first has read nothing");
         drop(first);
-        assert!(fill.is_read());
-        assert_eq!(held(&fill), 0);
+        assert!(guard.is_read());
+        assert_eq!(held(&guard), 0);
         drop(followers);
-        assert!(!fill.is_read());
-        fill.push(text("ef"));
-        assert_eq!(held(&fill), 0);
+        assert!(!guard.is_read());
+        guard.push(text("ef"));
+        assert_eq!(held(&guard), 0);
     }
 
     /// Many small chunks count for what they take.
     #[test]
     fn small_chunks() {
         let flights = flights();
-        let fill = begin(flights);
-        let follower = fill.lands(head("http://a/", &[], ""), 1, None);
-        fill.passes_on(Some(Unkept::TooLarge));
+        let guard = begin(flights);
+        let follower = guard.lands(head("http://a/", &[], ""), 1, None);
+        guard.passes_on(Some(NotStored::TooLarge));
         let mut cx = Context::from_waker(Waker::noop());
         let pushed =
-            (0..WINDOW).take_while(|_| fill.poll_room(&mut cx).is_ready()).map(|_| fill.push(text("x"))).count();
+            (0..WINDOW).take_while(|_| guard.poll_room(&mut cx).is_ready()).map(|_| guard.push(text("x"))).count();
         assert!(pushed < WINDOW / 32, "{pushed}");
         drop(follower);
     }
@@ -663,20 +670,20 @@ mod interleavings {
         for overtaken in [false, true] {
             check(move || {
                 let flights = flights();
-                let fill = begin(flights);
+                let guard = begin(flights);
                 let slow = join(flights);
                 let lands = loom::thread::spawn(move || {
-                    drop(fill.lands(head("http://a/", &[], ""), 1, None));
-                    fill
+                    drop(guard.lands(head("http://a/", &[], ""), 1, None));
+                    guard
                 });
                 let overtakes = overtaken.then(|| loom::thread::spawn(move || flights.overtake(&slow.flight())));
                 flights.purge(&Purge::All);
-                if let Joined::Reader(reader) = flights.join(1, "http://a/") {
-                    assert_eq!(reader.flight.purges, 1, "it has begun before the purge");
+                if let FlightRole::Follow(follower) = flights.join(1, "http://a/") {
+                    assert_eq!(follower.flight.purges, 1, "it has begun before the purge");
                 }
                 let _held = (lands.join().expect("ended"), overtakes.map(|overtakes| overtakes.join().expect("ended")));
-                if let Joined::Reader(reader) = flights.join(1, "http://a/") {
-                    assert_eq!(reader.flight.purges, 1, "it has begun before the purge");
+                if let FlightRole::Follow(follower) = flights.join(1, "http://a/") {
+                    assert_eq!(follower.flight.purges, 1, "it has begun before the purge");
                 }
             });
         }
@@ -697,8 +704,8 @@ mod interleavings {
         for passes in [false, true] {
             check(move || {
                 let flights = flights();
-                let fill = begin(flights);
-                let mut follower = fill.lands(head("http://a/", &[], ""), 1, None);
+                let guard = begin(flights);
+                let mut follower = guard.lands(head("http://a/", &[], ""), 1, None);
                 let woken = Arc::new(Woken::default());
                 let waker = Waker::from(Arc::clone(&woken));
                 let follows = loom::thread::spawn(move || {
@@ -714,12 +721,12 @@ mod interleavings {
                         }
                     }
                 });
-                fill.push(Bytes::from_static(b"ab"));
+                guard.push(Bytes::from_static(b"ab"));
                 if passes {
-                    fill.passes_on(None);
+                    guard.passes_on(None);
                 }
-                fill.push(Bytes::from_static(b"c"));
-                fill.ends(Ok(()));
+                guard.push(Bytes::from_static(b"c"));
+                guard.ends(Ok(()));
                 let (mut all, waits) = follows.join().expect("ended");
                 if let Some(mut follower) = waits {
                     assert!(woken.0.load(Ordering::SeqCst), "it waits though more has come");

@@ -1,4 +1,4 @@
-//! Decides whether a response may be stored, how long it is fresh, and whether it may be used now: [`Life`]. Pure.
+//! Decides whether a response may be stored, how long it is fresh, and whether it may be used now: [`Freshness`]. Pure.
 //!
 //! RFC 9111 sections 3 (storing), 4.2 (freshness and age) and 4.2.4 (stale responses), RFC 5861. Times are wall-clock times, as
 //! the fields are; a wrong clock makes responses older, never fresher.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::control::{Control, Wish};
+use super::control::{RequestDirectives, ResponseDirectives};
 use super::device::stands_for;
 use crate::context::settings::Settings;
 use crate::protocol::date::{Moment, date};
@@ -16,7 +16,7 @@ use crate::site::{Cache, Override};
 
 /// Why a response is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unkept {
+pub(crate) enum NotStored {
     /// The response says `no-store`.
     NoStore,
     /// The response is `private`.
@@ -45,35 +45,35 @@ pub(crate) enum Unkept {
     Superseded,
 }
 
-impl Unkept {
+impl NotStored {
     /// Whether it says nothing of the next response to the same.
     pub(crate) fn is_of_request(self) -> bool {
-        matches!(self, Unkept::RequestNoStore | Unkept::Authorization | Unkept::NoRoom | Unkept::Superseded)
+        matches!(self, NotStored::RequestNoStore | NotStored::Authorization | NotStored::NoRoom | NotStored::Superseded)
     }
 
     /// The word in logs and in `Cache-Status`.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Unkept::NoStore => "no-store",
-            Unkept::Private => "private",
-            Unkept::RequestNoStore => "request-no-store",
-            Unkept::Authorization => "authorization",
-            Unkept::SetCookie => "set-cookie",
-            Unkept::Vary => "vary",
-            Unkept::Status => "status",
-            Unkept::NoLifetime => "no-lifetime",
-            Unkept::TooLarge => "too-large",
-            Unkept::NoRoom => "no-room",
-            Unkept::Truncated => "truncated",
-            Unkept::Purged => "purged",
-            Unkept::Superseded => "superseded",
+            NotStored::NoStore => "no-store",
+            NotStored::Private => "private",
+            NotStored::RequestNoStore => "request-no-store",
+            NotStored::Authorization => "authorization",
+            NotStored::SetCookie => "set-cookie",
+            NotStored::Vary => "vary",
+            NotStored::Status => "status",
+            NotStored::NoLifetime => "no-lifetime",
+            NotStored::TooLarge => "too-large",
+            NotStored::NoRoom => "no-room",
+            NotStored::Truncated => "truncated",
+            NotStored::Purged => "purged",
+            NotStored::Superseded => "superseded",
         }
     }
 }
 
 /// The properties of a request, and its time, that decide whether its response may be stored.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct RequestTraits {
     /// It had `Authorization`.
     pub(crate) authorized: bool,
     /// It said `no-store`.
@@ -86,7 +86,7 @@ pub(crate) struct Asked {
 
 /// The lifetime of a response, and the permitted uses after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Life {
+pub(crate) struct Freshness {
     /// When it came.
     pub(crate) received: Moment,
     /// How old it was then (section 4.2.3).
@@ -107,7 +107,7 @@ pub(crate) struct Life {
 
 /// Whether a cached response may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReuseDecision {
     /// As it is.
     Fresh,
     /// It is stale, and the request wants it all the same (`max-stale`).
@@ -118,7 +118,7 @@ pub(crate) enum Verdict {
     Ask,
 }
 
-impl Life {
+impl Freshness {
     /// Looks at a response.
     ///
     /// # Errors
@@ -128,14 +128,14 @@ impl Life {
         settings: &Settings,
         status: StatusCode,
         fields: &Fields,
-        asked: &Asked,
-    ) -> Result<Life, Unkept> {
-        let control = Control::under(policy, settings, status, fields, asked.answered);
-        may_be_kept(policy, status, fields, &control, asked)?;
-        let date = fields.get("date").and_then(date).unwrap_or(asked.answered);
-        let life = Life {
-            received: asked.answered,
-            age: initial_age(fields, date, asked),
+        request: &RequestTraits,
+    ) -> Result<Freshness, NotStored> {
+        let control = ResponseDirectives::under(policy, settings, status, fields, request.answered);
+        may_be_kept(policy, status, fields, &control, request)?;
+        let date = fields.get("date").and_then(date).unwrap_or(request.answered);
+        let freshness = Freshness {
+            received: request.answered,
+            age: initial_age(fields, date, request),
             lifetime: Duration::ZERO,
             while_revalidate: Duration::ZERO,
             if_error: Duration::ZERO,
@@ -148,26 +148,30 @@ impl Life {
         let lifetime = said.map(|said| said.max(policy.ttl.min.get(settings)).min(policy.ttl.max.get(settings)));
         let stale = |said: Option<Duration>, default: Duration| match said {
             // Section 4.2.4: what forbids it itself is never used stale, whatever it says beside.
-            _ if life.must_revalidate || life.no_cache => Duration::ZERO,
+            _ if freshness.must_revalidate || freshness.no_cache => Duration::ZERO,
             Some(said) => said,
             // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the response does not say otherwise itself.
             None if control.s_maxage.is_some() => Duration::ZERO,
             None => default,
         };
-        let life = Life {
+        let freshness = Freshness {
             lifetime: lifetime.unwrap_or_default(),
             while_revalidate: stale(control.while_revalidate, policy.stale.while_revalidate.get(settings)),
             if_error: stale(control.if_error, policy.stale.if_error.get(settings)),
-            must_revalidate: life.must_revalidate || control.s_maxage.is_some(),
-            ..life
+            must_revalidate: freshness.must_revalidate || control.s_maxage.is_some(),
+            ..freshness
         };
         // One that can never be used again is of no use.
         let can_be_asked_for = fields.contains("etag") || fields.contains("last-modified");
-        let usable = (life.lifetime > Duration::ZERO && !life.no_cache)
-            || life.while_revalidate > Duration::ZERO
-            || life.if_error > Duration::ZERO
-            || can_be_asked_for && (said.is_some() || life.no_cache);
-        if usable && (said.is_some() || control.public || life.no_cache) { Ok(life) } else { Err(Unkept::NoLifetime) }
+        let usable = (freshness.lifetime > Duration::ZERO && !freshness.no_cache)
+            || freshness.while_revalidate > Duration::ZERO
+            || freshness.if_error > Duration::ZERO
+            || can_be_asked_for && (said.is_some() || freshness.no_cache);
+        if usable && (said.is_some() || control.public || freshness.no_cache) {
+            Ok(freshness)
+        } else {
+            Err(NotStored::NoLifetime)
+        }
     }
 
     /// How old it is (section 4.2.3).
@@ -187,26 +191,28 @@ impl Life {
     }
 
     /// Whether it may be used for a request. `outdated` says that somebody has declared it stale.
-    pub(crate) fn verdict(&self, wish: &Wish, outdated: bool, now: Moment) -> Verdict {
-        if wish.no_cache || self.no_cache {
-            return Verdict::Ask;
+    pub(crate) fn verdict(&self, directives: &RequestDirectives, outdated: bool, now: Moment) -> ReuseDecision {
+        if directives.no_cache || self.no_cache {
+            return ReuseDecision::Ask;
         }
-        if wish.max_age.is_some_and(|max| self.age_at(now) > max) {
-            return Verdict::Ask;
+        if directives.max_age.is_some_and(|max| self.age_at(now) > max) {
+            return ReuseDecision::Ask;
         }
         match self.left_at(now) {
-            Ok(left) if !outdated => match wish.min_fresh {
-                Some(min) if left < min => Verdict::Ask,
-                _ => Verdict::Fresh,
+            Ok(left) if !outdated => match directives.min_fresh {
+                Some(min) if left < min => ReuseDecision::Ask,
+                _ => ReuseDecision::Fresh,
             },
-            Ok(_) if self.while_revalidate > Duration::ZERO => Verdict::WhileRevalidate,
-            Ok(_) => Verdict::Ask,
-            Err(stale) if wish.min_fresh.is_some() || stale == Duration::MAX => Verdict::Ask,
-            Err(stale) if stale < self.while_revalidate => Verdict::WhileRevalidate,
-            Err(stale) if !outdated && !self.must_revalidate && wish.max_stale.is_some_and(|max| stale <= max) => {
-                Verdict::Wanted
+            Ok(_) if self.while_revalidate > Duration::ZERO => ReuseDecision::WhileRevalidate,
+            Ok(_) => ReuseDecision::Ask,
+            Err(stale) if directives.min_fresh.is_some() || stale == Duration::MAX => ReuseDecision::Ask,
+            Err(stale) if stale < self.while_revalidate => ReuseDecision::WhileRevalidate,
+            Err(stale)
+                if !outdated && !self.must_revalidate && directives.max_stale.is_some_and(|max| stale <= max) =>
+            {
+                ReuseDecision::Wanted
             }
-            Err(_) => Verdict::Ask,
+            Err(_) => ReuseDecision::Ask,
         }
     }
 
@@ -222,29 +228,29 @@ fn may_be_kept(
     policy: &Cache,
     status: StatusCode,
     fields: &Fields,
-    control: &Control,
-    asked: &Asked,
-) -> Result<(), Unkept> {
+    control: &ResponseDirectives,
+    request: &RequestTraits,
+) -> Result<(), NotStored> {
     // Section 5.2.2.3: `must-understand` goes before `no-store` where the status is known.
     let understood = is_understood(status);
     if control.must_understand && !understood || control.no_store && !control.must_understand {
-        return Err(Unkept::NoStore);
+        return Err(NotStored::NoStore);
     }
     // A part that is stored as one is judged as what it is a part of.
     if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
-        return Err(Unkept::Status);
+        return Err(NotStored::Status);
     }
     if control.private {
-        return Err(Unkept::Private);
+        return Err(NotStored::Private);
     }
-    if asked.no_store {
-        return Err(Unkept::RequestNoStore);
+    if request.no_store {
+        return Err(NotStored::RequestNoStore);
     }
-    if asked.authorized && !is_for_authorized(control) {
-        return Err(Unkept::Authorization);
+    if request.authorized && !is_for_authorized(control) {
+        return Err(NotStored::Authorization);
     }
     if fields.contains("set-cookie") && !control.unkept.iter().any(|name| name == "set-cookie") {
-        return Err(Unkept::SetCookie);
+        return Err(NotStored::SetCookie);
     }
     let listed = |name: Option<&str>| {
         let allowed = policy.vary.as_ref();
@@ -253,13 +259,13 @@ fn may_be_kept(
         name.is_some_and(|name| is_allowed(name) || is_grouped(name))
     };
     if !vary(fields).all(listed) {
-        return Err(Unkept::Vary);
+        return Err(NotStored::Vary);
     }
     Ok(())
 }
 
 /// Section 3.5.
-fn is_for_authorized(control: &Control) -> bool {
+fn is_for_authorized(control: &ResponseDirectives) -> bool {
     control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
@@ -290,7 +296,7 @@ fn lifetime(
     settings: &Settings,
     status: StatusCode,
     fields: &Fields,
-    control: &Control,
+    control: &ResponseDirectives,
     date: Moment,
 ) -> Option<Duration> {
     if let Some(said) = control.s_maxage.or(control.max_age) {
@@ -313,11 +319,11 @@ fn lifetime(
 }
 
 /// Section 4.2.3: how old it was when it came.
-fn initial_age(fields: &Fields, date: Moment, asked: &Asked) -> Duration {
-    let apparent = asked.answered.since(date);
+fn initial_age(fields: &Fields, date: Moment, request: &RequestTraits) -> Duration {
+    let apparent = request.answered.since(date);
     // Section 5.1: what is no number does not count.
     let said = fields.get("age").and_then(|age| number(age.split(|&byte| byte == b',').next()?.trim_ascii()));
-    let delay = asked.answered.since(asked.sent);
+    let delay = request.answered.since(request.sent);
     let corrected = Duration::from_secs(said.unwrap_or(0).min(u32::MAX.into())).saturating_add(delay);
     apparent.max(corrected)
 }
@@ -368,25 +374,30 @@ pub(super) mod tests {
 
     const SENT: Moment = Moment(784_111_777_000);
 
-    fn asked() -> Asked {
-        Asked { authorized: false, no_store: false, sent: SENT, answered: SENT }
+    fn request() -> RequestTraits {
+        RequestTraits { authorized: false, no_store: false, sent: SENT, answered: SENT }
     }
 
-    fn of(policy: &Cache, status: u16, lines: &[(&str, &str)], asked: &Asked) -> Result<Life, Unkept> {
+    fn of(
+        policy: &Cache,
+        status: u16,
+        lines: &[(&str, &str)],
+        request: &RequestTraits,
+    ) -> Result<Freshness, NotStored> {
         let fields: Fields = lines.iter().copied().collect();
-        Life::of(policy, &Settings::default(), StatusCode::from_u16(status).expect("a status"), &fields, asked)
+        Freshness::of(policy, &Settings::default(), StatusCode::from_u16(status).expect("a status"), &fields, request)
     }
 
     /// What is kept, and for how long.
     #[test]
     fn refreshed_ahead() {
-        let life = |lifetime| {
+        let freshness = |lifetime| {
             let cache_control = format!("max-age={lifetime}");
-            of(&policy(), 200, &[("cache-control", &cache_control)], &asked()).expect("it is kept")
+            of(&policy(), 200, &[("cache-control", &cache_control)], &request()).expect("it is kept")
         };
         let check = |lifetime: u64, ahead: u64, after: u64, expected: bool| {
             let now = Moment(SENT.0 + after * 1000);
-            let due = life(lifetime).ends_within(Duration::from_secs(ahead), now);
+            let due = freshness(lifetime).ends_within(Duration::from_secs(ahead), now);
             assert_eq!(due, expected, "{lifetime} {ahead} {after}");
         };
         check(60, 10, 50, false);
@@ -401,8 +412,8 @@ pub(super) mod tests {
 
     #[test]
     fn lifetimes() {
-        let check = |policy: &Cache, status, lines: &[(&str, &str)], expected: Result<u64, Unkept>| {
-            let found = of(policy, status, lines, &asked()).map(|life| life.lifetime.as_secs());
+        let check = |policy: &Cache, status, lines: &[(&str, &str)], expected: Result<u64, NotStored>| {
+            let found = of(policy, status, lines, &request()).map(|freshness| freshness.lifetime.as_secs());
             assert_eq!(found, expected, "{status} {lines:?}");
         };
         let plain = policy();
@@ -413,26 +424,26 @@ pub(super) mod tests {
         check(&plain, 200, &[date, ("expires", "Sun, 06 Nov 1994 08:50:37 GMT")], Ok(60));
         check(&plain, 200, &[date, ("expires", "Sunday, 06-Nov-94 08:50:37 GMT"), ("etag", "\"a\"")], Ok(60));
         check(&plain, 200, &[date, ("expires", "0"), ("etag", "\"a\"")], Ok(0));
-        check(&plain, 200, &[date, ("expires", "0")], Err(Unkept::NoLifetime));
+        check(&plain, 200, &[date, ("expires", "0")], Err(NotStored::NoLifetime));
         check(&plain, 200, &[("expires", "Sun, 06 Nov 1994 08:50:37 GMT"), ("cache-control", "max-age=1")], Ok(1));
-        check(&plain, 200, &[], Err(Unkept::NoLifetime));
-        check(&plain, 200, &[("cache-control", "max-age=0")], Err(Unkept::NoLifetime));
+        check(&plain, 200, &[], Err(NotStored::NoLifetime));
+        check(&plain, 200, &[("cache-control", "max-age=0")], Err(NotStored::NoLifetime));
         check(&plain, 200, &[("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(0));
         check(&plain, 500, &[("cache-control", "max-age=3")], Ok(3));
-        check(&plain, 206, &[("cache-control", "max-age=3")], Err(Unkept::Status));
+        check(&plain, 206, &[("cache-control", "max-age=3")], Err(NotStored::Status));
         for (said, why) in [
-            ("no-store, max-age=9", Unkept::NoStore),
-            ("private, max-age=9", Unkept::Private),
-            ("max-age=0, public", Unkept::NoLifetime),
+            ("no-store, max-age=9", NotStored::NoStore),
+            ("private, max-age=9", NotStored::Private),
+            ("max-age=0, public", NotStored::NoLifetime),
         ] {
             check(&plain, 200, &[("cache-control", said)], Err(why));
         }
         check(&plain, 200, &[("cache-control", "must-understand, no-store, max-age=9")], Ok(9));
-        check(&plain, 299, &[("cache-control", "must-understand, no-store, max-age=9")], Err(Unkept::NoStore));
+        check(&plain, 299, &[("cache-control", "must-understand, no-store, max-age=9")], Err(NotStored::NoStore));
         let cookie = ("set-cookie", "a=b");
-        check(&plain, 200, &[("cache-control", "max-age=9"), cookie], Err(Unkept::SetCookie));
+        check(&plain, 200, &[("cache-control", "max-age=9"), cookie], Err(NotStored::SetCookie));
         check(&plain, 200, &[("cache-control", "max-age=9, no-cache=\"set-cookie\""), cookie], Ok(9));
-        check(&plain, 200, &[("cache-control", "max-age=9"), ("vary", "*")], Err(Unkept::Vary));
+        check(&plain, 200, &[("cache-control", "max-age=9"), ("vary", "*")], Err(NotStored::Vary));
 
         let ttl = Ttl { default: Some(fixed(30)), min: fixed(10), max: fixed(40), heuristic: 10, refresh_ahead: None };
         let own = Cache {
@@ -447,7 +458,7 @@ pub(super) mod tests {
         let odd = Cache { ttl: Ttl { min: fixed(50), ..own.ttl.clone() }, ..own.clone() };
         check(&odd, 200, &[("cache-control", "max-age=1")], Ok(40));
         check(&own, 404, &[], Ok(12));
-        check(&own, 410, &[], Err(Unkept::NoLifetime));
+        check(&own, 410, &[], Err(NotStored::NoLifetime));
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(30));
         check(&own, 200, &[date, ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT")], Ok(12));
         let modified = ("last-modified", "Sun, 06 Nov 1994 08:47:37 GMT");
@@ -456,22 +467,22 @@ pub(super) mod tests {
         }
         check(&own, 404, &[date, ("last-modified", "Sun, 06 Nov 1994 08:44:37 GMT")], Ok(12));
         for status in [302, 403, 500, 503, 599] {
-            check(&own, status, &[date, modified], Err(Unkept::NoLifetime));
+            check(&own, status, &[date, modified], Err(NotStored::NoLifetime));
             check(&own, status, &[date, modified, ("cache-control", "public")], Ok(12));
         }
-        check(&policy(), 410, &[date, modified], Err(Unkept::NoLifetime));
+        check(&policy(), 410, &[date, modified], Err(NotStored::NoLifetime));
         check(&own, 200, &[("vary", "Accept")], Ok(30));
-        check(&own, 200, &[("vary", "accept, cookie")], Err(Unkept::Vary));
+        check(&own, 200, &[("vary", "accept, cookie")], Err(NotStored::Vary));
         check(&own, 200, &[("vary", "accept,, ,")], Ok(30));
-        check(&own, 200, &[("vary", "accept, x y")], Err(Unkept::Vary));
+        check(&own, 200, &[("vary", "accept, x y")], Err(NotStored::Vary));
         let odd: Fields = [("vary", b"accept".as_slice()), ("vary", b"x\xe9")].into_iter().collect();
-        let kept = Life::of(&own, &Settings::default(), StatusCode::OK, &odd, &asked());
-        assert_eq!(kept, Err(Unkept::Vary));
+        let kept = Freshness::of(&own, &Settings::default(), StatusCode::OK, &odd, &request());
+        assert_eq!(kept, Err(NotStored::Vary));
     }
 
     #[test]
     fn authorization() {
-        let with = Asked { authorized: true, ..asked() };
+        let with = RequestTraits { authorized: true, ..request() };
         for (said, kept) in [
             ("max-age=9", false),
             ("max-age=9, public", true),
@@ -479,22 +490,22 @@ pub(super) mod tests {
             ("max-age=9, must-revalidate", true),
         ] {
             assert_eq!(of(&policy(), 200, &[("cache-control", said)], &with).is_ok(), kept, "{said}");
-            let without = of(&policy(), 200, &[("cache-control", said)], &asked()).expect("kept");
+            let without = of(&policy(), 200, &[("cache-control", said)], &request()).expect("kept");
             assert_eq!(without.for_authorized, kept, "{said}");
         }
-        let wish = Asked { no_store: true, ..asked() };
-        assert_eq!(of(&policy(), 200, &[("cache-control", "max-age=9")], &wish), Err(Unkept::RequestNoStore));
+        let directives = RequestTraits { no_store: true, ..request() };
+        assert_eq!(of(&policy(), 200, &[("cache-control", "max-age=9")], &directives), Err(NotStored::RequestNoStore));
     }
 
     /// Section 4.2.3: by `Age`, by `Date`, by the time it took.
     #[test]
     fn ages() {
         let check = |lines: &[(&str, &str)], delay: u64, expected: u64| {
-            let asked = Asked { answered: Moment(SENT.0 + delay * 1000), ..asked() };
+            let request = RequestTraits { answered: Moment(SENT.0 + delay * 1000), ..request() };
             let lines: Vec<_> = [&[("cache-control", "max-age=60")], lines].concat();
-            let life = of(&policy(), 200, &lines, &asked).expect("kept");
-            assert_eq!(life.age_at(asked.answered).as_secs(), expected, "{lines:?}");
-            assert_eq!(life.age_at(Moment(asked.answered.0 + 5000)).as_secs(), expected + 5);
+            let freshness = of(&policy(), 200, &lines, &request).expect("kept");
+            assert_eq!(freshness.age_at(request.answered).as_secs(), expected, "{lines:?}");
+            assert_eq!(freshness.age_at(Moment(request.answered.0 + 5000)).as_secs(), expected + 5);
         };
         check(&[], 0, 0);
         check(&[("age", "7")], 0, 7);
@@ -511,15 +522,19 @@ pub(super) mod tests {
 
     #[test]
     fn verdicts() {
-        let check = |said: &str, stale: (u64, u64), wish: &str, after: u64, expected: (Verdict, bool)| {
+        let check = |said: &str, stale: (u64, u64), directives: &str, after: u64, expected: (ReuseDecision, bool)| {
             let policy =
                 Cache { stale: Stale { while_revalidate: fixed(stale.0), if_error: fixed(stale.1) }, ..policy() };
-            let life = of(&policy, 200, &[("cache-control", said), ("etag", "\"a\"")], &asked()).expect("kept");
-            let wish = Wish::of(&[("cache-control", wish)].into_iter().collect());
+            let freshness = of(&policy, 200, &[("cache-control", said), ("etag", "\"a\"")], &request()).expect("kept");
+            let directives = RequestDirectives::of(&[("cache-control", directives)].into_iter().collect());
             let now = Moment(SENT.0 + after * 1000);
-            assert_eq!((life.verdict(&wish, false, now), life.serves_errors(now)), expected, "{said} {wish:?} {after}");
+            assert_eq!(
+                (freshness.verdict(&directives, false, now), freshness.serves_errors(now)),
+                expected,
+                "{said} {directives:?} {after}"
+            );
         };
-        use Verdict::{Ask, Fresh, Wanted, WhileRevalidate};
+        use ReuseDecision::{Ask, Fresh, Wanted, WhileRevalidate};
         check("max-age=10", (0, 0), "", 9, (Fresh, false));
         check("max-age=10", (0, 0), "", 10, (Ask, false));
         check("max-age=10", (5, 20), "", 14, (WhileRevalidate, true));

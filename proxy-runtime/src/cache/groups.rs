@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use super::entry::Head;
+use super::entry::CachedHead;
 use crate::protocol::fields::Fields;
 
 /// The invalidations of a store.
@@ -20,11 +20,11 @@ use crate::protocol::fields::Fields;
 pub(super) struct Groups {
     /// How many there have been.
     count: AtomicU64,
-    known: Mutex<Known>,
+    known: Mutex<KnownGroups>,
 }
 
 #[derive(Default)]
-struct Known {
+struct KnownGroups {
     /// The last one of each group, by number.
     last: HashMap<Box<str>, u64>,
     /// Of groups that are forgotten, none was later.
@@ -70,7 +70,7 @@ impl Groups {
 
     /// Whether a response is in a group that was invalidated after it was looked at last. Cost: nothing but a comparison where it is in none, or
     /// there was no invalidation since.
-    pub(super) fn have_changed(&self, head: &Head) -> bool {
+    pub(super) fn have_changed(&self, head: &CachedHead) -> bool {
         let seen = head.groups_seen.load(Ordering::Relaxed);
         if seen == IN_NONE {
             return false;
@@ -89,7 +89,7 @@ impl Groups {
     }
 }
 
-impl Known {
+impl KnownGroups {
     /// Forgets the older half: what was in any group before the last of these counts as invalidated.
     fn forget_older(&mut self) {
         let mut all: Vec<u64> = self.last.values().copied().collect();
@@ -226,7 +226,7 @@ mod tests {
         assert!(groups.have_changed(&one) && !groups.have_changed(&none));
         // However many there are: no more is remembered than fits, and what was invalidated stays so.
         let old = stored(&tags("0")[0], groups.count());
-        let new: Vec<Arc<Head>> = (0..20_000)
+        let new: Vec<Arc<CachedHead>> = (0..20_000)
             .map(|number| {
                 groups.invalidate(&tags(&number.to_string()));
                 stored(&tags(&number.to_string())[0], groups.count())

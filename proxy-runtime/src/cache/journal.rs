@@ -36,7 +36,7 @@ pub(super) struct Journal {
     followed: AtomicU64,
     /// Tells the journal from another one in its place.
     identity: AtomicU64,
-    reading: Mutex<Reading>,
+    reading: Mutex<JournalReader>,
     /// In bytes.
     length: AtomicU64,
     /// Where this process says how far it has followed.
@@ -44,7 +44,7 @@ pub(super) struct Journal {
 }
 
 /// How far a journal was read.
-struct Reading {
+struct JournalReader {
     file: File,
     /// In the file.
     offset: u64,
@@ -55,15 +55,15 @@ struct Reading {
 }
 
 /// A journal that nobody else appends to.
-pub(super) struct Locked<'a> {
+pub(super) struct LockedJournal<'a> {
     journal: &'a Journal,
-    reading: MutexGuard<'a, Reading>,
+    reading: MutexGuard<'a, JournalReader>,
     _lock: File,
 }
 
 /// What a line says.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+enum JournalLine {
     /// The first one: which journal it is, and where it begins in the order.
     Journal {
         identity: u64,
@@ -105,8 +105,8 @@ impl Journal {
             Some(begins) => begins,
             None => {
                 let (identity, base) = (RandomState::new().hash_one(0), known);
-                let everything = Line::Purge(Ban { sequence: base + 1, soft: false, purge: Purge::All });
-                let lines = [Line::Journal { identity, base }, everything].map(|line| line.text(secret));
+                let everything = JournalLine::Purge(Ban { sequence: base + 1, soft: false, purge: Purge::All });
+                let lines = [JournalLine::Journal { identity, base }, everything].map(|line| line.text(secret));
                 replace(folder, &lines.concat())?;
                 (open(&path)?, identity, base)
             }
@@ -116,7 +116,7 @@ impl Journal {
             secret,
             followed: AtomicU64::new(0),
             identity: AtomicU64::new(identity),
-            reading: Mutex::new(Reading { file, offset: 0, base, large: LARGE }),
+            reading: Mutex::new(JournalReader { file, offset: 0, base, large: LARGE }),
             length: AtomicU64::new(length),
             slot,
         };
@@ -128,7 +128,7 @@ impl Journal {
         Ok(journal)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Reading> {
+    fn locked(&self) -> MutexGuard<'_, JournalReader> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// What is read counts as followed once `each` has been told, and is on the disk.
-    fn read_on(&self, reading: &mut Reading, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
+    fn read_on(&self, reading: &mut JournalReader, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         let mut about = reading.file.metadata()?;
         if about.nlink() == 0 {
             // It was rewritten: what is known already is passed over.
@@ -164,7 +164,7 @@ impl Journal {
             let (identity, base) = read_first(&file, self.secret).ok_or(io::ErrorKind::InvalidData)?;
             self.identity.store(identity, Ordering::Release);
             about = file.metadata()?;
-            *reading = Reading { file, offset: 0, base, ..*reading };
+            *reading = JournalReader { file, offset: 0, base, ..*reading };
         }
         if about.len() < reading.offset {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the folder's journal was cut off"));
@@ -176,10 +176,10 @@ impl Journal {
             let followed = self.followed();
             let mut at = reading.base + reading.offset;
             for line in text[..whole].split_inclusive(|byte| *byte == b'\n') {
-                let unknown = || Line::Purge(Ban { sequence: at + 1, soft: false, purge: Purge::All });
-                match Line::read(line, self.secret).unwrap_or_else(unknown) {
-                    Line::Purge(ban) if ban.sequence > followed => each(&ban),
-                    Line::Purge(_) | Line::Journal { .. } => {}
+                let unknown = || JournalLine::Purge(Ban { sequence: at + 1, soft: false, purge: Purge::All });
+                match JournalLine::read(line, self.secret).unwrap_or_else(unknown) {
+                    JournalLine::Purge(ban) if ban.sequence > followed => each(&ban),
+                    JournalLine::Purge(_) | JournalLine::Journal { .. } => {}
                 }
                 at += line.len() as u64;
             }
@@ -207,13 +207,13 @@ impl Journal {
     ///
     /// # Errors
     /// It can't be locked in time, or read or written.
-    pub(super) fn lock(&self, each: &mut dyn FnMut(&Ban)) -> io::Result<Locked<'_>> {
+    pub(super) fn lock(&self, each: &mut dyn FnMut(&Ban)) -> io::Result<LockedJournal<'_>> {
         let mut reading = self.locked();
         let lock = lock(&self.folder)?;
         self.read_on(&mut reading, each)?;
         self.end_last_line(&reading.file)?;
         self.read_on(&mut reading, each)?;
-        Ok(Locked { journal: self, reading, _lock: lock })
+        Ok(LockedJournal { journal: self, reading, _lock: lock })
     }
 
     /// Whether nobody else has the folder. Blocks.
@@ -233,7 +233,7 @@ impl Journal {
     }
 }
 
-impl Locked<'_> {
+impl LockedJournal<'_> {
     /// Appends purges. Blocks.
     ///
     /// # Errors
@@ -244,7 +244,9 @@ impl Locked<'_> {
         let mut text = Vec::new();
         for (purge, soft) in purges {
             let sequence = self.reading.base + begin + text.len() as u64 + 1;
-            text.extend(Line::Purge(Ban { sequence, soft: *soft, purge: purge.clone() }).text(self.journal.secret));
+            text.extend(
+                JournalLine::Purge(Ban { sequence, soft: *soft, purge: purge.clone() }).text(self.journal.secret),
+            );
         }
         if let Err(error) = file.write_all_at(&text, begin) {
             // What others may have read stays; half a line goes.
@@ -281,11 +283,11 @@ impl Locked<'_> {
         for mut ban in all() {
             // What is purged here and not written yet has no place of its own.
             ban.sequence = ban.sequence.min(end);
-            purges.extend(Line::Purge(ban).text(journal.secret));
+            purges.extend(JournalLine::Purge(ban).text(journal.secret));
         }
-        let length = Line::Journal { identity, base: 0 }.text(journal.secret).len() + purges.len();
+        let length = JournalLine::Journal { identity, base: 0 }.text(journal.secret).len() + purges.len();
         let base = end.saturating_sub(length as u64);
-        let mut text = Line::Journal { identity, base }.text(journal.secret);
+        let mut text = JournalLine::Journal { identity, base }.text(journal.secret);
         text.extend(purges);
         replace(&journal.folder, &text)?;
         // As much again is appended before it is written the next time.
@@ -328,20 +330,20 @@ fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Which journal it is, and where it begins.
 fn read_first(file: &File, secret: (u64, u64)) -> Option<(u64, u64)> {
-    let mut text = Line::Journal { identity: 0, base: 0 }.text(secret);
+    let mut text = JournalLine::Journal { identity: 0, base: 0 }.text(secret);
     file.read_exact_at(&mut text, 0).ok()?;
-    match Line::read(&text, secret)? {
-        Line::Journal { identity, base } => Some((identity, base)),
-        Line::Purge(_) => None,
+    match JournalLine::read(&text, secret)? {
+        JournalLine::Journal { identity, base } => Some((identity, base)),
+        JournalLine::Purge(_) => None,
     }
 }
 
-impl Line {
+impl JournalLine {
     /// The first line has the same length whatever it says.
     fn text(&self, secret: (u64, u64)) -> Vec<u8> {
         let said = match self {
-            Line::Journal { identity, base } => format!("{base:016x} journal {identity:016x} "),
-            Line::Purge(Ban { sequence, soft, purge }) => {
+            JournalLine::Journal { identity, base } => format!("{base:016x} journal {identity:016x} "),
+            JournalLine::Purge(Ban { sequence, soft, purge }) => {
                 let (kind, text) = match purge {
                     Purge::Url(url) => ("url", url.clone()),
                     Purge::Below(url) => ("below", url.clone()),
@@ -357,7 +359,7 @@ impl Line {
         format!("{:016x} {said}\n", checksum(said.as_bytes(), secret)).into_bytes()
     }
 
-    fn read(line: &[u8], secret: (u64, u64)) -> Option<Line> {
+    fn read(line: &[u8], secret: (u64, u64)) -> Option<JournalLine> {
         let (sum, said) = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
         if u64::from_str_radix(sum, 16).ok()? != checksum(said.as_bytes(), secret) {
             return None;
@@ -366,7 +368,9 @@ impl Line {
         let (number, kind) = (u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?);
         let (mode, text) = (parts.next()?, parts.next()?.to_owned());
         let purge = match kind {
-            "journal" => return Some(Line::Journal { identity: u64::from_str_radix(mode, 16).ok()?, base: number }),
+            "journal" => {
+                return Some(JournalLine::Journal { identity: u64::from_str_radix(mode, 16).ok()?, base: number });
+            }
             "url" => Purge::Url(text),
             "below" => Purge::Below(text),
             "pattern" => Purge::Pattern(Pattern::of(&text)?),
@@ -374,7 +378,7 @@ impl Line {
             "all" => Purge::All,
             _ => return None,
         };
-        Some(Line::Purge(Ban { sequence: number, soft: mode == "soft", purge }))
+        Some(JournalLine::Purge(Ban { sequence: number, soft: mode == "soft", purge }))
     }
 }
 
@@ -452,22 +456,25 @@ mod tests {
         let pattern = Purge::Pattern(Pattern::parse("*.a/x*?a=*", "").expect("a pattern"));
         for purge in purges.into_iter().chain([tags, pattern]) {
             for soft in [false, true] {
-                let line = Line::Purge(Ban { sequence: 7, soft, purge: purge.clone() });
+                let line = JournalLine::Purge(Ban { sequence: 7, soft, purge: purge.clone() });
                 let text = line.text(SECRET);
-                assert_eq!(Line::read(&text, SECRET), Some(line));
+                assert_eq!(JournalLine::read(&text, SECRET), Some(line));
                 for at in 0..text.len() {
                     let mut torn = text.clone();
                     torn[at] ^= 2;
-                    assert_eq!(Line::read(&torn, SECRET), None, "{:?}", String::from_utf8_lossy(&torn));
-                    assert_eq!(Line::read(&text[..at], SECRET), None);
+                    assert_eq!(JournalLine::read(&torn, SECRET), None, "{:?}", String::from_utf8_lossy(&torn));
+                    assert_eq!(JournalLine::read(&text[..at], SECRET), None);
                 }
-                assert_eq!(Line::read(&text, (1, 3)), None, "another folder's");
+                assert_eq!(JournalLine::read(&text, (1, 3)), None, "another folder's");
             }
         }
         for base in [0, u64::MAX] {
-            let line = Line::Journal { identity: 9, base };
-            assert_eq!(line.text(SECRET).len(), Line::Journal { identity: u64::MAX, base: 0 }.text(SECRET).len());
-            assert_eq!(Line::read(&line.text(SECRET), SECRET), Some(line));
+            let line = JournalLine::Journal { identity: 9, base };
+            assert_eq!(
+                line.text(SECRET).len(),
+                JournalLine::Journal { identity: u64::MAX, base: 0 }.text(SECRET).len()
+            );
+            assert_eq!(JournalLine::read(&line.text(SECRET), SECRET), Some(line));
         }
     }
 

@@ -51,7 +51,7 @@ pub fn has_variants(key: &Key) -> bool {
 }
 
 /// The request whose response is selected: as the client sent it, and as the server is sent it.
-pub trait Selecting {
+pub trait SelectingRequest {
     /// The fields as the client sent them.
     fn sent(&self) -> &Fields;
     /// The fields as the server is sent them, where the field `name` may differ from what the client sent. `name` is in lower case.
@@ -67,7 +67,7 @@ pub fn variant<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, fields: &F
     variant_of(key, vary, fields, out);
 }
 
-impl Selecting for Fields {
+impl SelectingRequest for Fields {
     fn sent(&self) -> &Fields {
         self
     }
@@ -82,7 +82,12 @@ impl Selecting for Fields {
 /// `Vary` is about the request that the server was sent (RFC 9111 section 4.1), which filters and the proxy itself have changed. A field
 /// that the site lists counts as the client sent it and, where that differs, as the server is sent it: whichever the site means, no two
 /// clients share a response that should not.
-pub fn variant_of<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, request: &dyn Selecting, out: &mut Vec<u8>) {
+pub fn variant_of<'n>(
+    key: &'n Key,
+    vary: impl Iterator<Item = &'n str>,
+    request: &dyn SelectingRequest,
+    out: &mut Vec<u8>,
+) {
     if key.zone != 0 {
         out.extend_from_slice(b"\nroute ");
         out.extend_from_slice(&key.zone.to_be_bytes());
@@ -251,7 +256,7 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
 
 /// Why a request passes the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
+pub enum PassReason {
     /// Its method is not GET, nor HEAD where that counts (RFC 9111 section 4).
     Method,
     /// It has a body, which might matter.
@@ -266,35 +271,35 @@ pub enum Pass {
     Range,
 }
 
-impl Pass {
+impl PassReason {
     /// The word in logs and in `Cache-Status`.
     pub fn reason(self) -> &'static str {
         match self {
-            Pass::Method => "method",
-            Pass::Body => "body",
-            Pass::Bypass => "bypass",
-            Pass::Condition => "condition",
-            Pass::Upgrade => "upgrade",
-            Pass::Range => "range",
+            PassReason::Method => "method",
+            PassReason::Body => "body",
+            PassReason::Bypass => "bypass",
+            PassReason::Condition => "condition",
+            PassReason::Upgrade => "upgrade",
+            PassReason::Range => "range",
         }
     }
 }
 
 /// Why a request passes the cache; `None`: it is looked up.
-pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<Pass> {
+pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<PassReason> {
     if *facts.method != http::Method::GET && !(cache.head && *facts.method == http::Method::HEAD) {
-        return Some(Pass::Method);
+        return Some(PassReason::Method);
     }
     if has_body {
-        return Some(Pass::Body);
+        return Some(PassReason::Body);
     }
     if cache.bypass.iter().any(|mark| has(mark, facts)) {
-        return Some(Pass::Bypass);
+        return Some(PassReason::Bypass);
     }
     if facts.fields.contains("if-match") || facts.fields.contains("if-unmodified-since") {
-        return Some(Pass::Condition);
+        return Some(PassReason::Condition);
     }
-    facts.fields.contains("upgrade").then_some(Pass::Upgrade)
+    facts.fields.contains("upgrade").then_some(PassReason::Upgrade)
 }
 
 #[cfg(test)]
@@ -333,7 +338,7 @@ mod tests {
     /// Sent as one thing, forwarded as another.
     struct Changed(Fields, Fields);
 
-    impl Selecting for Changed {
+    impl SelectingRequest for Changed {
         fn sent(&self) -> &Fields {
             &self.0
         }

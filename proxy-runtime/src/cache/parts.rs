@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use super::content::Content;
-use super::entry::{Entry, Head, Order};
-use super::key::Selecting;
-use super::store::{Place, Store};
+use super::cached_body::CachedBody;
+use super::entry::{CacheEntry, CachedHead, ResponseOrder};
+use super::key::SelectingRequest;
+use super::store::{CacheStore, StoreLocation};
 use crate::protocol::date::date;
 use crate::protocol::fields::{Fields, number, split_once};
 use crate::protocol::transformed;
@@ -85,7 +85,7 @@ pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
     /// Of the parts that are listed, and what lies between them.
-    Listed(Listed),
+    Listed(StoredRanges),
     /// Of slices: parts of this length, each of which begins at a multiple of it.
     Slices(u64),
 }
@@ -105,18 +105,18 @@ impl Layout {
 
 /// Parts that are stored.
 #[derive(Debug, Clone)]
-pub(crate) struct Listed(Vec<Range<u64>>);
+pub(crate) struct StoredRanges(Vec<Range<u64>>);
 
 /// So many requests are made to fill what lies between parts that are stored; who would need more is served in another way.
 const MOST_GAPS: usize = 4;
 
-impl Listed {
+impl StoredRanges {
     /// The parts of a list that is stored.
-    pub(crate) fn of(content: &Content) -> Listed {
+    pub(crate) fn of(content: &CachedBody) -> StoredRanges {
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
         let parts = content.pieces().concat();
         let parts = parts.chunks_exact(16).map(|ends| number(&ends[..8])..number(&ends[8..]));
-        Listed(parts.filter(|part| part.start < part.end).collect())
+        StoredRanges(parts.filter(|part| part.start < part.end).collect())
     }
 
     /// One of them.
@@ -156,20 +156,20 @@ impl Listed {
     }
 }
 
-impl Head {
+impl CachedHead {
     /// The head of the whole that a part is of.
-    pub(crate) fn whole(&self) -> Head {
+    pub(crate) fn whole(&self) -> CachedHead {
         let mut fields = self.fields.clone();
         transformed::cut(&mut fields);
         fields.remove("content-range");
         self.with(StatusCode::OK, fields)
     }
 
-    fn with(&self, status: StatusCode, fields: Fields) -> Head {
-        Head {
+    fn with(&self, status: StatusCode, fields: Fields) -> CachedHead {
+        CachedHead {
             status,
             fields,
-            life: self.life.clone(),
+            freshness: self.freshness.clone(),
             url: self.url.clone(),
             vary: self.vary.clone(),
             tags: self.tags.clone(),
@@ -182,7 +182,7 @@ impl Head {
     }
 
     /// The head of a part of what this is the head of.
-    pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> Head {
+    pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> CachedHead {
         let mut head = self.whole();
         head.status = StatusCode::PARTIAL_CONTENT;
         head.fields.set("content-range", format!("bytes {}/{total}", label(part)).as_bytes());
@@ -202,23 +202,23 @@ const OF_LIST: StatusCode = StatusCode::CONTINUE;
 /// So many parts are listed; those that came first go.
 const MOST_LISTED: usize = 64;
 
-impl Store {
+impl CacheStore {
     /// Lists a part that is stored, beside others of its version; in place of those of an older one.
-    pub(crate) fn list_part(&'static self, list: u128, head: &Arc<Head>, since: u64) {
+    pub(crate) fn list_part(&'static self, list: u128, head: &Arc<CachedHead>, since: u64) {
         let (Some(version), Some((part, _))) = (Version::of(&head.fields), content_range(&head.fields)) else { return };
         let mut listed = None;
         self.put_made(list, |stored| {
-            let before = stored.and_then(Entry::head);
+            let before = stored.and_then(CacheEntry::head);
             let is_newest = before.is_none_or(|before| head.supersedes(before));
             let parts = match stored {
-                Some(Entry::Answer(before, content)) if version.has(&before.fields) => Listed::of(content),
-                _ if is_newest => Listed(Vec::new()),
+                Some(CacheEntry::Answer(before, content)) if version.has(&before.fields) => StoredRanges::of(content),
+                _ if is_newest => StoredRanges(Vec::new()),
                 _ => return None,
             };
             let newest = before.filter(|_| !is_newest).unwrap_or(head);
             let head = Arc::new(newest.with(OF_LIST, newest.fields.clone()));
             let content = list_of(parts, part);
-            let entry = Entry::of(&head, &content);
+            let entry = CacheEntry::of(&head, &content);
             listed = Some((head, content));
             Some(entry)
         });
@@ -231,10 +231,10 @@ impl Store {
     pub(crate) fn part_of_whole(
         &'static self,
         key: &site::Key,
-        place: Place,
-        head: &Head,
+        place: StoreLocation,
+        head: &CachedHead,
         part: &str,
-    ) -> Option<Place> {
+    ) -> Option<StoreLocation> {
         if place.varies {
             return Some(self.part_of(place, part));
         }
@@ -248,16 +248,16 @@ impl Store {
         &self,
         key: &site::Key,
         url: &str,
-        request: &dyn Selecting,
+        request: &dyn SelectingRequest,
         part: &str,
-        order: Order,
+        order: ResponseOrder,
     ) -> bool {
         let name = self.name_of_url(url);
         let Some(noted) = self.noted(name) else { return true };
         let whole = self.of_several(key, url, (&noted.fields, noted.number), request);
-        let is_newer = |place: Place| {
+        let is_newer = |place: StoreLocation| {
             let stored = self.entries.peek(&place.own);
-            stored.as_ref().and_then(Entry::head).is_some_and(|stored| !order.supersedes(stored.order))
+            stored.as_ref().and_then(CacheEntry::head).is_some_and(|stored| !order.supersedes(stored.order))
         };
         if [whole, self.part_of(whole, part), self.part_of(whole, LIST)].into_iter().any(is_newer) {
             return false;
@@ -268,7 +268,7 @@ impl Store {
 }
 
 /// A list with one more part, of which those that came first may have gone.
-fn list_of(Listed(mut parts): Listed, part: Range<u64>) -> Content {
+fn list_of(StoredRanges(mut parts): StoredRanges, part: Range<u64>) -> CachedBody {
     let within = |inner: &Range<u64>, outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
     parts.retain(|listed| !within(listed, &part));
     if !parts.iter().any(|listed| within(&part, listed)) {
@@ -277,7 +277,7 @@ fn list_of(Listed(mut parts): Listed, part: Range<u64>) -> Content {
     let surplus = parts.len().saturating_sub(MOST_LISTED);
     let ends = parts[surplus..].iter().flat_map(|part| [part.start, part.end]);
     let bytes: Vec<u8> = ends.flat_map(u64::to_le_bytes).collect();
-    Content::One(bytes.into())
+    CachedBody::One(bytes.into())
 }
 #[cfg(test)]
 mod tests {
@@ -342,7 +342,7 @@ mod tests {
         #[test]
         fn put_together(parts in prop::collection::vec((0_u64..50, 1_u64..20), 0..8), start in 0_u64..50, length in 1_u64..50) {
             let parts: Vec<_> = parts.into_iter().map(|(start, length)| start..start + length).collect();
-            let (layout, wanted) = (Listed(parts.clone()), start..start + length);
+            let (layout, wanted) = (StoredRanges(parts.clone()), start..start + length);
             let (mut at, mut missing) = (wanted.start, 0);
             while at < wanted.end {
                 let part = layout.part(at, wanted.end);
@@ -366,10 +366,10 @@ mod tests {
     #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
     fn lists() {
         let store = tests::store(8 << 20);
-        let list = |head: Head| {
+        let list = |head: CachedHead| {
             store.list_part(1, &Arc::new(head), store.purges());
             match store.entries.peek(&1) {
-                Some(Entry::Answer(_, content)) => Listed::of(&content).0,
+                Some(CacheEntry::Answer(_, content)) => StoredRanges::of(&content).0,
                 _ => panic!("a list"),
             }
         };
@@ -388,9 +388,9 @@ mod tests {
         assert_eq!(list(weak), [5..6]);
     }
 
-    fn ordered(part: &Range<u64>, total: u64, (asked, came): (u64, u64)) -> Arc<Head> {
-        let order = Order { asked, came, made: None };
-        Arc::new(Head { order, ..tests::head(URL, &[], "").part(part, total) })
+    fn ordered(part: &Range<u64>, total: u64, (asked, came): (u64, u64)) -> Arc<CachedHead> {
+        let order = ResponseOrder { asked, came, made: None };
+        Arc::new(CachedHead { order, ..tests::head(URL, &[], "").part(part, total) })
     }
 
     const URL: &str = "http://a/x";
@@ -402,8 +402,8 @@ mod tests {
         let store = tests::store(8 << 20);
         let check = |part: Range<u64>, total, order, expected: (&[Range<u64>], u64)| {
             store.list_part(1, &ordered(&part, total, order), store.purges());
-            let Some(Entry::Answer(head, content)) = store.entries.peek(&1) else { panic!("a list") };
-            assert_eq!((&*Listed::of(&content).0, head.order.asked), expected, "{part:?} {total} {order:?}");
+            let Some(CacheEntry::Answer(head, content)) = store.entries.peek(&1) else { panic!("a list") };
+            assert_eq!((&*StoredRanges::of(&content).0, head.order.asked), expected, "{part:?} {total} {order:?}");
             assert!(head.is_of_list());
         };
         check(5..9, 10, (5, 6), (&[5..9], 5));
@@ -419,10 +419,10 @@ mod tests {
         for (part, order) in [(0..5, (5, 6)), (5..9, (7, 8))] {
             let (head, part) = (ordered(&part, 10, order), label(&part));
             let place = store.place(&KEY, URL, &request, &head, Some(&part)).expect("a place");
-            store.keep(place.own, head, Content::One("x".into()), store.purges()).expect("kept");
+            store.keep(place.own, head, CachedBody::One("x".into()), store.purges()).expect("kept");
         }
         let check = |asked: u64, came: u64, expected: bool| {
-            let order = Order { asked, came, made: None };
+            let order = ResponseOrder { asked, came, made: None };
             assert_eq!(store.forget_older(&KEY, URL, &request, "0-4", order), expected, "{asked} {came}");
             for part in ["0-4", "5-8"] {
                 let place = store.part_place(&KEY, URL, &request, part);

@@ -1,5 +1,5 @@
-//! Purges a store: at once in memory ([`Store::purge`]), then durably and in all processes with its folders
-//! ([`Purging::carry_out`]); and follows the purges of other processes ([`Store::keep_following`]).
+//! Purges a store: at once in memory ([`CacheStore::purge`]), then durably and in all processes with its folders
+//! ([`PendingPurge::carry_out`]); and follows the purges of other processes ([`CacheStore::keep_following`]).
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bans::Ban;
 use super::disk::Disk;
-use super::entry::Entry;
+use super::entry::CacheEntry;
 use super::groups;
-use super::orders::{MOST_ORDERS, Order, Written};
+use super::purge_queue::{AppendResult, MOST_ORDERS, QueuedPurge};
 use super::purges::Purge;
-use super::store::Store;
+use super::store::CacheStore;
 use crate::file_pool::Unavailable;
 use crate::observe::notice;
 use crate::protocol::date::Moment;
@@ -34,7 +34,7 @@ const ALONE: Duration = Duration::from_millis(250);
 /// What is freed for the journal on a full disk, in bytes.
 const ROOM: u64 = 64 << 10;
 
-impl Store {
+impl CacheStore {
     /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it, and other processes
     /// with the folder are told behind it.
     pub(crate) fn invalidate(&'static self, url: String, now: Moment) {
@@ -48,7 +48,7 @@ impl Store {
         forget();
         for disk in self.disks.iter() {
             // Where so many wait, the disk hangs, and others can't be told anything.
-            self.order(disk, Order { purges: vec![(purge.clone(), false)], told: None });
+            self.order(disk, QueuedPurge { purges: vec![(purge.clone(), false)], told: None });
         }
     }
 
@@ -61,11 +61,11 @@ impl Store {
         }
         self.invalidate_loaded(&purge);
         for disk in self.disks.iter() {
-            self.order(disk, Order { purges: vec![(purge.clone(), false)], told: None });
+            self.order(disk, QueuedPurge { purges: vec![(purge.clone(), false)], told: None });
         }
     }
 
-    /// As [`Store::purge_loaded`], of what is in groups: it goes when it is looked up.
+    /// As [`CacheStore::purge_loaded`], of what is in groups: it goes when it is looked up.
     fn invalidate_loaded(&self, purge: &Purge) {
         self.purges.add(purge.clone(), false);
         self.flights.purge(purge);
@@ -75,26 +75,26 @@ impl Store {
         }
     }
 
-    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do is [`Purging::carry_out`]. Cost: a look-up for a
+    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do is [`PendingPurge::carry_out`]. Cost: a look-up for a
     /// URL and each of its variants, a pass over all entries for all else.
-    pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> Purging {
+    pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> PendingPurge {
         let found = purges.iter().map(|purge| self.purge_here(purge, soft, now)).sum();
-        let filed = self.disks.iter().map(|disk| {
+        let on_disk = self.disks.iter().map(|disk| {
             let (told, written) = oneshot::channel();
             let purges_in_order = purges.iter().map(|purge| (purge.clone(), soft)).collect();
-            self.order(disk, Order { purges: purges_in_order, told: Some(told) });
+            self.order(disk, QueuedPurge { purges: purges_in_order, told: Some(told) });
             let urls = purges.iter().filter(|purge| !soft && matches!(purge, Purge::Url(_)));
-            Filed { disk, written, names: urls.map(|url| self.name_of_purged(url)).collect() }
+            DiskPurge { disk, written, names: urls.map(|url| self.name_of_purged(url)).collect() }
         });
-        Purging { found, filed: filed.collect() }
+        PendingPurge { found, on_disk: on_disk.collect() }
     }
 
     /// Purges in this process. Gives how many entries it was about.
     fn purge_here(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
         // The disk first: what is read from there from now on is held against it.
         let name = self.name_of_purged(purge);
-        let filed = self.disks.iter().map(|disk| disk.purge(purge, soft, name)).sum();
-        self.purge_loaded(purge, soft, now).max(filed)
+        let on_disk = self.disks.iter().map(|disk| disk.purge(purge, soft, name)).sum();
+        self.purge_loaded(purge, soft, now).max(on_disk)
     }
 
     /// The name of what is kept under a URL that is purged.
@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Has an order written. If there is no room for it, whoever waits is told by its end.
-    fn order(&'static self, disk: &'static Arc<Disk>, order: Order) {
+    fn order(&'static self, disk: &'static Arc<Disk>, order: QueuedPurge) {
         let mut orders = disk.orders.locked();
         if orders.len() < MOST_ORDERS {
             orders.push(order);
@@ -205,14 +205,14 @@ impl Store {
                 }
             }
             purge if soft => {
-                let counts = |entry: &Entry| !matches!(entry, Entry::Form(..)) && entry.is_meant(purge);
+                let counts = |entry: &CacheEntry| !matches!(entry, CacheEntry::Encoded(..)) && entry.is_meant(purge);
                 self.entries.iter().map(|(_, entry)| entry).filter(counts).map(|entry| entry.outdate(now)).count()
             }
             purge => {
                 let count = std::cell::Cell::new(0);
                 self.entries.retain(|_, entry| {
                     let meant = entry.is_meant(purge);
-                    let counts = meant && matches!(entry, Entry::Answer(..) | Entry::Filed(..));
+                    let counts = meant && matches!(entry, CacheEntry::Answer(..) | CacheEntry::BodyFile(..));
                     count.set(count.get() + usize::from(counts));
                     !meant
                 });
@@ -224,21 +224,21 @@ impl Store {
 
 /// Purges that hold in this process.
 #[must_use = "they are not durable yet"]
-pub(crate) struct Purging {
+pub(crate) struct PendingPurge {
     /// How many entries they were about.
     pub(super) found: usize,
     /// For each disk: another process, with other disks beside it, may have any response there.
-    filed: Vec<Filed>,
+    on_disk: Vec<DiskPurge>,
 }
 
-struct Filed {
+struct DiskPurge {
     disk: &'static Arc<Disk>,
-    written: oneshot::Receiver<Written>,
+    written: oneshot::Receiver<AppendResult>,
     /// Files to remove.
     names: Vec<u128>,
 }
 
-impl Purging {
+impl PendingPurge {
     /// Makes them durable, and waits until all processes that have the folder hold to them. Gives how many entries they were about.
     ///
     /// # Errors
@@ -246,8 +246,8 @@ impl Purging {
     pub(crate) async fn carry_out(self) -> io::Result<usize> {
         let began = Instant::now();
         let (mut removed, mut failed) = (0, None);
-        for filed in self.filed {
-            match filed.carry_out(began).await {
+        for on_disk in self.on_disk {
+            match on_disk.carry_out(began).await {
                 Ok(count) => removed += count,
                 Err(error) => failed = Some(error),
             }
@@ -256,10 +256,10 @@ impl Purging {
     }
 }
 
-impl Filed {
+impl DiskPurge {
     /// The same on one disk. Gives how many files are gone.
     async fn carry_out(self, began: Instant) -> io::Result<usize> {
-        let Filed { disk, written, names } = self;
+        let DiskPurge { disk, written, names } = self;
         let refused = |_: Unavailable| io::Error::new(io::ErrorKind::TimedOut, "the disk does not respond");
         let written = timeout_at(began + PATIENCE, written).await.map_err(|_| refused(Unavailable::TimedOut))?;
         let written = written.map_err(|_| io::Error::other("too many purges wait to be written"))?;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::entry::{self, Head, Order};
-use super::freshness::Life;
+use super::entry::{self, CachedHead, ResponseOrder};
+use super::freshness::Freshness;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 
 /// What is in a file, beside a body.
-pub(super) enum Kept {
-    Answer(Head),
+pub(super) enum StoredRecord {
+    Answer(CachedHead),
     /// There are several responses under this URL, told apart by these fields; and the note's number.
     Varies(String, Vec<Box<str>>, u64),
 }
@@ -24,10 +24,10 @@ const ANSWER: u8 = 1;
 const VARIES: u8 = 2;
 
 /// A response's head.
-pub(super) fn of_answer(head: &Head) -> Vec<u8> {
+pub(super) fn of_answer(head: &CachedHead) -> Vec<u8> {
     let mut out = vec![ANSWER];
-    let Life { received, age, lifetime, while_revalidate, if_error, no_cache, must_revalidate, for_authorized } =
-        &head.life;
+    let Freshness { received, age, lifetime, while_revalidate, if_error, no_cache, must_revalidate, for_authorized } =
+        &head.freshness;
     out.extend_from_slice(&head.status.as_u16().to_le_bytes());
     let flags = [*no_cache, *must_revalidate, *for_authorized, head.is_outdated()];
     out.extend(flags.map(u8::from));
@@ -70,19 +70,19 @@ fn texts(texts: &[Box<str>], out: &mut Vec<u8>) {
 }
 
 /// What bytes say.
-pub(super) fn read(bytes: &[u8]) -> Option<Kept> {
-    let mut reading = Reading(bytes);
+pub(super) fn read(bytes: &[u8]) -> Option<StoredRecord> {
+    let mut reading = RecordReader(bytes);
     let kept = match reading.byte()? {
-        ANSWER => Kept::Answer(reading.answer()?),
-        VARIES => Kept::Varies(reading.string()?, reading.strings()?, reading.number()?),
+        ANSWER => StoredRecord::Answer(reading.answer()?),
+        VARIES => StoredRecord::Varies(reading.string()?, reading.strings()?, reading.number()?),
         _ => return None,
     };
     reading.0.is_empty().then_some(kept)
 }
 
-struct Reading<'b>(&'b [u8]);
+struct RecordReader<'b>(&'b [u8]);
 
-impl<'b> Reading<'b> {
+impl<'b> RecordReader<'b> {
     fn take(&mut self, count: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -123,11 +123,11 @@ impl<'b> Reading<'b> {
         (0..self.number()?).map(|_| self.string().map(Box::from)).collect()
     }
 
-    fn answer(&mut self) -> Option<Head> {
+    fn answer(&mut self) -> Option<CachedHead> {
         let status = StatusCode::from_u16(u16::from_le_bytes(self.take(2)?.try_into().ok()?)).ok()?;
         let (no_cache, must_revalidate, for_authorized) = (self.flag()?, self.flag()?, self.flag()?);
         let outdated = self.flag()?;
-        let life = Life {
+        let freshness = Freshness {
             received: Moment(self.number()?),
             age: self.duration()?,
             lifetime: self.duration()?,
@@ -148,10 +148,22 @@ impl<'b> Reading<'b> {
         let outdated = AtomicBool::new(outdated);
         let not_before = AtomicU32::new(0);
         let (fields, number) = (fields.compact(), entry::number());
-        let order = Order::default();
+        let order = ResponseOrder::default();
         // Whoever reads it back says what it has outlived.
         let groups_seen = AtomicU64::new(0);
-        Some(Head { status, fields, life, url, vary, tags, groups_seen, outdated, not_before, number, order })
+        Some(CachedHead {
+            status,
+            fields,
+            freshness,
+            url,
+            vary,
+            tags,
+            groups_seen,
+            outdated,
+            not_before,
+            number,
+            order,
+        })
     }
 }
 
@@ -163,11 +175,13 @@ mod tests {
     #[test]
     fn there_and_back() {
         let written = of_answer(&head("http://a/x", &["accept", "b"], "one two"));
-        let Some(Kept::Answer(read_again)) = read(&written) else { panic!("an answer") };
+        let Some(StoredRecord::Answer(read_again)) = read(&written) else { panic!("an answer") };
         assert_eq!(of_answer(&read_again), written);
         assert_eq!((&*read_again.url, read_again.vary.len(), read_again.fields.len()), ("http://a/x", 2, 2));
         let note = of_varies("http://a/x", &["accept".into()], 7);
-        assert!(matches!(read(&note), Some(Kept::Varies(url, fields, 7)) if url == "http://a/x" && fields.len() == 1));
+        assert!(
+            matches!(read(&note), Some(StoredRecord::Varies(url, fields, 7)) if url == "http://a/x" && fields.len() == 1)
+        );
     }
 
     /// Any prefix, any changed byte: a response or nothing, and no more memory than there are bytes.

@@ -14,7 +14,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::entry::Head;
+use super::entry::CachedHead;
 use super::purges::parts;
 use super::query::decoded;
 use crate::protocol::canonical::encoded_parameter;
@@ -22,7 +22,7 @@ use crate::protocol::fields::Fields;
 
 /// The `No-Vary-Search` rule of a response: a "URL variation config" that is not the default one.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct NoVarySearch {
     /// Names of parameters, decoded.
     names: Vec<Vec<u8>>,
     /// These count and no others (`except`); otherwise all others do (`params`).
@@ -40,9 +40,9 @@ const OVERHEAD: u64 = 128;
 /// Rules take no more than the store's memory by this: there is room for one beside each small response.
 const SHARE: u64 = 8;
 
-impl Rule {
+impl NoVarySearch {
     /// What the fields of a response say. `None`: nothing, or it is malformed, which is the same.
-    pub(crate) fn of(fields: &Fields) -> Option<Rule> {
+    pub(crate) fn of(fields: &Fields) -> Option<NoVarySearch> {
         let lines: Vec<&[u8]> = fields.all("no-vary-search").collect();
         if lines.is_empty() || lines.iter().map(|line| line.len()).sum::<usize>() > LONGEST {
             return None;
@@ -64,7 +64,7 @@ impl Rule {
             _ => None,
         };
         let names = names.iter().map(name).collect::<Option<Vec<Vec<u8>>>>()?;
-        let rule = Rule { names, counts, any_order };
+        let rule = NoVarySearch { names, counts, any_order };
         (rule.counts || rule.any_order || !rule.names.is_empty()).then_some(rule)
     }
 
@@ -87,7 +87,7 @@ impl Rule {
     }
 }
 
-impl Rule {
+impl NoVarySearch {
     /// The form of a URL, under the number of the rule.
     fn form(&self, (path, query): (&str, &str), number: u64) -> String {
         let mut url = path.to_owned();
@@ -98,41 +98,41 @@ impl Rule {
 }
 
 /// The rules of a store, bounded in bytes.
-pub(super) struct Searches {
+pub(super) struct SearchRules {
     /// There is one.
     pub(super) any: AtomicBool,
     /// By the paths that they are for.
-    pub(super) rules: Cache<u128, Arc<Noted>, ByBytes>,
+    pub(super) rules: Cache<u128, Arc<PathRule>, RuleWeighter>,
     /// The last one, which other paths are likely to have, too.
-    last: Mutex<Option<Arc<Rule>>>,
+    last: Mutex<Option<Arc<NoVarySearch>>>,
     numbers: RandomState,
     made: AtomicU64,
 }
 
-pub(super) struct Noted {
-    rule: Arc<Rule>,
+pub(super) struct PathRule {
+    rule: Arc<NoVarySearch>,
     number: u64,
     /// What it takes.
     bytes: u64,
 }
 
 #[derive(Clone)]
-pub(super) struct ByBytes;
+pub(super) struct RuleWeighter;
 
-impl Weighter<u128, Arc<Noted>> for ByBytes {
-    fn weight(&self, _: &u128, noted: &Arc<Noted>) -> u64 {
+impl Weighter<u128, Arc<PathRule>> for RuleWeighter {
+    fn weight(&self, _: &u128, noted: &Arc<PathRule>) -> u64 {
         noted.bytes
     }
 }
 
-impl Searches {
+impl SearchRules {
     /// None yet, for a store of so many bytes.
-    pub(super) fn new(memory: u64) -> Searches {
+    pub(super) fn new(memory: u64) -> SearchRules {
         let bytes = memory / SHARE;
         let items = usize::try_from(bytes / OVERHEAD).unwrap_or(usize::MAX).min(1 << 20);
-        Searches {
+        SearchRules {
             any: AtomicBool::new(false),
-            rules: Cache::with_weighter(items, bytes, ByBytes),
+            rules: Cache::with_weighter(items, bytes, RuleWeighter),
             last: Mutex::default(),
             numbers: RandomState::new(),
             made: AtomicU64::new(0),
@@ -140,7 +140,7 @@ impl Searches {
     }
 
     /// The rule of a path, which a response has.
-    pub(super) fn note(&self, path: u128, rule: Rule) -> Arc<Noted> {
+    pub(super) fn note(&self, path: u128, rule: NoVarySearch) -> Arc<PathRule> {
         if let Some(noted) = self.rules.get(&path).filter(|noted| *noted.rule == rule) {
             return noted;
         }
@@ -154,25 +154,25 @@ impl Searches {
         };
         drop(last);
         let number = self.numbers.hash_one(self.made.fetch_add(1, Ordering::Relaxed));
-        let noted = Arc::new(Noted { rule, number, bytes });
+        let noted = Arc::new(PathRule { rule, number, bytes });
         self.rules.insert(path, Arc::clone(&noted));
         self.any.store(true, Ordering::Relaxed);
         noted
     }
 }
 
-impl Noted {
+impl PathRule {
     pub(super) fn form(&self, url: (&str, &str)) -> String {
         self.rule.form(url, self.number)
     }
 }
 
-impl Head {
+impl CachedHead {
     /// Under what a request for `url` finds a response like this one, by its rule.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         let (_, number) = self.url.rsplit_once('#')?;
         let number = u64::from_str_radix(number, 16).ok()?;
-        Some(Rule::of(&self.fields)?.form(parts(url), number))
+        Some(NoVarySearch::of(&self.fields)?.form(parts(url), number))
     }
 }
 
@@ -180,14 +180,14 @@ impl Head {
 mod tests {
     use super::*;
 
-    fn rule(lines: &[&str]) -> Option<Rule> {
-        Rule::of(&lines.iter().map(|line| ("no-vary-search", *line)).collect())
+    fn rule(lines: &[&str]) -> Option<NoVarySearch> {
+        NoVarySearch::of(&lines.iter().map(|line| ("no-vary-search", *line)).collect())
     }
 
     #[test]
     fn rules() {
         let check = |line: &str, expected: Option<(&[&str], bool, bool)>| {
-            let expected = expected.map(|(names, counts, any_order)| Rule {
+            let expected = expected.map(|(names, counts, any_order)| NoVarySearch {
                 names: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
                 counts,
                 any_order,
@@ -229,7 +229,7 @@ mod tests {
     /// As many paths as there are small responses in a store; and no more than that, whatever they say.
     #[test]
     fn bounded() {
-        let searches = Searches::new(1 << 20);
+        let searches = SearchRules::new(1 << 20);
         for path in 0..500 {
             searches.note(path, rule(&["params=(\"utm\")"]).expect("a rule"));
         }

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::entry::Entry;
+use super::entry::CacheEntry;
 use super::purges::parts;
-use super::search::Rule;
-use super::store::Store;
+use super::search::NoVarySearch;
+use super::store::CacheStore;
 use crate::protocol::fields::Fields;
 
-impl Store {
+impl CacheStore {
     /// Under what a request for `url` is looked up, if that is another URL: the form that the last rule of its path gives it. Where a
     /// response without a rule is there for this very URL, it is that one.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
@@ -21,7 +21,7 @@ impl Store {
 
     /// Under what a response is kept that has come for `url`, if it has a rule. The rule holds for later requests.
     pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
-        let noted = self.searches.note(self.path_name(url), Rule::of(response)?);
+        let noted = self.searches.note(self.path_name(url), NoVarySearch::of(response)?);
         Some(noted.form(parts(url)))
     }
 
@@ -36,6 +36,6 @@ impl Store {
 
     fn has(&self, url: &str) -> bool {
         let found = self.entries.peek(&self.name_of_url(url));
-        matches!(found, Some(Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_)))
+        matches!(found, Some(CacheEntry::Answer(..) | CacheEntry::BodyFile(..) | CacheEntry::Varies(_)))
     }
 }

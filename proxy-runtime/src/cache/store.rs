@@ -1,10 +1,10 @@
-//! The store of cached responses: [`Store`], in memory, shared by all workers and bounded in bytes; and, if the site says so, also on
+//! The store of cached responses: [`CacheStore`], in memory, shared by all workers and bounded in bytes; and, if the site says so, also on
 //! disk, from where responses come back into memory when they are requested.
 //!
 //! `quick_cache` decides about evictions (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
 //! and two counts. Names of entries are 128-bit hashes with a key of the process, so nobody outside can produce a collision.
 //!
-//! The entry of a URL is either its response, or a note that there are several ([`super::varies`]).
+//! The entry of a URL is either its response, or a note that there are several ([`super::vary_index`]).
 //!
 //! A response replaces only an older one (RFC 9111 section 4), and removing a stale response removes only that one, even if another was
 //! stored meanwhile: checking and acting are one step, under the lock of the name.
@@ -18,35 +18,35 @@ use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use super::as_is::AsIs;
-use super::content::Content;
-use super::counters::{Counters, Evictions, OfWorker, WORDS};
+use super::body_file::BodyFile;
+use super::cached_body::CachedBody;
+use super::counters::{Evictions, StoreCounters, WORDS, WorkerCounts};
 use super::disks::Disks;
-use super::entry::{ByBytes, Entry, Head, Lately, Marker, PAUSE};
-use super::filed::Filed;
+use super::entry::{CacheEntry, CachedHead, EntryWeighter, LastFetch, MissMarker, PAUSE};
 use super::flight::Flights;
-use super::freshness::Unkept;
+use super::freshness::NotStored;
 use super::groups::{self, Groups};
-use super::key::{self, Selecting};
+use super::identity_hasher::IdentityHasher;
+use super::key::{self, SelectingRequest};
 use super::purges::Purges;
-use super::search::Searches;
+use super::search::SearchRules;
 use crate::context::settings::Settings;
 use crate::net::descriptors::DescriptorBudget;
 use crate::protocol::date::Moment;
 use crate::site;
 
 /// A store.
-pub(crate) struct Store {
+pub(crate) struct CacheStore {
     /// As the site calls it.
     pub(crate) name: String,
-    pub(super) entries: Cache<u128, Entry, ByBytes, BuildHasherDefault<AsIs>, Evictions>,
-    pub(super) counters: Counters,
+    pub(super) entries: Cache<u128, CacheEntry, EntryWeighter, BuildHasherDefault<IdentityHasher>, Evictions>,
+    pub(super) counters: StoreCounters,
     /// Whoever looks at what is under a name to put something else in its place holds the name's. Nobody who holds one waits for a disk.
     name_locks: [Mutex<()>; 16],
     pub(crate) flights: Flights,
     /// The key of the names.
     secret: (u64, u64),
-    /// Makes the numbers of [`Varies`], which never come again.
+    /// Makes the numbers of [`VaryIndex`](super::vary_index::VaryIndex), which never come again.
     pub(super) numbers: RandomState,
     pub(super) made: AtomicU64,
     /// The largest body that is kept, in bytes.
@@ -58,13 +58,13 @@ pub(crate) struct Store {
     pub(super) purges: Purges,
     pub(super) groups: Groups,
     /// What servers have said of queries.
-    pub(super) searches: Searches,
+    pub(super) searches: SearchRules,
     pub(super) disks: Disks,
 }
 
 /// Under which names a request's answer would be.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct StoreLocation {
     /// The URL's, where the URL has one answer.
     pub(crate) own: u128,
     /// There are answers under this URL, told apart.
@@ -74,14 +74,14 @@ pub(crate) struct Place {
 }
 
 /// The result of a look-up for a request.
-pub(crate) enum Looked {
-    Answer(Place, Arc<Head>, Content),
-    Nothing(Place, Lately),
+pub(crate) enum Lookup {
+    Answer(StoreLocation, Arc<CachedHead>, CachedBody),
+    Nothing(StoreLocation, LastFetch),
     /// One whose body is on disk.
-    Filed(Place, Arc<Head>, Arc<Filed>),
+    BodyFile(StoreLocation, Arc<CachedHead>, Arc<BodyFile>),
 }
 
-impl Store {
+impl CacheStore {
     /// Makes a store. What its folder has is learned beside the work.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Store {
         settings: &Settings,
         workers: usize,
         descriptors: &'static DescriptorBudget,
-    ) -> Result<Store, String> {
+    ) -> Result<CacheStore, String> {
         let memory = store.memory.get(settings);
         let max_object = store.max_object.map_or(memory / 16, |size| size.get(settings));
         if memory < site::Store::LEAST {
@@ -118,10 +118,10 @@ impl Store {
             scan.spawn(disks.scan(disk)).map_err(|error| format!("the cache's folder: {error}"))?;
         }
         let secret = disks.secret().unwrap_or_else(|| (random.hash_one(0), random.hash_one(1)));
-        let counters = Counters::new(workers);
-        Ok(Store {
+        let counters = StoreCounters::new(workers);
+        Ok(CacheStore {
             name: store.name.to_string(),
-            entries: Cache::with_options(options, ByBytes, BuildHasherDefault::default(), counters.evictions()),
+            entries: Cache::with_options(options, EntryWeighter, BuildHasherDefault::default(), counters.evictions()),
             counters,
             name_locks: Default::default(),
             flights: Flights::default(),
@@ -133,7 +133,7 @@ impl Store {
             max_receiving: memory / 4,
             purges: Purges::default(),
             groups: Groups::default(),
-            searches: Searches::new(memory),
+            searches: SearchRules::new(memory),
             disks,
         })
     }
@@ -154,29 +154,30 @@ impl Store {
     /// A request is over: what the log says of it. Called by the worker of this number alone, so nobody else writes its counts.
     pub(crate) fn count(&self, worker: usize, word: &str) {
         let index = WORDS.iter().position(|known| *known == word);
-        if let Some((OfWorker(counts), index)) = self.counters.workers.get(worker).zip(index) {
+        if let Some((WorkerCounts(counts), index)) = self.counters.workers.get(worker).zip(index) {
             let count = &counts[index];
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
     }
 
     /// Looks for the response to a request for `url`.
-    pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn Selecting, now: Moment) -> Looked {
+    pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn SelectingRequest, now: Moment) -> Lookup {
         let name = self.name_of_url(url);
-        let place = Place { own: name, varies: false, recalled: Some(name) };
+        let place = StoreLocation { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
             // By which fields is not known yet, so this name is no more than one to wait under.
-            None | Some(Entry::Answer(..) | Entry::Filed(..)) if key::has_variants(key) => {
+            None | Some(CacheEntry::Answer(..) | CacheEntry::BodyFile(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
-                let lately = self.entries.peek(&place.own).map_or(Lately::Unknown, |entry| entry.lately(now));
+                let last_fetch =
+                    self.entries.peek(&place.own).map_or(LastFetch::Unknown, |entry| entry.last_fetch(now));
                 let recalled = found.is_none().then_some(name);
-                Looked::Nothing(Place { varies: false, recalled, ..place }, lately)
+                Lookup::Nothing(StoreLocation { varies: false, recalled, ..place }, last_fetch)
             }
-            Some(Entry::Varies(varies)) => {
+            Some(CacheEntry::Varies(varies)) => {
                 let place = self.of_several(key, url, (&varies.fields, varies.number), request);
                 let found = self.entries.get(&place.own);
-                if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = &found {
+                if let Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) = &found {
                     head.outdate_by(&varies);
                 }
                 self.looked(place, found, now)
@@ -186,26 +187,28 @@ impl Store {
     }
 
     /// What there is at a place.
-    fn looked(&self, place: Place, found: Option<Entry>, now: Moment) -> Looked {
+    fn looked(&self, place: StoreLocation, found: Option<CacheEntry>, now: Moment) -> Lookup {
         match found {
-            Some(Entry::Filed(ref head, _) | Entry::Answer(ref head, _)) if self.groups.have_changed(head) => {
+            Some(CacheEntry::BodyFile(ref head, _) | CacheEntry::Answer(ref head, _))
+                if self.groups.have_changed(head) =>
+            {
                 self.forget_this(place.own, head);
-                Looked::Nothing(place, Lately::Unknown)
+                Lookup::Nothing(place, LastFetch::Unknown)
             }
-            Some(Entry::Filed(head, filed)) => self.look_at(place, head, filed),
-            Some(Entry::Answer(head, content)) => Looked::Answer(place, head, content),
-            found => Looked::Nothing(place, found.map_or(Lately::Unknown, |entry| entry.lately(now))),
+            Some(CacheEntry::BodyFile(head, body_file)) => self.look_at(place, head, body_file),
+            Some(CacheEntry::Answer(head, content)) => Lookup::Answer(place, head, content),
+            found => Lookup::Nothing(place, found.map_or(LastFetch::Unknown, |entry| entry.last_fetch(now))),
         }
     }
 
     /// What is on disk, if it can be read and the disk responds.
-    fn look_at(&self, place: Place, head: Arc<Head>, filed: Arc<Filed>) -> Looked {
-        if filed.is_spoilt() {
+    fn look_at(&self, place: StoreLocation, head: Arc<CachedHead>, body_file: Arc<BodyFile>) -> Lookup {
+        if body_file.is_spoilt() {
             self.forget(place.own, |entry| entry.is_of(&head));
-        } else if filed.pool().is_ready() {
-            return Looked::Filed(place, head, filed);
+        } else if body_file.pool().is_ready() {
+            return Lookup::BodyFile(place, head, body_file);
         }
-        Looked::Nothing(place, Lately::Unknown)
+        Lookup::Nothing(place, LastFetch::Unknown)
     }
 
     /// Where the response is among several.
@@ -214,12 +217,12 @@ impl Store {
         key: &site::Key,
         url: &str,
         (fields, number): (&[Box<str>], u64),
-        request: &dyn Selecting,
-    ) -> Place {
+        request: &dyn SelectingRequest,
+    ) -> StoreLocation {
         let mut variant = Vec::with_capacity(128);
         key::variant_of(key, fields.iter().map(AsRef::as_ref), request, &mut variant);
         let own = self.name_of([url.as_bytes(), &number.to_be_bytes(), &variant]);
-        Place { own, varies: true, recalled: Some(own) }
+        StoreLocation { own, varies: true, recalled: Some(own) }
     }
 
     pub(super) fn lock_name(&self, name: u128) -> MutexGuard<'_, ()> {
@@ -227,12 +230,17 @@ impl Store {
     }
 
     /// Puts something under a name, if it may take the place of what is there.
-    pub(super) fn put(&self, name: u128, entry: Entry, may_replace: impl FnOnce(Option<&Entry>) -> bool) -> bool {
+    pub(super) fn put(
+        &self,
+        name: u128,
+        entry: CacheEntry,
+        may_replace: impl FnOnce(Option<&CacheEntry>) -> bool,
+    ) -> bool {
         self.put_made(name, |stored| may_replace(stored).then_some(entry))
     }
 
     /// Puts under a name what is made of what is there, if anything is.
-    pub(super) fn put_made(&self, name: u128, make: impl FnOnce(Option<&Entry>) -> Option<Entry>) -> bool {
+    pub(super) fn put_made(&self, name: u128, make: impl FnOnce(Option<&CacheEntry>) -> Option<CacheEntry>) -> bool {
         let head = {
             let _locked = self.lock_name(name);
             let Some(entry) = make(self.entries.peek(&name).as_ref()) else { return false };
@@ -247,48 +255,60 @@ impl Store {
     }
 
     /// Puts a response under a name, if it is newer than what is there.
-    pub(super) fn put_newer(&self, name: u128, head: &Head, entry: Entry) -> Result<(), Unkept> {
+    pub(super) fn put_newer(&self, name: u128, head: &CachedHead, entry: CacheEntry) -> Result<(), NotStored> {
         let put = self.put(name, entry, |stored| match stored {
-            Some(Entry::Answer(stored, _) | Entry::Filed(stored, _)) => head.supersedes(stored),
-            Some(Entry::Varies(_)) => false,
-            Some(Entry::Marker(_) | Entry::Form(..)) | None => true,
+            Some(CacheEntry::Answer(stored, _) | CacheEntry::BodyFile(stored, _)) => head.supersedes(stored),
+            Some(CacheEntry::Varies(_)) => false,
+            Some(CacheEntry::Marker(_) | CacheEntry::Encoded(..)) | None => true,
         });
-        if put { Ok(()) } else { Err(Unkept::Superseded) }
+        if put { Ok(()) } else { Err(NotStored::Superseded) }
     }
 
     /// Whether there is a newer response under a name than this one would be.
-    pub(super) fn is_superseded(&self, name: u128, head: &Head) -> bool {
+    pub(super) fn is_superseded(&self, name: u128, head: &CachedHead) -> bool {
         let stored = self.entries.peek(&name);
-        stored.as_ref().and_then(Entry::head).is_some_and(|stored| !head.supersedes(stored))
+        stored.as_ref().and_then(CacheEntry::head).is_some_and(|stored| !head.supersedes(stored))
     }
 
     /// Where a part is, by what it is called, of what is at a place.
-    pub(super) fn part_of(&self, place: Place, part: &str) -> Place {
+    pub(super) fn part_of(&self, place: StoreLocation, part: &str) -> StoreLocation {
         let own = self.name_of([b"", &place.own.to_be_bytes(), part.as_bytes()]);
-        Place { own, recalled: Some(own), ..place }
+        StoreLocation { own, recalled: Some(own), ..place }
     }
 
     /// A name to fetch a part under, before it is known what it depends on.
-    pub(crate) fn part_on_its_way(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: &str) -> u128 {
+    pub(crate) fn part_on_its_way(
+        &self,
+        key: &site::Key,
+        url: &str,
+        request: &dyn SelectingRequest,
+        part: &str,
+    ) -> u128 {
         self.part_of(self.of_several(key, url, (&[], u64::MAX), request), part).own
     }
 
     /// Where a part is, if there are several responses under the URL.
-    pub(crate) fn part_place(&self, key: &site::Key, url: &str, request: &dyn Selecting, part: &str) -> Option<Place> {
-        let Some(Entry::Varies(varies)) = self.entries.get(&self.name_of_url(url)) else {
+    pub(crate) fn part_place(
+        &self,
+        key: &site::Key,
+        url: &str,
+        request: &dyn SelectingRequest,
+        part: &str,
+    ) -> Option<StoreLocation> {
+        let Some(CacheEntry::Varies(varies)) = self.entries.get(&self.name_of_url(url)) else {
             return None;
         };
         let place = self.part_of(self.of_several(key, url, (&varies.fields, varies.number), request), part);
-        if let Some(Entry::Answer(head, _) | Entry::Filed(head, _)) = self.entries.peek(&place.own) {
+        if let Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) = self.entries.peek(&place.own) {
             head.outdate_by(&varies);
         }
         Some(place)
     }
 
     /// Whether there is something at a place that `is_usable`; what is on disk alone is taken to be so.
-    pub(crate) fn has_usable(&self, place: &Place, is_usable: impl Fn(&Head) -> bool) -> bool {
+    pub(crate) fn has_usable(&self, place: &StoreLocation, is_usable: impl Fn(&CachedHead) -> bool) -> bool {
         match self.entries.peek(&place.own) {
-            Some(Entry::Answer(head, _) | Entry::Filed(head, _)) => {
+            Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) => {
                 !self.groups.have_changed(&head) && is_usable(&head)
             }
             _ => self.may_recall(place),
@@ -296,21 +316,27 @@ impl Store {
     }
 
     /// What is kept at a place.
-    pub(crate) async fn at(&self, place: Place) -> Option<(Arc<Head>, Content)> {
+    pub(crate) async fn at(&self, place: StoreLocation) -> Option<(Arc<CachedHead>, CachedBody)> {
         match self.entries.get(&place.own)? {
-            Entry::Answer(head, _) | Entry::Filed(head, _) if self.groups.have_changed(&head) => {
+            CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) if self.groups.have_changed(&head) => {
                 self.forget_this(place.own, &head);
                 None
             }
-            Entry::Answer(head, content) => Some((head, content)),
-            Entry::Filed(head, filed) => Some((head, self.open(place, filed).await?)),
-            Entry::Varies(_) | Entry::Marker(_) | Entry::Form(..) => None,
+            CacheEntry::Answer(head, content) => Some((head, content)),
+            CacheEntry::BodyFile(head, body_file) => Some((head, self.open(place, body_file).await?)),
+            CacheEntry::Varies(_) | CacheEntry::Marker(_) | CacheEntry::Encoded(..) => None,
         }
     }
 
     /// Keeps a response. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
-    pub(crate) fn keep(&'static self, name: u128, head: Arc<Head>, content: Content, since: u64) -> Result<(), Unkept> {
-        self.put_newer(name, &head, Entry::of(&head, &content))?;
+    pub(crate) fn keep(
+        &'static self,
+        name: u128,
+        head: Arc<CachedHead>,
+        content: CachedBody,
+        since: u64,
+    ) -> Result<(), NotStored> {
+        self.put_newer(name, &head, CacheEntry::of(&head, &content))?;
         self.keep_put(name, head, content, since)?;
         self.counters.stored();
         Ok(())
@@ -320,14 +346,14 @@ impl Store {
     pub(crate) fn renew(
         &'static self,
         name: u128,
-        before: &Arc<Head>,
-        head: Arc<Head>,
-        content: Content,
+        before: &Arc<CachedHead>,
+        head: Arc<CachedHead>,
+        content: CachedBody,
         since: u64,
-    ) -> Result<(), Unkept> {
-        let is_there = |stored: Option<&Entry>| stored.is_some_and(|stored| stored.is_of(before));
-        if !self.put(name, Entry::of(&head, &content), is_there) {
-            return Err(Unkept::Superseded);
+    ) -> Result<(), NotStored> {
+        let is_there = |stored: Option<&CacheEntry>| stored.is_some_and(|stored| stored.is_of(before));
+        if !self.put(name, CacheEntry::of(&head, &content), is_there) {
+            return Err(NotStored::Superseded);
         }
         self.keep_put(name, head, content, since)?;
         self.counters.stored();
@@ -338,15 +364,15 @@ impl Store {
     pub(super) fn keep_put(
         &'static self,
         name: u128,
-        head: Arc<Head>,
-        content: Content,
+        head: Arc<CachedHead>,
+        content: CachedBody,
         since: u64,
-    ) -> Result<(), Unkept> {
+    ) -> Result<(), NotStored> {
         // Looked at behind it: a purge from now on finds it.
         match self.purges.since(since, &head.url, &head.tags) {
             Some(false) => {
                 self.entries.remove_if(&name, |entry| entry.is_of(&head));
-                return Err(Unkept::Purged);
+                return Err(NotStored::Purged);
             }
             Some(true) => head.outdated.store(true, Ordering::Relaxed),
             None => {}
@@ -357,38 +383,38 @@ impl Store {
 
     /// Remembers for a moment that a response was not for others; never in the place of one that is.
     pub(crate) fn mark_unshared(&self, name: u128, url: &str, now: Moment) {
-        self.mark(name, url, Moment(now.0.saturating_add(UNSHARED.as_millis() as u64)), Lately::Unshared);
+        self.mark(name, url, Moment(now.0.saturating_add(UNSHARED.as_millis() as u64)), LastFetch::Unshared);
     }
 
     /// Remembers for a moment that the server has failed when it was asked for this.
     pub(crate) fn mark_failed(&self, name: u128, url: &str, now: Moment) {
         let until = Moment(now.0.saturating_add(PAUSE.as_millis() as u64));
         match self.entries.peek(&name) {
-            Some(Entry::Answer(head, _) | Entry::Filed(head, _)) => {
+            Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) => {
                 head.not_before.store(until.0 as u32, Ordering::Relaxed)
             }
-            _ => self.mark(name, url, until, Lately::Failed(until)),
+            _ => self.mark(name, url, until, LastFetch::Failed(until)),
         }
     }
 
     /// Only where nothing else is: a mark is about the last response, not about what is stored.
-    fn mark(&self, name: u128, url: &str, until: Moment, lately: Lately) {
-        let marker = Entry::Marker(Arc::new(Marker { url: url.into(), until, lately }));
-        self.put(name, marker, |stored| matches!(stored, None | Some(Entry::Marker(_))));
+    fn mark(&self, name: u128, url: &str, until: Moment, last_fetch: LastFetch) {
+        let marker = CacheEntry::Marker(Arc::new(MissMarker { url: url.into(), until, last_fetch }));
+        self.put(name, marker, |stored| matches!(stored, None | Some(CacheEntry::Marker(_))));
     }
 
     /// Forgets that a response was not for others: the server fails now, for whoever asks.
     pub(crate) fn unmark(&self, name: u128) {
-        self.entries.remove_if(&name, |entry| matches!(entry, Entry::Marker(_)));
+        self.entries.remove_if(&name, |entry| matches!(entry, CacheEntry::Marker(_)));
     }
 
     /// Removes a response, unless there is another one by now.
-    pub(crate) fn forget_this(&self, name: u128, head: &Arc<Head>) {
+    pub(crate) fn forget_this(&self, name: u128, head: &Arc<CachedHead>) {
         self.forget(name, |entry| entry.is_of(head));
     }
 
     /// Removes what is under a name, in memory and on disk, if it is this. Where it is no longer in memory, it may still be on disk.
-    pub(super) fn forget(&self, name: u128, is_this: impl Fn(&Entry) -> bool) {
+    pub(super) fn forget(&self, name: u128, is_this: impl Fn(&CacheEntry) -> bool) {
         match self.entries.remove_if(&name, is_this) {
             Some((_, entry)) => self.forget_forms(&entry),
             None if self.entries.peek(&name).is_some() => return,
@@ -400,13 +426,13 @@ impl Store {
     }
 
     /// Makes room for so many bytes that will be received.
-    pub(crate) fn reserve(&'static self, bytes: u64) -> Option<Reserved> {
+    pub(crate) fn reserve(&'static self, bytes: u64) -> Option<Reservation> {
         let before = self.receiving.fetch_add(bytes, Ordering::Relaxed);
-        let reserved = Reserved { store: self, bytes };
+        let reserved = Reservation { store: self, bytes };
         (before + bytes <= self.max_receiving).then_some(reserved)
     }
 
-    /// See [`Head::groups_seen`]: of a response that has come now.
+    /// See [`CachedHead::groups_seen`]: of a response that has come now.
     pub(crate) fn groups_seen(&self, tags: &str) -> AtomicU64 {
         AtomicU64::new(groups::seen(tags, self.groups.count()))
     }
@@ -421,12 +447,12 @@ impl Store {
 const UNSHARED: Duration = Duration::from_secs(10);
 
 /// Room for a response that is being received.
-pub(crate) struct Reserved {
-    store: &'static Store,
+pub(crate) struct Reservation {
+    store: &'static CacheStore,
     bytes: u64,
 }
 
-impl Reserved {
+impl Reservation {
     /// Makes room for more, up to so many bytes in all. `false`: there is none.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
@@ -436,7 +462,7 @@ impl Reserved {
     }
 }
 
-impl Drop for Reserved {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.store.receiving.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -451,16 +477,16 @@ pub(super) mod tests {
     use bytes::Bytes;
     use http::StatusCode;
 
-    use super::super::entry::Order;
-    use super::super::freshness::Life;
+    use super::super::entry::ResponseOrder;
+    use super::super::freshness::Freshness;
     use super::super::pattern::Pattern;
     use super::super::purges::Purge;
     use super::*;
     use crate::protocol::fields::Fields;
-    use crate::site::{Key, Place as Written, Query, Setting};
+    use crate::site::{Key, Place, Query, Setting};
 
-    pub(crate) fn store(memory: u64) -> &'static Store {
-        let place = Written { file: "site.kdl".into(), line: 1 };
+    pub(crate) fn store(memory: u64) -> &'static CacheStore {
+        let place = Place { file: "site.kdl".into(), line: 1 };
         let store = site::Store {
             name: "main".into(),
             memory: Setting::Fixed(memory),
@@ -469,11 +495,13 @@ pub(super) mod tests {
             warm: None,
             place,
         };
-        Box::leak(Box::new(Store::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("no folder")))
+        Box::leak(Box::new(
+            CacheStore::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("no folder"),
+        ))
     }
 
-    pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<Head> {
-        let life = Life {
+    pub(crate) fn head(url: &str, vary: &[&str], tags: &str) -> Arc<CachedHead> {
+        let freshness = Freshness {
             received: Moment(1000),
             age: Duration::ZERO,
             lifetime: Duration::from_secs(60),
@@ -483,10 +511,10 @@ pub(super) mod tests {
             must_revalidate: false,
             for_authorized: false,
         };
-        Arc::new(Head {
+        Arc::new(CachedHead {
             status: StatusCode::OK,
             fields: [("content-type", "text/plain"), ("etag", "\"a\"")].into_iter().collect(),
-            life,
+            freshness,
             url: url.into(),
             vary: vary.iter().map(|name| Box::from(*name)).collect(),
             tags: tags.into(),
@@ -494,7 +522,7 @@ pub(super) mod tests {
             outdated: AtomicBool::new(false),
             not_before: AtomicU32::new(0),
             number: super::super::number(),
-            order: Order { asked: super::super::number(), came: super::super::number(), made: None },
+            order: ResponseOrder { asked: super::super::number(), came: super::super::number(), made: None },
         })
     }
 
@@ -509,19 +537,19 @@ pub(super) mod tests {
         site: 0,
     };
 
-    fn put(store: &'static Store, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
+    fn put(store: &'static CacheStore, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
         let head = head(url, vary, tags);
         let place = store.place(&KEY, url, request, &head, None).expect("a place");
-        let content = Content::One(Bytes::copy_from_slice(body.as_bytes()));
+        let content = CachedBody::One(Bytes::copy_from_slice(body.as_bytes()));
         store.keep(place.own, head, content, store.purges()).expect("kept");
     }
 
-    fn get(store: &Store, url: &str, request: &Fields) -> Option<(String, bool)> {
+    fn get(store: &CacheStore, url: &str, request: &Fields) -> Option<(String, bool)> {
         match store.look_up(&KEY, url, request, Moment(2000)) {
-            Looked::Answer(_, head, content) => {
+            Lookup::Answer(_, head, content) => {
                 Some((String::from_utf8(content.pieces().concat()).expect("text"), head.is_outdated()))
             }
-            Looked::Filed(..) | Looked::Nothing(..) => None,
+            Lookup::BodyFile(..) | Lookup::Nothing(..) => None,
         }
     }
 
@@ -558,7 +586,7 @@ pub(super) mod tests {
         let names: Vec<String> = (0..40).map(|at| format!("x-{at}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hostile = head("http://a/y", &names, "");
-        assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile, None), Err(Unkept::Vary)));
+        assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile, None), Err(NotStored::Vary)));
         // However many fields there were, the last response can be kept.
         for name in &names {
             put(store, "http://a/z", &none, &["accept", name], "", name);
@@ -593,7 +621,7 @@ pub(super) mod tests {
         let store = store(4 << 20);
         let (none, varying) = (fields(&[]), head("http://a/", &["accept"], ""));
         let name = store.name_of_url("http://a/");
-        let is_at = |head: &Head, name| store.is_at(name, &KEY, "http://a/", &none, (head, None));
+        let is_at = |head: &CachedHead, name| store.is_at(name, &KEY, "http://a/", &none, (head, None));
         assert!(!is_at(&varying, name) && is_at(&head("http://a/", &[], ""), name));
         assert_eq!(store.entries.len(), 0);
         let place = store.place(&KEY, "http://a/", &none, &varying, None).expect("a place");
@@ -609,11 +637,11 @@ pub(super) mod tests {
             let store = store(4 << 20);
             let keep = |(asked, came, made): (u64, u64, u64)| {
                 let mut head = Arc::into_inner(head("http://a/", &[], "")).expect("one");
-                head.order = Order { asked, came, made: (made > 0).then_some(Moment(made)) };
-                store.keep(1, Arc::new(head), Content::One(Bytes::new()), 0)
+                head.order = ResponseOrder { asked, came, made: (made > 0).then_some(Moment(made)) };
+                store.keep(1, Arc::new(head), CachedBody::One(Bytes::new()), 0)
             };
             assert_eq!(keep(stored), Ok(()));
-            let expected = if stays { Err(Unkept::Superseded) } else { Ok(()) };
+            let expected = if stays { Err(NotStored::Superseded) } else { Ok(()) };
             assert_eq!(keep(comes), expected, "{stored:?} {comes:?}");
         };
         // One after the other: whatever the dates are.
@@ -637,9 +665,9 @@ pub(super) mod tests {
     fn what_is_newer_stays() {
         let store = store(4 << 20);
         let (old, new) = (head("http://a/", &[], ""), head("http://a/", &[], ""));
-        let kept = |head: &Arc<Head>| store.entries.peek(&1).is_some_and(|entry| entry.is_of(head));
+        let kept = |head: &Arc<CachedHead>| store.entries.peek(&1).is_some_and(|entry| entry.is_of(head));
         for one in [&old, &new] {
-            store.keep(1, Arc::clone(one), Content::One(Bytes::new()), 0).expect("kept");
+            store.keep(1, Arc::clone(one), CachedBody::One(Bytes::new()), 0).expect("kept");
         }
         store.forget_this(1, &old);
         store.mark_unshared(1, "http://a/", Moment(0));
@@ -647,20 +675,20 @@ pub(super) mod tests {
         store.forget_this(1, &new);
         assert!(store.entries.is_empty());
         // What a 304 is about is renewed only where it still is.
-        let renewed = |before| store.renew(1, before, head("http://a/", &[], ""), Content::One(Bytes::new()), 0);
-        assert_eq!(renewed(&old), Err(Unkept::Superseded));
+        let renewed = |before| store.renew(1, before, head("http://a/", &[], ""), CachedBody::One(Bytes::new()), 0);
+        assert_eq!(renewed(&old), Err(NotStored::Superseded));
         assert!(store.entries.is_empty());
-        store.keep(1, Arc::clone(&new), Content::One(Bytes::new()), 0).expect("kept");
+        store.keep(1, Arc::clone(&new), CachedBody::One(Bytes::new()), 0).expect("kept");
         assert_eq!(
             (renewed(&old), renewed(&new), renewed(&new)),
-            (Err(Unkept::Superseded), Ok(()), Err(Unkept::Superseded))
+            (Err(NotStored::Superseded), Ok(()), Err(NotStored::Superseded))
         );
         // A note that there are several is no response's to replace.
         let place =
             store.place(&KEY, "http://b/", &fields(&[]), &head("http://b/", &["a"], ""), None).expect("a place");
         let name = store.name_of_url("http://b/");
-        let plain = store.keep(name, head("http://b/", &[], ""), Content::One(Bytes::new()), 0);
-        assert!(plain == Err(Unkept::Superseded) && place.own != name && store.noted(name).is_some());
+        let plain = store.keep(name, head("http://b/", &[], ""), CachedBody::One(Bytes::new()), 0);
+        assert!(plain == Err(NotStored::Superseded) && place.own != name && store.noted(name).is_some());
     }
 
     #[test]
@@ -708,15 +736,15 @@ pub(super) mod tests {
             for (purge, soft) in purges {
                 drop(store.purge(std::slice::from_ref(purge), *soft, Moment(3000)));
             }
-            let kept = store.keep(1, head("http://a/x", &[], "one"), Content::One(Bytes::new()), since);
-            kept.map(|()| matches!(store.entries.get(&1), Some(Entry::Answer(head, _)) if head.is_outdated()))
+            let kept = store.keep(1, head("http://a/x", &[], "one"), CachedBody::One(Bytes::new()), since);
+            kept.map(|()| matches!(store.entries.get(&1), Some(CacheEntry::Answer(head, _)) if head.is_outdated()))
         };
         let (tag, other) = (Purge::Tags(vec!["one".to_owned()]), Purge::Url("http://b/".to_owned()));
         assert_eq!(keep(&[]), Ok(false));
         assert_eq!(keep(&[(other.clone(), false)]), Ok(false));
         assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
-        assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(Unkept::Purged));
-        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(Unkept::Purged));
+        assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(NotStored::Purged));
+        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(NotStored::Purged));
     }
 
     /// Groups are invalidated in what is there, without a pass over it, and in what is on its way; each by its origin.
@@ -736,12 +764,12 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &none), None);
         assert_eq!((get(store, "http://b/x", &none), get(store, "http://a/none", &none)), (fresh("old"), fresh("old")));
         let place = store.place(&KEY, "http://a/y", &none, &on_its_way, None).expect("a place");
-        assert_eq!(store.keep(place.own, on_its_way, Content::One(Bytes::new()), since), Err(Unkept::Purged));
+        assert_eq!(store.keep(place.own, on_its_way, CachedBody::One(Bytes::new()), since), Err(NotStored::Purged));
         // What comes later is in the group, too, and fresh.
         let head = head("http://a/x", &[], &group("http://a"));
         head.groups_seen.store(store.groups_seen(&head.tags).into_inner(), Ordering::Relaxed);
         let place = store.place(&KEY, "http://a/x", &none, &head, None).expect("a place");
-        store.keep(place.own, head, Content::One(Bytes::from_static(b"new")), store.purges()).expect("kept");
+        store.keep(place.own, head, CachedBody::One(Bytes::from_static(b"new")), store.purges()).expect("kept");
         assert_eq!(get(store, "http://a/x", &none), fresh("new"));
         drop(store.purge(&[Purge::Tags(vec![group("http://a")])], false, Moment(3000)));
         assert_eq!(get(store, "http://a/x", &none), None);
@@ -768,25 +796,25 @@ pub(super) mod tests {
     fn markers() {
         let store = store(4 << 20);
         let none = fields(&[]);
-        let lately = |now| match store.look_up(&KEY, "http://a/", &none, Moment(now)) {
-            Looked::Nothing(place, lately) => (place.own, lately),
-            Looked::Answer(..) | Looked::Filed(..) => panic!("nothing is there"),
+        let last_fetch = |now| match store.look_up(&KEY, "http://a/", &none, Moment(now)) {
+            Lookup::Nothing(place, last_fetch) => (place.own, last_fetch),
+            Lookup::Answer(..) | Lookup::BodyFile(..) => panic!("nothing is there"),
         };
-        let (name, unknown) = lately(0);
-        assert_eq!(unknown, Lately::Unknown);
+        let (name, unknown) = last_fetch(0);
+        assert_eq!(unknown, LastFetch::Unknown);
         store.mark_unshared(name, "http://a/", Moment(0));
-        assert_eq!((lately(9_999).1, lately(10_000).1), (Lately::Unshared, Lately::Unknown));
+        assert_eq!((last_fetch(9_999).1, last_fetch(10_000).1), (LastFetch::Unshared, LastFetch::Unknown));
         store.unmark(name);
-        assert_eq!(lately(1).1, Lately::Unknown);
+        assert_eq!(last_fetch(1).1, LastFetch::Unknown);
         store.mark_failed(name, "http://a/", Moment(1000));
-        assert_eq!((lately(1249).1, lately(1250).1), (Lately::Failed(Moment(1250)), Lately::Unknown));
+        assert_eq!((last_fetch(1249).1, last_fetch(1250).1), (LastFetch::Failed(Moment(1250)), LastFetch::Unknown));
         put(store, "http://a/", &none, &[], "", "it");
         store.mark_unshared(name, "http://a/", Moment(0));
         store.unmark(name);
         assert_eq!(get(store, "http://a/", &none), fresh("it"));
         // What is there stays, with the moment until which nobody asks about it.
         store.mark_failed(name, "http://a/", Moment(1000));
-        let Looked::Answer(_, head, _) = store.look_up(&KEY, "http://a/", &none, Moment(1000)) else { panic!("it is") };
+        let Lookup::Answer(_, head, _) = store.look_up(&KEY, "http://a/", &none, Moment(1000)) else { panic!("it is") };
         assert_eq!((head.failed_until(Moment(1249)), head.failed_until(Moment(1250))), (Some(Moment(1250)), None));
     }
 }

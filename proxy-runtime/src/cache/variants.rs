@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use quick_cache::sync::EntryAction;
 
-use super::entry::{Entry, Head};
-use super::flight::Reader;
-use super::freshness::Unkept;
-use super::key::{self, Selecting};
-use super::store::{Place, Store};
-use super::varies::{MOST_FIELDS, MOST_NAMES, NAME, Varies};
+use super::entry::{CacheEntry, CachedHead};
+use super::flight::Follower;
+use super::freshness::NotStored;
+use super::key::{self, SelectingRequest};
+use super::store::{CacheStore, StoreLocation};
+use super::vary_index::{MOST_FIELDS, MOST_NAMES, NAME, VaryIndex};
 use crate::site;
 
-impl Store {
+impl CacheStore {
     /// Where a response will be stored that depends on these fields by its `Vary`, or on more by its policy, or is a part: notes
     /// that there are several, if there are.
     ///
@@ -25,15 +25,15 @@ impl Store {
         &'static self,
         key: &site::Key,
         url: &str,
-        request: &dyn Selecting,
-        head: &Head,
+        request: &dyn SelectingRequest,
+        head: &CachedHead,
         part: Option<&str>,
-    ) -> Result<Place, Unkept> {
+    ) -> Result<StoreLocation, NotStored> {
         let name = self.name_of_url(url);
         let is_one_of_several = part.is_some() || !head.vary.is_empty() || key::has_variants(key);
         let varies = match self.noted(name) {
             Some(noted) if noted.knows(&head.vary) => noted,
-            None if !is_one_of_several => return Ok(Place { own: name, varies: false, recalled: Some(name) }),
+            None if !is_one_of_several => return Ok(StoreLocation { own: name, varies: false, recalled: Some(name) }),
             _ => self.note_several(name, head)?,
         };
         let place = self.of_several(key, url, (&varies.fields, varies.number), request);
@@ -42,7 +42,7 @@ impl Store {
 
     /// Joins the fetch that was begun before it was known that there are several responses under a URL, as long as its response, which has said
     /// so, is not there to be joined itself.
-    pub(crate) fn join_undecided(&self, place: Place, url: &str) -> Option<Reader> {
+    pub(crate) fn join_undecided(&self, place: StoreLocation, url: &str) -> Option<Follower> {
         if place.varies { self.flights.join_undecided(self.name_of_url(url)) } else { None }
     }
 
@@ -52,8 +52,8 @@ impl Store {
         name: u128,
         key: &site::Key,
         url: &str,
-        request: &dyn Selecting,
-        (head, part): (&Head, Option<&str>),
+        request: &dyn SelectingRequest,
+        (head, part): (&CachedHead, Option<&str>),
     ) -> bool {
         let of_url = self.name_of_url(url);
         match self.noted(of_url) {
@@ -65,26 +65,26 @@ impl Store {
         }
     }
 
-    pub(super) fn noted(&self, name: u128) -> Option<Arc<Varies>> {
+    pub(super) fn noted(&self, name: u128) -> Option<Arc<VaryIndex>> {
         match self.entries.peek(&name)? {
-            Entry::Varies(varies) => Some(varies),
+            CacheEntry::Varies(varies) => Some(varies),
             _ => None,
         }
     }
 
     /// Notes that there are several responses under a URL, which depend on the fields of this one and those that were known before. Where
     /// that is too much, the note begins again with this one's, so that a URL can be cached whatever it once depended on.
-    fn note_several(&'static self, name: u128, head: &Head) -> Result<Arc<Varies>, Unkept> {
+    fn note_several(&'static self, name: u128, head: &CachedHead) -> Result<Arc<VaryIndex>, NotStored> {
         if head.vary.len() > MOST_FIELDS {
-            return Err(Unkept::Vary);
+            return Err(NotStored::Vary);
         }
         let locked = self.lock_name(name);
         let (noted, stored) = match self.entries.peek(&name) {
-            Some(Entry::Varies(noted)) => (Some(noted), None),
+            Some(CacheEntry::Varies(noted)) => (Some(noted), None),
             stored => (None, stored),
         };
-        if stored.as_ref().and_then(Entry::head).is_some_and(|stored| !head.supersedes(stored)) {
-            return Err(Unkept::Superseded);
+        if stored.as_ref().and_then(CacheEntry::head).is_some_and(|stored| !head.supersedes(stored)) {
+            return Err(NotStored::Superseded);
         }
         let known = noted.as_ref().map_or(&[][..], |noted| &noted.fields);
         let new = || head.vary.iter().filter(|name| !known.contains(name));
@@ -97,18 +97,18 @@ impl Store {
             fields = head.vary.to_vec();
         }
         let number = self.numbers.hash_one(self.made.fetch_add(1, Ordering::Relaxed));
-        let varies = Arc::new(Varies::new(head.url.clone(), fields.into(), number));
-        self.entries.insert(name, Entry::Varies(Arc::clone(&varies)));
+        let varies = Arc::new(VaryIndex::new(head.url.clone(), fields.into(), number));
+        self.entries.insert(name, CacheEntry::Varies(Arc::clone(&varies)));
         drop(locked);
         self.note(name, &varies);
-        for replaced in noted.map(Entry::Varies).into_iter().chain(stored) {
+        for replaced in noted.map(CacheEntry::Varies).into_iter().chain(stored) {
             self.release(&replaced);
         }
         Ok(varies)
     }
 
     /// Lists a stored response in the note of its URL, if it is one of several.
-    pub(super) fn list_variant(&self, name: u128, head: &Head) {
+    pub(super) fn list_variant(&self, name: u128, head: &CachedHead) {
         let of_url = self.name_of_url(&head.url);
         if name == of_url {
             return;
@@ -121,8 +121,8 @@ impl Store {
         }
         // In its place and in one step: whoever purges it finds one of both.
         let _ = self.entries.entry(&of_url, Some(Duration::ZERO), |_, stored| {
-            if matches!(stored, Entry::Varies(stored) if Arc::ptr_eq(stored, &noted)) {
-                *stored = Entry::Varies(Arc::new(noted.enlarged(name)));
+            if matches!(stored, CacheEntry::Varies(stored) if Arc::ptr_eq(stored, &noted)) {
+                *stored = CacheEntry::Varies(Arc::new(noted.enlarged(name)));
             }
             EntryAction::Retain(())
         });
@@ -130,7 +130,7 @@ impl Store {
 
     /// Forgets the note of a URL that has this number, and all that is stored under it.
     pub(super) fn forget_note(&self, name: u128, number: u64) {
-        let is_this = |entry: &Entry| matches!(entry, Entry::Varies(varies) if varies.number == number);
+        let is_this = |entry: &CacheEntry| matches!(entry, CacheEntry::Varies(varies) if varies.number == number);
         let Some((_, entry)) = self.entries.remove_if(&name, is_this) else { return };
         if let Some(disk) = self.disks.of(name) {
             disk.forget(name);
@@ -139,9 +139,9 @@ impl Store {
     }
 
     /// Removes what goes with an entry that was removed: what nobody can find any more. Looks at memory alone; files go behind it.
-    pub(super) fn release(&self, entry: &Entry) {
+    pub(super) fn release(&self, entry: &CacheEntry) {
         self.forget_forms(entry);
-        let Entry::Varies(varies) = entry else { return };
+        let CacheEntry::Varies(varies) = entry else { return };
         for name in std::mem::take(&mut *varies.names()) {
             if let Some((_, variant)) = self.entries.remove(&name) {
                 self.forget_forms(&variant);

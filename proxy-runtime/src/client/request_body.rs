@@ -27,11 +27,11 @@ pub(crate) struct RequestBody {
     /// What is left of it, where all of it was received before any of it is sent.
     kept: Option<Bytes>,
     /// It comes from the client. Boxed: most requests have none, and each would carry its size around.
-    coming: Option<Box<Coming>>,
+    coming: Option<Box<IncomingBody>>,
 }
 
 /// What there is to a body that comes from the client.
-struct Coming {
+struct IncomingBody {
     /// Bytes that may still come.
     limit: u64,
     /// What is left of the client's time. Each KiB earns it a second; only waiting for the client uses it up.
@@ -66,7 +66,7 @@ impl RequestBody {
     pub(crate) fn new(client: &Rc<Client>, framing: Framing) -> RequestBody {
         let comes = !matches!(framing, Framing::Empty | Framing::Length(0));
         let coming = comes.then(|| {
-            Box::new(Coming {
+            Box::new(IncomingBody {
                 limit: u64::MAX,
                 patience: Duration::MAX,
                 silence: Duration::MAX,
@@ -170,7 +170,7 @@ impl RequestBody {
 
     /// Begins again with its first byte. `false`: it can't.
     pub(crate) fn rewind(&mut self) -> bool {
-        let comes_again = |coming: &mut Box<Coming>| coming.failure.is_none() && coming.front.rewind();
+        let comes_again = |coming: &mut Box<IncomingBody>| coming.failure.is_none() && coming.front.rewind();
         self.kept.is_none() && self.coming.as_mut().is_none_or(comes_again)
     }
 
@@ -189,7 +189,7 @@ impl RequestBody {
     }
 }
 
-impl Coming {
+impl IncomingBody {
     fn end(&mut self, failure: Failure) -> Poll<Result<bool, Failure>> {
         self.failure = Some(failure);
         Poll::Ready(Err(failure))

@@ -13,7 +13,7 @@ use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::net::descriptors;
 use crate::net::listen::Bound;
-use crate::net::stream::Stream;
+use crate::net::stream::SocketStream;
 use crate::observe::notice;
 use crate::protocol::fields::Fields;
 use crate::worker::{StopSignal, Worker};
@@ -68,21 +68,21 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Listening {
-    async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
+    async fn accept(&self) -> io::Result<(SocketStream, IpAddr)> {
         match self {
             Listening::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 // Responses are written as they come; waiting for more to send would only delay them.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), peer.ip().to_canonical()))
+                Ok((SocketStream::Tcp(stream), peer.ip().to_canonical()))
             }
             // Who connects to a unix socket is on this machine.
-            Listening::Unix(socket) => Ok((Stream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
+            Listening::Unix(socket) => Ok((SocketStream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
         }
     }
 }
 
-fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
+fn admit(worker: &'static Worker, listener: u32, stream: SocketStream, peer: IpAddr) {
     // Behind a proxy that says who the client is, that is known only then.
     let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
     match worker.budget.admit((!introduced).then_some(peer)) {
@@ -98,8 +98,8 @@ fn admit(worker: &'static Worker, listener: u32, stream: Stream, peer: IpAddr) {
             let speaks = &worker.site.listeners[listener as usize].speaks;
             let plain = speaks.http1 && !speaks.tls;
             let _ = match &stream {
-                Stream::Tcp(stream) if plain => stream.try_write(FULL),
-                Stream::Unix(stream) if plain => stream.try_write(FULL),
+                SocketStream::Tcp(stream) if plain => stream.try_write(FULL),
+                SocketStream::Unix(stream) if plain => stream.try_write(FULL),
                 _ => Ok(0),
             };
             let method = http::Method::from_bytes(b"-").unwrap_or_default();

@@ -21,14 +21,14 @@ use crate::context::matcher;
 use crate::failure::Failure;
 use crate::net::budget::Permit;
 use crate::net::clock::{Timer, after};
-use crate::net::stream::{BufferedStream, Stream};
+use crate::net::stream::{BufferedStream, SocketStream};
 use crate::protocol::fields::Fields;
 use crate::site::ProxyProtocolIn;
 use crate::worker::Worker;
 
 /// A connection, counted for as long as it lasts.
 pub(super) struct Accepted {
-    pub(super) stream: Stream,
+    pub(super) stream: SocketStream,
     pub(super) peer: IpAddr,
     /// The index of the listener.
     pub(super) listener: u32,
@@ -89,7 +89,7 @@ async fn part(mut link: BufferedStream) {
 }
 
 /// Why a connection is not served, and the connection if it is still there.
-type TurnedAway = (Failure, Option<BufferedStream>);
+type RejectedConnection = (Failure, Option<BufferedStream>);
 
 /// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
 /// gone without a word.
@@ -97,7 +97,7 @@ async fn begin(
     peer: &mut Peer,
     mut link: BufferedStream,
     permit: &mut Permit,
-) -> Result<Option<(BufferedStream, bool)>, TurnedAway> {
+) -> Result<Option<(BufferedStream, bool)>, RejectedConnection> {
     let (worker, speaks) = (peer.worker, &peer.listener().speaks);
     let patience = worker.site.root.timeouts.handshake.get(worker.settings);
     let until = Instant::now() + patience.min(Duration::from_secs(3600));
@@ -120,7 +120,10 @@ async fn begin(
 }
 
 /// The TLS handshake.
-async fn secure(peer: &mut Peer, mut link: BufferedStream) -> Result<Option<(BufferedStream, bool)>, TurnedAway> {
+async fn secure(
+    peer: &mut Peer,
+    mut link: BufferedStream,
+) -> Result<Option<(BufferedStream, bool)>, RejectedConnection> {
     let worker = peer.worker;
     match std::future::poll_fn(|cx| if link.is_empty() { link.poll_fill(cx) } else { Poll::Ready(Ok(true)) }).await {
         Ok(true) => {}

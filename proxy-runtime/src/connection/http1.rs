@@ -12,7 +12,7 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::draining::{DRAIN_GRACE, Draining, LINGER};
-use crate::body::outbound::{Broken, Outbound};
+use crate::body::outbound::{Outbound, SendError};
 use crate::body::pace::Pace;
 use crate::client::http1::Http1Client;
 use crate::client::peer::Peer;
@@ -25,14 +25,14 @@ use crate::failure::Failure;
 use crate::http1::{self, Framing, HeadReader, MessageHead};
 use crate::net::clock::after;
 use crate::net::listen::FINE_QUEUE;
-use crate::net::stream::{BufferedStream, Stream};
+use crate::net::stream::{BufferedStream, SocketStream};
 use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
 
 /// What becomes of a connection after an exchange.
-enum Next {
+enum AfterExchange {
     /// It waits for the next request.
     Request,
     /// The same, once the rest of the request's body is out of the way.
@@ -70,20 +70,20 @@ async fn converse(client: &Rc<Client>, http1: &Http1Client) {
     let next = loop {
         let next = match requests.next().await {
             Ok(Some(head)) => exchange(client, http1, head, &requests).await,
-            Ok(None) => break Next::Close,
+            Ok(None) => break AfterExchange::Close,
             Err(failure) => refuse(client, http1, failure).await,
         };
         requests.idle_since = Instant::now();
         match next {
-            Next::Request => {}
-            Next::Skip if skip(client, http1, requests.idle_since).await => {}
+            AfterExchange::Request => {}
+            AfterExchange::Skip if skip(client, http1, requests.idle_since).await => {}
             next => break next,
         }
     };
     match next {
-        Next::Linger => linger(client, http1).await,
-        Next::Break => {}
-        Next::Request | Next::Skip | Next::Close => http1.say_goodbye(),
+        AfterExchange::Linger => linger(client, http1).await,
+        AfterExchange::Break => {}
+        AfterExchange::Request | AfterExchange::Skip | AfterExchange::Close => http1.say_goodbye(),
     }
 }
 
@@ -157,7 +157,7 @@ async fn exchange(
     http1: &Http1Client,
     (head, began): (MessageHead<(Method, String)>, Instant),
     requests: &Requests<'_>,
-) -> Next {
+) -> AfterExchange {
     let version = head.version;
     let ((method, target), keep_alive) = (head.start, head.keep_alive);
     let to_head = method == Method::HEAD;
@@ -176,14 +176,14 @@ async fn exchange(
         Some(Ok(answer)) => answer,
         Some(Err(Aborted)) => {
             record.finished();
-            return Next::Close;
+            return AfterExchange::Close;
         }
         None => {
             if !http1.inbound.borrow().decoder.is_done() {
                 record.failed(Failure::RequestTruncated);
                 record.answered(Failure::RequestTruncated.status().as_u16());
             }
-            return Next::Close;
+            return AfterExchange::Close;
         }
     };
     let own = !matches!(answer.body, Body::Server(_) | Body::Tunnel(_));
@@ -209,7 +209,7 @@ async fn send(
     record: &mut Record,
     mut answer: Answer<Body>,
     manner: &SendOptions,
-) -> Next {
+) -> AfterExchange {
     let framing = framing(&answer, manner);
     let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
     let tunnel = matches!(answer.body, Body::Tunnel(_));
@@ -258,14 +258,14 @@ async fn send(
         // Who reads slowly what is here is there; who has left while a server is waited for is not.
         let may_leave = !client.half_close.get() && outbound.blocked().is_none();
         if given_up || http1.poll_meanwhile(cx, may_leave) {
-            return Poll::Ready(Err(Broken::Sink));
+            return Poll::Ready(Err(SendError::Sink));
         }
         Poll::Pending
     })
     .await;
     match sent {
         Ok(()) => record.finished(),
-        Err(Broken::Sink) => {
+        Err(SendError::Sink) => {
             if outbound.is_unsent() {
                 record.unanswered();
             }
@@ -273,41 +273,41 @@ async fn send(
                 // The kernel would go on to send what nobody takes.
                 http1.link.borrow().stream.reset_on_close();
             }
-            return Next::Close;
+            return AfterExchange::Close;
         }
-        Err(Broken::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
+        Err(SendError::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
             // Nobody has seen any of it: it can still become the response that says what went wrong.
             http1.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
             let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
             return Box::pin(send(client, http1, record, answer, &SendOptions { keep_alive, ..*manner })).await;
         }
-        Err(Broken::Source(failure)) => {
+        Err(SendError::Source(failure)) => {
             record.failed(failure);
             record.finished();
             if framing == Framing::UntilClose {
                 // An orderly close would make it look whole.
                 http1.link.borrow().stream.reset_on_close();
-                return Next::Break;
+                return AfterExchange::Break;
             }
             // Closing on unread bytes would take back what was sent.
-            return if http1.inbound.borrow().decoder.is_done() { Next::Break } else { Next::Linger };
+            return if http1.inbound.borrow().decoder.is_done() { AfterExchange::Break } else { AfterExchange::Linger };
         }
     }
     if let Body::Tunnel(call) = answer.body {
         Box::pin(tunnel::through(client, http1, *call)).await;
-        return Next::Close;
+        return AfterExchange::Close;
     }
     match (http1.inbound.borrow().decoder.is_done(), keep_alive) {
-        (true, true) => Next::Request,
-        (true, false) if !record.failure().is_some_and(Failure::closes) => Next::Close,
-        (false, true) if http1.is_worth_reading() => Next::Skip,
-        _ => Next::Linger,
+        (true, true) => AfterExchange::Request,
+        (true, false) if !record.failure().is_some_and(Failure::closes) => AfterExchange::Close,
+        (false, true) if http1.is_worth_reading() => AfterExchange::Skip,
+        _ => AfterExchange::Linger,
     }
 }
 
 /// A body that the kernel can send by itself, taken out of its response.
-fn file(answer: &mut Answer<Body>, framing: Framing, stream: &Stream) -> Option<Box<FileReader>> {
+fn file(answer: &mut Answer<Body>, framing: Framing, stream: &SocketStream) -> Option<Box<FileReader>> {
     let is_plain = matches!(&answer.body, Body::File(file) if file.is_plain());
     if !is_plain || !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
         return None;
@@ -332,14 +332,14 @@ fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
 }
 
 /// Answers what is no request.
-async fn refuse(client: &Client, http1: &Http1Client, failure: Failure) -> Next {
+async fn refuse(client: &Client, http1: &Http1Client, failure: Failure) -> AfterExchange {
     let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
     let mut record = Record::new(&client.peer, method, version, Fields::new(), Instant::now());
     record.failed(failure);
     record.answered(failure.status().as_u16());
     let answer = local_response::failure(&record, failure).map(Body::Bytes);
     send(client, http1, &mut record, answer, &SendOptions { version, to_head: false, keep_alive: false }).await;
-    Next::Linger
+    AfterExchange::Linger
 }
 
 /// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.

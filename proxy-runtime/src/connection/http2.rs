@@ -28,7 +28,7 @@ use crate::content::respond::Answer;
 use crate::failure::Failure;
 use crate::http1::{Framing, declared_length};
 use crate::http2::budget::{StreamBudget, WINDOW, WINDOW_AT_FIRST};
-use crate::http2::monitor::{Cut, Monitor, Monitored, Side};
+use crate::http2::monitor::{Monitor, Monitored, PeerRole, Violation};
 use crate::http2::{DataPiece, Http2Outbound, SEND_BUFFER, are_well_formed, to_send};
 use crate::net::clock::{Timer, after};
 use crate::net::listen::FINE_QUEUE;
@@ -53,7 +53,7 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let began = Instant::now();
     let max_streams = u32::try_from(worker.site.process.max_streams.get(worker.settings)).unwrap_or(u32::MAX);
-    let monitor = Monitor::new(Side::Client, usize::try_from(worker.head_limit).unwrap_or(usize::MAX));
+    let monitor = Monitor::new(PeerRole::Client, usize::try_from(worker.head_limit).unwrap_or(usize::MAX));
     let mut handshake = pin!(
         h2::server::Builder::new()
             .max_concurrent_streams(max_streams)
@@ -182,9 +182,9 @@ impl Streams<'_> {
     /// The connection has failed: if that is the client's fault, there is a line in the log.
     fn failed(&self, error: &h2::Error) -> Poll<()> {
         let failure = match self.monitor.cut() {
-            Some(Cut::HeadTooLarge(_)) => Failure::HeadersTooLarge,
-            Some(Cut::Flood) => Failure::FrameFlood,
-            Some(Cut::Protocol | Cut::Compression) => Failure::Http2Protocol,
+            Some(Violation::HeadTooLarge(_)) => Failure::HeadersTooLarge,
+            Some(Violation::Flood) => Failure::FrameFlood,
+            Some(Violation::Protocol | Violation::Compression) => Failure::Http2Protocol,
             None if !error.is_go_away() || !error.is_library() => return Poll::Ready(()),
             // The library counts some frames, too: those without end in a field block, and DATA of a byte.
             None if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => Failure::FrameFlood,

@@ -6,7 +6,7 @@ use crate::site::ProxyProtocolIn;
 
 /// A header that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct ProxyHeader {
     /// How many bytes it took.
     pub(super) size: usize,
     /// The client and what it connected to; `None` where the proxy speaks for itself, or does not know.
@@ -30,7 +30,7 @@ const MAX_BINARY: usize = 4096;
 ///
 /// # Errors
 /// [`MalformedHeader`].
-pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<Header>, MalformedHeader> {
+pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     match bytes.first() {
         None => Ok(None),
@@ -41,7 +41,7 @@ pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<He
 }
 
 /// `PROXY TCP4 192.0.2.1 192.0.2.2 51324 443`
-fn text(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
+fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let Some(end) = bytes.iter().take(MAX_TEXT).position(|&byte| byte == b'\n') else {
         return if bytes.len() < MAX_TEXT { Ok(None) } else { Err(MalformedHeader) };
     };
@@ -52,7 +52,7 @@ fn text(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     let of = word()?;
     if of == "UNKNOWN" {
         // Whatever follows is to be passed over.
-        return Ok(Some(Header { size: end + 1, addresses: None }));
+        return Ok(Some(ProxyHeader { size: end + 1, addresses: None }));
     }
     let (client, proxy, client_port, proxy_port) = (word()?, word()?, word()?, word()?);
     let address = |ip: &str, port: &str| {
@@ -67,11 +67,11 @@ fn text(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
     if words.next().is_some() {
         Err(MalformedHeader)
     } else {
-        Ok(Some(Header { size: end + 1, addresses: Some(pair) }))
+        Ok(Some(ProxyHeader { size: end + 1, addresses: Some(pair) }))
     }
 }
 
-fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
+fn binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let [version, family, high, low] = match bytes.get(12..16) {
         Some(&[version, family, high, low]) => [version, family, high, low],
         _ => return Ok(None),
@@ -81,7 +81,7 @@ fn binary(bytes: &[u8]) -> Result<Option<Header>, MalformedHeader> {
         return Err(MalformedHeader);
     }
     let Some(body) = bytes.get(16..16 + length) else { return Ok(None) };
-    let header = |addresses| Ok(Some(Header { size: 16 + length, addresses }));
+    let header = |addresses| Ok(Some(ProxyHeader { size: 16 + length, addresses }));
     match (version & 0xF, family) {
         // LOCAL: the proxy's own connection, as for a health check.
         (0, _) => header(None),
@@ -117,7 +117,7 @@ mod tests {
     fn check(bytes: &[u8], expected: Result<Option<Expected<'_>>, MalformedHeader>) {
         let both = ProxyProtocolIn { v1: true, v2: true, from: Cow::Borrowed(&[]) };
         let expected = expected.map(|header| {
-            header.map(|(size, addresses)| Header {
+            header.map(|(size, addresses)| ProxyHeader {
                 size,
                 addresses: addresses.map(|(a, b)| (a.parse().expect("an address"), b.parse().expect("an address"))),
             })

@@ -59,33 +59,33 @@ async fn connect(
         None
     };
     let upstream = stream.upstream(name.as_deref()).ok_or(Failure::UnknownServerName)?;
-    let group = &worker.servers.groups[usize::from(upstream)];
-    record.upstream = &group.upstream.name;
+    let upstream = &worker.servers.upstreams[usize::from(upstream)];
+    record.upstream = &upstream.config.name;
     let mut introduction = Vec::new();
-    if let Some(version) = group.upstream.proxy_protocol {
+    if let Some(version) = upstream.config.proxy_protocol {
         let (from, to) = peer.addresses;
         announce(version, from, to, &mut introduction);
     }
     let (mut tried, mut last) = (Vec::new(), Failure::NoHealthyUpstream);
     loop {
         let key = balance::hash(peer.text.as_bytes(), 0);
-        let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
-        let mut lease = group.lease(&worker.servers.servers, &wish, Instant::now());
+        let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
+        let mut lease = upstream.lease(&worker.servers.servers, &pick, Instant::now());
         if matches!(lease, Err(Failure::UpstreamOverloaded)) {
-            lease = group.wait(&worker.servers.servers, &wish).await;
+            lease = upstream.wait(&worker.servers.servers, &pick).await;
         }
         let lease = lease.map_err(|failure| if tried.is_empty() { failure } else { last })?;
         tried.push(lease.server.index);
         record.asked(lease.server.name(), lease.server.load.active());
         let patience = timeouts.connect.get(worker.settings);
-        let dialled = worker.pools.dialler.connect(group, lease.server, &introduction, patience).await;
-        if group.observes() {
+        let dialled = worker.pools.dialler.connect(upstream, lease.server, &introduction, patience).await;
+        if upstream.observes() {
             lease.report(&worker.servers.servers, dialled.is_ok(), None, Instant::now());
         }
         match dialled {
             Ok(mut server) => {
                 // Encrypted, it was told before the handshake.
-                if group.upstream.tls.is_none() && !introduction.is_empty() {
+                if upstream.config.tls.is_none() && !introduction.is_empty() {
                     let told = tokio::io::AsyncWriteExt::write_all(&mut server, &introduction).await;
                     told.map_err(|_| Failure::UpstreamReset)?;
                 }

@@ -5,7 +5,7 @@
 //!     └─ the client accepts a coding, and it is long enough ─→ Content-Encoding, a weak tag, no length; the body streams
 //! ```
 //!
-//! Cached responses are compressed once: the encoded variant is cached, too ([`Forms`]), and has a length.
+//! Cached responses are compressed once: the encoded variant is cached, too ([`EncodedVariants`]), and has a length.
 //!
 //! RFC 9110 sections 8.4 and 12.5.3. Data is compressed and sent as it arrives: a response of unknown length is flushed
 //! whenever no more data is available, so that the client gets each event at once.
@@ -18,23 +18,23 @@ use std::task::{Context, Poll};
 
 use self::encoder::Encoder;
 use crate::body::source::Source;
-use crate::cache::Forms;
+use crate::cache::EncodedVariants;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
-use crate::protocol::transformed::{self, Made};
+use crate::protocol::transformed::{self, OutputBuffer};
 use crate::site::{Coding, Site};
 
 /// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
 const AT_ONCE: usize = 256;
 
 /// A response that is compressed on its way.
-pub(crate) struct Compressed<S> {
+pub(crate) struct CompressedBody<S> {
     body: S,
     /// `None` when all is out.
     encoder: Option<Encoder>,
-    out: Made,
+    out: OutputBuffer,
     /// Where it will be kept, and what there is of it.
-    kept: Option<(Forms, Coding, Vec<u8>)>,
+    kept: Option<(EncodedVariants, Coding, Vec<u8>)>,
     flushes: bool,
     unflushed: bool,
     /// Why there is no more; what was taken before is sent first.
@@ -42,8 +42,8 @@ pub(crate) struct Compressed<S> {
     _running: CompressionGuard,
 }
 
-impl<S> Compressed<S> {
-    /// Compresses a body of this length, by a coding at its level. What comes of it is kept in `forms`, where there are any.
+impl<S> CompressedBody<S> {
+    /// Compresses a body of this length, by a coding at its level. What comes of it is kept in `variants`, where there are any.
     ///
     /// # Errors
     /// As many are compressed as may be, or the coding can't be had: the body as it is.
@@ -52,15 +52,15 @@ impl<S> Compressed<S> {
         body: S,
         length: Option<u64>,
         (coding, level): (Coding, u8),
-        forms: Option<Forms>,
-    ) -> Result<Compressed<S>, S> {
+        variants: Option<EncodedVariants>,
+    ) -> Result<CompressedBody<S>, S> {
         let Some(running) = CompressionGuard::start(all) else { return Err(body) };
         let Some(encoder) = Encoder::new(coding, level, length) else { return Err(body) };
-        Ok(Compressed {
+        Ok(CompressedBody {
             body,
             encoder: Some(encoder),
-            out: Made::default(),
-            kept: forms.map(|forms| (forms, coding, Vec::new())),
+            out: OutputBuffer::default(),
+            kept: variants.map(|variants| (variants, coding, Vec::new())),
             flushes: length.is_none(),
             unflushed: false,
             failed: None,
@@ -72,13 +72,15 @@ impl<S> Compressed<S> {
     fn keep(&mut self, before: usize) {
         let made = &self.out.bytes()[before..];
         match &mut self.kept {
-            Some((forms, _, bytes)) if bytes.len() + made.len() <= forms.largest() => bytes.extend_from_slice(made),
+            Some((variants, _, bytes)) if bytes.len() + made.len() <= variants.largest() => {
+                bytes.extend_from_slice(made)
+            }
             kept => *kept = None,
         }
     }
 }
 
-impl<S: Source> Source for Compressed<S> {
+impl<S: Source> Source for CompressedBody<S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
             if self.out.is_ready() {
@@ -109,8 +111,8 @@ impl<S: Source> Source for Compressed<S> {
                         return Poll::Ready(Err(Failure::Internal));
                     }
                     self.keep(before);
-                    if let Some((forms, coding, bytes)) = self.kept.take() {
-                        forms.keep(coding, bytes);
+                    if let Some((variants, coding, bytes)) = self.kept.take() {
+                        variants.keep(coding, bytes);
                     }
                 }
                 Poll::Ready(Err(failure)) => {

@@ -9,22 +9,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::body::outbound::Broken;
+use crate::body::outbound::SendError;
 use crate::body::source::{Source, split_block};
-use crate::cache::Opened;
+use crate::cache::OpenBodyFile;
 use crate::content::files::disk::{self, Patience};
 use crate::failure::Failure;
 use crate::file_pool::{self, Unavailable};
 use crate::net::descriptors::CountedFile;
-use crate::net::stream::Stream;
+use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
 use bytes::{Buf as _, Bytes};
 
 /// Where it is.
 #[derive(Clone)]
-pub(crate) enum From {
+pub(crate) enum FileSource {
     /// In a store of the cache.
-    Store(Arc<Opened>),
+    Store(Arc<OpenBodyFile>),
     /// In a file of its own.
     Plain(Arc<CountedFile>),
 }
@@ -33,15 +33,15 @@ pub(crate) enum From {
 const BLOCK: u64 = 64 << 10;
 
 /// Something that is being read.
-type Reading<T> = Pin<Box<dyn Future<Output = Result<io::Result<T>, Unavailable>>>>;
+type PendingRead<T> = Pin<Box<dyn Future<Output = Result<io::Result<T>, Unavailable>>>>;
 
-impl From {
+impl FileSource {
     /// Reads the block that has a byte, beside the event loop.
-    fn read(&self, at: u64, left: u64) -> Reading<(Bytes, usize)> {
+    fn read(&self, at: u64, left: u64) -> PendingRead<(Bytes, usize)> {
         let from = self.clone();
         let read = move || from.block(at, left);
         match self {
-            From::Store(opened) => {
+            FileSource::Store(opened) => {
                 let opened = Arc::clone(opened);
                 Box::pin(async move {
                     let read = opened.pool().run(read).await;
@@ -53,15 +53,15 @@ impl From {
                     })
                 })
             }
-            From::Plain(_) => Box::pin(file_pool::run_static(read)),
+            FileSource::Plain(_) => Box::pin(file_pool::run_static(read)),
         }
     }
 
     /// The block that has a byte, and where in it that is.
     fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
         match self {
-            From::Store(opened) => opened.block(at),
-            From::Plain(file) => {
+            FileSource::Store(opened) => opened.block(at),
+            FileSource::Plain(file) => {
                 let block = disk::read(file, at, left.min(BLOCK), Patience::Any)?;
                 // It has become shorter since its length was told.
                 if block.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((block, 0)) }
@@ -71,14 +71,14 @@ impl From {
 
     /// A block that is in memory, if that can be told: no disk is waited for.
     fn at_once(&self, at: u64, left: u64) -> Option<Bytes> {
-        let From::Plain(file) = self else { return None };
+        let FileSource::Plain(file) = self else { return None };
         disk::read(file, at, left.min(BLOCK), Patience::None).ok().filter(|block| !block.is_empty())
     }
 
     fn failure(&self) -> Failure {
         match self {
-            From::Store(_) => Failure::StoreUnreadable,
-            From::Plain(_) => Failure::FileUnreadable,
+            FileSource::Store(_) => Failure::StoreUnreadable,
+            FileSource::Plain(_) => Failure::FileUnreadable,
         }
     }
 }
@@ -88,19 +88,19 @@ const WINDOW: u64 = 512 << 10;
 
 /// See above.
 pub(crate) struct FileReader {
-    from: From,
+    from: FileSource,
     /// What is left to read.
     left: Range<u64>,
     current: Bytes,
-    reading: Option<Reading<(Bytes, usize)>>,
+    reading: Option<PendingRead<(Bytes, usize)>>,
     /// What is before this is in memory, as far as can be told.
     seen: u64,
-    warming: Option<Reading<()>>,
+    warming: Option<PendingRead<()>>,
 }
 
 impl FileReader {
     /// Reads a part of a body.
-    pub(crate) fn new(from: From, part: Range<u64>) -> FileReader {
+    pub(crate) fn new(from: FileSource, part: Range<u64>) -> FileReader {
         FileReader { from, left: part, current: Bytes::new(), reading: None, seen: 0, warming: None }
     }
 
@@ -114,17 +114,17 @@ impl FileReader {
 impl FileReader {
     /// Whether [`FileReader::poll_send`] can be used.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.from, From::Plain(_))
+        matches!(self.from, FileSource::Plain(_))
     }
 
     /// Sends some of what is left; 0 once nothing is. `Err(None)`: the other side takes nothing just now.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut Stream,
-    ) -> Poll<Result<usize, Option<Broken>>> {
-        let unreadable = || Poll::Ready(Err(Some(Broken::Source(self.from.failure()))));
-        let From::Plain(file) = &self.from else { return unreadable() };
+        stream: &mut SocketStream,
+    ) -> Poll<Result<usize, Option<SendError>>> {
+        let unreadable = || Poll::Ready(Err(Some(SendError::Source(self.from.failure()))));
+        let FileSource::Plain(file) = &self.from else { return unreadable() };
         if self.left.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -150,7 +150,7 @@ impl FileReader {
                 self.left.start += sent as u64;
                 Poll::Ready(Ok(sent))
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Broken::Sink))),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Some(SendError::Sink))),
             Poll::Pending => Poll::Ready(Err(None)),
         }
     }

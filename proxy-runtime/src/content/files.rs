@@ -19,21 +19,21 @@ pub use crate::site::bundle::ENCODINGS;
 /// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
 /// the folder itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Below(Vec<u8>);
+pub struct RelativePath(Vec<u8>);
 
-impl Below {
+impl RelativePath {
     /// What a path stands for, which is the part in question of one in canonical form. `None` where no file may have this name.
     ///
     /// Decodes once, after all else was decided on the encoded path: what is still encoded in a path in normal form is not a
     /// separator, a dot or NUL by then (see `canonical`), and is refused here if it is all the same, as where
     /// `limits encoded-slash` lets it through. Compare CVE-2021-41773 and CVE-2021-42013 (Apache: `.%2e/`, `%%32%65`),
     /// CVE-2018-7490 (uWSGI: `..%2f`), CVE-2013-4547 (nginx: an unencoded blank and NUL).
-    pub fn of(path: &str, files: &Files) -> Option<Below> {
+    pub fn of(path: &str, files: &Files) -> Option<RelativePath> {
         let mut below = Vec::with_capacity(path.len());
         let path = path.strip_prefix('/').unwrap_or(path);
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.is_empty() {
-            return Some(Below(below));
+            return Some(RelativePath(below));
         }
         for segment in path.split('/') {
             let start = below.len();
@@ -44,12 +44,12 @@ impl Below {
             below.push(b'/');
         }
         below.pop();
-        Some(Below(below))
+        Some(RelativePath(below))
     }
 
     /// The same for a path as the system has it: nothing in it is encoded.
-    pub fn plain(path: &[u8], files: &Files) -> Option<Below> {
-        path.split(|&byte| byte == b'/').all(|name| may_be_name(name, files)).then(|| Below(path.to_owned()))
+    pub fn plain(path: &[u8], files: &Files) -> Option<RelativePath> {
+        path.split(|&byte| byte == b'/').all(|name| may_be_name(name, files)).then(|| RelativePath(path.to_owned()))
     }
 
     /// As the system takes it.
@@ -64,18 +64,18 @@ impl Below {
     }
 
     /// A name in this folder.
-    pub fn join(&self, name: &str) -> Below {
+    pub fn join(&self, name: &str) -> RelativePath {
         let mut joined = self.0.clone();
         if !joined.is_empty() {
             joined.push(b'/');
         }
         joined.extend_from_slice(name.as_bytes());
-        Below(joined)
+        RelativePath(joined)
     }
 
     /// The same with something behind its last name.
-    pub fn with(&self, suffix: &str) -> Below {
-        Below([&self.0, suffix.as_bytes()].concat())
+    pub fn with(&self, suffix: &str) -> RelativePath {
+        RelativePath([&self.0, suffix.as_bytes()].concat())
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     fn check(path: &str, expected: Option<&str>) {
         for encoded_slash in [false, true] {
             let form = NormalForm { encoded_slash, merge_slashes: true, refuse_parameters: false };
-            let below = canonical::path(path, form).ok().and_then(|path| Below::of(&path, &files(false)));
+            let below = canonical::path(path, form).ok().and_then(|path| RelativePath::of(&path, &files(false)));
             let below = below.as_ref().map(|below| String::from_utf8_lossy(below.as_bytes()));
             assert_eq!(below.as_deref(), expected, "{path}, encoded-slash={encoded_slash}");
         }

@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use crate::body::source::Source;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
-use crate::protocol::transformed::{self, Made};
+use crate::protocol::transformed::{self, OutputBuffer};
 use crate::site::BodyReplace;
 
 /// So much is made at a time, about, in bytes: what is put in may be longer than what it is put in for.
@@ -37,8 +37,15 @@ impl Replacer {
     }
 
     /// A body with the texts in it replaced.
-    pub(crate) fn replaced<S>(&'static self, body: S) -> Replaced<S> {
-        Replaced { body, replacer: self, held: Vec::new(), ended: false, failed: None, out: Made::default() }
+    pub(crate) fn replaced<S>(&'static self, body: S) -> ReplacedBody<S> {
+        ReplacedBody {
+            body,
+            replacer: self,
+            held: Vec::new(),
+            ended: false,
+            failed: None,
+            out: OutputBuffer::default(),
+        }
     }
 
     /// Moves what is decided from the front of `held` to `out`, about as much as is made at a time. `ended`: nothing follows.
@@ -63,7 +70,7 @@ impl Replacer {
 }
 
 /// A response in which texts are replaced on its way.
-pub(crate) struct Replaced<S> {
+pub(crate) struct ReplacedBody<S> {
     body: S,
     replacer: &'static Replacer,
     /// What may still become a text.
@@ -71,10 +78,10 @@ pub(crate) struct Replaced<S> {
     ended: bool,
     /// Why there is no more; what was held back is sent first.
     failed: Option<Failure>,
-    out: Made,
+    out: OutputBuffer,
 }
 
-impl<S: Source> Source for Replaced<S> {
+impl<S: Source> Source for ReplacedBody<S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
         loop {
             if self.out.is_ready() {

@@ -27,8 +27,8 @@ impl Addresses {
     pub fn of(networks: &[(IpNet, bool)], default: bool) -> Addresses {
         let family = |v4: bool| {
             let mut rules = networks.iter().enumerate().filter(|(_, (network, _))| network.addr().is_ipv4() == v4);
-            let mut list: Vec<Rule> =
-                rules.by_ref().map(|(at, (network, inside))| Rule::of(at, network, *inside)).collect();
+            let mut list: Vec<NetworkRange> =
+                rules.by_ref().map(|(at, (network, inside))| NetworkRange::of(at, network, *inside)).collect();
             list.sort_by_key(|rule| (rule.first, std::cmp::Reverse(rule.last), rule.at));
             bounds(&list, default, if v4 { u128::from(u32::MAX) } else { u128::MAX })
         };
@@ -55,26 +55,26 @@ impl Addresses {
 }
 
 /// A network as a range.
-struct Rule {
+struct NetworkRange {
     first: u128,
     last: u128,
     at: usize,
     inside: bool,
 }
 
-impl Rule {
-    fn of(at: usize, network: &IpNet, inside: bool) -> Rule {
+impl NetworkRange {
+    fn of(at: usize, network: &IpNet, inside: bool) -> NetworkRange {
         let bits = |address: IpAddr| match address {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits(),
         };
-        Rule { first: bits(network.network()), last: bits(network.broadcast()), at, inside }
+        NetworkRange { first: bits(network.network()), last: bits(network.broadcast()), at, inside }
     }
 }
 
 /// The bounds that rules make among the addresses up to `end`. Inner rules come behind those around them: networks are nested
 /// or apart.
-fn bounds(rules: &[Rule], default: bool, end: u128) -> Vec<u128> {
+fn bounds(rules: &[NetworkRange], default: bool, end: u128) -> Vec<u128> {
     let mut bounds: Vec<u128> = Vec::new();
     // Whether the addresses from here on are in changes with each bound.
     let mut turn = |at: u128, inside: bool| {
@@ -85,8 +85,8 @@ fn bounds(rules: &[Rule], default: bool, end: u128) -> Vec<u128> {
             }
         }
     };
-    let mut around: Vec<&Rule> = Vec::new();
-    let outside = |around: &[&Rule]| around.last().map_or(default, |rule| rule.inside);
+    let mut around: Vec<&NetworkRange> = Vec::new();
+    let outside = |around: &[&NetworkRange]| around.last().map_or(default, |rule| rule.inside);
     turn(0, default);
     for rule in rules {
         while let Some(over) = around.pop_if(|other| other.last < rule.first) {

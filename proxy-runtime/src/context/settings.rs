@@ -15,13 +15,13 @@ use crate::value::{Place, Text};
 /// Values of parameters and files, by index.
 #[derive(Debug, Default)]
 pub struct Settings {
-    params: Vec<Value>,
+    params: Vec<ParamValue>,
     files: Vec<ArcSwap<Vec<u8>>>,
 }
 
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum ParamValue {
     /// An address, a string, or a path.
     Text(String),
     /// A number, or bytes.
@@ -32,14 +32,14 @@ pub enum Value {
 
 /// Why the start fails: what, and the line of the site it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct StartError {
     /// What is wrong.
     pub message: String,
     /// `file:line` of the site.
     pub place: Place,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.place.file, self.place.line, self.message)
     }
@@ -53,7 +53,7 @@ impl Settings {
     ///
     /// # Errors
     /// One for each parameter that is missing or malformed.
-    pub fn new(params: &[Param], given: impl Fn(&Param) -> Option<String>) -> Result<Settings, Vec<Refused>> {
+    pub fn new(params: &[Param], given: impl Fn(&Param) -> Option<String>) -> Result<Settings, Vec<StartError>> {
         let mut values = Vec::with_capacity(params.len());
         let mut refused = Vec::new();
         for param in params {
@@ -65,7 +65,7 @@ impl Settings {
                     param.name,
                     variable(&param.name)
                 );
-                refused.push(Refused { message, place: param.place.clone() });
+                refused.push(StartError { message, place: param.place.clone() });
                 continue;
             };
             let value = param.kind.parse(&text).map_err(str::to_owned);
@@ -74,7 +74,7 @@ impl Settings {
                 Err(reason) => {
                     let shown = if param.kind == ParamKind::Secret { "***" } else { &text };
                     let message = format!("the parameter `{}` is `{shown}`: {reason}", param.name);
-                    refused.push(Refused { message, place: param.place.clone() });
+                    refused.push(StartError { message, place: param.place.clone() });
                 }
             }
         }
@@ -85,14 +85,14 @@ impl Settings {
     ///
     /// # Errors
     /// One for each file that could not be read.
-    pub fn read_files(&mut self, files: &[FileRef]) -> Result<(), Vec<Refused>> {
+    pub fn read_files(&mut self, files: &[FileRef]) -> Result<(), Vec<StartError>> {
         let (read, refused): (Vec<_>, Vec<_>) = files.iter().map(|file| self.read_file(file)).partition(Result::is_ok);
         self.files = read.into_iter().flatten().map(ArcSwap::from_pointee).collect();
         if refused.is_empty() { Ok(()) } else { Err(refused.into_iter().filter_map(Result::err).collect()) }
     }
 
     /// Reads all files again; those that can't be read keep what they had. Returns what went wrong.
-    pub fn reread_files(&self, files: &[FileRef]) -> Vec<Refused> {
+    pub fn reread_files(&self, files: &[FileRef]) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (file, kept) in files.iter().zip(&self.files) {
             match self.read_file(file) {
@@ -120,13 +120,13 @@ impl Settings {
 
     /// What is wrong with the content of a file.
     #[cfg(feature = "serve")]
-    pub(crate) fn refuse(&self, file: &FileRef, why: &str) -> Refused {
-        Refused { message: format!("`{}`: {why}", self.path(file)), place: file.place.clone() }
+    pub(crate) fn refuse(&self, file: &FileRef, why: &str) -> StartError {
+        StartError { message: format!("`{}`: {why}", self.path(file)), place: file.place.clone() }
     }
 
-    fn read_file(&self, file: &FileRef) -> Result<Vec<u8>, Refused> {
+    fn read_file(&self, file: &FileRef) -> Result<Vec<u8>, StartError> {
         let path = self.path(file);
-        let refuse = |message: String| Refused { message, place: file.place.clone() };
+        let refuse = |message: String| StartError { message, place: file.place.clone() };
         let read = || -> std::io::Result<Vec<u8>> {
             let open = std::fs::File::open(path)?;
             if open.metadata()?.len() > MAX_FILE {
@@ -142,7 +142,7 @@ impl Settings {
     /// The text of a parameter that is text.
     pub fn text(&self, index: u16) -> &str {
         match self.params.get(usize::from(index)) {
-            Some(Value::Text(text)) => text,
+            Some(ParamValue::Text(text)) => text,
             _ => "",
         }
     }
@@ -155,9 +155,9 @@ impl Settings {
     /// A parameter's value as templates show it.
     pub(crate) fn param(&self, index: u16) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| match self.params.get(usize::from(index)) {
-            Some(Value::Text(text)) => f.write_str(text),
-            Some(Value::Number(number)) => write!(f, "{number}"),
-            Some(Value::Duration(duration)) => write!(f, "{duration:?}"),
+            Some(ParamValue::Text(text)) => f.write_str(text),
+            Some(ParamValue::Number(number)) => write!(f, "{number}"),
+            Some(ParamValue::Duration(duration)) => write!(f, "{duration:?}"),
             None => Ok(()),
         })
     }
@@ -186,7 +186,7 @@ impl Setting<u64> {
         match self {
             Setting::Fixed(number) => *number,
             Setting::Param(index) => match settings.params.get(usize::from(*index)) {
-                Some(Value::Number(number)) => *number,
+                Some(ParamValue::Number(number)) => *number,
                 _ => 0,
             },
         }
@@ -199,7 +199,7 @@ impl Setting<Duration> {
         match self {
             Setting::Fixed(duration) => *duration,
             Setting::Param(index) => match settings.params.get(usize::from(*index)) {
-                Some(Value::Duration(duration)) => *duration,
+                Some(ParamValue::Duration(duration)) => *duration,
                 _ => Duration::ZERO,
             },
         }
@@ -216,9 +216,9 @@ impl Param {
     ///
     /// # Errors
     /// What is allowed, as a phrase.
-    pub fn holds(&self, value: &Value) -> Result<(), String> {
+    pub fn holds(&self, value: &ParamValue) -> Result<(), String> {
         match value {
-            Value::Number(number) if !(self.least..=self.most).contains(number) => {
+            ParamValue::Number(number) if !(self.least..=self.most).contains(number) => {
                 Err(format!("{} is allowed", self.range()))
             }
             _ => Ok(()),
@@ -231,8 +231,12 @@ impl Param {
     }
 
     /// The bound that a value is beyond, as it is written.
-    pub fn nearest(&self, value: &Value) -> String {
-        self.text(if matches!(value, Value::Number(number) if *number < self.least) { self.least } else { self.most })
+    pub fn nearest(&self, value: &ParamValue) -> String {
+        self.text(if matches!(value, ParamValue::Number(number) if *number < self.least) {
+            self.least
+        } else {
+            self.most
+        })
     }
 
     fn text(&self, bound: u64) -> String {
@@ -256,11 +260,11 @@ impl ParamKind {
     ///
     /// # Errors
     /// What is expected instead, as a phrase.
-    pub fn parse(self, text: &str) -> Result<Value, &'static str> {
+    pub fn parse(self, text: &str) -> Result<ParamValue, &'static str> {
         Ok(match self {
             ParamKind::Addr => {
                 address(text)?;
-                Value::Text(text.to_owned())
+                ParamValue::Text(text.to_owned())
             }
             ParamKind::String | ParamKind::File | ParamKind::Secret => {
                 if text.chars().any(char::is_control) {
@@ -269,11 +273,11 @@ impl ParamKind {
                 if text.is_empty() && self != ParamKind::String {
                     return Err("a path is expected");
                 }
-                Value::Text(text.to_owned())
+                ParamValue::Text(text.to_owned())
             }
-            ParamKind::Number => Value::Number(text.parse().map_err(|_| "a whole number is expected, as in 8")?),
-            ParamKind::Duration => Value::Duration(duration(text)?),
-            ParamKind::Size => Value::Number(size(text)?),
+            ParamKind::Number => ParamValue::Number(text.parse().map_err(|_| "a whole number is expected, as in 8")?),
+            ParamKind::Duration => ParamValue::Duration(duration(text)?),
+            ParamKind::Size => ParamValue::Number(size(text)?),
         })
     }
 }

@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::waits::{Deadlines, MAX_INTERIM, NotProcessed, Unanswered, Waits, pass_on};
+use super::waits::{Deadlines, ExchangeError, MAX_INTERIM, NotProcessed, Waits, pass_on};
 use crate::body::inbound::{BodyError, Inbound};
-use crate::body::outbound::{Broken, Outbound};
+use crate::body::outbound::{Outbound, SendError};
 use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
@@ -69,8 +69,8 @@ impl Http1Exchange {
         }
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, Unanswered>> {
-        let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, ExchangeError>> {
+        let failed = |failure| Poll::Ready(Err(ExchangeError::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
         }
@@ -113,11 +113,11 @@ impl Http1Exchange {
         }
     }
 
-    fn lost(&self) -> Unanswered {
+    fn lost(&self) -> ExchangeError {
         if self.heard {
-            return Unanswered::Failed(Failure::UpstreamReset);
+            return ExchangeError::Failed(Failure::UpstreamReset);
         }
-        if self.upload.is_unsent() { Unanswered::Unprocessed(NotProcessed::Connection) } else { Unanswered::Lost }
+        if self.upload.is_unsent() { ExchangeError::Unprocessed(NotProcessed::Connection) } else { ExchangeError::Lost }
     }
 
     pub(super) fn take_body(&mut self) -> Option<RequestBody> {
@@ -146,8 +146,8 @@ impl Http1Exchange {
                 self.clock.is_sent(self.body.is_empty());
                 Ok(())
             }
-            Poll::Ready(Err(Broken::Source(failure))) => Err(failure),
-            Poll::Ready(Err(Broken::Sink)) => {
+            Poll::Ready(Err(SendError::Source(failure))) => Err(failure),
+            Poll::Ready(Err(SendError::Sink)) => {
                 self.refused = true;
                 Ok(())
             }

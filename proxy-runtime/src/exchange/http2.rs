@@ -9,13 +9,13 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::waits::{Deadlines, MAX_INTERIM, NotProcessed, Unanswered, Waits, pass_on};
+use super::waits::{Deadlines, ExchangeError, MAX_INTERIM, NotProcessed, Waits, pass_on};
 use crate::body::source::{Source, split_block};
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::http1::{Framing, MessageHead, declared_length};
-use crate::http2::monitor::Cut;
+use crate::http2::monitor::Violation;
 use crate::http2::{DataPiece, Http2Outbound, are_well_formed, received, received_trailers};
 use crate::protocol::fields::Fields;
 use crate::upstream::Lease;
@@ -94,8 +94,8 @@ impl Http2Exchange {
         })
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, Unanswered>> {
-        let failed = |failure| Poll::Ready(Err(Unanswered::Failed(failure)));
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, ExchangeError>> {
+        let failed = |failure| Poll::Ready(Err(ExchangeError::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
         }
@@ -174,34 +174,34 @@ impl Http2Exchange {
     /// What was wrong with the connection, if it was cut. Others are not at fault for what is too large.
     fn cut(&self) -> Option<Failure> {
         match self.held.as_ref()?.monitor().cut()? {
-            Cut::HeadTooLarge(stream) if stream == self.response.stream_id().as_u32() => {
+            Violation::HeadTooLarge(stream) if stream == self.response.stream_id().as_u32() => {
                 Some(Failure::UpstreamHeadTooLarge)
             }
-            Cut::HeadTooLarge(_) => None,
-            Cut::Flood | Cut::Protocol | Cut::Compression => Some(Failure::UpstreamInvalid),
+            Violation::HeadTooLarge(_) => None,
+            Violation::Flood | Violation::Protocol | Violation::Compression => Some(Failure::UpstreamInvalid),
         }
     }
 
     /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
-    fn lost(&self, error: &h2::Error) -> Unanswered {
-        let Some(held) = &self.held else { return Unanswered::Lost };
+    fn lost(&self, error: &h2::Error) -> ExchangeError {
+        let Some(held) = &self.held else { return ExchangeError::Lost };
         if !error.is_reset() {
             held.distrust();
         }
         if let Some(failure) = self.cut().or(is_malformed(error).then_some(Failure::UpstreamInvalid)) {
-            return Unanswered::Failed(failure);
+            return ExchangeError::Failed(failure);
         }
         // One that has sent interim responses has begun, whatever it says now.
         let says_so = self.interim == 0 && error.is_remote();
         if says_so && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset() {
             held.refused();
-            return Unanswered::Unprocessed(NotProcessed::Server);
+            return ExchangeError::Unprocessed(NotProcessed::Server);
         }
         // The library fails streams this way that are above the last one the server has taken, and no others.
         if says_so && error.is_go_away() || held.has_written_nothing_since(self.begun) {
-            return Unanswered::Unprocessed(NotProcessed::Connection);
+            return ExchangeError::Unprocessed(NotProcessed::Connection);
         }
-        if error.is_reset() { Unanswered::Failed(Failure::UpstreamReset) } else { Unanswered::Lost }
+        if error.is_reset() { ExchangeError::Failed(Failure::UpstreamReset) } else { ExchangeError::Lost }
     }
 
     pub(super) fn take_body(&mut self) -> Option<RequestBody> {

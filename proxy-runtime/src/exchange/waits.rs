@@ -1,4 +1,4 @@
-//! The time-outs of an exchange ([`Waits`], [`Deadlines`]), and the reasons why it has no response ([`Unanswered`]).
+//! The time-outs of an exchange ([`Waits`], [`Deadlines`]), and the reasons why it has no response ([`ExchangeError`]).
 
 use std::task::Context;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) struct Waits {
 }
 
 /// Why there is no response.
-pub(crate) enum Unanswered {
+pub(crate) enum ExchangeError {
     /// For good.
     Failed(Failure),
     /// The connection is gone before the server said anything.

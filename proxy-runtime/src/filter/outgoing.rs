@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::canonical::{self, Malformed, NormalForm};
+use crate::protocol::canonical::{self, CanonicalError, NormalForm};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 
@@ -33,7 +33,7 @@ impl<'a> Outgoing<'a> {
     ///
     /// # Errors
     /// The filters have made no path of it.
-    pub fn target(&self, target: &Target, form: NormalForm) -> Result<String, Malformed> {
+    pub fn target(&self, target: &Target, form: NormalForm) -> Result<String, CanonicalError> {
         if self.raw {
             return Ok(target.as_arrived().into_owned());
         }

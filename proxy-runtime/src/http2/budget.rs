@@ -1,4 +1,4 @@
-//! The memory budget of a connection: [`StreamBudget`], and shares of it ([`Queued`], [`HeldMemory`], [`Credit`]).
+//! The memory budget of a connection: [`StreamBudget`], and shares of it ([`QueuedBytes`], [`HeldMemory`], [`WindowCredit`]).
 //!
 //! A client announces how much it accepts (RFC 9113 section 5.2). It may announce a large window and read nothing, or no
 //! window, on as many streams as it may open. Memory therefore does not depend on its windows:
@@ -73,9 +73,9 @@ impl StreamBudget {
     }
 
     /// So many bytes are queued.
-    pub(crate) fn queue(self: &Rc<Self>, bytes: usize) -> Queued {
+    pub(crate) fn queue(self: &Rc<Self>, bytes: usize) -> QueuedBytes {
         self.queued.set(self.queued.get() + bytes);
-        Queued { budget: Rc::clone(self), bytes }
+        QueuedBytes { budget: Rc::clone(self), bytes }
     }
 
     /// A place for an exchange.
@@ -91,7 +91,7 @@ impl StreamBudget {
 
     /// What a request brings along: its fields; without memory for a body, that takes from the window of all. `None` if there is
     /// none for the fields.
-    pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(HeldMemory, Option<Credit>)> {
+    pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(HeldMemory, Option<WindowCredit>)> {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
         let head = self.hold((fields.sum::<usize>() + path).saturating_sub(SMALL_HEAD))?;
@@ -114,12 +114,12 @@ impl StreamBudget {
     }
 
     /// A body is to come, of up to so many bytes at once.
-    fn receive(self: &Rc<Self>, bytes: u32) -> Option<Credit> {
+    fn receive(self: &Rc<Self>, bytes: u32) -> Option<WindowCredit> {
         if !self.memory.take_spare(bytes as usize) {
             return None;
         }
         self.credit.set(self.credit.get() + bytes);
-        Some(Credit { budget: Rc::clone(self), bytes })
+        Some(WindowCredit { budget: Rc::clone(self), bytes })
     }
 
     /// The window that the connection should have.
@@ -133,12 +133,12 @@ fn beyond(held: usize) -> usize {
 }
 
 /// Bytes in the queue, until this is dropped.
-pub(crate) struct Queued {
+pub(crate) struct QueuedBytes {
     budget: Rc<StreamBudget>,
     bytes: usize,
 }
 
-impl Drop for Queued {
+impl Drop for QueuedBytes {
     fn drop(&mut self) {
         let budget = &self.budget;
         budget.queued.set(budget.queued.get() - self.bytes);
@@ -173,12 +173,12 @@ impl Drop for HeldMemory {
 }
 
 /// A part of the connection's window, until this is dropped.
-pub(crate) struct Credit {
+pub(crate) struct WindowCredit {
     budget: Rc<StreamBudget>,
     bytes: u32,
 }
 
-impl Drop for Credit {
+impl Drop for WindowCredit {
     fn drop(&mut self) {
         self.budget.credit.set(self.budget.credit.get() - self.bytes);
         self.budget.memory.give(self.bytes as usize);

@@ -3,7 +3,7 @@
 //!
 //! The library drops misplaced pseudo-header fields (RFC 9113 sections 8.1 and 8.3); it accepts any frame as the first one (section 3.4);
 //! it does not report a stream that it refuses; and it does not limit most frames. The monitor marks streams with malformed fields, and the
-//! owner of the stream asks for it ([`Monitor::is_malformed`]). Violations of the whole connection end it ([`Cut`]), with GOAWAY.
+//! owner of the stream asks for it ([`Monitor::is_malformed`]). Violations of the whole connection end it ([`Violation`]), with GOAWAY.
 //!
 //! It looks at nine bytes of each frame, and at field blocks as [`hpack`](super::hpack) does.
 
@@ -28,7 +28,7 @@ use crate::net::stream::BufferedStream;
 
 /// Why a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub(crate) enum Violation {
     /// Too many frames that ask for nothing.
     Flood,
     /// Frames where they may not be.
@@ -39,19 +39,19 @@ pub(crate) enum Cut {
     HeadTooLarge(u32),
 }
 
-impl Cut {
+impl Violation {
     fn code(self) -> Reason {
         match self {
-            Cut::Protocol => Reason::PROTOCOL_ERROR,
-            Cut::Compression => Reason::COMPRESSION_ERROR,
-            Cut::Flood | Cut::HeadTooLarge(_) => Reason::ENHANCE_YOUR_CALM,
+            Violation::Protocol => Reason::PROTOCOL_ERROR,
+            Violation::Compression => Reason::COMPRESSION_ERROR,
+            Violation::Flood | Violation::HeadTooLarge(_) => Reason::ENHANCE_YOUR_CALM,
         }
     }
 }
 
 /// The side of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum PeerRole {
     Client,
     Server,
 }
@@ -59,7 +59,7 @@ pub(crate) enum Side {
 /// See above.
 pub(crate) struct Monitor {
     state: RefCell<MonitorState>,
-    cut: Cell<Option<Cut>>,
+    cut: Cell<Option<Violation>>,
     /// How many bytes were sent.
     written: Cell<u64>,
     largest: usize,
@@ -70,7 +70,7 @@ const FAR_TOO_LARGE: usize = 4;
 
 impl Monitor {
     /// `largest` is what heads may come to, and trailers.
-    pub(crate) fn new(from: Side, largest: usize) -> Rc<Monitor> {
+    pub(crate) fn new(from: PeerRole, largest: usize) -> Rc<Monitor> {
         let state = RefCell::new(MonitorState::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
         Rc::new(Monitor { state, cut: Cell::new(None), written: Cell::new(0), largest })
     }
@@ -95,7 +95,7 @@ impl Monitor {
     }
 
     /// Why the connection was cut, if it was.
-    pub(crate) fn cut(&self) -> Option<Cut> {
+    pub(crate) fn cut(&self) -> Option<Violation> {
         self.cut.get()
     }
 
@@ -103,7 +103,7 @@ impl Monitor {
         self.written.get()
     }
 
-    fn received(&self, bytes: &[u8]) -> Result<(), Cut> {
+    fn received(&self, bytes: &[u8]) -> Result<(), Violation> {
         let outcome = self.state.borrow_mut().receive(bytes, Instant::now);
         self.cut.set(outcome.err());
         outcome
@@ -116,7 +116,7 @@ impl Monitor {
 
     /// The last frames, where frames can begin now: GOAWAY (RFC 9113 section 5.4.1), and before it the end of the stream that is at
     /// fault, so that its client knows what to make of it.
-    fn last_words(&self, cut: Cut) -> Vec<u8> {
+    fn last_words(&self, cut: Violation) -> Vec<u8> {
         let state = self.state.borrow();
         if !state.sent.is_between() {
             return Vec::new();
@@ -126,10 +126,10 @@ impl Monitor {
             [&[0, 0, payload.len() as u8, kind, 0][..], &stream.to_be_bytes(), payload].concat()
         };
         let reset = match cut {
-            Cut::HeadTooLarge(stream) => frame(RST_STREAM, stream, &code),
+            Violation::HeadTooLarge(stream) => frame(RST_STREAM, stream, &code),
             _ => Vec::new(),
         };
-        let last = if state.from == Side::Client { state.latest } else { 0 };
+        let last = if state.from == PeerRole::Client { state.latest } else { 0 };
         [reset, frame(GOAWAY, 0, &[last.to_be_bytes(), code].concat())].concat()
     }
 }
@@ -139,7 +139,7 @@ const MAX_MARKS: usize = 64;
 
 /// What is known of the frames so far. Pure.
 struct MonitorState {
-    from: Side,
+    from: PeerRole,
     received: Frames,
     sent: Frames,
     scanner: Scanner,
@@ -165,8 +165,8 @@ struct OpenBlock {
 }
 
 impl MonitorState {
-    fn new(from: Side, limit: usize, now: Instant) -> MonitorState {
-        let prefaces = if from == Side::Client { [PREFACE, 0] } else { [0, PREFACE] };
+    fn new(from: PeerRole, limit: usize, now: Instant) -> MonitorState {
+        let prefaces = if from == PeerRole::Client { [PREFACE, 0] } else { [0, PREFACE] };
         let [received, sent] = prefaces.map(Frames::after);
         MonitorState {
             from,
@@ -183,14 +183,14 @@ impl MonitorState {
         }
     }
 
-    fn receive(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Cut> {
+    fn receive(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Violation> {
         let mut rest = bytes;
         while let Some((part, after)) = self.received.next(rest) {
             if part.starts {
                 self.begin(part.head)?;
             }
             if !self.allowance.spend(price(part), &now) {
-                return Err(Cut::Flood);
+                return Err(Violation::Flood);
             }
             match part.head.kind {
                 HEADERS | CONTINUATION => self.fields(part)?,
@@ -204,7 +204,7 @@ impl MonitorState {
         Ok(())
     }
 
-    fn begin(&mut self, head: FrameHead) -> Result<(), Cut> {
+    fn begin(&mut self, head: FrameHead) -> Result<(), Violation> {
         // RFC 9113 section 3.4: SETTINGS come first.
         let first = !std::mem::replace(&mut self.begun, true);
         // Section 6.10: nothing else comes before the end of a block.
@@ -213,7 +213,7 @@ impl MonitorState {
         // Section 6.6: clients don't push, and servers were told not to.
         let pushes = head.kind == PUSH_PROMISE;
         if first && (head.kind != SETTINGS || head.has(ACK)) || block || pushes || goes_on && self.block.is_none() {
-            return Err(Cut::Protocol);
+            return Err(Violation::Protocol);
         }
         if head.kind == HEADERS {
             self.block = Some(OpenBlock { stream: head.stream, ends_stream: head.has(END_STREAM) });
@@ -222,9 +222,9 @@ impl MonitorState {
     }
 
     /// A part of a field block, without padding and priority (RFC 9113 section 6.2).
-    fn fields(&mut self, part: FramePart<'_>) -> Result<(), Cut> {
+    fn fields(&mut self, part: FramePart<'_>) -> Result<(), Violation> {
         let (head, FramePart { at, payload, .. }) = (part.head, part);
-        let Some(block) = self.block else { return Err(Cut::Protocol) };
+        let Some(block) = self.block else { return Err(Violation::Protocol) };
         let opens = head.kind == HEADERS;
         let padded = usize::from(opens && head.has(PADDED));
         let start = padded + if opens && head.has(PRIORITY) { 5 } else { 0 };
@@ -237,7 +237,7 @@ impl MonitorState {
             // Section 5.3.1 of RFC 7540. The library does not decode the block then, and would take all later ones for what they
             // are not.
             if at + payload.len() >= start && start > 1 && depends_on == head.stream {
-                return Err(Cut::Protocol);
+                return Err(Violation::Protocol);
             }
         }
         let padding = if padded == 1 { self.front[0].into() } else { 0 };
@@ -249,20 +249,20 @@ impl MonitorState {
             if whole { self.scanner.finish().map(Some) } else { Ok(None) }
         });
         let scanned = scanned.map_err(|flaw| match flaw {
-            HpackError::Malformed => Cut::Compression,
-            HpackError::TooLarge => Cut::HeadTooLarge(block.stream),
+            HpackError::Malformed => Violation::Compression,
+            HpackError::TooLarge => Violation::HeadTooLarge(block.stream),
         })?;
         let Some(found) = scanned else { return Ok(()) };
         self.block = None;
         // Sections 8.1 and 8.3: trailers have no pseudo-header fields, and responses none but `:status`. That it is there, and
         // what else there has to be in requests, the library sees to.
         let is_malformed = match self.from {
-            Side::Client => {
+            PeerRole::Client => {
                 let trailers = block.stream <= self.latest;
                 self.latest = self.latest.max(block.stream);
                 trailers && (found.pseudo || found.interim.is_some())
             }
-            Side::Server => match self.open.iter_mut().find(|(stream, _)| *stream == block.stream) {
+            PeerRole::Server => match self.open.iter_mut().find(|(stream, _)| *stream == block.stream) {
                 Some((_, headed)) => {
                     let trailers = std::mem::replace(headed, *headed || found.interim == Some(false));
                     found.pseudo || trailers && found.interim.is_some()
@@ -277,16 +277,16 @@ impl MonitorState {
         if block.ends_stream {
             self.close(block.stream);
         }
-        if self.malformed.len() > MAX_MARKS { Err(Cut::Protocol) } else { Ok(()) }
+        if self.malformed.len() > MAX_MARKS { Err(Violation::Protocol) } else { Ok(()) }
     }
 
     /// RFC 9113 section 6.5.2: servers don't say that they may be pushed to.
-    fn settings(&mut self, part: FramePart<'_>) -> Result<(), Cut> {
+    fn settings(&mut self, part: FramePart<'_>) -> Result<(), Violation> {
         const PUSH: [u8; 6] = [0, 2, 0, 0, 0, 1];
         for (at, byte) in (part.at..).zip(part.payload) {
             self.front[at % 6] = *byte;
-            if at % 6 == 5 && self.front == PUSH && self.from == Side::Server {
-                return Err(Cut::Protocol);
+            if at % 6 == 5 && self.front == PUSH && self.from == PeerRole::Server {
+                return Err(Violation::Protocol);
             }
         }
         Ok(())
@@ -310,7 +310,7 @@ impl MonitorState {
                 });
             }
             match kind {
-                HEADERS if part.starts && self.from == Side::Server && stream > self.latest => {
+                HEADERS if part.starts && self.from == PeerRole::Server && stream > self.latest => {
                     self.latest = stream;
                     self.open.push((stream, false));
                 }

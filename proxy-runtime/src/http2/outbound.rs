@@ -7,9 +7,9 @@ use bytes::{Buf, Bytes};
 use h2::SendStream;
 use tokio::time::Instant;
 
-use super::budget::{HeldMemory, Queued, StreamBudget};
+use super::budget::{HeldMemory, QueuedBytes, StreamBudget};
 use super::fields::to_send;
-use crate::body::outbound::{LookAround, TOGETHER};
+use crate::body::outbound::{TOGETHER, YieldOnce};
 use crate::body::source::{Source, split};
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
@@ -21,7 +21,7 @@ pub(crate) const SEND_BUFFER: usize = 64 << 10;
 pub(crate) struct DataPiece {
     data: Bytes,
     /// Its place in the queue of a client's connection.
-    _queued: Option<Queued>,
+    _queued: Option<QueuedBytes>,
 }
 
 impl From<Bytes> for DataPiece {
@@ -81,7 +81,7 @@ impl Http2Outbound {
     /// # Errors
     /// It is broken already.
     pub(crate) async fn begin(&mut self, source: &mut impl Source) -> Result<(), Failure> {
-        let (mut front, mut look_around) = (Vec::new(), LookAround::default());
+        let (mut front, mut look_around) = (Vec::new(), YieldOnce::default());
         let begun = std::future::poll_fn(|cx| {
             loop {
                 let filled = match source.poll_fill(cx) {

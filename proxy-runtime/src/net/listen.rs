@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::context::settings::{self, Address, Refused, Settings};
+use crate::context::settings::{self, Address, Settings, StartError};
 use crate::net::accounts;
 use crate::site::{Listener, Site, SocketFile};
 
@@ -50,7 +50,7 @@ type AllBound = (Vec<Vec<Accepting>>, Option<Bound>);
 ///
 /// # Errors
 /// One for each address that can't be had.
-pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<AllBound, Vec<Refused>> {
+pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<AllBound, Vec<StartError>> {
     let mut inherited = Inherited::take();
     let measures = site.policies().any(|policy| policy.limits.min_rate > 0);
     let queue = if measures { FINE_QUEUE as u32 } else { QUEUE };
@@ -69,7 +69,7 @@ pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Resu
             }
             Err(error) => {
                 let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
-                refused.push(Refused { message, place: listener.place.clone() });
+                refused.push(StartError { message, place: listener.place.clone() });
             }
         }
     }
@@ -220,7 +220,7 @@ impl std::fmt::Display for Availability {
 ///
 /// # Errors
 /// One for each address that can't be had.
-pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availability>, Vec<Refused>> {
+pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availability>, Vec<StartError>> {
     let mut inherited = Inherited::take();
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for listener in site.listeners {
@@ -228,7 +228,7 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
             Ok(availability) => found.push(availability),
             Err(error) => {
                 let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
-                refused.push(Refused { message, place: listener.place.clone() });
+                refused.push(StartError { message, place: listener.place.clone() });
             }
         }
     }

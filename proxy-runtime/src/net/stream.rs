@@ -1,4 +1,4 @@
-//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`Stream`]; and with a read
+//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`SocketStream`]; and with a read
 //! buffer: [`BufferedStream`].
 //!
 //! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
@@ -18,7 +18,7 @@ use crate::net::descriptors::DescriptorPermit;
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub(crate) enum SocketStream {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Over one of the others.
@@ -29,15 +29,15 @@ pub(crate) enum Stream {
 macro_rules! either {
     ($self:expr, $stream:ident => $do:expr) => {
         match $self {
-            Stream::Tcp($stream) => $do,
-            Stream::Unix($stream) => $do,
+            SocketStream::Tcp($stream) => $do,
+            SocketStream::Unix($stream) => $do,
             #[cfg(feature = "tls")]
-            Stream::Tls($stream) => $do,
+            SocketStream::Tls($stream) => $do,
         }
     };
 }
 
-impl Stream {
+impl SocketStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
@@ -45,10 +45,10 @@ impl Stream {
     /// The other side's address and this one's; a unix socket has none.
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         match self {
-            Stream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
-            Stream::Unix(_) => (None, None),
+            SocketStream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
+            SocketStream::Unix(_) => (None, None),
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.get_ref().0.stream.addresses(),
+            SocketStream::Tls(stream) => stream.get_ref().0.stream.addresses(),
         }
     }
 
@@ -74,12 +74,12 @@ impl Stream {
 
     /// Whether it is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
-        !matches!(self, Stream::Tcp(_) | Stream::Unix(_))
+        !matches!(self, SocketStream::Tcp(_) | SocketStream::Unix(_))
     }
 
-    /// Whether [`Stream::poll_send_file`] works.
+    /// Whether [`SocketStream::poll_send_file`] works.
     pub(crate) fn sends_files(&self) -> bool {
-        matches!(self, Stream::Tcp(_))
+        matches!(self, SocketStream::Tcp(_))
     }
 
     /// Sends some of a stretch of a file as it is; 0 where the file ends before that. May wait for the disk.
@@ -93,7 +93,7 @@ impl Stream {
         mut from: u64,
         length: u64,
     ) -> Poll<io::Result<usize>> {
-        let Stream::Tcp(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let SocketStream::Tcp(stream) = self else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         loop {
             ready!(stream.poll_write_ready(cx))?;
@@ -111,12 +111,12 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) {
         match self {
             // Where it can't be set, the close is orderly.
-            Stream::Tcp(stream) => {
+            SocketStream::Tcp(stream) => {
                 drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
             }
-            Stream::Unix(_) => {}
+            SocketStream::Unix(_) => {}
             #[cfg(feature = "tls")]
-            Stream::Tls(stream) => stream.get_ref().0.stream.reset_on_close(),
+            SocketStream::Tls(stream) => stream.get_ref().0.stream.reset_on_close(),
         }
     }
 
@@ -169,7 +169,7 @@ impl Buffers {
 /// A connection, and the bytes that were read from it and not yet used.
 #[derive(Debug)]
 pub(crate) struct BufferedStream {
-    pub(crate) stream: Stream,
+    pub(crate) stream: SocketStream,
     buffers: &'static Buffers,
     buffer: Option<Box<[u8]>>,
     start: usize,
@@ -182,12 +182,16 @@ pub(crate) struct BufferedStream {
 }
 
 impl BufferedStream {
-    pub(crate) fn new(stream: Stream, buffers: &'static Buffers) -> BufferedStream {
+    pub(crate) fn new(stream: SocketStream, buffers: &'static Buffers) -> BufferedStream {
         BufferedStream { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
     }
 
     /// The same for one whose descriptor has a place in a budget.
-    pub(crate) fn counted(stream: Stream, buffers: &'static Buffers, descriptor: DescriptorPermit) -> BufferedStream {
+    pub(crate) fn counted(
+        stream: SocketStream,
+        buffers: &'static Buffers,
+        descriptor: DescriptorPermit,
+    ) -> BufferedStream {
         let mut link = BufferedStream::new(stream, buffers);
         link.descriptor = Some(descriptor);
         link

@@ -20,7 +20,7 @@ pub(super) trait Output: Send + 'static {
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     /// There is something to write, or the end has come.
     added: Condvar,
     /// The writer has nothing to do.
@@ -30,7 +30,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct WriterState {
     waiting: VecDeque<Vec<u8>>,
     /// Bytes in `waiting`.
     bytes: usize,
@@ -110,11 +110,11 @@ impl Queue {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, state: &mut State, lines: Vec<u8>) -> bool {
+    fn put(&self, state: &mut WriterState, lines: Vec<u8>) -> bool {
         if state.closed || state.bytes + lines.len() > self.room {
             return false;
         }

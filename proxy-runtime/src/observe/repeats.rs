@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 /// What is counted.
 #[derive(Default)]
 pub(super) struct Repeats {
-    kinds: BTreeMap<Kind, Window>,
+    kinds: BTreeMap<Kind, RepeatWindow>,
 }
 
 /// The place in the code that a notice comes from.
 pub(super) type Kind = &'static Location<'static>;
 
 /// The notices of a kind since the first of them.
-struct Window {
+struct RepeatWindow {
     began: Instant,
     /// Different texts, in the order in which they came first.
     texts: Vec<Repeated>,
@@ -44,7 +44,7 @@ const DIFFERENT: usize = 20;
 impl Repeats {
     /// Whether a notice is to be said; one that is not is counted.
     pub(super) fn admit(&mut self, kind: Kind, text: &str, now: Instant) -> bool {
-        let window = self.kinds.entry(kind).or_insert_with(|| Window {
+        let window = self.kinds.entry(kind).or_insert_with(|| RepeatWindow {
             began: now,
             texts: Vec::new(),
             others: Repeated::default(),
@@ -69,7 +69,7 @@ impl Repeats {
 
     /// Lines about what was held back, for windows that are over.
     pub(super) fn over(&mut self, now: Instant) -> Vec<String> {
-        let is_over = |window: &Window| now.saturating_duration_since(window.began) >= WINDOW;
+        let is_over = |window: &RepeatWindow| now.saturating_duration_since(window.began) >= WINDOW;
         self.take(is_over)
     }
 
@@ -78,7 +78,7 @@ impl Repeats {
         self.take(|_| true)
     }
 
-    fn take(&mut self, ended: impl Fn(&Window) -> bool) -> Vec<String> {
+    fn take(&mut self, ended: impl Fn(&RepeatWindow) -> bool) -> Vec<String> {
         let ended = self.kinds.extract_if(.., |_, window| ended(window));
         let repeated = ended.flat_map(|(_, window)| window.texts.into_iter().chain([window.others]));
         let line = |one: Repeated| format!("{} ({} more like it within {} s)", one.text, one.held, WINDOW.as_secs());

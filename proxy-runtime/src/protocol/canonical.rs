@@ -6,7 +6,7 @@
 //! is already canonical, and borrows it; only other text is rewritten.
 //!
 //! [`path`]: every byte that needs no encoding in a segment (`pchar`) is raw, every other one is percent-encoded in upper case, and dot
-//! segments are resolved. Bytes that some server could read as a separator, a dot segment or an end of text are refused ([`Malformed`]).
+//! segments are resolved. Bytes that some server could read as a separator, a dot segment or an end of text are refused ([`CanonicalError`]).
 //! [`query`]: the same except for bytes that separate parameters, whose encoded form differs in meaning from the raw one.
 
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub struct NormalForm {
 
 /// Why text has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Malformed {
+pub enum CanonicalError {
     /// Not a path: it does not begin with a slash.
     Form,
     /// It has a byte that must not stand in it, raw or encoded: an encoded slash or backslash, a control byte, a blank, `#`; or a dot
@@ -72,13 +72,13 @@ fn is(byte: u8, class: u8) -> bool {
 /// The canonical form of a path. Borrowed where it is that already: one pass, no allocation.
 ///
 /// # Errors
-/// See [`Malformed`].
-pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, Malformed> {
+/// See [`CanonicalError`].
+pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, CanonicalError> {
     let bytes = path.as_bytes();
     match bytes.first() {
         None => return Ok(Cow::Owned("/".to_owned())),
         Some(b'/') => {}
-        Some(_) => return Err(Malformed::Form),
+        Some(_) => return Err(CanonicalError::Form),
     }
     let mut canonical = true;
     let mut previous = 0;
@@ -101,7 +101,7 @@ pub fn has_encoded_slash(path: &str) -> bool {
 }
 
 /// The bytes of a path, each in the one way in which it may be spelt.
-fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Malformed> {
+fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&byte, after)) = rest.split_first() {
@@ -109,17 +109,17 @@ fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Malformed> {
         match byte {
             b'/' => out.push(b'/'),
             b'%' => {
-                let (value, after) = escape(after).ok_or(Malformed::Escape)?;
+                let (value, after) = escape(after).ok_or(CanonicalError::Escape)?;
                 rest = after;
                 match value {
                     b'/' | b'\\' if form.encoded_slash => push_escape(&mut out, value),
-                    b'/' | b'\\' | 0..0x20 | 0x7F => return Err(Malformed::Forbidden),
+                    b'/' | b'\\' | 0..0x20 | 0x7F => return Err(CanonicalError::Forbidden),
                     value => push(&mut out, value, SEGMENT),
                 }
             }
             // Some servers take a backslash for a slash.
-            b'\\' => return Err(Malformed::Forbidden),
-            byte if is(byte, REFUSED) => return Err(Malformed::Forbidden),
+            b'\\' => return Err(CanonicalError::Forbidden),
+            byte if is(byte, REFUSED) => return Err(CanonicalError::Forbidden),
             byte => push(&mut out, byte, SEGMENT),
         }
     }
@@ -127,7 +127,7 @@ fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, Malformed> {
 }
 
 /// The path without dot segments (RFC 3986 section 5.2.4), whose bytes are spelt as they are to be, so that `%2e%2e` counts as what it is.
-fn resolved(path: &[u8], form: NormalForm) -> Result<String, Malformed> {
+fn resolved(path: &[u8], form: NormalForm) -> Result<String, CanonicalError> {
     let mut segments: Vec<&[u8]> = Vec::new();
     let last = path.iter().filter(|&&byte| byte == b'/').count();
     for (index, segment) in path.split(|&byte| byte == b'/').enumerate().skip(1) {
@@ -135,14 +135,14 @@ fn resolved(path: &[u8], form: NormalForm) -> Result<String, Malformed> {
             b"." if index == last => segments.push(b""),
             b"." => {}
             b".." => {
-                segments.pop().ok_or(Malformed::AboveRoot)?;
+                segments.pop().ok_or(CanonicalError::AboveRoot)?;
                 if index == last {
                     segments.push(b"");
                 }
             }
             b"" if form.merge_slashes && index != last => {}
-            segment if hides_dots(segment) => return Err(Malformed::Forbidden),
-            segment if form.refuse_parameters && segment.contains(&b';') => return Err(Malformed::Forbidden),
+            segment if hides_dots(segment) => return Err(CanonicalError::Forbidden),
+            segment if form.refuse_parameters && segment.contains(&b';') => return Err(CanonicalError::Forbidden),
             segment => segments.push(segment),
         }
     }
@@ -150,7 +150,7 @@ fn resolved(path: &[u8], form: NormalForm) -> Result<String, Malformed> {
     for segment in segments {
         out.push('/');
         // All that is not ASCII is encoded.
-        out.push_str(std::str::from_utf8(segment).map_err(|_| Malformed::Escape)?);
+        out.push_str(std::str::from_utf8(segment).map_err(|_| CanonicalError::Escape)?);
     }
     if out.is_empty() {
         out.push('/');
@@ -182,13 +182,13 @@ fn hides_dots(segment: &[u8]) -> bool {
 ///
 /// # Errors
 /// It has a control byte, a blank or `#`.
-pub fn query(query: &str) -> Result<Cow<'_, str>, Malformed> {
+pub fn query(query: &str) -> Result<Cow<'_, str>, CanonicalError> {
     let bytes = query.as_bytes();
     if bytes.iter().all(|&byte| is(byte, QUERY)) {
         return Ok(Cow::Borrowed(query));
     }
     if bytes.iter().any(|&byte| is(byte, REFUSED)) {
-        return Err(Malformed::Forbidden);
+        return Err(CanonicalError::Forbidden);
     }
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -203,7 +203,7 @@ pub fn query(query: &str) -> Result<Cow<'_, str>, Malformed> {
             (byte, _) => push(&mut out, byte, QUERY),
         }
     }
-    let canonical = String::from_utf8(out).map_err(|_| Malformed::Escape)?;
+    let canonical = String::from_utf8(out).map_err(|_| CanonicalError::Escape)?;
     Ok(if canonical == query { Cow::Borrowed(query) } else { Cow::Owned(canonical) })
 }
 
@@ -316,13 +316,13 @@ mod tests {
     const SLASHES: NormalForm = NormalForm { encoded_slash: true, ..STRICT };
 
     #[track_caller]
-    fn check(text: &str, form: NormalForm, expected: Result<&str, Malformed>) {
+    fn check(text: &str, form: NormalForm, expected: Result<&str, CanonicalError>) {
         assert_eq!(path(text, form).as_deref().map_err(|malformed| *malformed), expected, "{text} {form:?}");
     }
 
     #[test]
     fn paths() {
-        use Malformed::{AboveRoot, Escape, Forbidden, Form};
+        use CanonicalError::{AboveRoot, Escape, Forbidden, Form};
         let check = |text, expected| check(text, STRICT, expected);
         check("/", Ok("/"));
         check("", Ok("/"));
@@ -382,7 +382,7 @@ mod tests {
             ("/public/.;/admin", STRICT),
             ("/public/..;", SLASHES),
         ] {
-            check(text, form, Err(Malformed::Forbidden));
+            check(text, form, Err(CanonicalError::Forbidden));
         }
         check("/a%2f..b/..c%2Fd", SLASHES, Ok("/a%2F..b/..c%2Fd"));
         check("/a;x=../b", STRICT, Ok("/a;x=../b"));
@@ -396,14 +396,14 @@ mod tests {
         check("/a%2fb", form, Ok("/a%2Fb"));
         check("/a;b", STRICT, Ok("/a;b"));
         let refusing = NormalForm { refuse_parameters: true, ..STRICT };
-        check("/a;b", refusing, Err(Malformed::Forbidden));
-        check("/a%3bb/c", refusing, Err(Malformed::Forbidden));
+        check("/a;b", refusing, Err(CanonicalError::Forbidden));
+        check("/a%3bb/c", refusing, Err(CanonicalError::Forbidden));
         check("/a/b", refusing, Ok("/a/b"));
     }
 
     #[test]
     fn queries() {
-        let check = |text: &str, expected: Result<&str, Malformed>| {
+        let check = |text: &str, expected: Result<&str, CanonicalError>| {
             assert_eq!(query(text).as_deref().map_err(|malformed| *malformed), expected, "{text}");
         };
         check("a=1&b=/?:@", Ok("a=1&b=/?:@"));
@@ -411,9 +411,9 @@ mod tests {
         check("a[]=<`>&ü=\"^{|}\\", Ok("a%5B%5D=%3C%60%3E&%C3%BC=%22%5E%7B%7C%7D%5C"));
         check("a=100%&b=%zz%4", Ok("a=100%&b=%zz%4"));
         check("a=+%2B", Ok("a=+%2B"));
-        check("a b", Err(Malformed::Forbidden));
-        check("a#b", Err(Malformed::Forbidden));
-        check("a=\u{1}", Err(Malformed::Forbidden));
+        check("a b", Err(CanonicalError::Forbidden));
+        check("a#b", Err(CanonicalError::Forbidden));
+        check("a=\u{1}", Err(CanonicalError::Forbidden));
     }
 
     #[test]

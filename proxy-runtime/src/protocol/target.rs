@@ -1,7 +1,7 @@
 //! A request's target: host, path and query, each in canonical form (see [`crate::protocol::canonical`]). Pure; on the hot path.
 //!
 //! Only this form is matched, logged, and forwarded (RFC 3986 section 6.2.2).
-//! It takes the target of the request line and the header fields, and returns [`Target`] or the [`Refusal`] with its
+//! It takes the target of the request line and the header fields, and returns [`Target`] or the [`TargetError`] with its
 //! reason. It allocates only if the path, query or host is not in canonical form already.
 
 use std::borrow::Cow;
@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use http::Version;
 
-use crate::protocol::canonical::{self, Malformed, NormalForm};
+use crate::protocol::canonical::{self, CanonicalError, NormalForm};
 use crate::protocol::fields::Fields;
 
 /// Why a target was refused; each is a 400 with this reason in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum TargetError {
     /// HTTP/1.1 without a `Host` (RFC 9112 section 3.2).
     HostMissing,
     /// Several `Host` fields, or one that is not a host (RFC 9112 section 3.2).
@@ -31,13 +31,13 @@ pub enum Refusal {
     PathEscapes,
 }
 
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Refusal {
+impl From<CanonicalError> for TargetError {
+    fn from(malformed: CanonicalError) -> TargetError {
         match malformed {
-            Malformed::Form => Refusal::TargetForm,
-            Malformed::Forbidden => Refusal::PathForbidden,
-            Malformed::Escape => Refusal::PathEncoding,
-            Malformed::AboveRoot => Refusal::PathEscapes,
+            CanonicalError::Form => TargetError::TargetForm,
+            CanonicalError::Forbidden => TargetError::PathForbidden,
+            CanonicalError::Escape => TargetError::PathEncoding,
+            CanonicalError::AboveRoot => TargetError::PathEscapes,
         }
     }
 }
@@ -63,8 +63,8 @@ impl Target {
     /// nothing is allocated.
     ///
     /// # Errors
-    /// See [`Refusal`].
-    pub fn parse(text: String, fields: &Fields, version: Version) -> Result<Target, Refusal> {
+    /// See [`TargetError`].
+    pub fn parse(text: String, fields: &Fields, version: Version) -> Result<Target, TargetError> {
         let raw = text.len();
         let mut target =
             Target { text, arrived: 0..raw, https: false, authority: None, host: 0..0, path: 0..raw, query: None };
@@ -76,8 +76,8 @@ impl Target {
             target.path.end = question;
         }
         let Some(authority) = target.authority.clone() else { return Ok(target) };
-        let (host, port) = split_port(&target.text[authority.clone()]).ok_or(Refusal::HostInvalid)?;
-        let canonical = canonical_host(host).ok_or(Refusal::HostInvalid)?;
+        let (host, port) = split_port(&target.text[authority.clone()]).ok_or(TargetError::HostInvalid)?;
+        let canonical = canonical_host(host).ok_or(TargetError::HostInvalid)?;
         let spelt = target.text[authority.start + host.len()..authority.end].strip_prefix(':');
         if canonical == host && spelt.is_none_or(|spelt| !spelt.is_empty() && (spelt == "0" || !spelt.starts_with('0')))
         {
@@ -93,26 +93,26 @@ impl Target {
     }
 
     /// RFC 9112 section 3.2: the authority of an absolute-form target, or the one `Host` field.
-    fn find_authority(&mut self, fields: &Fields, version: Version) -> Result<(), Refusal> {
+    fn find_authority(&mut self, fields: &Fields, version: Version) -> Result<(), TargetError> {
         let mut hosts = fields.all("host");
         let (field, second) = (hosts.next(), hosts.next());
         if second.is_some() {
-            return Err(Refusal::HostInvalid);
+            return Err(TargetError::HostInvalid);
         }
         if !self.text.starts_with('/')
             && let Some(scheme) = self.text.find("://")
         {
             // Section 3.2.2: it replaces the Host field, which must be there all the same (section 3.2), and be one.
             match field.map(std::str::from_utf8) {
-                None if version == Version::HTTP_11 => return Err(Refusal::HostMissing),
+                None if version == Version::HTTP_11 => return Err(TargetError::HostMissing),
                 None => {}
                 Some(Ok(field)) if split_port(field).is_some_and(|(name, _)| name.is_empty() || is_host(name)) => {}
-                Some(_) => return Err(Refusal::HostInvalid),
+                Some(_) => return Err(TargetError::HostInvalid),
             }
             // RFC 9110 section 4.2: nothing else is to be had here.
             self.https = self.text[..scheme].eq_ignore_ascii_case("https");
             if !self.https && !self.text[..scheme].eq_ignore_ascii_case("http") {
-                return Err(Refusal::Scheme);
+                return Err(TargetError::Scheme);
             }
             let start = scheme + 3;
             let end = self.text[start..].find(['/', '?']).map_or(self.arrived.end, |at| start + at);
@@ -122,11 +122,11 @@ impl Target {
         }
         self.authority = match field {
             Some(field) => {
-                let field = std::str::from_utf8(field).map_err(|_| Refusal::HostInvalid)?;
+                let field = std::str::from_utf8(field).map_err(|_| TargetError::HostInvalid)?;
                 Some(self.push(field))
             }
             None if version <= Version::HTTP_10 => None,
-            None => return Err(Refusal::HostMissing),
+            None => return Err(TargetError::HostMissing),
         };
         Ok(())
     }
@@ -140,12 +140,12 @@ impl Target {
     /// Brings path and query to the site's canonical form.
     ///
     /// # Errors
-    /// See [`Refusal`]: the path is none, or one that must not be matched.
-    pub fn normalise(&mut self, form: NormalForm) -> Result<(), Refusal> {
+    /// See [`TargetError`]: the path is none, or one that must not be matched.
+    pub fn normalise(&mut self, form: NormalForm) -> Result<(), TargetError> {
         // RFC 9112 section 3.2.1 and 3.2.2: origin-form or absolute-form, whose empty path means "/".
         let absolute = self.path.start > 0;
         if self.path.is_empty() && !absolute {
-            return Err(Refusal::TargetForm);
+            return Err(TargetError::TargetForm);
         }
         let query = self.query().map(canonical::query).transpose()?;
         let path = canonical::path(self.path(), form)?;
@@ -265,7 +265,7 @@ mod tests {
     fn forms() {
         type Parts<'a> = (&'a str, &'a str, Option<&'a str>, &'a str);
         #[track_caller]
-        fn check(raw: &str, expected: Result<Parts<'_>, Refusal>) {
+        fn check(raw: &str, expected: Result<Parts<'_>, TargetError>) {
             let fields = [("Host", "Field.Test:81")].into_iter().collect();
             let target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11)
                 .and_then(|mut target| target.normalise(STRICT).map(|()| target));
@@ -280,12 +280,12 @@ mod tests {
         check("http://A.b", Ok(("a.b", "/", None, "a.b")));
         check("http://a.b?c", Ok(("a.b", "/", Some("c"), "a.b")));
         check("/%41?%41=%3c&b", Ok(("field.test", "/A", Some("A=%3C&b"), "field.test:81")));
-        check("http://", Err(Refusal::HostInvalid));
-        check("http://u@a.b/", Err(Refusal::HostInvalid));
-        check("/a?b#c", Err(Refusal::PathForbidden));
-        check("/a?b c", Err(Refusal::PathForbidden));
-        check("*", Err(Refusal::TargetForm));
-        check("a.b:80", Err(Refusal::TargetForm));
+        check("http://", Err(TargetError::HostInvalid));
+        check("http://u@a.b/", Err(TargetError::HostInvalid));
+        check("/a?b#c", Err(TargetError::PathForbidden));
+        check("/a?b c", Err(TargetError::PathForbidden));
+        check("*", Err(TargetError::TargetForm));
+        check("a.b:80", Err(TargetError::TargetForm));
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn host(field: &str, expected: Result<&str, Refusal>) {
+    fn host(field: &str, expected: Result<&str, TargetError>) {
         let fields = [("host", field)].into_iter().collect();
         let target = Target::parse("/".to_owned(), &fields, Version::HTTP_11);
         assert_eq!(target.as_ref().map(Target::host).map_err(|refusal| *refusal), expected, "{field}");
@@ -350,15 +350,15 @@ mod tests {
         host("[0:0::1]", Ok("[::1]"));
         host("[::FFFF:1.2.3.4]", Ok("[::ffff:1.2.3.4]"));
         host("example.com:", Ok("example.com"));
-        host("", Err(Refusal::HostInvalid));
-        host(":80", Err(Refusal::HostInvalid));
-        host("a b", Err(Refusal::HostInvalid));
-        host("a@b", Err(Refusal::HostInvalid));
-        host("a/b", Err(Refusal::HostInvalid));
-        host("a..b", Err(Refusal::HostInvalid));
-        host("example.com:99999", Err(Refusal::HostInvalid));
-        host("example.com:8a", Err(Refusal::HostInvalid));
-        host("[::1", Err(Refusal::HostInvalid));
-        host("[::1]x", Err(Refusal::HostInvalid));
+        host("", Err(TargetError::HostInvalid));
+        host(":80", Err(TargetError::HostInvalid));
+        host("a b", Err(TargetError::HostInvalid));
+        host("a@b", Err(TargetError::HostInvalid));
+        host("a/b", Err(TargetError::HostInvalid));
+        host("a..b", Err(TargetError::HostInvalid));
+        host("example.com:99999", Err(TargetError::HostInvalid));
+        host("example.com:8a", Err(TargetError::HostInvalid));
+        host("[::1", Err(TargetError::HostInvalid));
+        host("[::1]x", Err(TargetError::HostInvalid));
     }
 }

@@ -1,5 +1,5 @@
 //! Transformed responses (compressed, or with strings replaced): which responses may be transformed, their fields, and the output
-//! bytes that are not yet sent ([`Made`]).
+//! bytes that are not yet sent ([`OutputBuffer`]).
 
 use http::StatusCode;
 
@@ -67,12 +67,12 @@ pub(crate) fn replace(fields: &mut Fields) {
 
 /// Output bytes, and the number of those that were sent.
 #[derive(Default)]
-pub(crate) struct Made {
+pub(crate) struct OutputBuffer {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Made {
+impl OutputBuffer {
     /// Whether there is something to send. Where there is not, its memory is used again.
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.sent == self.bytes.len() {

@@ -1,6 +1,6 @@
 //! The tests of a site: whether what comes out of a rehearsal is what they expect.
 
-use super::{Outcome, Rehearsal, SiteRules, rehearse};
+use super::{Rehearsal, RehearsalOutcome, SiteRules, rehearse};
 use crate::context::settings::Settings;
 use crate::site::{Expect, ExpectField, Side, Test, Text};
 
@@ -8,7 +8,7 @@ use crate::site::{Expect, ExpectField, Side, Test, Text};
 ///
 /// # Errors
 /// See [`rehearse()`].
-pub fn outcome(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<Outcome, String> {
+pub fn outcome(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<RehearsalOutcome, String> {
     let headers = test.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
     let request = Rehearsal {
         method: &test.method,
@@ -31,7 +31,7 @@ pub fn run(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<V
 }
 
 /// What a test expects and does not get: the property, what was expected, what came.
-pub fn misses(expect: &Expect, outcome: &Outcome) -> Vec<(String, String, String)> {
+pub fn misses(expect: &Expect, outcome: &RehearsalOutcome) -> Vec<(String, String, String)> {
     let mut misses = Vec::new();
     let mut compare = |name: &str, expected: Option<String>, found: Option<String>| {
         if let Some(expected) = expected

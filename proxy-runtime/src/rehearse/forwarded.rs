@@ -1,6 +1,6 @@
 //! What an upstream would see of a request, and what a cache would make of it.
 
-use super::outcome::{Outcome, pairs, text};
+use super::outcome::{RehearsalOutcome, pairs, text};
 use super::rules::SiteRules;
 use crate::cache::{device, key};
 use crate::context::facts::Facts;
@@ -16,7 +16,7 @@ pub(super) fn forward(
     form: NormalForm,
     (target, has_body): (&Target, bool),
     facts: &Facts<'_>,
-    outcome: &mut Outcome,
+    outcome: &mut RehearsalOutcome,
 ) {
     outcome.upstream = Some(facts.upstream.to_owned());
     let form = rules.policy(route).map_or(form, |policy| policy.form(form));
@@ -39,7 +39,7 @@ pub(super) fn forward(
 }
 
 /// What the cache would do, before anything is in it.
-fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut Outcome) {
+fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut RehearsalOutcome) {
     let Some(cache) = policy.and_then(|policy| policy.cache.as_ref()) else {
         outcome.cache = Some(("off", ""));
         return;

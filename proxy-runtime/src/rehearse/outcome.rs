@@ -1,15 +1,15 @@
-//! What comes out of a rehearsal: [`Outcome`].
+//! What comes out of a rehearsal: [`RehearsalOutcome`].
 
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::router::route::{RouteId, SiteId};
 
 /// What became of a request that does not get to a route.
-pub(super) type Ended = Box<Outcome>;
+pub(super) type EarlyOutcome = Box<RehearsalOutcome>;
 
 /// What became of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RehearsalOutcome {
     /// The site that has the host.
     pub site: Option<SiteId>,
     /// The route that answers.
@@ -40,10 +40,10 @@ pub struct Outcome {
     pub not_asked: bool,
 }
 
-impl Outcome {
+impl RehearsalOutcome {
     /// Of a request that gets no further than to a site.
-    pub(super) fn refused(site: Option<SiteId>, status: u16, reason: &'static str) -> Ended {
-        Box::new(Outcome { site, status: Some(status), reason: Some(reason), ..Outcome::default() })
+    pub(super) fn refused(site: Option<SiteId>, status: u16, reason: &'static str) -> EarlyOutcome {
+        Box::new(RehearsalOutcome { site, status: Some(status), reason: Some(reason), ..RehearsalOutcome::default() })
     }
 
     /// It is refused: no handler answers.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{Method, Version};
 
-use super::outcome::{Ended, Outcome};
+use super::outcome::{EarlyOutcome, RehearsalOutcome};
 use super::rules::SiteRules;
 use crate::access::trust;
 use crate::content::respond;
@@ -34,7 +34,7 @@ pub struct Rehearsal<'a> {
 }
 
 /// A request that has come to its site.
-pub(super) struct Arrived {
+pub(super) struct SiteRequest {
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) fields: Fields,
@@ -53,7 +53,11 @@ impl Rehearsal<'_> {
     ///
     /// # Errors
     /// It is no request: the method or URL is none.
-    pub(super) fn arrive(&self, rules: &impl SiteRules, settings: &Settings) -> Result<Result<Arrived, Ended>, String> {
+    pub(super) fn arrive(
+        &self,
+        rules: &impl SiteRules,
+        settings: &Settings,
+    ) -> Result<Result<SiteRequest, EarlyOutcome>, String> {
         let method = Method::from_bytes(self.method.as_bytes()).map_err(|error| error.to_string())?;
         let (path, fields, scheme) = self.head()?;
         Ok(self.to_site(rules, settings, (method, path, fields, scheme)))
@@ -64,14 +68,14 @@ impl Rehearsal<'_> {
         rules: &impl SiteRules,
         settings: &Settings,
         (method, path, mut fields, scheme): (Method, String, Fields, &'static str),
-    ) -> Result<Arrived, Ended> {
+    ) -> Result<SiteRequest, EarlyOutcome> {
         let parsed = Target::parse(path, &fields, Version::HTTP_11);
-        let mut target = parsed.map_err(|_| Outcome::refused(None, 400, "bad-host"))?;
+        let mut target = parsed.map_err(|_| RehearsalOutcome::refused(None, 400, "bad-host"))?;
         let root = rules.tables().site(self.listener, target.host());
-        let root = root.ok_or_else(|| Outcome::refused(None, 421, "unknown-host"))?;
+        let root = root.ok_or_else(|| RehearsalOutcome::refused(None, 421, "unknown-host"))?;
         let site = root.id();
         let normal = target.normalise(rules.normal_form(site));
-        normal.map_err(|_| Outcome::refused(Some(site), 400, "bad-path"))?;
+        normal.map_err(|_| RehearsalOutcome::refused(Some(site), 400, "bad-path"))?;
         let origin = trust::origin(&fields, self.from, rules.trusted());
         let scheme = origin.scheme.unwrap_or(scheme);
         let site_fields = rules.site_policy(site).map(|policy| &policy.fields);
@@ -79,15 +83,15 @@ impl Rehearsal<'_> {
         let odd = intake::take_in(&mut fields, &taken);
         if let Some(to) = rules.redirect_https(site, self.listener).filter(|_| scheme == "http") {
             let location = respond::https_url(target.host(), target.path(), target.query(), to.get(settings));
-            return Err(Box::new(Outcome {
+            return Err(Box::new(RehearsalOutcome {
                 site: Some(site),
                 handler: Some("redirect-https"),
                 status: Some(308),
                 location: Some(location),
-                ..Outcome::default()
+                ..RehearsalOutcome::default()
             }));
         }
-        Ok(Arrived { method, target, fields, scheme, root, client: origin.client, trusted: origin.trusted, odd })
+        Ok(SiteRequest { method, target, fields, scheme, root, client: origin.client, trusted: origin.trusted, odd })
     }
 
     /// Path and query, header fields and scheme.

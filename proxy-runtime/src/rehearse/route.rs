@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::Method;
 
 use super::admission::turned_away;
-use super::outcome::{Ended, Outcome};
-use super::request::{Arrived, Rehearsal};
+use super::outcome::{EarlyOutcome, RehearsalOutcome};
+use super::request::{Rehearsal, SiteRequest};
 use super::rules::SiteRules;
 use crate::access;
 use crate::context::view::RequestView;
@@ -36,7 +36,7 @@ pub fn find(
 }
 
 /// A route that a request gets to.
-pub(super) struct Found {
+pub(super) struct FoundRoute {
     pub(super) route: RouteId,
     pub(super) captures: Captures,
     /// A browser asks before it sends the request.
@@ -44,9 +44,13 @@ pub(super) struct Found {
 }
 
 /// Finds the route of a request that has arrived, and drops the fields that it may not send there.
-pub(super) fn of(rules: &impl SiteRules, request: &Rehearsal<'_>, arrived: &mut Arrived) -> Result<Found, Ended> {
+pub(super) fn of(
+    rules: &impl SiteRules,
+    request: &Rehearsal<'_>,
+    arrived: &mut SiteRequest,
+) -> Result<FoundRoute, EarlyOutcome> {
     let site = arrived.root.id();
-    let refused = |status, reason| Err(Outcome::refused(Some(site), status, reason));
+    let refused = |status, reason| Err(RehearsalOutcome::refused(Some(site), status, reason));
     let about = (arrived.client, request.http2);
     let find = |method: &Method| find(rules, arrived.root, &arrived.target, method, &arrived.fields, about);
     let has_cors = |route| rules.access(route).is_some_and(|access| access.cors.is_some());
@@ -78,5 +82,5 @@ pub(super) fn of(rules: &impl SiteRules, request: &Rehearsal<'_>, arrived: &mut 
     if let (Some(policy), Some(around)) = (rules.policy(route), around) {
         intake::for_route(&mut arrived.fields, &policy.fields, &around.fields, arrived.trusted, arrived.odd);
     }
-    Ok(Found { route, captures, asks })
+    Ok(FoundRoute { route, captures, asks })
 }

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::content::respond::Answer;
 use crate::context::facts::ClientCertificate;
-use crate::failure::{Failure, Limited};
+use crate::failure::{Failure, RateLimited};
 use crate::serve::body::Body;
 use crate::site::{Access, Auth, AuthScheme, By, ClientCertificateRules, RateLimit};
 
@@ -165,9 +165,9 @@ fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(LimitKey
     }
 }
 
-fn limited(limit: &RateLimit, wait: Duration) -> Limited {
+fn limited(limit: &RateLimit, wait: Duration) -> RateLimited {
     let window = limit.interval.saturating_mul(limit.burst);
-    Limited {
+    RateLimited {
         status: status(limit.status),
         wait: seconds(wait).max(1),
         quota: limit.burst,

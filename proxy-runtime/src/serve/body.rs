@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::body::source::{Source, split};
-use crate::cache::{Forms, Reader};
-use crate::content::compress::Compressed;
+use crate::cache::{EncodedVariants, Follower};
+use crate::content::compress::CompressedBody;
 use crate::content::file_reader::FileReader;
-use crate::content::replace::Replaced;
+use crate::content::replace::ReplacedBody;
 use crate::exchange::UpstreamExchange;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
@@ -27,13 +27,13 @@ pub(crate) enum Body {
     /// A server's response, on its way.
     Server(Box<UpstreamExchange>),
     /// A server's response that others have, too.
-    Joined(Box<Reader>),
+    Joined(Box<Follower>),
     /// What a cache keeps, where it may be compressed: it may be there compressed already.
-    Kept(Box<Kept>),
+    Kept(Box<StoredBody>),
     /// Another body, compressed as it comes.
-    Compressed(Box<Compressed<Body>>),
+    Compressed(Box<CompressedBody<Body>>),
     /// Another body, in which texts are replaced as it comes.
-    Replaced(Box<Replaced<Body>>),
+    Replaced(Box<ReplacedBody<Body>>),
     /// 101: what follows is no HTTP.
     Tunnel(Box<UpstreamExchange>),
 }
@@ -164,7 +164,7 @@ impl From<VecDeque<Bytes>> for Body {
 }
 
 /// A body that is kept, whole and in memory.
-pub(crate) struct Kept {
+pub(crate) struct StoredBody {
     pub(crate) body: Body,
-    pub(crate) forms: Forms,
+    pub(crate) variants: EncodedVariants,
 }

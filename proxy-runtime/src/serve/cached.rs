@@ -21,20 +21,20 @@ mod invalidate;
 mod look;
 mod parts;
 mod past;
+mod query;
 mod receive;
-mod sought;
 mod wait;
 
 use std::pin::Pin;
 use std::rc::Rc;
 
 pub(super) use self::invalidate::{invalidate, is_purge, purge};
-use self::look::Seen;
-use self::sought::Sought;
+use self::look::LookupResult;
+use self::query::CacheQuery;
 use self::wait::Waiting;
 use super::stop::Stop;
 use crate::body::source::Source as _;
-use crate::cache::key::{self, Pass};
+use crate::cache::key::{self, PassReason};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -45,7 +45,7 @@ use crate::site::{self, Proxy, Route};
 use past::go_on;
 
 /// A future to wait for. It is boxed, because it has kilobytes, which would enlarge exchanges that do not wait.
-pub(super) type Later<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
+pub(super) type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
 
 /// Responses from the store, or later from the server and into the store.
 pub(super) fn forward<'a>(
@@ -55,23 +55,23 @@ pub(super) fn forward<'a>(
     proxy: &'static Proxy,
     policy: &'static site::Cache,
     body: RequestBody,
-) -> Result<Answer<Body>, Later<'a>> {
+) -> Result<Answer<Body>, PendingResponse<'a>> {
     let facts = record.facts();
     if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
-        if pass == Pass::Body && body.framing == Framing::Chunked {
+        if pass == PassReason::Body && body.framing == Framing::Chunked {
             return Err(Box::pin(look_at_body(client, record, route, proxy, policy, body)));
         }
-        let told = ("pass", pass.reason(), answers::forwarded(pass));
-        return Err(Box::pin(go_on(client, record, route, proxy, body, told)));
+        let outcome = ("pass", pass.reason(), answers::forwarded(pass));
+        return Err(Box::pin(go_on(client, record, route, proxy, body, outcome)));
     }
-    let sought = Sought::of(client, &facts, policy);
+    let query = CacheQuery::of(client, &facts, policy);
     let now = client.worker.moment(record.began);
-    match sought.look(client, record, route, proxy, now) {
-        Seen::Answer(answer) => {
-            client.worker.keys.set(sought.url);
+    match query.look(client, record, route, proxy, now) {
+        LookupResult::Answer(answer) => {
+            client.worker.keys.set(query.url);
             Ok(answer)
         }
-        seen => Err(Box::pin(Waiting::new(client, record, route, proxy, sought).wait(seen, body))),
+        seen => Err(Box::pin(Waiting::new(client, record, route, proxy, query).wait(seen, body))),
     }
 }
 
@@ -85,8 +85,8 @@ async fn look_at_body(
     mut body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
     if std::future::poll_fn(|cx| body.poll_fill(cx)).await? {
-        let told = ("pass", Pass::Body.reason(), answers::forwarded(Pass::Body));
-        return go_on(client, record, route, proxy, body, told).await;
+        let outcome = ("pass", PassReason::Body.reason(), answers::forwarded(PassReason::Body));
+        return go_on(client, record, route, proxy, body, outcome).await;
     }
     match forward(client, record, route, proxy, policy, RequestBody::new(client, Framing::Empty)) {
         Ok(answer) => Ok(answer),

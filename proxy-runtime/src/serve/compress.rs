@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::body::Body;
 use crate::client::record::Record;
-use crate::content::compress::Compressed;
+use crate::content::compress::CompressedBody;
 use crate::filter::Answer;
 use crate::protocol::conditions;
 use crate::protocol::encodings;
@@ -32,18 +32,18 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     let Some((coding, level)) = chosen(policy, record, length).filter(|_| !matches!(body, Body::Tunnel(_))) else {
         return Answer { status, fields, body };
     };
-    let (body, forms) = match body {
-        Body::Kept(kept) => (kept.body, Some(kept.forms)),
+    let (body, variants) = match body {
+        Body::Kept(kept) => (kept.body, Some(kept.variants)),
         body => (body, None),
     };
     let body = match body {
         // The response to HEAD is that to GET without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) => return Answer { status, fields, body },
-        _ if let Some(form) = forms.as_ref().and_then(|forms| forms.get(*coding)) => Body::Bytes(form),
+        _ if let Some(form) = variants.as_ref().and_then(|variants| variants.get(*coding)) => Body::Bytes(form),
         // Nobody reads it.
         _ if record.method == Method::HEAD => Body::None(None),
-        body => match Compressed::new(&record.worker.compressing, body, length, (*coding, *level), forms) {
+        body => match CompressedBody::new(&record.worker.compressing, body, length, (*coding, *level), variants) {
             Ok(compressed) => Body::Compressed(Box::new(compressed)),
             Err(body) => return Answer { status, fields, body },
         },

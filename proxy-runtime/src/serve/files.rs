@@ -13,9 +13,9 @@ use http::StatusCode;
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::content::file_reader::{FileReader, From};
+use crate::content::file_reader::{FileReader, FileSource};
 use crate::content::files::disk::{self, FileLookup, FileQuery, LISTED, Listing, OpenedFile, Patience};
-use crate::content::files::{self, Below, ENCODINGS, listing};
+use crate::content::files::{self, ENCODINGS, RelativePath, listing};
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Facts;
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ pub(super) async fn answer(
     files: &'static Files,
 ) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
+    let Some(FileRequest { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let root = files.folder.get(client.worker.settings);
     match find(FileQuery { files, root, below, folder, taken }).await? {
         FileLookup::File(file) => {
@@ -100,10 +100,10 @@ pub(super) async fn opened(
 ) -> Result<Answer<Body>, Failure> {
     let length = opened.length;
     let content = match opened.content {
-        Some(content) => Content::Here(content),
+        Some(content) => FileContent::Here(content),
         None => {
             let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
-            Content::On(Arc::new(CountedFile::new(opened.file, held)))
+            FileContent::On(Arc::new(CountedFile::new(opened.file, held)))
         }
     };
     if !Methods::GET_AND_HEAD.contains(&record.method) {
@@ -111,8 +111,8 @@ pub(super) async fn opened(
         return Ok(Answer { status: StatusCode::OK, fields, body: content.part(0..length) });
     }
     match send(record, fields, length, content)? {
-        Sent::Answer(answer) => Ok(answer),
-        Sent::Parts(file, parts, answer, multipart) => {
+        FileResponse::Answer(answer) => Ok(answer),
+        FileResponse::Parts(file, parts, answer, multipart) => {
             let pieces = file_pool::run_static(move || pieces(&parts, &multipart, |part| read(&file, part)));
             let pieces = pieces.await.map_err(|_: Unavailable| Failure::DiskUnavailable)?;
             let pieces = pieces.map_err(|_| Failure::FileUnreadable)?;
@@ -132,7 +132,7 @@ pub(super) fn bundled(
     number: u16,
 ) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Some(Asks { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
+    let Some(FileRequest { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
     let get = |path: &[u8]| client.worker.site.bundle.get(number, path);
     let index = || match get(below.join(&files.index).as_bytes()) {
         Some(Entry::File(forms)) => Some(forms),
@@ -158,33 +158,33 @@ pub(super) fn bundled(
     let taken = compressed.iter().zip(taken).find_map(|(form, taken)| form.filter(|_| taken));
     let Form { head, body } = taken.or(plain).ok_or(Failure::Internal)?;
     let (fields, length) = (Fields::unpacked(head, (ROOM, 2)), body.len() as u64);
-    match send(record, fields, length, Content::Here(Bytes::from_static(body)))? {
-        Sent::Answer(answer) => Ok(Some(answer)),
-        Sent::Parts(..) => Err(Failure::Internal),
+    match send(record, fields, length, FileContent::Here(Bytes::from_static(body)))? {
+        FileResponse::Answer(answer) => Ok(Some(answer)),
+        FileResponse::Parts(..) => Err(Failure::Internal),
     }
 }
 
 /// What a request asks for.
-struct Asks<'a> {
+struct FileRequest<'a> {
     /// The part of its path that is a path in the folder.
     path: &'a str,
     /// It ends with a slash.
     folder: bool,
-    below: Below,
+    below: RelativePath,
     /// The encodings that the client takes.
     taken: [bool; ENCODINGS.len()],
 }
 
 /// `None` where no file can have this name.
-fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<Asks<'a>> {
+fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<FileRequest<'a>> {
     let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
     // `*` binds whole segments of a path, which is UTF-8; anything else names no file.
     let path = rest.map_or(Ok(facts.path), std::str::from_utf8).ok()?;
     let takes = files.precompressed && record.fields.contains("accept-encoding");
-    Some(Asks {
+    Some(FileRequest {
         path,
         folder: facts.path.ends_with('/'),
-        below: Below::of(path, files)?,
+        below: RelativePath::of(path, files)?,
         taken: ENCODINGS.map(|(encoding, _)| takes && encodings::accepts(&record.fields, encoding)),
     })
 }
@@ -215,24 +215,24 @@ fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str
 }
 
 /// Where a file's content is.
-enum Content {
+enum FileContent {
     Here(Bytes),
     On(Arc<CountedFile>),
 }
 
 /// What was made of a file.
-enum Sent {
+enum FileResponse {
     Answer(Answer<Body>),
     /// Parts that are to be read, and the response that they go into.
     Parts(Arc<CountedFile>, Vec<Range<u64>>, Answer<()>, Multipart),
 }
 
 /// As much of a file as the request wants.
-fn send(record: &Record, mut fields: Fields, length: u64, content: Content) -> Result<Sent, Failure> {
+fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) -> Result<FileResponse, Failure> {
     let (status, body) = match selected::select(record, &fields, Some(length)) {
         Selected::Whole => (StatusCode::OK, content.part(0..length)),
         Selected::Failed => return Err(Failure::PreconditionFailed),
-        Selected::Unmodified => return Ok(Sent::Answer(selected::unmodified(record, &fields, Some(length)))),
+        Selected::Unmodified => return Ok(FileResponse::Answer(selected::unmodified(record, &fields, Some(length)))),
         Selected::Nothing(length) => {
             fields = selected::nothing(length);
             (StatusCode::RANGE_NOT_SATISFIABLE, Body::Bytes(Bytes::new()))
@@ -247,24 +247,24 @@ fn send(record: &Record, mut fields: Fields, length: u64, content: Content) -> R
         Selected::Parts(parts) => {
             let multipart = Multipart::new(record, &mut fields, length);
             let content = match content {
-                Content::Here(content) => content,
-                Content::On(file) => {
+                FileContent::Here(content) => content,
+                FileContent::On(file) => {
                     let answer = Answer { status: StatusCode::PARTIAL_CONTENT, fields, body: () };
-                    return Ok(Sent::Parts(file, parts, answer, multipart));
+                    return Ok(FileResponse::Parts(file, parts, answer, multipart));
                 }
             };
             let pieces = pieces(&parts, &multipart, |part| Ok(slice(&content, part)));
             (StatusCode::PARTIAL_CONTENT, Body::Pieces(pieces.map_err(|_| Failure::Internal)?))
         }
     };
-    Ok(Sent::Answer(Answer { status, fields, body }))
+    Ok(FileResponse::Answer(Answer { status, fields, body }))
 }
 
-impl Content {
+impl FileContent {
     fn part(self, range: Range<u64>) -> Body {
         match self {
-            Content::Here(content) => Body::Bytes(slice(&content, &range)),
-            Content::On(file) => Body::File(Box::new(FileReader::new(From::Plain(file), range))),
+            FileContent::Here(content) => Body::Bytes(slice(&content, &range)),
+            FileContent::On(file) => Body::File(Box::new(FileReader::new(FileSource::Plain(file), range))),
         }
     }
 }

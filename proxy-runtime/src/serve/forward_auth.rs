@@ -10,8 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::Method;
 
-use super::retry::{self, Request};
-use super::{proxy, retry::Answer as Answered};
+use super::retry::{self, UpstreamRequest};
+use super::{proxy, retry::UpstreamResponse};
 use crate::body::source::Source as _;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -76,13 +76,13 @@ pub(super) fn pass_on(copied: &Fields, fields: &mut Fields) {
     }
 }
 
-async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth) -> Result<Answered, Failure> {
+async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth) -> Result<UpstreamResponse, Failure> {
     let worker = client.worker;
     // It is the proxy that asks: interim responses are its own, and not the client's (RFC 9110 section 15.2).
     let nobody = Rc::new(Client::nobody(&client.peer));
     let timeout = rules.timeout.get(worker.settings);
-    let group = &worker.servers.groups[usize::from(rules.upstream)];
-    let request = Request {
+    let upstream = &worker.servers.upstreams[usize::from(rules.upstream)];
+    let request = UpstreamRequest {
         method: Method::GET,
         target: rules.path.clone().into_owned(),
         fields: told(record, rules),
@@ -97,7 +97,7 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
     let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
     // A request of its own: what becomes of it is not what becomes of this one.
     let mut own = record.unseen();
-    let sent = pin!(retry::send(&nobody, &mut own, group, (request, None), body, (timeout, waits)));
+    let sent = pin!(retry::send(&nobody, &mut own, upstream, (request, None), body, (timeout, waits)));
     let (mut call, head) = nobody.timer.run(sent).await?;
     // What follows the head may be passed on, and is waited for by the client's clock.
     call.reassign_client(client);

@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::client::record::Record;
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Timestamp;
-use crate::failure::{Failure, Limited};
+use crate::failure::{Failure, RateLimited};
 use crate::http1;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
@@ -34,7 +34,7 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
         Failure::InsufficientToken => challenge(record, ", error=\"insufficient_scope\"", &mut answer.fields),
         Failure::Maintenance(Some(wait)) => answer.fields.add(b"retry-after", wait.to_string().as_bytes()),
         // RFC 9110 section 10.2.3, and draft-ietf-httpapi-ratelimit-headers-10.
-        Failure::RateLimited(Limited { wait, quota, window, .. }) => {
+        Failure::RateLimited(RateLimited { wait, quota, window, .. }) => {
             answer.fields.add(b"retry-after", wait.to_string().as_bytes());
             answer.fields.add(b"ratelimit-policy", format!("\"default\";q={quota};w={window}").as_bytes());
             answer.fields.add(b"ratelimit", format!("\"default\";r=0;t={wait}").as_bytes());

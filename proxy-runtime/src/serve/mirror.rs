@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::retry::{self, Request};
+use super::retry::{self, UpstreamRequest};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::http1::{self, Framing};
@@ -36,16 +36,16 @@ pub(super) fn send(
     client: &Client,
     record: &Record,
     mirror: &Mirror,
-    request: &Request,
+    request: &UpstreamRequest,
     (framing, body): (Framing, Bytes),
 ) {
     let worker = client.worker;
-    let group = &worker.servers.groups[usize::from(mirror.upstream)];
+    let upstream = &worker.servers.upstreams[usize::from(mirror.upstream)];
     if worker.mirrored.get() >= MOST {
-        return group.notice(&format!("a copy of a request is not sent: {MOST} of a worker are under way"));
+        return upstream.notice(&format!("a copy of a request is not sent: {MOST} of a worker are under way"));
     }
-    let wish = PickRequest { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
-    let Ok(lease) = group.lease(&worker.servers.servers, &wish, tokio::time::Instant::now()) else { return };
+    let pick = PickRequest { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
+    let Ok(lease) = upstream.lease(&worker.servers.servers, &pick, tokio::time::Instant::now()) else { return };
     let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
     let host = shadow(host);
     let mut fields = request.fields.with_room(host.len(), 2);
@@ -53,8 +53,8 @@ pub(super) fn send(
     fields.set("connection", b"close");
     fields.remove("upgrade");
     let (mut introduction, mut head) = (Vec::new(), Vec::new());
-    retry::introduce(client, record, group, &mut introduction);
-    if group.upstream.tls.is_none() {
+    retry::introduce(client, record, upstream, &mut introduction);
+    if upstream.config.tls.is_none() {
         head.append(&mut introduction);
     }
     http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
@@ -83,7 +83,7 @@ async fn exchange(
     introduction: &[u8],
     (head, body): (&[u8], &[u8]),
 ) -> std::io::Result<()> {
-    let link = worker.pools.dialler.connect(lease.group, lease.server, introduction, PATIENCE).await;
+    let link = worker.pools.dialler.connect(lease.upstream, lease.server, introduction, PATIENCE).await;
     let mut link = link.map_err(|_| std::io::ErrorKind::NotConnected)?;
     link.write_all(head).await?;
     link.write_all(body).await?;

@@ -7,7 +7,7 @@ use http::{StatusCode, Version};
 
 use super::mirror;
 use super::options;
-use super::retry::{self, Request};
+use super::retry::{self, UpstreamRequest};
 use super::send_file;
 use super::stop::Stop;
 use crate::balance::split;
@@ -25,7 +25,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::serve::body::Body;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
-use crate::upstream::Group;
+use crate::upstream::UpstreamState;
 use crate::worker::Worker;
 
 /// A server's response, and what is to be said to this client alone.
@@ -69,12 +69,12 @@ pub(super) async fn ask(
     route: &Route,
     proxy: &'static Proxy,
     mut body: RequestBody,
-    alter: impl FnOnce(&mut Request),
+    alter: impl FnOnce(&mut UpstreamRequest),
 ) -> Result<Reply, Stop> {
     let worker = client.worker;
     let (upstream, sticks) = choose(client, record, proxy);
-    let group = &worker.servers.groups[usize::from(upstream)];
-    record.upstream = &group.upstream.name;
+    let upstream = &worker.servers.upstreams[usize::from(upstream)];
+    record.upstream = &upstream.config.name;
     let timeouts = &route.policy.timeouts;
     let waits = Waits {
         response: timeouts.response.get(worker.settings),
@@ -84,7 +84,7 @@ pub(super) async fn ask(
     };
     let connect = timeouts.connect.get(worker.settings);
     // HTTP/2 has no upgrade (RFC 9113 section 8.6): a server may always go on without (RFC 9110 section 7.8).
-    let upgrade = !group.upstream.http2 && forward::upgrade(&record.fields).is_some();
+    let upgrade = !upstream.config.http2 && forward::upgrade(&record.fields).is_some();
     let mirror = mirrored(worker, record, &body);
     if proxy.asks_server && mirror.is_none() {
         body.leave_to_server();
@@ -101,19 +101,19 @@ pub(super) async fn ask(
         mirror::send(client, record, mirror, &request, (body.framing, kept.clone()));
     }
     if kept.is_none() {
-        body.may_be_replayed(replayed(worker, group, retry, &request));
+        body.may_be_replayed(replayed(worker, upstream, retry, &request));
     }
     let body = (body, kept);
-    let (mut call, mut head) = retry::send(client, record, group, (request, retry), body, (connect, waits)).await?;
+    let (mut call, mut head) = retry::send(client, record, upstream, (request, retry), body, (connect, waits)).await?;
     call.settle();
     record.calls_it(head.start, head.reason.take());
-    let mut cookies: Vec<String> = sticky_cookie(group, record, &call).into_iter().collect();
+    let mut cookies: Vec<String> = sticky_cookie(upstream, record, &call).into_iter().collect();
     if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !sticks) {
-        let value = split::cookie_value(&group.upstream.name);
+        let value = split::cookie_value(&upstream.config.name);
         cookies.push(format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly"));
     }
     let asked = forward::upgrade(&record.fields).filter(|_| upgrade);
-    let named = send_file::named(group.upstream, &head, worker.settings);
+    let named = send_file::named(upstream.config, &head, worker.settings);
     let mut answer = answer(call, head, asked)?;
     if let Some(file) = named? {
         answer = Box::pin(send_file::answer(client, record, file, answer.fields)).await?;
@@ -167,10 +167,10 @@ const REPLAYED: u64 = 64 << 10;
 
 /// How much of a body that streams is kept until its request is answered: without `retry`, where the request may turn out not to
 /// have been processed, or may be sent again on a fresh connection.
-fn replayed(worker: &Worker, group: &Group, retry: Option<&Retry>, request: &Request) -> u64 {
+fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, request: &UpstreamRequest) -> u64 {
     match retry {
         Some(retry) => retry.body.get(worker.settings),
-        None if group.upstream.http2 || request.method.is_idempotent() => REPLAYED,
+        None if upstream.config.http2 || request.method.is_idempotent() => REPLAYED,
         None => 0,
     }
 }
@@ -186,7 +186,7 @@ fn request(
     proxy: &Proxy,
     upgrade: bool,
     body: &RequestBody,
-) -> Result<Request, Failure> {
+) -> Result<UpstreamRequest, Failure> {
     let (mut fields, target) = head(client, record, route, proxy, (upgrade, !body.is_empty()));
     let target = target?;
     if body.framing != Framing::Empty && !body.asks_server() {
@@ -194,7 +194,7 @@ fn request(
         fields.remove("expect");
     }
     let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
-    Ok(Request { method: record.method.clone(), target, fields, own_host })
+    Ok(UpstreamRequest { method: record.method.clone(), target, fields, own_host })
 }
 
 /// The fields of a request without a body as the server will see them.
@@ -272,11 +272,11 @@ fn outgoing_target(
 }
 
 /// The cookie that keeps the client with the server it got; none if it has that already.
-fn sticky_cookie(group: &Group, record: &Record, call: &UpstreamExchange) -> Option<String> {
-    let sticky = group.upstream.sticky.as_ref()?;
+fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExchange) -> Option<String> {
+    let sticky = upstream.config.sticky.as_ref()?;
     let server = call.lease()?.server;
-    let had = retry::sticky(record.worker.servers, group, &record.fields) == Some(server.index);
-    let name = group.name(server).filter(|_| !had)?;
+    let had = retry::sticky(record.worker.servers, upstream, &record.fields) == Some(server.index);
+    let name = upstream.name(server).filter(|_| !had)?;
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::Method;
 
-use crate::cache::{Pattern, Purge, Store, groups, key};
+use crate::cache::{CacheStore, Pattern, Purge, groups, key};
 use crate::context::facts::Facts;
 use crate::context::settings::{self, Address};
 use crate::failure::Failure;
@@ -72,8 +72,8 @@ fn mode(fields: &Fields, wanted: &str) -> bool {
 pub(crate) async fn carry_out(
     facts: &Facts<'_>,
     site: &'static Site,
-    about: Option<(&site::Key, &'static Store)>,
-    all: &'static [Store],
+    about: Option<(&site::Key, &'static CacheStore)>,
+    all: &'static [CacheStore],
 ) -> Result<u64, Failure> {
     let soft = is_soft(facts.fields);
     let listed = listed(facts, site)?;
@@ -135,8 +135,8 @@ pub(crate) fn place_of(
     facts: &Facts<'_>,
     site: &'static Site,
     policy: &site::Cache,
-    stores: &'static [Store],
-) -> Option<(&'static Store, Vec<String>)> {
+    stores: &'static [CacheStore],
+) -> Option<(&'static CacheStore, Vec<String>)> {
     let url = |(scheme, authority): &(&'static str, String)| {
         let mut url = String::new();
         key::url(&policy.key, &Facts { scheme, authority, ..*facts }, &mut url);

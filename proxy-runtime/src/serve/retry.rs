@@ -26,7 +26,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::context::view::cookie_values;
-use crate::exchange::{Http1Exchange, Http2Exchange, NotProcessed, Unanswered, UpstreamExchange, Waits};
+use crate::exchange::{ExchangeError, Http1Exchange, Http2Exchange, NotProcessed, UpstreamExchange, Waits};
 use crate::failure::Failure;
 use crate::http1::{self, Framing, MessageHead};
 use crate::http2::request;
@@ -34,10 +34,10 @@ use crate::metrics::counters::AttemptFailure;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::site::Retry;
-use crate::upstream::{Group, Lease, PickRequest, Servers, announce};
+use crate::upstream::{Lease, PickRequest, Servers, UpstreamState, announce};
 
 /// A request as a server will see it.
-pub(super) struct Request {
+pub(super) struct UpstreamRequest {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) fields: Fields,
@@ -46,17 +46,17 @@ pub(super) struct Request {
 }
 
 /// A response, of which only the head has come.
-pub(super) type Answer = (Box<UpstreamExchange>, MessageHead<StatusCode>);
+pub(super) type UpstreamResponse = (Box<UpstreamExchange>, MessageHead<StatusCode>);
 
 /// How often a request is sent again at most because a server has not processed it.
 const MAX_RESENDS: usize = 10;
 
 /// What stays the same however often a request is sent.
-struct Tries<'a> {
+struct AttemptContext<'a> {
     client: &'a Rc<Client>,
     record: &'a Record,
-    group: &'static Group,
-    request: &'a Request,
+    upstream: &'static UpstreamState,
+    request: &'a UpstreamRequest,
     framing: Framing,
     /// The body, where it is kept.
     kept: Option<Bytes>,
@@ -118,32 +118,32 @@ impl AttemptError {
 pub(super) async fn send(
     client: &Rc<Client>,
     record: &mut Record,
-    group: &'static Group,
-    (request, retry): (Request, Option<&Retry>),
+    upstream: &'static UpstreamState,
+    (request, retry): (UpstreamRequest, Option<&Retry>),
     (body, kept): (RequestBody, Option<Bytes>),
     (connect, mut waits): (Duration, Waits),
-) -> Result<Answer, Failure> {
+) -> Result<UpstreamResponse, Failure> {
     let worker = client.worker;
     let framing = body.framing;
     let mut connect = connect;
     if let Some(per_try) = retry.map(|retry| retry.per_try.get(worker.settings)) {
         (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
     }
-    let key = group.upstream.key.as_ref().map_or(0, |key| balance::hash(&key.rendered(&record.facts()), 0));
-    let sticky = sticky(worker.servers, group, &record.fields);
+    let key = upstream.config.key.as_ref().map_or(0, |key| balance::hash(&key.rendered(&record.facts()), 0));
+    let sticky = sticky(worker.servers, upstream, &record.fields);
     let mut left = retry.map_or(0, |retry| retry.times);
-    let mut resends_left = MAX_RESENDS.min(group.size() + 2);
+    let mut resends_left = MAX_RESENDS.min(upstream.size() + 2);
     let mut resending = false;
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut streaming = Some(body);
-    let mut last: Result<Answer, Failure> = Err(Failure::NoHealthyUpstream);
+    let mut last: Result<UpstreamResponse, Failure> = Err(Failure::NoHealthyUpstream);
     let (mut began, mut retrying) = (record.began, None);
     loop {
-        let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
-        let mut lease = group.lease(&worker.servers.servers, &wish, began);
+        let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
+        let mut lease = upstream.lease(&worker.servers.servers, &pick, began);
         if matches!(lease, Err(Failure::UpstreamOverloaded)) {
             // Boxed: seldom needed, and every exchange would carry its size around.
-            lease = Box::pin(group.wait(&worker.servers.servers, &wish)).await;
+            lease = Box::pin(upstream.wait(&worker.servers.servers, &pick)).await;
         }
         let lease = match lease {
             Ok(lease) => lease,
@@ -162,19 +162,20 @@ pub(super) async fn send(
         if let Some(counters) = worker.counters
             && (resending || retrying.is_some() || !tried.is_empty())
         {
-            counters.retry(group.index);
+            counters.retry(upstream.index);
         }
-        let tries = Tries { client, record, group, request: &request, framing, kept: kept.clone(), connect, waits };
+        let attempt =
+            AttemptContext { client, record, upstream, request: &request, framing, kept: kept.clone(), connect, waits };
         let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
         let outcome = match (hedge, &kept) {
             (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
                 tried.push(index);
-                let wish = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
-                Box::pin(tries.hedged((lease, began), (retry, hedge), &wish)).await
+                let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
+                Box::pin(attempt.hedged((lease, began), (retry, hedge), &pick)).await
             }
-            (_, Some(kept)) => tries.once(lease, RequestBody::of(client, framing, kept.clone()), began).await,
+            (_, Some(kept)) => attempt.once(lease, RequestBody::of(client, framing, kept.clone()), began).await,
             (_, None) => match streaming.take() {
-                Some(body) => tries.once(lease, body, began).await,
+                Some(body) => attempt.once(lease, body, began).await,
                 None => return last,
             },
         };
@@ -222,7 +223,7 @@ pub(super) async fn send(
         left -= 1;
         // The one before is over.
         drop(retrying.take());
-        retrying = group.retry(retry.budget);
+        retrying = upstream.retry(retry.budget);
         if retrying.is_none() {
             return last;
         }
@@ -244,31 +245,31 @@ fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
 }
 
 /// How a request is to be sent again, if it may be.
-pub(super) fn allowed(record: &Record, request: &Request) -> Option<&'static Retry> {
+pub(super) fn allowed(record: &Record, request: &UpstreamRequest) -> Option<&'static Retry> {
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
 
 /// What a server is told of the client before the first byte of a connection, where the upstream has it so.
-pub(super) fn introduce(client: &Client, record: &Record, group: &Group, out: &mut Vec<u8>) {
-    if let Some(version) = group.upstream.proxy_protocol {
+pub(super) fn introduce(client: &Client, record: &Record, upstream: &UpstreamState, out: &mut Vec<u8>) {
+    if let Some(version) = upstream.config.proxy_protocol {
         let (peer, ours) = client.peer.addresses;
         announce(version, peer.map(|peer| (record.client, peer.port()).into()), ours, out);
     }
 }
 
 /// The server that a cookie asks for.
-pub(super) fn sticky(servers: &Servers, group: &Group, fields: &Fields) -> Option<usize> {
-    let sticky = group.upstream.sticky.as_ref()?;
-    cookie_values(fields, &sticky.cookie).find_map(|value| group.named(&servers.servers, value))
+pub(super) fn sticky(servers: &Servers, upstream: &UpstreamState, fields: &Fields) -> Option<usize> {
+    let sticky = upstream.config.sticky.as_ref()?;
+    cookie_values(fields, &sticky.cookie).find_map(|value| upstream.named(&servers.servers, value))
 }
 
 /// A request on its way to a server, and whether the connection was there before; or why it is not.
-type Begun = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
+type AttemptStart = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
 
-impl Tries<'_> {
+impl AttemptContext<'_> {
     /// One try, from when it began. The outcome is told to the server's group, and counted.
-    async fn once(&self, lease: Lease, body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
-        let place = (self.group.index, lease.server.index);
+    async fn once(&self, lease: Lease, body: RequestBody, began: Instant) -> Result<UpstreamResponse, AttemptError> {
+        let place = (self.upstream.index, lease.server.index);
         let outcome = self.attempt(lease, body, began).await;
         if let Some(counters) = self.client.worker.counters {
             let counted = match &outcome {
@@ -280,10 +281,15 @@ impl Tries<'_> {
         outcome
     }
 
-    async fn attempt(&self, mut lease: Lease, mut body: RequestBody, began: Instant) -> Result<Answer, AttemptError> {
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        mut body: RequestBody,
+        began: Instant,
+    ) -> Result<UpstreamResponse, AttemptError> {
         let mut first = true;
         loop {
-            let begun = if self.group.upstream.http2 {
+            let begun = if self.upstream.config.http2 {
                 Box::pin(self.begin_http2(lease, body, began)).await
             } else {
                 self.begin(lease, body, began, first).await
@@ -301,7 +307,7 @@ impl Tries<'_> {
             };
             let outcome = call.answer().await;
             // That a connection is at its end is no fault of its server; to refuse requests is.
-            let refuses = matches!(outcome, Err(Unanswered::Unprocessed(NotProcessed::Server)));
+            let refuses = matches!(outcome, Err(ExchangeError::Unprocessed(NotProcessed::Server)));
             let (failure, kind) = match outcome {
                 Ok(head) => {
                     if let Some(lease) = call.lease() {
@@ -309,11 +315,11 @@ impl Tries<'_> {
                     }
                     return Ok((call, head));
                 }
-                Err(Unanswered::Unprocessed(NotProcessed::Server)) => {
+                Err(ExchangeError::Unprocessed(NotProcessed::Server)) => {
                     (Failure::UpstreamReset, AttemptErrorKind::Unprocessed)
                 }
-                Err(gone @ (Unanswered::Lost | Unanswered::Unprocessed(NotProcessed::Connection))) => {
-                    let unprocessed = matches!(gone, Unanswered::Unprocessed(_));
+                Err(gone @ (ExchangeError::Lost | ExchangeError::Unprocessed(NotProcessed::Connection))) => {
+                    let unprocessed = matches!(gone, ExchangeError::Unprocessed(_));
                     // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
                     if reused && (unprocessed || self.request.method.is_idempotent()) {
                         let again = match &self.kept {
@@ -333,7 +339,7 @@ impl Tries<'_> {
                         if unprocessed { AttemptErrorKind::Unprocessed } else { AttemptErrorKind::Reset },
                     )
                 }
-                Err(Unanswered::Failed(failure)) => match failure {
+                Err(ExchangeError::Failed(failure)) => match failure {
                     Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, AttemptErrorKind::Reset),
                     Failure::ResponseTimeout => (failure, AttemptErrorKind::Timeout),
                     _ => (failure, AttemptErrorKind::Final),
@@ -349,7 +355,7 @@ impl Tries<'_> {
     }
 
     /// Puts the request on a kept connection if there is one and it may be one, or else on a fresh one. Whether it was kept.
-    async fn begin(&self, lease: Lease, body: RequestBody, began: Instant, kept: bool) -> Begun {
+    async fn begin(&self, lease: Lease, body: RequestBody, began: Instant, kept: bool) -> AttemptStart {
         let worker = self.client.worker;
         let kept = if kept { worker.pools.take(lease.server, began) } else { None };
         let reused = kept.is_some();
@@ -357,11 +363,11 @@ impl Tries<'_> {
             Some(channel) => channel,
             None => {
                 let mut first = Vec::new();
-                if self.group.upstream.tls.is_some() {
-                    introduce(self.client, self.record, self.group, &mut first);
+                if self.upstream.config.tls.is_some() {
+                    introduce(self.client, self.record, self.upstream, &mut first);
                 }
                 // Boxed: seldom needed, and large, and every exchange would carry its size around.
-                match Box::pin(worker.pools.connect(self.group, lease.server, &first, self.patience())).await {
+                match Box::pin(worker.pools.connect(self.upstream, lease.server, &first, self.patience())).await {
                     Ok(channel) => channel,
                     Err(failure) => {
                         return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure))));
@@ -370,10 +376,10 @@ impl Tries<'_> {
             }
         };
         let mut head = Vec::new();
-        if self.group.upstream.tls.is_none() {
-            introduce(self.client, self.record, self.group, &mut head);
+        if self.upstream.config.tls.is_none() {
+            introduce(self.client, self.record, self.upstream, &mut head);
         }
-        let Request { method, target, fields, own_host } = self.request;
+        let UpstreamRequest { method, target, fields, own_host } = self.request;
         let host = own_host.then_some(lease.server.host());
         http1::write_request(&mut head, (method, target), host, fields, self.framing);
         let request = (method.clone(), head);
@@ -382,16 +388,16 @@ impl Tries<'_> {
     }
 
     /// Puts the request on a connection that others share. Whether that was there before.
-    async fn begin_http2(&self, lease: Lease, body: RequestBody, began: Instant) -> Begun {
-        let Request { method, target, fields, own_host } = self.request;
+    async fn begin_http2(&self, lease: Lease, body: RequestBody, began: Instant) -> AttemptStart {
+        let UpstreamRequest { method, target, fields, own_host } = self.request;
         let host = own_host.then_some(lease.server.host());
-        let scheme = if self.group.upstream.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.upstream.config.tls.is_some() { "https" } else { "http" };
         let request = match request::head((method, target), scheme, host, fields, self.framing) {
             Ok(request) => request,
             // It is the client who has asked for what can't be said: no server is to suffer for it.
             Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::Final))),
         };
-        let held = self.client.worker.shared.hold(self.group, lease.server, self.patience()).await;
+        let held = self.client.worker.shared.hold(self.upstream, lease.server, self.patience()).await;
         let (held, reused) = match held {
             Ok(held) => held,
             Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure)))),
@@ -412,7 +418,7 @@ impl Tries<'_> {
     }
 
     fn report(&self, lease: &Lease, good: bool, began: Option<Instant>) {
-        if self.group.observes() {
+        if self.upstream.observes() {
             lease.report(&self.client.worker.servers.servers, good, began.map(|began| began.elapsed()), Instant::now());
         }
     }
@@ -423,8 +429,8 @@ impl Tries<'_> {
         &self,
         (lease, began): (Lease, Instant),
         (retry, after): (&Retry, Duration),
-        wish: &PickRequest<'_>,
-    ) -> Result<Answer, AttemptError> {
+        pick: &PickRequest<'_>,
+    ) -> Result<UpstreamResponse, AttemptError> {
         let start = |lease, began| {
             let body = RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
             Box::pin(self.once(lease, body, began))
@@ -433,11 +439,11 @@ impl Tries<'_> {
         if let Ok(outcome) = tokio::time::timeout(after, &mut first).await {
             return outcome;
         }
-        let Some(_retrying) = self.group.retry(retry.budget) else { return first.await };
-        let lease = self.group.lease(&self.client.worker.servers.servers, wish, Instant::now());
+        let Some(_retrying) = self.upstream.retry(retry.budget) else { return first.await };
+        let lease = self.upstream.lease(&self.client.worker.servers.servers, pick, Instant::now());
         let Ok(lease) = lease else { return first.await };
         if let Some(counters) = self.client.worker.counters {
-            counters.retry(self.group.index);
+            counters.retry(self.upstream.index);
         }
         let second = lease.server.index;
         let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];

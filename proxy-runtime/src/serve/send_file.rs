@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::files;
 use crate::client::Client;
 use crate::client::record::Record;
-use crate::content::files::Below;
+use crate::content::files::RelativePath;
 use crate::content::files::disk::{FileLookup, FileQuery};
 use crate::content::respond::Answer;
 use crate::context::settings::Settings;
@@ -21,7 +21,7 @@ use crate::serve::body::Body;
 use crate::site::{Files, SendFile, Upstream};
 
 /// A file in a declared folder.
-type Named = (&'static Files, Below);
+type FolderFile = (&'static Files, RelativePath);
 
 /// The file that a response names; `None` where it names none, or its upstream may not.
 ///
@@ -31,7 +31,7 @@ pub(super) fn named(
     upstream: &'static Upstream,
     head: &MessageHead<StatusCode>,
     settings: &Settings,
-) -> Result<Option<Named>, Failure> {
+) -> Result<Option<FolderFile>, Failure> {
     let folders: &'static [SendFile] = &upstream.send_files;
     if folders.is_empty() {
         return Ok(None);
@@ -53,7 +53,7 @@ pub(super) fn named(
 }
 
 /// The file that a path below a declared prefix stands for: percent-encoded, as in a URL, without a query.
-fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, Below)> {
+fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, RelativePath)> {
     let path = match std::str::from_utf8(value) {
         Ok(path) if !path.contains(['?', '#', '\\']) && !path.ends_with('/') => path,
         _ => return None,
@@ -63,18 +63,18 @@ fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, Below
     let (folder, rest) = folders.iter().filter_map(within).min_by_key(|(_, rest)| rest.len())?;
     // An empty first segment would be taken for the slash that a path begins with.
     let plain = !rest.is_empty() && !rest.starts_with('/');
-    Some((&folder.files, Below::of(rest, &folder.files).filter(|_| plain)?))
+    Some((&folder.files, RelativePath::of(rest, &folder.files).filter(|_| plain)?))
 }
 
 /// The file at a path of this machine, in a declared folder: as the system has it, nothing decoded.
-fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Option<(&'f Files, Below)> {
+fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Option<(&'f Files, RelativePath)> {
     let within = |folder: &'f SendFile| {
         let root = folder.files.folder.get(settings).trim_end_matches('/');
         let rest = value.strip_prefix(root.as_bytes())?.strip_prefix(b"/")?;
         folder.prefix.is_none().then_some((folder, rest))
     };
     let (folder, rest) = folders.iter().filter_map(within).min_by_key(|(_, rest)| rest.len())?;
-    Some((&folder.files, Below::plain(rest, &folder.files)?))
+    Some((&folder.files, RelativePath::plain(rest, &folder.files)?))
 }
 
 /// The response with the file for a body. Its type and all else that the server says stay; what was said of the body that came with it
@@ -85,7 +85,7 @@ fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Op
 pub(super) async fn answer(
     client: &Client,
     record: &Record,
-    (files, below): Named,
+    (files, below): FolderFile,
     mut fields: Fields,
 ) -> Result<Answer<Body>, Failure> {
     let root = files.folder.get(client.worker.settings);

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::body::source::Source as _;
-use crate::cache::Store;
+use crate::cache::CacheStore;
 use crate::cache::warm::{Url, lines};
 use crate::client::Client;
 use crate::client::peer::Peer;
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const MOST_TOLD: usize = 10;
 
 /// Makes the requests of a store's `warm`.
-pub(crate) async fn keep_warm(worker: &'static Worker, store: &'static Store, warm: &'static Warm) {
+pub(crate) async fn keep_warm(worker: &'static Worker, store: &'static CacheStore, warm: &'static Warm) {
     while !store.is_learned() {
         sleep(LOOK).await;
     }

@@ -17,9 +17,9 @@ use crate::router::table::Words;
 /// A function that says whether a route's matchers hold; may bind captures of a `path-regex`.
 pub type Matches = fn(&RequestView<'_>, &mut Captures) -> bool;
 /// A route's request filters, in the order of phases.
-pub type Request = fn(&mut Outgoing<'_>, &Facts<'_>);
+pub type RequestFilters = fn(&mut Outgoing<'_>, &Facts<'_>);
 /// A route's response filters, in the order of phases.
-pub type Response = fn(&mut Fields, &Facts<'_>);
+pub type ResponseFilters = fn(&mut Fields, &Facts<'_>);
 
 /// All routes.
 #[derive(Clone)]
@@ -33,9 +33,9 @@ pub struct Routes {
     /// Distinct matchers.
     pub matches: &'static [Matches],
     /// Distinct request filters.
-    pub request: &'static [Request],
+    pub request: &'static [RequestFilters],
     /// Distinct response filters.
-    pub response: &'static [Response],
+    pub response: &'static [ResponseFilters],
     /// Distinct lists of functions of the user's.
     pub functions: &'static [Functions],
     /// Distinct handlers.
@@ -54,9 +54,9 @@ pub struct Route {
     /// The text that is its own: what its handler's `Piece::Row` stands for.
     pub row: &'static str,
     /// Its request filters.
-    pub request: Option<Request>,
+    pub request: Option<RequestFilters>,
     /// Its response filters.
-    pub response: Option<Response>,
+    pub response: Option<ResponseFilters>,
     /// Functions of the user's.
     pub functions: Option<&'static Functions>,
     /// Who answers.

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use self::verdict::{MAX_ANSWER, verdict};
 use super::connect::{Dialler, why};
-use super::group::Group;
 use super::proxy_protocol::announce_own;
-use super::server::{Server, TargetAddress};
+use super::server::{ServerState, TargetAddress};
+use super::state::UpstreamState;
 use crate::balance::Dice;
 use crate::context::settings::Settings;
 use crate::net::stream::BufferedStream;
@@ -30,16 +30,16 @@ const UNRESOLVED: Duration = Duration::from_millis(100);
 
 /// Checks a server, for ever. Does nothing where there is no `health-check`.
 pub(crate) async fn keep_checking(
-    group: &'static Group,
-    server: &'static Server,
+    upstream: &'static UpstreamState,
+    server: &'static ServerState,
     settings: &'static Settings,
     dialler: Dialler,
 ) {
-    let Some(check) = &group.upstream.health_check else { return };
+    let Some(check) = &upstream.config.health_check else { return };
     let interval = check.interval.get(settings).clamp(SHORTEST, LONGEST);
     let timeout = check.timeout.get(settings).min(LONGEST);
     // Spread, so that servers are not all asked at once, nor this one by all proxies.
-    let dice = Dice::new(server.index as u64 ^ group.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
+    let dice = Dice::new(server.index as u64 ^ upstream.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
     loop {
         let began = Instant::now();
         let generation = server.generation();
@@ -49,18 +49,18 @@ pub(crate) async fn keep_checking(
             tokio::time::sleep(if is_name { interval.min(UNRESOLVED) } else { interval }).await;
             continue;
         }
-        let found = match tokio::time::timeout(timeout, ask(group, check, server, dialler, timeout)).await {
+        let found = match tokio::time::timeout(timeout, ask(upstream, check, server, dialler, timeout)).await {
             Ok(found) => found,
             Err(_) => Err(format!("no response within {timeout:?}")),
         };
-        let now = group.time(Instant::now());
+        let now = upstream.time(Instant::now());
         if server.generation() == generation && server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
             match found {
                 Ok(()) => {
-                    group.notice(&format!("server {} is healthy again", server.name()));
-                    group.wake();
+                    upstream.notice(&format!("server {} is healthy again", server.name()));
+                    upstream.wake();
                 }
-                Err(reason) => group.notice(&format!("server {} is unhealthy: {reason}", server.name())),
+                Err(reason) => upstream.notice(&format!("server {} is unhealthy: {reason}", server.name())),
             }
         }
         let tenth = u64::try_from(interval.as_micros() / 10).unwrap_or(u64::MAX) as usize;
@@ -71,23 +71,23 @@ pub(crate) async fn keep_checking(
 
 /// Asks once; why it is not healthy.
 async fn ask(
-    group: &Group,
+    upstream: &UpstreamState,
     check: &HealthCheck,
-    server: &Server,
+    server: &ServerState,
     dialler: Dialler,
     patience: Duration,
 ) -> Result<(), String> {
     let mut introduction = Vec::new();
-    if let Some(version) = group.upstream.proxy_protocol {
+    if let Some(version) = upstream.config.proxy_protocol {
         announce_own(version, &mut introduction);
     }
-    let link = dialler.probe(group, server, check.port.map(|port| port as u16), &introduction, patience).await;
+    let link = dialler.probe(upstream, server, check.port.map(|port| port as u16), &introduction, patience).await;
     let link = link.map_err(why)?;
-    if group.upstream.tls.is_some() {
+    if upstream.config.tls.is_some() {
         introduction.clear();
     }
-    if group.upstream.http2 {
-        return http2::talk(group, check, server, link).await;
+    if upstream.config.http2 {
+        return http2::talk(upstream, check, server, link).await;
     }
     talk(check, server, link, introduction).await
 }
@@ -95,7 +95,7 @@ async fn ask(
 /// `head` goes before the request.
 async fn talk(
     check: &HealthCheck,
-    server: &Server,
+    server: &ServerState,
     mut stream: BufferedStream,
     mut head: Vec<u8>,
 ) -> Result<(), String> {

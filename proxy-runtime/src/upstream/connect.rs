@@ -9,12 +9,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::group::Group;
 use super::race;
-use super::server::{Name, Server, TargetAddress};
+use super::server::{ResolvedName, ServerState, TargetAddress};
+use super::state::UpstreamState;
 use crate::failure::Failure;
 use crate::net::descriptors::{self, Descriptors};
-use crate::net::stream::{BufferedStream, Buffers, Stream};
+use crate::net::stream::{BufferedStream, Buffers, SocketStream};
 use crate::net::tls::Engine;
 
 /// Connects, for one thread.
@@ -34,15 +34,19 @@ impl Dialler {
     /// [`Failure::UpstreamTls`].
     pub(crate) async fn connect(
         &self,
-        group: &Group,
-        server: &Server,
+        upstream: &UpstreamState,
+        server: &ServerState,
         introduction: &[u8],
         patience: Duration,
     ) -> Result<BufferedStream, Failure> {
         let connected = async {
             let Some(descriptor) = self.descriptors.servers.take() else { return Err(Failure::NoDescriptors) };
             let link = BufferedStream::counted(open(server, None, patience).await?, self.buffers, descriptor);
-            if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
+            if upstream.config.tls.is_some() {
+                self.secure(upstream, server, introduction, link).await
+            } else {
+                Ok(link)
+            }
         };
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
     }
@@ -53,46 +57,46 @@ impl Dialler {
     /// See [`Dialler::connect`].
     pub(crate) async fn probe(
         &self,
-        group: &Group,
-        server: &Server,
+        upstream: &UpstreamState,
+        server: &ServerState,
         port: Option<u16>,
         introduction: &[u8],
         patience: Duration,
     ) -> Result<BufferedStream, Failure> {
         let link = BufferedStream::new(open(server, port, patience).await?, self.buffers);
-        if group.upstream.tls.is_some() { self.secure(group, server, introduction, link).await } else { Ok(link) }
+        if upstream.config.tls.is_some() { self.secure(upstream, server, introduction, link).await } else { Ok(link) }
     }
 
     async fn secure(
         &self,
-        group: &Group,
-        server: &Server,
+        upstream: &UpstreamState,
+        server: &ServerState,
         introduction: &[u8],
         mut link: BufferedStream,
     ) -> Result<BufferedStream, Failure> {
-        let Some(tls) = &group.upstream.tls else { return Ok(link) };
+        let Some(tls) = &upstream.config.tls else { return Ok(link) };
         link.write_all(introduction).await.map_err(|_| Failure::ConnectFailed)?;
         let refused = |reason: &str| {
-            group.notice(&format!("no handshake with server {}: {reason}", server.name()));
+            upstream.notice(&format!("no handshake with server {}: {reason}", server.name()));
             Failure::UpstreamTls
         };
-        let secured = self.tls.connect(group.index, tls, server.bare_host(), link).await;
+        let secured = self.tls.connect(upstream.index, tls, server.bare_host(), link).await;
         let (stream, http2) = secured.map_err(|reason| refused(&reason))?;
-        if group.upstream.http2 && !http2 {
+        if upstream.config.http2 && !http2 {
             return Err(refused("it does not support HTTP/2"));
         }
         Ok(BufferedStream::new(stream, self.buffers))
     }
 }
 
-async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<Stream, Failure> {
+async fn open(server: &ServerState, port: Option<u16>, patience: Duration) -> Result<SocketStream, Failure> {
     let to = |mut address: SocketAddr| {
         address.set_port(port.unwrap_or(address.port()));
         TcpStream::connect(address)
     };
     let connected = match &server.target {
         TargetAddress::Unix(path) => {
-            return UnixStream::connect(path).await.map(Stream::Unix).map_err(|error| unconnected(&error));
+            return UnixStream::connect(path).await.map(SocketStream::Unix).map_err(|error| unconnected(&error));
         }
         TargetAddress::Fixed(address) => to(*address).await,
         TargetAddress::Discovered(found) => {
@@ -117,7 +121,7 @@ async fn open(server: &Server, port: Option<u16>, patience: Duration) -> Result<
         let probes = TcpKeepalive::new().with_time(silence).with_interval(apart).with_retries(5);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
     }
-    Ok(Stream::Tcp(stream))
+    Ok(SocketStream::Tcp(stream))
 }
 
 /// Whose fault it is that there is no connection: the server is not unreachable if this process has no descriptor.
@@ -125,7 +129,7 @@ fn unconnected(error: &io::Error) -> Failure {
     if descriptors::are_exhausted(error) { Failure::NoDescriptors } else { Failure::ConnectFailed }
 }
 
-impl Name {
+impl ResolvedName {
     /// A connection to whichever address gives one first.
     async fn race<F: Future<Output = io::Result<TcpStream>>>(
         &self,

@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use super::group::Group;
-use super::server::{DiscoveredEndpoint, Server, TargetAddress};
+use super::server::{DiscoveredEndpoint, ServerState, TargetAddress};
 use super::servers::Servers;
+use super::state::UpstreamState;
 use crate::context::settings::Settings;
 use crate::file_pool::{self, Unavailable};
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};
@@ -33,13 +33,13 @@ const NAMES: usize = 20_000;
 /// Keeps the servers of an upstream up to date, for ever. Does nothing where they are written in the site.
 pub(crate) async fn keep_discovering(
     servers: &'static Servers,
-    group: &'static Group,
+    upstream: &'static UpstreamState,
     settings: &'static Settings,
     resolve: Option<Resolve>,
 ) {
-    let Some(discover) = &group.upstream.discover else { return };
+    let Some(discover) = &upstream.config.discover else { return };
     let refresh = discover.refresh.as_ref().map(|refresh| refresh.get(settings));
-    let mut file = file::Watched::default();
+    let mut file = file::WatchedFile::default();
     let (mut before, mut failing) = (Vec::new(), false);
     loop {
         let answer = match &discover.from {
@@ -63,19 +63,19 @@ pub(crate) async fn keep_discovering(
             Ok((found, good_for)) => {
                 // `None` is no recovery: after a failure, a file is read again, changed or not.
                 if std::mem::take(&mut failing) {
-                    group.notice("its servers are discovered again");
+                    upstream.notice("its servers are discovered again");
                 }
                 if let Some(found) = found.filter(|found| *found != before) {
-                    group.settle(servers, &found);
+                    upstream.settle(servers, &found);
                     before = found;
                 }
                 good_for
             }
             Err(reason) => {
-                file = file::Watched::default();
+                file = file::WatchedFile::default();
                 if !std::mem::replace(&mut failing, true) {
                     let kept = if before.is_empty() { "there are none" } else { "the last ones stay in use" };
-                    group.notice(&format!("its servers can't be discovered, {kept}: {reason}"));
+                    upstream.notice(&format!("its servers can't be discovered, {kept}: {reason}"));
                 }
                 RETRY
             }
@@ -102,7 +102,7 @@ fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<
     Ok(Some(found))
 }
 
-impl Group {
+impl UpstreamState {
     /// Gives servers their places.
     fn settle(&self, servers: &Servers, found: &[Discovered]) {
         let places = &servers.servers[self.members.clone()];
@@ -138,7 +138,7 @@ impl Group {
     }
 }
 
-impl Server {
+impl ServerState {
     fn found(&self) -> Option<SocketAddr> {
         match &self.target {
             TargetAddress::Discovered(found) => found.load().as_ref().map(|found| found.address),

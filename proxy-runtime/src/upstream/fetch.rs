@@ -6,16 +6,16 @@ use http::{Method, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 
 use super::connect::{Dialler, why};
-use super::group::Group;
 use super::proxy_protocol::announce_own;
-use super::server::Server;
+use super::server::ServerState;
 use super::servers::Servers;
+use super::state::UpstreamState;
 use crate::body::inbound::Inbound;
 use crate::http1::HeadReader;
 
 /// The servers of a group, in order.
-pub(crate) fn members(servers: &'static Servers, group: &Group) -> &'static [Server] {
-    &servers.servers[group.members.clone()]
+pub(crate) fn members(servers: &'static Servers, upstream: &UpstreamState) -> &'static [ServerState] {
+    &servers.servers[upstream.members.clone()]
 }
 
 /// The body of a response with 200, of no more than `limit` bytes. It takes as long as it takes.
@@ -23,18 +23,18 @@ pub(crate) fn members(servers: &'static Servers, group: &Group) -> &'static [Ser
 /// # Errors
 /// Why there is none.
 pub(crate) async fn get(
-    group: &Group,
-    server: &Server,
+    upstream: &UpstreamState,
+    server: &ServerState,
     dialler: Dialler,
     path: &str,
     limit: usize,
 ) -> Result<Vec<u8>, String> {
     let mut head = Vec::new();
-    if let Some(version) = group.upstream.proxy_protocol {
+    if let Some(version) = upstream.config.proxy_protocol {
         announce_own(version, &mut head);
     }
-    let mut link = dialler.probe(group, server, None, &head, Duration::MAX).await.map_err(why)?;
-    if group.upstream.tls.is_some() {
+    let mut link = dialler.probe(upstream, server, None, &head, Duration::MAX).await.map_err(why)?;
+    if upstream.config.tls.is_some() {
         // It went before the handshake.
         head.clear();
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connect::Dialler;
-use super::group::Group;
-use super::server::Server;
+use super::server::ServerState;
 use super::servers::Servers;
+use super::state::UpstreamState;
 use crate::failure::Failure;
 use crate::net::stream::BufferedStream;
 
@@ -18,10 +18,10 @@ use crate::net::stream::BufferedStream;
 pub(crate) struct Pools {
     pub(crate) dialler: Dialler,
     servers: &'static Servers,
-    idle: Vec<RefCell<Vec<Idle>>>,
+    idle: Vec<RefCell<Vec<IdleConnection>>>,
 }
 
-struct Idle {
+struct IdleConnection {
     link: BufferedStream,
     opened: Instant,
     since: Instant,
@@ -44,11 +44,11 @@ impl Pools {
     }
 
     /// An idle connection that is still good; the one used last, so that the others may run out.
-    pub(crate) fn take(self: &Rc<Self>, server: &Server, now: Instant) -> Option<UpstreamConnection> {
+    pub(crate) fn take(self: &Rc<Self>, server: &ServerState, now: Instant) -> Option<UpstreamConnection> {
         loop {
             let mut idle = self.idle[server.index].borrow_mut().pop()?;
             if idle.is_good(server, now) {
-                let Idle { link, opened, generation, .. } = idle;
+                let IdleConnection { link, opened, generation, .. } = idle;
                 return Some(UpstreamConnection {
                     link,
                     opened,
@@ -66,17 +66,17 @@ impl Pools {
     /// See [`Dialler::connect`].
     pub(crate) async fn connect(
         self: &Rc<Self>,
-        group: &Group,
-        server: &Server,
+        upstream: &UpstreamState,
+        server: &ServerState,
         introduction: &[u8],
         patience: Duration,
     ) -> Result<UpstreamConnection, Failure> {
         let generation = server.generation();
-        let mut link = self.dialler.connect(group, server, introduction, patience).await;
+        let mut link = self.dialler.connect(upstream, server, introduction, patience).await;
         if matches!(link, Err(Failure::NoDescriptors)) {
             self.dialler.descriptors.press();
             if self.let_go() {
-                link = self.dialler.connect(group, server, introduction, patience).await;
+                link = self.dialler.connect(upstream, server, introduction, patience).await;
             }
         }
         let link = link?;
@@ -98,10 +98,10 @@ impl Pools {
     }
 }
 
-impl Idle {
+impl IdleConnection {
     /// Whether it may be used again: it is young and fresh enough, open, and its server has nothing to say. It would have
     /// closed it otherwise, or sent what nobody has asked for. Costs a system call only if something has happened.
-    fn is_good(&mut self, server: &Server, now: Instant) -> bool {
+    fn is_good(&mut self, server: &ServerState, now: Instant) -> bool {
         self.generation == server.generation()
             && now.saturating_duration_since(self.since) < server.kept.idle_timeout
             && now.saturating_duration_since(self.opened) < server.kept.max_age
@@ -117,7 +117,7 @@ impl UpstreamConnection {
         let mut idle = pools.idle[self.server].borrow_mut();
         if (idle.len() as u64) < limit {
             let UpstreamConnection { link, opened, generation, .. } = self;
-            idle.push(Idle { link, opened, since: Instant::now(), generation });
+            idle.push(IdleConnection { link, opened, since: Instant::now(), generation });
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::race::MAX_ADDRESSES;
-use super::server::{Name, Server, TargetAddress};
+use super::server::{ResolvedName, ServerState, TargetAddress};
 use crate::observe;
 use crate::site::Place;
 
@@ -20,8 +20,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
-pub(crate) async fn keep_resolving(server: &Server) {
-    let TargetAddress::Name(Name { host, port, addresses: known, failed, .. }) = &server.target else { return };
+pub(crate) async fn keep_resolving(server: &ServerState) {
+    let TargetAddress::Name(ResolvedName { host, port, addresses: known, failed, .. }) = &server.target else { return };
     let (mut failing, mut cut) = (false, false);
     loop {
         let looked_up = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await;

@@ -1,4 +1,4 @@
-//! A server of an upstream ([`Server`]): its address, health and counts. Shared by all workers.
+//! A server of an upstream ([`ServerState`]): its address, health and counts. Shared by all workers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::context::settings::{self, Address, Settings};
 use crate::site::{self, Place};
 
 /// A server.
-pub(crate) struct Server {
+pub(crate) struct ServerState {
     /// Where it stands in [`Servers::servers`].
     pub(crate) index: usize,
     /// Its address as written or given.
@@ -45,13 +45,13 @@ pub(crate) struct IdleSettings {
 pub(crate) enum TargetAddress {
     Unix(String),
     Fixed(SocketAddr),
-    Name(Name),
+    Name(ResolvedName),
     /// A place for a server that is found while the proxy runs.
     Discovered(ArcSwapOption<DiscoveredEndpoint>),
 }
 
 /// The name of a server.
-pub(crate) struct Name {
+pub(crate) struct ResolvedName {
     pub(super) host: String,
     pub(super) port: u16,
     /// What it last resolved to; no more than [`race::MAX_ADDRESSES`].
@@ -69,16 +69,16 @@ pub(crate) struct DiscoveredEndpoint {
     pub(super) name: &'static str,
 }
 
-impl Server {
+impl ServerState {
     pub(super) fn written(
         index: usize,
         server: &site::Server,
         upstream: &site::Upstream,
         settings: &Settings,
-    ) -> Server {
+    ) -> ServerState {
         let address = server.address.get(settings);
         let name = |host: &str, port| {
-            TargetAddress::Name(Name {
+            TargetAddress::Name(ResolvedName {
                 host: host.to_owned(),
                 port,
                 addresses: ArcSwap::from_pointee(Vec::new()),
@@ -95,12 +95,12 @@ impl Server {
             // The compiler and the start refuse these; a server without addresses is never chosen.
             Err(_) => name("", 0),
         };
-        Server {
+        ServerState {
             address: address.to_owned(),
             // The compiler and the parameter's type hold it to 1000.
             weight: AtomicU32::new(server.weight.get(settings).min(1000) as u32),
             limit: server.max_connections.get(settings),
-            ..Server::new(index, target, &server.place, upstream, settings)
+            ..ServerState::new(index, target, &server.place, upstream, settings)
         }
     }
 
@@ -109,9 +109,9 @@ impl Server {
         discover: &site::Discover,
         upstream: &site::Upstream,
         settings: &Settings,
-    ) -> Server {
+    ) -> ServerState {
         let target = TargetAddress::Discovered(ArcSwapOption::empty());
-        Server::new(index, target, &discover.place, upstream, settings)
+        ServerState::new(index, target, &discover.place, upstream, settings)
     }
 
     fn new(
@@ -120,9 +120,9 @@ impl Server {
         place: &Place,
         upstream: &site::Upstream,
         settings: &Settings,
-    ) -> Server {
+    ) -> ServerState {
         let pool = &upstream.pool;
-        Server {
+        ServerState {
             index,
             address: String::new(),
             place: place.clone(),

@@ -2,15 +2,15 @@
 
 use tokio::time::Instant;
 
-use super::group::Group;
-use super::server::Server;
+use super::server::ServerState;
+use super::state::UpstreamState;
 use crate::context::settings::Settings;
 use crate::site::{self, Site};
 
 /// All servers of a site, with what changes while it runs.
 pub(crate) struct Servers {
-    pub(crate) groups: Vec<Group>,
-    pub(crate) servers: Vec<Server>,
+    pub(crate) upstreams: Vec<UpstreamState>,
+    pub(crate) servers: Vec<ServerState>,
 }
 
 impl Servers {
@@ -19,27 +19,27 @@ impl Servers {
         Servers::of(site.upstreams, settings)
     }
 
-    pub(super) fn of(upstreams: &'static [site::Upstream], settings: &Settings) -> Servers {
-        let (mut servers, mut groups) = (Vec::new(), Vec::new());
+    pub(super) fn of(configs: &'static [site::Upstream], settings: &Settings) -> Servers {
+        let (mut servers, mut upstreams) = (Vec::new(), Vec::new());
         let start = Instant::now();
-        for (index, upstream) in upstreams.iter().enumerate() {
+        for (index, config) in configs.iter().enumerate() {
             let first = servers.len();
-            for server in upstream.servers.iter() {
-                servers.push(Server::written(servers.len(), server, upstream, settings));
+            for server in config.servers.iter() {
+                servers.push(ServerState::written(servers.len(), server, config, settings));
             }
-            if let Some(discover) = &upstream.discover {
+            if let Some(discover) = &config.discover {
                 let places = (0..discover.max).map(|at| first + at as usize);
-                servers.extend(places.map(|index| Server::to_be_found(index, discover, upstream, settings)));
+                servers.extend(places.map(|index| ServerState::to_be_found(index, discover, config, settings)));
             }
-            groups.push(Group::new((index, upstream), settings, &servers[first..], start));
+            upstreams.push(UpstreamState::new((index, config), settings, &servers[first..], start));
         }
-        Servers { groups, servers }
+        Servers { upstreams, servers }
     }
 
     /// All servers, with the upstreams they are of.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&Group, &Server)> {
-        self.groups
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&UpstreamState, &ServerState)> {
+        self.upstreams
             .iter()
-            .flat_map(|group| self.servers[group.members.clone()].iter().map(move |server| (group, server)))
+            .flat_map(|upstream| self.servers[upstream.members.clone()].iter().map(move |server| (upstream, server)))
     }
 }

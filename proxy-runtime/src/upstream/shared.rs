@@ -18,11 +18,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::Dialler;
-use super::group::Group;
-use super::server::Server;
+use super::server::ServerState;
 use super::servers::Servers;
+use super::state::UpstreamState;
 use crate::failure::Failure;
-use crate::http2::monitor::{Monitor, Monitored, Side};
+use crate::http2::monitor::{Monitor, Monitored, PeerRole};
 use crate::http2::{DataPiece, SEND_BUFFER};
 
 /// The most exchanges at once on a connection, however many its server allows.
@@ -53,11 +53,11 @@ pub(crate) const MAX_HEADER: usize = 64 << 10;
 pub(crate) struct SharedPools {
     dialler: Dialler,
     servers: &'static Servers,
-    of_server: Vec<Rc<OfServer>>,
+    of_server: Vec<Rc<ServerConnections>>,
 }
 
 #[derive(Default)]
-struct OfServer {
+struct ServerConnections {
     connections: RefCell<Vec<SharedConnection>>,
     /// One is being made.
     opening: Cell<bool>,
@@ -163,8 +163,8 @@ impl SharedPools {
     /// See [`Dialler::connect`].
     pub(crate) async fn hold(
         &self,
-        group: &Group,
-        server: &Server,
+        upstream: &UpstreamState,
+        server: &ServerState,
         patience: Duration,
     ) -> Result<(StreamSlot, bool), Failure> {
         let of_it = &self.of_server[server.index];
@@ -179,8 +179,8 @@ impl SharedPools {
                 timeout_at(until, of_it.changed.notified()).await.map_err(|_| Failure::ConnectTimeout)?;
                 continue;
             }
-            let opening = Opening::new(of_it);
-            let outcome = timeout_at(until, self.open(of_it, group, server)).await;
+            let opening = OpeningGuard::new(of_it);
+            let outcome = timeout_at(until, self.open(of_it, upstream, server)).await;
             let shared = outcome.map_err(|_| Failure::ConnectTimeout)??;
             of_it.connections.borrow_mut().push(shared);
             drop(opening);
@@ -188,15 +188,20 @@ impl SharedPools {
         }
     }
 
-    async fn open(&self, of_it: &Rc<OfServer>, group: &Group, server: &Server) -> Result<SharedConnection, Failure> {
+    async fn open(
+        &self,
+        of_it: &Rc<ServerConnections>,
+        upstream: &UpstreamState,
+        server: &ServerState,
+    ) -> Result<SharedConnection, Failure> {
         let generation = server.generation();
-        let link = self.dialler.connect(group, server, &[], Duration::MAX).await;
+        let link = self.dialler.connect(upstream, server, &[], Duration::MAX).await;
         let link = link.inspect_err(|failure| {
             if *failure == Failure::NoDescriptors {
                 self.dialler.descriptors.press();
             }
         })?;
-        let monitor = Monitor::new(Side::Server, MAX_HEADER);
+        let monitor = Monitor::new(PeerRole::Server, MAX_HEADER);
         let (link, most) = (Monitored::new(link, &monitor), monitor.most());
         let state = Rc::new(SharedState::new(monitor));
         let handshake = h2::client::Builder::new()
@@ -243,7 +248,7 @@ impl SharedPools {
     }
 }
 
-impl OfServer {
+impl ServerConnections {
     /// A server will say how many exchanges it allows on a connection that is there.
     fn hears_soon(&self) -> bool {
         let unheard = |shared: &SharedConnection| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
@@ -251,7 +256,7 @@ impl OfServer {
     }
 
     /// A place on a connection with room.
-    fn free(&self, server: &Server, now: Instant) -> Option<StreamSlot> {
+    fn free(&self, server: &ServerState, now: Instant) -> Option<StreamSlot> {
         let mut connections = self.connections.borrow_mut();
         // What is not to be used again lives as long as somebody is on it.
         connections.retain(|shared| shared.is_good(server, now));
@@ -265,7 +270,7 @@ impl OfServer {
 }
 
 impl SharedConnection {
-    fn is_good(&self, server: &Server, now: Instant) -> bool {
+    fn is_good(&self, server: &ServerState, now: Instant) -> bool {
         let idle = self.state.idle_since.get().filter(|_| self.state.active.get() == 0);
         !self.state.closed.get()
             && self.generation == server.generation()
@@ -290,16 +295,16 @@ impl SharedConnection {
 }
 
 /// A connection that is being made: those who wait for it are told when it is, or when it can't be.
-struct Opening<'a>(&'a OfServer);
+struct OpeningGuard<'a>(&'a ServerConnections);
 
-impl<'a> Opening<'a> {
-    fn new(of_it: &'a OfServer) -> Opening<'a> {
+impl<'a> OpeningGuard<'a> {
+    fn new(of_it: &'a ServerConnections) -> OpeningGuard<'a> {
         of_it.opening.set(true);
-        Opening(of_it)
+        OpeningGuard(of_it)
     }
 }
 
-impl Drop for Opening<'_> {
+impl Drop for OpeningGuard<'_> {
     fn drop(&mut self) {
         self.0.opening.set(false);
         self.0.changed.notify_waiters();

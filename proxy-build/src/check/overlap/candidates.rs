@@ -5,27 +5,27 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Proof;
 use crate::ast::Segment;
-use crate::joint::Joined;
+use crate::joint::JointTables;
 use crate::model::Route;
 
 /// The tree of a site's patterns; each place holds its routes in order of precedence.
 pub(crate) struct Patterns<'a> {
-    nodes: Vec<Node>,
-    joined: &'a Joined,
+    nodes: Vec<PatternNode>,
+    joined: &'a JointTables,
 }
 
 #[derive(Default)]
-struct Node {
+struct PatternNode {
     literals: HashMap<String, usize>,
     any_case: HashMap<String, usize>,
     capture: Option<usize>,
-    ends: Group,
-    rest: Group,
+    ends: PatternRoutes,
+    rest: PatternRoutes,
 }
 
 /// The routes of one pattern, in order; of many, the joint tables tell which to look at.
 #[derive(Default)]
-struct Group {
+struct PatternRoutes {
     routes: Vec<usize>,
     places: Places,
 }
@@ -39,7 +39,7 @@ struct Places {
 }
 
 impl Places {
-    fn new(routes: &[Route], joined: &Joined, members: impl Iterator<Item = (usize, usize)>) -> Places {
+    fn new(routes: &[Route], joined: &JointTables, members: impl Iterator<Item = (usize, usize)>) -> Places {
         let mut places = Places::default();
         for (route, what) in members {
             match routes[route].expression().0.and_then(|pattern| joined.places.get(pattern)) {
@@ -56,19 +56,19 @@ impl Places {
 
 impl Patterns<'_> {
     /// `groups` are the routes of each pattern, in order.
-    pub(crate) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a Joined) -> Patterns<'a> {
-        let mut patterns = Patterns { nodes: vec![Node::default()], joined };
+    pub(crate) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a JointTables) -> Patterns<'a> {
+        let mut patterns = Patterns { nodes: vec![PatternNode::default()], joined };
         for group in groups {
             let mut places = Places::default();
             if group.len() >= LARGE {
                 places = Places::new(routes, joined, group.iter().enumerate().map(|(at, &route)| (route, at)));
             }
-            patterns.add(&routes[group[0]].pattern.segments, Group { routes: group.clone(), places });
+            patterns.add(&routes[group[0]].pattern.segments, PatternRoutes { routes: group.clone(), places });
         }
         patterns
     }
 
-    fn add(&mut self, segments: &[Segment], group: Group) {
+    fn add(&mut self, segments: &[Segment], group: PatternRoutes) {
         let mut at = 0;
         for segment in segments {
             let next = self.nodes.len();
@@ -82,7 +82,7 @@ impl Patterns<'_> {
                 }
             };
             if at == next {
-                self.nodes.push(Node::default());
+                self.nodes.push(PatternNode::default());
             }
         }
         self.nodes[at].ends = group;
@@ -133,7 +133,7 @@ impl Patterns<'_> {
 
     fn walk(&self, at: usize, path: &str, left: &[&str], holds: &dyn Fn(usize) -> bool) -> Option<usize> {
         let node = &self.nodes[at];
-        let first = |group: &Group| self.first(group, path, holds);
+        let first = |group: &PatternRoutes| self.first(group, path, holds);
         let Some((segment, after)) = left.split_first() else {
             return first(&node.ends).or_else(|| first(&node.rest));
         };
@@ -147,7 +147,7 @@ impl Patterns<'_> {
         literal.or_else(any_case).or_else(capture).or_else(|| first(&node.rest))
     }
 
-    fn first(&self, group: &Group, path: &str, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
+    fn first(&self, group: &PatternRoutes, path: &str, holds: &dyn Fn(usize) -> bool) -> Option<usize> {
         if group.routes.len() < LARGE {
             return group.routes.iter().copied().find(|&route| holds(route));
         }

@@ -20,21 +20,21 @@ use signal_hook::low_level::emulate_default_handler;
 use super::super::{Outcome, failed};
 
 #[derive(Clone, Default)]
-pub(super) struct Proxies(Arc<Mutex<Vec<Proxy>>>);
+pub(super) struct RunningProxies(Arc<Mutex<Vec<RunningProxy>>>);
 
-struct Proxy {
+struct RunningProxy {
     child: Child,
     /// It was told to stop. A second signal would cut its exchanges off.
     stopping: bool,
 }
 
-impl Proxies {
+impl RunningProxies {
     /// None yet; from here on, signals are received.
-    pub(super) fn new() -> Result<Proxies, String> {
+    pub(super) fn new() -> Result<RunningProxies, String> {
         let ignored = ignored();
         let ending = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         let signals = Signals::new(ending).map_err(failed("can't receive signals"))?;
-        let proxies = Proxies::default();
+        let proxies = RunningProxies::default();
         let stopped = proxies.clone();
         std::thread::spawn(move || stopped.stop_on(signals));
         Ok(proxies)
@@ -50,7 +50,7 @@ impl Proxies {
         command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed("can't run the proxy"))?;
         let (id, stderr) = (child.id(), child.stderr.take());
-        proxies.push(Proxy { child, stopping: false });
+        proxies.push(RunningProxy { child, stopping: false });
         Ok((id, stderr.ok_or("no standard error")?))
     }
 
@@ -67,7 +67,7 @@ impl Proxies {
     /// Stops all but one; they drain for as long as their exchanges take.
     pub(super) fn stop_others(&self, id: u32) {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proxies.iter_mut().filter(|proxy| proxy.child.id() != id).for_each(Proxy::stop);
+        proxies.iter_mut().filter(|proxy| proxy.child.id() != id).for_each(RunningProxy::stop);
     }
 
     /// Whether one serves.
@@ -86,7 +86,7 @@ impl Proxies {
         });
         // Held until the end, so that no further one is started.
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proxies.iter_mut().for_each(Proxy::stop);
+        proxies.iter_mut().for_each(RunningProxy::stop);
         for proxy in proxies.iter_mut() {
             let _ = proxy.child.wait();
         }
@@ -94,7 +94,7 @@ impl Proxies {
     }
 }
 
-impl Proxy {
+impl RunningProxy {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;

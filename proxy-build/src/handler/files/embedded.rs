@@ -7,7 +7,7 @@ use crate::check::Check;
 use crate::model::Folder;
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Help};
-use crate::source::{Span, Which};
+use crate::source::{FileFilter, Span};
 use crate::syntax::quoted;
 
 /// What all folders that are compiled in have together at most, in bytes.
@@ -48,7 +48,7 @@ pub(super) fn embed(check: &mut Check<'_>, written: &Files, path: &str, files: &
 }
 
 fn content(check: &mut Check<'_>, path: &str, files: &site::Files, span: Span) -> Option<Vec<(String, &'static [u8])>> {
-    let which = Which { dotfiles: files.dotfiles, symlinks: files.symlinks };
+    let which = FileFilter { dotfiles: files.dotfiles, symlinks: files.symlinks };
     let read = check.sources.bundle(path, which, span).and_then(|names| {
         let mut all = 0;
         let read = |name: String| {

@@ -1,6 +1,6 @@
 //! Field names that belong only to requests, or only to responses.
 
-use super::{Change, Line, lines};
+use super::{HeaderChange, HeaderLine, lines};
 use crate::ast::Item;
 use crate::check::Check;
 use crate::check::scope::Phase;
@@ -14,9 +14,9 @@ pub(super) fn go_this_way(check: &mut Check<'_>, block: Span, items: &[Item], ph
         _ => (OF_REQUESTS, "requests", "request-headers"),
     };
     for line in lines(items) {
-        let Line::Change(field, change) = line else { continue };
+        let HeaderLine::Change(field, change) = line else { continue };
         // What a server of another kind says is changed on its way, whatever its name.
-        if matches!(change, Change::Replace(..)) || !wrong.contains(&field.value.as_str()) {
+        if matches!(change, HeaderChange::Replace(..)) || !wrong.contains(&field.value.as_str()) {
             continue;
         }
         let message = format!("`{field}` is a field of {here}: the other side ignores it");

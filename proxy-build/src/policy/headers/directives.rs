@@ -1,6 +1,6 @@
 //! The directives `request-headers` and `response-headers`, and their lines.
 
-use super::{Change, Line, RequestHeaders, ResponseHeaders};
+use super::{HeaderChange, HeaderLine, RequestHeaders, ResponseHeaders};
 use crate::ast::{Template, What};
 use crate::declaration::{Directive, POLICY, Place, Reading};
 use crate::source::Spanned;
@@ -81,7 +81,7 @@ pub(crate) static SET: Directive = Directive {
     summary: "Sets a field to this value, replacing others.",
     details: "`VALUE` may have placeholders.",
     example: EXAMPLE,
-    read: |r| with_value(r, Change::Set),
+    read: |r| with_value(r, HeaderChange::Set),
 };
 
 pub(crate) static ADD: Directive = Directive {
@@ -94,7 +94,7 @@ pub(crate) static ADD: Directive = Directive {
     summary: "Adds a line to a field, keeping existing ones.",
     details: "",
     example: EXAMPLE,
-    read: |r| with_value(r, Change::Add),
+    read: |r| with_value(r, HeaderChange::Add),
 };
 
 pub(crate) static DEFAULT: Directive = Directive {
@@ -107,7 +107,7 @@ pub(crate) static DEFAULT: Directive = Directive {
     summary: "Sets a field to this value if it has none.",
     details: "",
     example: EXAMPLE,
-    read: |r| with_value(r, Change::Default),
+    read: |r| with_value(r, HeaderChange::Default),
 };
 
 pub(crate) static REMOVE: Directive = Directive {
@@ -120,7 +120,7 @@ pub(crate) static REMOVE: Directive = Directive {
     summary: "Removes fields.",
     details: "",
     example: EXAMPLE,
-    read: |r| Some(What::line(Line::Remove(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(HeaderLine::Remove(r.some("a NAME", value::header_name)))),
 };
 
 pub(crate) static PASS: Directive = Directive {
@@ -149,7 +149,7 @@ site example.com {
     }
 }
 "#,
-    read: |r| Some(What::line(Line::Pass(r.some("a NAME", value::header_name)))),
+    read: |r| Some(What::line(HeaderLine::Pass(r.some("a NAME", value::header_name)))),
 };
 
 pub(crate) static REPLACE: Directive = Directive {
@@ -168,12 +168,12 @@ byte but a line end.",
         let name = r.arg("a NAME", value::header_name)?;
         let (regex, replacement) =
             (r.arg("an expression", value::regex)?, r.arg("a REPLACEMENT", value::header_value)?);
-        Some(What::line(Line::Change(name, Change::Replace(regex, replacement))))
+        Some(What::line(HeaderLine::Change(name, HeaderChange::Replace(regex, replacement))))
     },
 };
 
-fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> Change) -> Option<What> {
+fn with_value(r: &mut Reading<'_, '_>, kind: fn(Spanned<Template>) -> HeaderChange) -> Option<What> {
     let name = r.arg("a NAME", value::header_before_value)?;
     let value = r.arg("a VALUE", value::header_template)?;
-    Some(What::line(Line::Change(name, kind(value))))
+    Some(What::line(HeaderLine::Change(name, kind(value))))
 }

@@ -1,7 +1,7 @@
 //! Lines as other languages have them: comments, lists, assignments, and nginx's and Caddy's own.
 
 use super::{Search, problem};
-use crate::lexer::{Kind, Token, tokens};
+use crate::lexer::{Token, TokenKind, tokens};
 use crate::report::{Edit, Help};
 use crate::syntax::{quoted, raw_or_quoted};
 
@@ -176,7 +176,8 @@ impl Search<'_> {
 
 /// The value that the rest of a line is: without a comment, and without what ends the directive.
 fn value_of_line(rest: &str) -> &str {
-    let comment = tokens(rest).find(|token| token.kind == Kind::LineComment).map_or(rest.len(), |token| token.start);
+    let comment =
+        tokens(rest).find(|token| token.kind == TokenKind::LineComment).map_or(rest.len(), |token| token.start);
     let value = rest[..comment].trim_end();
     let value = value.strip_suffix('}').map_or(value, str::trim_end);
     value.strip_suffix(';').map_or(value, str::trim_end)

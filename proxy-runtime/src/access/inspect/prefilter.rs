@@ -39,13 +39,13 @@ pub(super) struct Prefilter {
     stride: usize,
     bits: Box<Bits>,
     /// What is looked for, in the order of their hashes.
-    begins: Vec<Begin>,
+    trigrams: Vec<Trigram>,
     /// Where among them those begin whose hashes begin so.
     groups: Box<[u32]>,
 }
 
 /// Three bytes at the beginning of a text.
-struct Begin {
+struct Trigram {
     gram: [u8; GRAM],
     /// How far in.
     offset: u8,
@@ -53,7 +53,7 @@ struct Begin {
 }
 
 /// Why a search ended before its end.
-enum Ended {
+enum EarlyExit {
     /// Enough was found.
     Enough,
     /// So much looked like texts that it was given up.
@@ -79,17 +79,17 @@ impl Prefilter {
     pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Prefilter> {
         let shortest = which.iter().map(|&text| texts[text].len()).min()?;
         let stride = (shortest + 1).saturating_sub(GRAM).clamp(1, FARTHEST);
-        let mut begins = Vec::with_capacity(stride * which.len());
+        let mut trigrams = Vec::with_capacity(stride * which.len());
         for &text in which {
             for (offset, gram) in texts[text].windows(GRAM).take(stride).enumerate() {
                 let gram = gram.try_into().unwrap_or_default();
-                begins.push(Begin { gram, offset: offset as u8, text: text as u32 });
+                trigrams.push(Trigram { gram, offset: offset as u8, text: text as u32 });
             }
         }
-        begins.sort_unstable_by_key(|begin| (hash(begin.gram), begin.text));
+        trigrams.sort_unstable_by_key(|trigram| (hash(trigram.gram), trigram.text));
         let mut bits: Box<Bits> = Box::new([0; 1 << (BITS - 5)]);
         let mut groups = vec![0_u32; (1 << GROUP_BITS) + 1].into_boxed_slice();
-        for Begin { gram, .. } in &begins {
+        for Trigram { gram, .. } in &trigrams {
             let hash = hash(*gram);
             bits[hash as usize / 32] |= 1 << (hash % 32);
             groups[group(hash) + 1] += 1;
@@ -97,12 +97,12 @@ impl Prefilter {
         for index in 1..groups.len() {
             groups[index] += groups[index - 1];
         }
-        Some(Prefilter { stride, bits, begins, groups })
+        Some(Prefilter { stride, bits, trigrams, groups })
     }
 
     /// How much memory it takes, in bytes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Bits>() + 4 * self.groups.len() + self.begins.len() * size_of::<Begin>()
+        size_of::<Bits>() + 4 * self.groups.len() + self.trigrams.len() * size_of::<Trigram>()
     }
 
     /// Calls `found` with each text that is in the first `length` bytes of what was [`padded`], until it has enough. `false`: so much
@@ -143,8 +143,8 @@ impl Prefilter {
                 passing &= passing - 1;
                 match self.compare(texts, within, place, &mut left, found) {
                     Ok(()) => {}
-                    Err(Ended::Enough) => return true,
-                    Err(Ended::GivenUp) => return false,
+                    Err(EarlyExit::Enough) => return true,
+                    Err(EarlyExit::GivenUp) => return false,
                 }
             }
             at += STRIDE * STEP;
@@ -172,18 +172,18 @@ impl Prefilter {
         place: usize,
         left: &mut usize,
         found: &mut impl FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), EarlyExit> {
         let Some(gram) = within[place..].first_chunk::<GRAM>() else { return Ok(()) };
         let group = group(hash(*gram));
         let group = self.groups[group] as usize..self.groups[group + 1] as usize;
-        for begin in self.begins[group].iter().filter(|begin| begin.gram == *gram) {
-            let Some(start) = place.checked_sub(usize::from(begin.offset)) else { continue };
-            let text = &*texts[begin.text as usize];
+        for trigram in self.trigrams[group].iter().filter(|trigram| trigram.gram == *gram) {
+            let Some(start) = place.checked_sub(usize::from(trigram.offset)) else { continue };
+            let text = &*texts[trigram.text as usize];
             let common = text.iter().zip(&within[start..]).take_while(|(a, b)| a == b).count();
-            if common == text.len() && found(begin.text as usize).is_break() {
-                return Err(Ended::Enough);
+            if common == text.len() && found(trigram.text as usize).is_break() {
+                return Err(EarlyExit::Enough);
             }
-            *left = left.checked_sub(common).ok_or(Ended::GivenUp)?;
+            *left = left.checked_sub(common).ok_or(EarlyExit::GivenUp)?;
         }
         Ok(())
     }

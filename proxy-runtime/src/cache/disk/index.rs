@@ -1,4 +1,4 @@
-//! The list of a folder's files, in memory: [`Index`]. It also has files that will be removed, which no longer count. Pure.
+//! The list of a folder's files, in memory: [`FileIndex`]. It also has files that will be removed, which no longer count. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -7,9 +7,9 @@ use crate::protocol::date::Moment;
 
 /// The list of files.
 #[derive(Default)]
-pub(super) struct Index {
+pub(super) struct FileIndex {
     pub(super) places: HashMap<u128, usize>,
-    pub(super) list: Vec<Item>,
+    pub(super) list: Vec<IndexedFile>,
     pub(super) total: u64,
     /// Names whose files are to be removed, and are nothing already.
     pub(super) doomed: HashSet<u128>,
@@ -19,7 +19,7 @@ pub(super) struct Index {
     pub(super) removing: bool,
 }
 
-pub(super) struct Item {
+pub(super) struct IndexedFile {
     pub(super) name: u128,
     pub(super) size: u64,
     pub(super) used: u64,
@@ -31,7 +31,7 @@ pub(super) const MOST_DOOMED: usize = 1 << 16;
 /// So many files are looked at when one has to go.
 pub(super) const SAMPLE: usize = 16;
 
-impl Index {
+impl FileIndex {
     /// Whether a file is nothing, though it may be there.
     pub(super) fn is_doomed(&self, name: u128) -> bool {
         self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
@@ -48,7 +48,7 @@ impl Index {
 
     /// Dooms all there is.
     pub(super) fn lose(&mut self) {
-        *self = Index { lost: true, removing: self.removing, ..Index::default() };
+        *self = FileIndex { lost: true, removing: self.removing, ..FileIndex::default() };
     }
 
     /// Forgets all files, whatever becomes of them.
@@ -69,7 +69,7 @@ impl Index {
             }
             None => {
                 self.places.insert(name, self.list.len());
-                self.list.push(Item { name, size, used });
+                self.list.push(IndexedFile { name, size, used });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The size limits of a folder of cached responses: [`Limits`]. They count the space that is occupied on the disk: the blocks of
+//! The size limits of a folder of cached responses: [`DiskLimits`]. They count the space that is occupied on the disk: the blocks of
 //! files, their entries in directories, and the journal. Sixty thousand small files occupy 240 MiB, whatever their lengths are.
 
 use std::fs;
@@ -9,7 +9,7 @@ use crate::site;
 
 /// The size limits of a folder.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct DiskLimits {
     /// Bytes, as files and directories occupy them.
     pub(in crate::cache) bytes: u64,
     pub(in crate::cache) files: u64,
@@ -29,9 +29,9 @@ pub(super) const ENTRY: u64 = 64;
 /// So many times room is made on a full file system before a write is given up: what was removed may be open still, or taken by others.
 pub(super) const TRIES: usize = 3;
 
-impl Limits {
-    pub(in crate::cache) fn of(disk: &site::DiskStore, settings: &Settings) -> Limits {
-        Limits {
+impl DiskLimits {
+    pub(in crate::cache) fn of(disk: &site::DiskStore, settings: &Settings) -> DiskLimits {
+        DiskLimits {
             bytes: disk.size.get(settings),
             files: disk.max_files.get(settings),
             min_free: disk.min_free.get(settings),

@@ -1,4 +1,4 @@
-//! Writes a file of a folder: [`Writer`]. The file gets its name only when it is complete, and is removed otherwise; room is made for
+//! Writes a file of a folder: [`FileWriter`]. The file gets its name only when it is complete, and is removed otherwise; room is made for
 //! each piece before it is written.
 
 use std::fs::{self, File};
@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cache::filed::{Folder, Handle};
+use crate::cache::body_file::{FileHandle, Folder};
 
 /// What a file of a response begins with.
 pub(super) const MAGIC: &[u8; 6] = b"KILN2\n";
 
 /// A file on its way. Dropped before its end, it is removed.
-pub(in crate::cache) struct Writer {
-    pub(super) handle: Handle,
+pub(in crate::cache) struct FileWriter {
+    pub(super) handle: FileHandle,
     pub(super) path: PathBuf,
     pub(super) name: u128,
     pub(super) head: Vec<u8>,
@@ -33,14 +33,14 @@ pub(in crate::cache) struct Writer {
     pub(super) folder: Arc<Folder>,
 }
 
-impl Writer {
+impl FileWriter {
     /// What it occupies counts as that of a file with a name from now on, or as nothing.
     pub(super) fn discharge(&mut self) {
         self.folder.writing.fetch_sub(std::mem::take(&mut self.charged), Ordering::Relaxed);
     }
 }
 
-impl Drop for Writer {
+impl Drop for FileWriter {
     fn drop(&mut self) {
         self.discharge();
         if !self.path.as_os_str().is_empty() {

@@ -9,20 +9,20 @@ use std::time::SystemTime;
 
 use super::Disk;
 use super::limits::{UNIT, occupied};
-use super::writer::{MAGIC, Writer, create};
-use crate::cache::filed::{BLOCK, Filed, HEADER, SUM};
+use super::writer::{FileWriter, MAGIC, create};
+use crate::cache::body_file::{BLOCK, BodyFile, HEADER, SUM};
 
 impl Disk {
     /// Begins a file, whose body follows. Blocks.
     ///
     /// # Errors
     /// It can't be written.
-    pub(in crate::cache) fn begin(&self, name: u128, head: &[u8]) -> io::Result<Writer> {
+    pub(in crate::cache) fn begin(&self, name: u128, head: &[u8]) -> io::Result<FileWriter> {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.path.join("new").join(format!("{:016x}-{number}", self.process));
         let handle = self.with_room(0, || self.folder.handle(|| create(&path)))?;
         // From here on the file is removed, whatever goes wrong.
-        let mut writer = Writer {
+        let mut writer = FileWriter {
             handle,
             path,
             name,
@@ -42,7 +42,7 @@ impl Disk {
     ///
     /// # Errors
     /// It can't be written.
-    pub(in crate::cache) fn write(&self, writer: &mut Writer, mut data: &[u8]) -> io::Result<()> {
+    pub(in crate::cache) fn write(&self, writer: &mut FileWriter, mut data: &[u8]) -> io::Result<()> {
         writer.length += data.len() as u64;
         while !data.is_empty() {
             let taken = data.len().min(SUM + BLOCK - writer.block.len());
@@ -55,7 +55,7 @@ impl Disk {
         Ok(())
     }
 
-    fn flush(&self, writer: &mut Writer) -> io::Result<()> {
+    fn flush(&self, writer: &mut FileWriter) -> io::Result<()> {
         let mut block = std::mem::take(&mut writer.block);
         if block.len() > SUM {
             let sum = self.sum(writer.name, writer.blocks, &[&block[SUM..]]);
@@ -68,7 +68,7 @@ impl Disk {
         Ok(())
     }
 
-    fn append(&self, writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, writer: &mut FileWriter, bytes: &[u8]) -> io::Result<()> {
         let end = writer.position + bytes.len() as u64;
         let more = end.next_multiple_of(UNIT).saturating_sub(writer.charged);
         writer.charged += more;
@@ -87,9 +87,9 @@ impl Disk {
     /// It can't be written.
     pub(in crate::cache) fn finish<T>(
         &self,
-        mut writer: Writer,
+        mut writer: FileWriter,
         given_up: impl FnOnce() -> bool,
-        named: impl FnOnce(Filed) -> T,
+        named: impl FnOnce(BodyFile) -> T,
     ) -> io::Result<Option<T>> {
         self.flush(&mut writer)?;
         let file = writer.handle.get()?;
@@ -106,7 +106,7 @@ impl Disk {
         file.write_all_at(&header, 0)?;
         let size = occupied(&file.metadata()?);
         let offset = (HEADER + writer.head.len()) as u64;
-        let filed = self.filed(writer.name, header, (offset, writer.length));
+        let body_file = self.body_file(writer.name, header, (offset, writer.length));
         let named = {
             let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
             if given_up() {
@@ -116,7 +116,7 @@ impl Disk {
             writer.path.clear();
             self.locked().add(writer.name, size, SystemTime::now());
             writer.discharge();
-            named(filed)
+            named(body_file)
         };
         self.evict();
         Ok(Some(named))

@@ -1,4 +1,4 @@
-//! The state of an in-flight fetch ([`State`]): its outcome, the body received so far, and the position of each follower. Pure:
+//! The state of an in-flight fetch ([`FlightState`]): its outcome, the body received so far, and the position of each follower. Pure:
 //! it returns the tasks to wake, so that none is woken into a lock that is still held.
 //!
 //! Reading a chunk costs the same for any number of followers; a new chunk costs a look at each of them.
@@ -10,39 +10,39 @@ use std::task::Waker;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::content::Content;
-use super::super::entry::Head;
-use super::super::freshness::Unkept;
+use super::super::cached_body::CachedBody;
+use super::super::entry::CachedHead;
+use super::super::freshness::NotStored;
 use crate::failure::Failure;
 
 /// The outcome of a fetch.
 #[derive(Clone)]
-pub(crate) enum Landed {
+pub(crate) enum FetchOutcome {
     /// A response that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
     /// known.
-    Answer(Arc<Head>, u128, Option<u64>),
+    Answer(Arc<CachedHead>, u128, Option<u64>),
     /// What was kept is as it was, under this name.
-    Refreshed(Arc<Head>, u128, Content),
+    Refreshed(Arc<CachedHead>, u128, CachedBody),
     /// A response for nobody else.
     Nothing,
     /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
     Abandoned,
 }
 
-impl Landed {
+impl FetchOutcome {
     /// The name that the response is stored under.
     pub(super) fn name(&self) -> Option<u128> {
         match self {
-            Landed::Answer(_, name, _) | Landed::Refreshed(_, name, _) => Some(*name),
-            Landed::Nothing | Landed::Abandoned => None,
+            FetchOutcome::Answer(_, name, _) | FetchOutcome::Refreshed(_, name, _) => Some(*name),
+            FetchOutcome::Nothing | FetchOutcome::Abandoned => None,
         }
     }
 }
 
 /// See above.
 #[derive(Default)]
-pub(super) struct State {
-    landed: Option<Landed>,
+pub(super) struct FlightState {
+    landed: Option<FetchOutcome>,
     landed_at: Option<Instant>,
     chunks: VecDeque<Bytes>,
     /// What they take, in bytes.
@@ -52,9 +52,9 @@ pub(super) struct State {
     /// It will not be kept: chunks go when all followers have read them.
     passing: bool,
     /// Why it was not kept, where that turned out on the way.
-    pub(super) unkept: Option<Unkept>,
+    pub(super) unkept: Option<NotStored>,
     pub(super) end: Option<Result<(), Failure>>,
-    followers: Vec<Option<Follower>>,
+    followers: Vec<Option<FollowerState>>,
     /// Numbers of followers that are free.
     free: Vec<usize>,
     /// For each chunk that is there, and the one that comes next: how many followers read it next.
@@ -64,14 +64,14 @@ pub(super) struct State {
 }
 
 /// Who reads along.
-struct Follower {
+struct FollowerState {
     /// The chunk it will read next, counted from the first of all.
     chunk: usize,
     waker: Option<Waker>,
 }
 
 /// The next item for a follower.
-pub(super) enum Next {
+pub(super) enum NextChunk {
     Chunk(Bytes),
     End(Result<(), Failure>),
     /// More is to come.
@@ -81,8 +81,8 @@ pub(super) enum Next {
 /// So many bytes of what is not kept may wait for its followers.
 pub(super) const WINDOW: usize = 256 << 10;
 
-impl State {
-    pub(super) fn landed(&self) -> Option<&Landed> {
+impl FlightState {
+    pub(super) fn landed(&self) -> Option<&FetchOutcome> {
         self.landed.as_ref()
     }
 
@@ -91,8 +91,8 @@ impl State {
     }
 
     /// What it has come to; the first word counts, but that a fetch was given up is none. Returns whom to wake.
-    pub(super) fn land(&mut self, landed: Landed) -> Vec<Waker> {
-        if matches!(self.landed, None | Some(Landed::Abandoned)) {
+    pub(super) fn land(&mut self, landed: FetchOutcome) -> Vec<Waker> {
+        if matches!(self.landed, None | Some(FetchOutcome::Abandoned)) {
             (self.landed, self.landed_at) = (Some(landed), Some(Instant::now()));
             return self.wakers();
         }
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// It will not be kept, for this reason, or elsewhere. Nobody can join from here on.
-    pub(super) fn pass_on(&mut self, why: Option<Unkept>) {
+    pub(super) fn pass_on(&mut self, why: Option<NotStored>) {
         (self.passing, self.unkept) = (true, why);
         self.drop_read();
     }
@@ -150,7 +150,7 @@ impl State {
         // Zero: chunks are dropped only when nobody can join any more.
         let chunk = self.dropped;
         *self.next_for(chunk) += 1;
-        let follower = Some(Follower { chunk, waker: None });
+        let follower = Some(FollowerState { chunk, waker: None });
         match self.free.pop() {
             Some(number) => {
                 self.followers[number] = follower;
@@ -164,8 +164,8 @@ impl State {
     }
 
     /// What a follower reads next. Returns whom to wake, too.
-    pub(super) fn read(&mut self, number: usize) -> (Next, Option<Waker>) {
-        let Some(follower) = &mut self.followers[number] else { return (Next::Pending, None) };
+    pub(super) fn read(&mut self, number: usize) -> (NextChunk, Option<Waker>) {
+        let Some(follower) = &mut self.followers[number] else { return (NextChunk::Pending, None) };
         let chunk = follower.chunk;
         match (self.chunks.get(chunk - self.dropped), self.end) {
             (Some(found), _) => {
@@ -174,10 +174,10 @@ impl State {
                 *self.next_for(chunk) -= 1;
                 *self.next_for(chunk + 1) += 1;
                 self.drop_read();
-                (Next::Chunk(found), self.filling.take_if(|_| self.held < WINDOW))
+                (NextChunk::Chunk(found), self.filling.take_if(|_| self.held < WINDOW))
             }
-            (None, Some(end)) => (Next::End(end), None),
-            (None, None) => (Next::Pending, None),
+            (None, Some(end)) => (NextChunk::End(end), None),
+            (None, None) => (NextChunk::Pending, None),
         }
     }
 

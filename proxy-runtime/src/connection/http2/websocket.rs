@@ -67,7 +67,7 @@ pub(super) async fn through(
     call: UpstreamExchange,
 ) {
     let Some((mut server, _lease)) = call.into_link() else { return stream.send_reset(Reason::INTERNAL_ERROR) };
-    let (mut up, mut down) = (Direction::default(), Direction::default());
+    let (mut up, mut down) = (WebSocketDirection::default(), WebSocketDirection::default());
     let mut silent = (Instant::now(), 0);
     let orderly = std::future::poll_fn(|cx| {
         let ended = [up.up(cx, http2, &mut server), down.down(cx, &mut server, &mut stream)];
@@ -91,14 +91,14 @@ pub(super) async fn through(
 
 /// One direction.
 #[derive(Default)]
-struct Direction {
+struct WebSocketDirection {
     /// Counts what moves.
     moved: u64,
     /// The end was passed on.
     shut: bool,
 }
 
-impl Direction {
+impl WebSocketDirection {
     fn up(&mut self, cx: &mut Context<'_>, http2: &Http2Client, server: &mut BufferedStream) -> Poll<Result<(), ()>> {
         while !self.shut {
             if ready!(http2.poll_body(cx)).map_err(drop)? == 0 {

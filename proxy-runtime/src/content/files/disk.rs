@@ -17,7 +17,7 @@ use bytes::Bytes;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::{Below, ENCODINGS};
+use super::{ENCODINGS, RelativePath};
 use crate::site::Files;
 
 /// The result of a path's look-up.
@@ -80,7 +80,7 @@ pub(crate) struct FileQuery {
     pub(crate) files: &'static Files,
     /// Where the folder is.
     pub(crate) root: &'static str,
-    pub(crate) below: Below,
+    pub(crate) below: RelativePath,
     /// It ends with a slash.
     pub(crate) folder: bool,
     /// The encodings that the client takes.
@@ -96,10 +96,11 @@ pub(crate) fn find(asked: &FileQuery, patience: Patience) -> FileLookup {
         Err(Errno::AGAIN | Errno::INVAL) if patience == Patience::None => return FileLookup::WouldWait,
         Err(_) => return FileLookup::Unreadable,
     };
-    let look = |below: &Below, folder| Look { files, root: &root, taken: *taken, patience }.at(below, folder);
+    let look =
+        |below: &RelativePath, folder| FolderLookup { files, root: &root, taken: *taken, patience }.at(below, folder);
     match (&files.fallback, look(below, *folder)) {
         (Some(fallback), FileLookup::Nothing) => {
-            look(&Below(fallback.trim_start_matches('/').as_bytes().to_vec()), false)
+            look(&RelativePath(fallback.trim_start_matches('/').as_bytes().to_vec()), false)
         }
         (_, found) => found,
     }
@@ -115,15 +116,15 @@ impl Patience {
 }
 
 /// A look into a folder.
-struct Look<'a> {
+struct FolderLookup<'a> {
     files: &'a Files,
     root: &'a File,
     taken: [bool; 3],
     patience: Patience,
 }
 
-impl Look<'_> {
-    fn at(&self, below: &Below, folder: bool) -> FileLookup {
+impl FolderLookup<'_> {
+    fn at(&self, below: &RelativePath, folder: bool) -> FileLookup {
         let there = match self.open(below) {
             Ok(there) => there,
             Err(failed) => return failed,
@@ -173,7 +174,7 @@ impl Look<'_> {
         FileLookup::File(OpenedFile { file, name: below.name(), length, changed, encoding, content })
     }
 
-    fn folder(&self, below: &Below, there: &File) -> FileLookup {
+    fn folder(&self, below: &RelativePath, there: &File) -> FileLookup {
         match self.at(&below.join(&self.files.index), false) {
             FileLookup::Nothing | FileLookup::Folder if !self.files.listing => FileLookup::Nothing,
             FileLookup::Nothing | FileLookup::Folder if self.patience == Patience::None => FileLookup::WouldWait,
@@ -182,7 +183,7 @@ impl Look<'_> {
         }
     }
 
-    fn open(&self, below: &Below) -> Result<File, FileLookup> {
+    fn open(&self, below: &RelativePath) -> Result<File, FileLookup> {
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | self.patience.resolve();
         if !self.files.symlinks {
             resolve |= ResolveFlags::NO_SYMLINKS;

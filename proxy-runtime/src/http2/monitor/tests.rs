@@ -16,12 +16,12 @@ fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
 
 /// What comes of frames, whole or in bytes: the streams that are marked, or why the connection is cut. To servers, streams 1, 3 and 5
 /// were opened.
-fn check(from: Side, frames: &[Vec<u8>], expected: Result<&[u32], Cut>) {
-    let (preface, bytes) = (vec![0; if from == Side::Client { PREFACE } else { 0 }], frames.concat());
+fn check(from: PeerRole, frames: &[Vec<u8>], expected: Result<&[u32], Violation>) {
+    let (preface, bytes) = (vec![0; if from == PeerRole::Client { PREFACE } else { 0 }], frames.concat());
     let bytes = [preface, bytes].concat();
     for size in [usize::MAX, 1, 7] {
         let monitor = Monitor::new(from, 250);
-        if from == Side::Server {
+        if from == PeerRole::Server {
             monitor.sent(
                 &[vec![0; PREFACE], settings(), headers(1, 1, b""), headers(1, 3, b""), headers(1, 5, b"")].concat(),
             );
@@ -35,8 +35,8 @@ fn check(from: Side, frames: &[Vec<u8>], expected: Result<&[u32], Cut>) {
 
 #[test]
 fn responses() {
-    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| {
-        check(Side::Server, &[&[settings()], frames].concat(), expected);
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Violation>| {
+        check(PeerRole::Server, &[&[settings()], frames].concat(), expected);
     };
     let data = |flags, stream| frame(DATA, flags, stream, b"ok");
     check(&[headers(0, 1, b"\x88"), data(1, 1), headers(1, 3, b"\x8d")], Ok(&[]));
@@ -58,8 +58,8 @@ fn responses() {
 
 #[test]
 fn requests() {
-    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| {
-        check(Side::Client, &[&[settings()], frames].concat(), expected);
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Violation>| {
+        check(PeerRole::Client, &[&[settings()], frames].concat(), expected);
     };
     let get = b"\x82\x86\x84\x41\x01x";
     check(&[headers(1, 1, get), headers(1, 3, get)], Ok(&[]));
@@ -78,7 +78,7 @@ fn blocks_in_parts() {
         }
         frames
     };
-    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Cut>| check(Side::Server, frames, expected);
+    let check = |frames: &[Vec<u8>], expected: Result<&[u32], Violation>| check(PeerRole::Server, frames, expected);
     check(&parts(0, b"\x88\x00\x05:p", &[b"ath", b"", b"\x01/"]), Ok(&[1]));
     check(&parts(0, b"\x88\x00\x05.p", &[b"ath", b"", b"\x01/"]), Ok(&[]));
     check(&parts(0, b"", &[b"\x88"]), Ok(&[]));
@@ -87,12 +87,12 @@ fn blocks_in_parts() {
     check(&parts(PRIORITY, b"\0\0\0\x03\x09\x88", &[b""]), Ok(&[]));
     check(&parts(PRIORITY, b"\0\0\0\x03\x09\x88\x84", &[b""]), Ok(&[1]));
     check(&parts(PADDED | PRIORITY, b"\x01\0\0\0\x03\x09\x88\x84", &[b""]), Ok(&[]));
-    check(&parts(PADDED | PRIORITY, b"\x01\x80\0\0\x01\x09\x88\x84", &[b""]), Err(Cut::Protocol));
-    check(&parts(PRIORITY, b"\0\0\0\x01\x09\x88", &[b""]), Err(Cut::Protocol));
-    check(&parts(0, b"\x88\x00", &[b""]), Err(Cut::Compression));
-    check(&parts(0, b"\x88\xbe", &[b""]), Err(Cut::Compression));
-    check(&parts(0, &[0x88; 20], &[&[0x88; 20]]), Err(Cut::HeadTooLarge(1)));
-    check(&parts(0, b"\x88\x00\x01x\x7f\xff\x7f", &[&[b'y'; 250][..]; 4]), Err(Cut::HeadTooLarge(1)));
+    check(&parts(PADDED | PRIORITY, b"\x01\x80\0\0\x01\x09\x88\x84", &[b""]), Err(Violation::Protocol));
+    check(&parts(PRIORITY, b"\0\0\0\x01\x09\x88", &[b""]), Err(Violation::Protocol));
+    check(&parts(0, b"\x88\x00", &[b""]), Err(Violation::Compression));
+    check(&parts(0, b"\x88\xbe", &[b""]), Err(Violation::Compression));
+    check(&parts(0, &[0x88; 20], &[&[0x88; 20]]), Err(Violation::HeadTooLarge(1)));
+    check(&parts(0, b"\x88\x00\x01x\x7f\xff\x7f", &[&[b'y'; 250][..]; 4]), Err(Violation::HeadTooLarge(1)));
     let open = || frame(HEADERS, 0, 1, b"\x88");
     for between in [
         settings(),
@@ -101,33 +101,33 @@ fn blocks_in_parts() {
         frame(CONTINUATION, 4, 3, b""),
         frame(66, 0, 1, b""),
     ] {
-        check(&[settings(), open(), between], Err(Cut::Protocol));
+        check(&[settings(), open(), between], Err(Violation::Protocol));
     }
-    check(&[settings(), frame(CONTINUATION, 4, 1, b"")], Err(Cut::Protocol));
+    check(&[settings(), frame(CONTINUATION, 4, 1, b"")], Err(Violation::Protocol));
 }
 
 #[test]
 fn connections() {
-    for from in [Side::Client, Side::Server] {
+    for from in [PeerRole::Client, PeerRole::Server] {
         check(from, &[settings()], Ok(&[]));
-        check(from, &[frame(SETTINGS, ACK, 0, &[])], Err(Cut::Protocol));
-        check(from, &[frame(6, 0, 0, &[0; 8]), settings()], Err(Cut::Protocol));
-        check(from, &[settings(), frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2, 0x82])], Err(Cut::Protocol));
+        check(from, &[frame(SETTINGS, ACK, 0, &[])], Err(Violation::Protocol));
+        check(from, &[frame(6, 0, 0, &[0; 8]), settings()], Err(Violation::Protocol));
+        check(from, &[settings(), frame(PUSH_PROMISE, 4, 1, &[0, 0, 0, 2, 0x82])], Err(Violation::Protocol));
     }
     let push = |value: u8| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9, 0, 2, 0, 0, 0, value]);
-    check(Side::Server, &[push(1)], Err(Cut::Protocol));
-    check(Side::Server, &[push(0)], Ok(&[]));
-    check(Side::Client, &[push(1)], Ok(&[]));
+    check(PeerRole::Server, &[push(1)], Err(Violation::Protocol));
+    check(PeerRole::Server, &[push(0)], Ok(&[]));
+    check(PeerRole::Client, &[push(1)], Ok(&[]));
 }
 
 #[test]
 fn marks_are_bounded() {
-    let monitor = Monitor::new(Side::Client, 250);
+    let monitor = Monitor::new(PeerRole::Client, 250);
     monitor.received(&[vec![0; PREFACE], settings()].concat()).expect("a beginning");
     for at in 0..100 {
         let both = [headers(0, 2 * at + 1, b"\x82"), headers(1, 2 * at + 1, b"\x82")].concat();
         let outcome = monitor.received(&both);
-        assert_eq!(outcome, if at < 64 { Ok(()) } else { Err(Cut::Protocol) }, "{at}");
+        assert_eq!(outcome, if at < 64 { Ok(()) } else { Err(Violation::Protocol) }, "{at}");
         if outcome.is_err() {
             break;
         }
@@ -136,9 +136,9 @@ fn marks_are_bounded() {
 
 #[test]
 fn last_words() {
-    let check = |from: Side, cut: Cut, written: &[u8], expected: &[Vec<u8>]| {
+    let check = |from: PeerRole, cut: Violation, written: &[u8], expected: &[Vec<u8>]| {
         let monitor = Monitor::new(from, 250);
-        if from == Side::Client {
+        if from == PeerRole::Client {
             let received = [vec![0; PREFACE], settings(), headers(1, 7, b"\x82")].concat();
             monitor.received(&received).expect("a request");
         }
@@ -147,16 +147,16 @@ fn last_words() {
     };
     let goaway = |last: u8, code: u8| frame(GOAWAY, 0, 0, &[0, 0, 0, last, 0, 0, 0, code]);
     let preface = [0; PREFACE];
-    check(Side::Client, Cut::Protocol, &settings(), &[goaway(7, 1)]);
-    check(Side::Client, Cut::HeadTooLarge(7), b"", &[frame(RST_STREAM, 0, 7, &[0, 0, 0, 11]), goaway(7, 11)]);
-    check(Side::Server, Cut::Compression, &preface, &[goaway(0, 9)]);
-    check(Side::Server, Cut::Compression, &preface[1..], &[]);
-    check(Side::Client, Cut::Protocol, &settings()[..4], &[]);
+    check(PeerRole::Client, Violation::Protocol, &settings(), &[goaway(7, 1)]);
+    check(PeerRole::Client, Violation::HeadTooLarge(7), b"", &[frame(RST_STREAM, 0, 7, &[0, 0, 0, 11]), goaway(7, 11)]);
+    check(PeerRole::Server, Violation::Compression, &preface, &[goaway(0, 9)]);
+    check(PeerRole::Server, Violation::Compression, &preface[1..], &[]);
+    check(PeerRole::Client, Violation::Protocol, &settings()[..4], &[]);
 }
 
 #[test]
 fn sizes() {
-    let monitor = Monitor::new(Side::Client, 250);
+    let monitor = Monitor::new(PeerRole::Client, 250);
     let check = |pseudo: usize, value: usize, expected: bool| {
         let value = "y".repeat(value).parse().expect("a value");
         let headers = [("x".parse().expect("a name"), value)].into_iter().collect();
@@ -173,7 +173,7 @@ fn sizes() {
 fn floods() {
     let check = |what: &str, kind: u8, flags: u8, payload: &[u8], most: Option<usize>| {
         let now = Instant::now();
-        let mut state = MonitorState::new(Side::Client, 1000, now);
+        let mut state = MonitorState::new(PeerRole::Client, 1000, now);
         let begun = [vec![0; PREFACE], settings(), headers(0, 1, b"\x82")].concat();
         state.receive(&begun, || now).expect("a beginning");
         let frame = frame(kind, flags, 1, payload);
@@ -181,7 +181,7 @@ fn floods() {
             // Whole, and cut in two.
             let (first, second) = frame.split_at(frame.len() / 2);
             let outcome = state.receive(first, || now).and_then(|()| state.receive(second, || now));
-            outcome.is_err_and(|cut| cut == Cut::Flood)
+            outcome.is_err_and(|cut| cut == Violation::Flood)
         });
         assert_eq!(found, most, "{what}");
     };
@@ -206,7 +206,7 @@ fn floods() {
 #[test]
 fn answers_are_no_floods() {
     let now = Instant::now();
-    let mut state = MonitorState::new(Side::Client, 1000, now);
+    let mut state = MonitorState::new(PeerRole::Client, 1000, now);
     state.receive(&[vec![0; PREFACE], settings()].concat(), || now).expect("a beginning");
     let window = |stream| frame(8, 0, stream, &[0, 0, 0, 1]);
     let ping = frame(6, 0, 0, &[0; 8]);

@@ -1,9 +1,9 @@
 //! Replaces `tls` in a proxy that was built without it: the same names, with types that have no values.
 
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::failure::Failure;
 use crate::net::secured::Secured;
-use crate::net::stream::{BufferedStream, Stream};
+use crate::net::stream::{BufferedStream, SocketStream};
 use crate::site::{Site, UpstreamTls};
 
 /// What no site needs here.
@@ -17,11 +17,11 @@ pub(crate) mod acme;
 pub(crate) mod keeper;
 
 impl Engine {
-    pub(crate) fn new(_: &Site, _: &Settings) -> Result<Engine, Vec<Refused>> {
+    pub(crate) fn new(_: &Site, _: &Settings) -> Result<Engine, Vec<StartError>> {
         Ok(Engine { challenges: acme::Challenges::default() })
     }
 
-    pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<Refused> {
+    pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<StartError> {
         Vec::new()
     }
 
@@ -30,7 +30,7 @@ impl Engine {
         _: &Site,
         _: u32,
         link: BufferedStream,
-    ) -> Result<(Stream, Secured), (Failure, Option<BufferedStream>)> {
+    ) -> Result<(SocketStream, Secured), (Failure, Option<BufferedStream>)> {
         Err((Failure::Internal, Some(link)))
     }
 
@@ -44,11 +44,11 @@ impl Engine {
         _: &UpstreamTls,
         _: &str,
         _: BufferedStream,
-    ) -> Result<(Stream, bool), String> {
+    ) -> Result<(SocketStream, bool), String> {
         Err("built without TLS".to_owned())
     }
 }
 
-pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<Refused> {
+pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<StartError> {
     Vec::new()
 }

@@ -16,7 +16,7 @@ use crate::context::facts::ClientCertificate;
 use crate::failure::Failure;
 use crate::net::certificate::Chain;
 use crate::net::secured::Secured;
-use crate::net::stream::{BufferedStream, Stream};
+use crate::net::stream::{BufferedStream, SocketStream};
 use crate::site::{KeyExchangeGroup, Site, TlsVersion};
 
 /// Records of fatal alerts (RFC 8446 section 6): `unrecognized_name` (RFC 6066 section 3), `internal_error`.
@@ -34,7 +34,7 @@ impl Engine {
         site: &Site,
         listener: u32,
         link: BufferedStream,
-    ) -> Result<(Stream, Secured), (Failure, Option<BufferedStream>)> {
+    ) -> Result<(SocketStream, Secured), (Failure, Option<BufferedStream>)> {
         let speaks = &site.listeners[listener as usize].speaks;
         let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), link);
         let mut begun = match (&mut acceptor).await {
@@ -101,7 +101,7 @@ impl Engine {
             http2: session.alpn_protocol() == Some(b"h2"),
             certificate,
         };
-        Ok((Stream::Tls(Box::new(stream.into())), secured))
+        Ok((SocketStream::Tls(Box::new(stream.into())), secured))
     }
 
     /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::provider::provider;
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, Chain};
 use crate::site::Upstream;
 
@@ -16,9 +16,9 @@ use crate::site::Upstream;
 ///
 /// # Errors
 /// A certificate or key is none, or there is nothing to verify servers by.
-pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, Refused> {
+pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, StartError> {
     let Some(tls) = &upstream.tls else { return Ok(None) };
-    let refuse = |message: String| Refused { message, place: upstream.place.clone() };
+    let refuse = |message: String| StartError { message, place: upstream.place.clone() };
     let provider = provider(&[]);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -26,7 +26,7 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     let builder = if tls.verify {
         builder.with_root_certificates(roots(tls.ca, settings).map_err(refuse)?)
     } else {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
     };
     let mut config = match tls.certificate {
         None => builder.with_no_client_auth(),
@@ -62,9 +62,9 @@ pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStor
 
 /// `verify=#false`: any certificate will do. The handshake's signature is still looked at: the server has the key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -4,7 +4,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::engine::Engine;
-use crate::net::stream::{BufferedStream, Stream};
+use crate::net::stream::{BufferedStream, SocketStream};
 use crate::site::UpstreamTls;
 
 impl Engine {
@@ -19,12 +19,12 @@ impl Engine {
         tls: &UpstreamTls,
         name: &str,
         link: BufferedStream,
-    ) -> Result<(Stream, bool), String> {
+    ) -> Result<(SocketStream, bool), String> {
         let config = self.asked.get(upstream).and_then(|config| config.load_full()).ok_or("nothing is known of it")?;
         let name = tls.sni.as_deref().unwrap_or(name);
         let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("`{name}`: {error}"))?;
         let stream = TlsConnector::from(config).connect(name, link).await.map_err(|error| error.to_string())?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Ok((Stream::Tls(Box::new(stream.into())), http2))
+        Ok((SocketStream::Tls(Box::new(stream.into())), http2))
     }
 }

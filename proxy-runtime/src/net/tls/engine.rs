@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 
 use super::server::TlsConfigs;
 use super::{acme, client, server};
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::site::{Certificates, Site, Tls};
 
 /// The data that a site's handshakes need; shared by all workers.
@@ -25,9 +25,9 @@ impl Engine {
     ///
     /// # Errors
     /// One for each certificate or key that is none.
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<Engine, Vec<Refused>> {
+    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<Engine, Vec<StartError>> {
         let mut refused = Vec::new();
-        let mut kept = |outcome: Result<_, Vec<Refused>>| outcome.map_err(|found| refused.extend(found)).ok();
+        let mut kept = |outcome: Result<_, Vec<StartError>>| outcome.map_err(|found| refused.extend(found)).ok();
         let served = site.tls.iter().filter_map(|tls| {
             kept(server::make(tls, acme_certificate(tls, site, settings), settings).map(ArcSwap::from_pointee))
         });
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// Makes it all again from files that were read again; what can't be made stays as it was. Returns what went wrong.
-    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<Refused> {
+    pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (tls, served) in site.tls.iter().zip(&self.served) {
             // One that nobody but the proxy signs is as good as another, and clients may have come to know it; those of an

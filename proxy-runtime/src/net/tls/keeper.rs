@@ -42,14 +42,14 @@ pub(crate) fn keep_certificates(site: &'static Site, settings: &'static Settings
     let few = Rc::new(Semaphore::new(AT_ONCE));
     let accounts = Rc::new(Accounts::new(acme, settings));
     for (index, tls) in site.tls.iter().enumerate().filter(|(_, tls)| tls.certificates == Certificates::Acme) {
-        let keeper = Keeper::new((index, tls), acme, settings, engine);
+        let keeper = CertificateKeeper::new((index, tls), acme, settings, engine);
         let (few, accounts) = (Rc::clone(&few), Rc::clone(&accounts));
         tokio::task::spawn_local(async move { keeper.run(&few, &accounts).await });
     }
 }
 
 /// Sees to one certificate.
-struct Keeper {
+struct CertificateKeeper {
     index: usize,
     tls: &'static Tls,
     acme: &'static Acme,
@@ -59,14 +59,14 @@ struct Keeper {
     dice: Dice,
     schedule: Schedule,
     /// What is served; nothing where it is not for all hosts.
-    current: Option<Current>,
+    current: Option<CurrentCertificate>,
     /// Where in its window a renewal falls, from 0 to 1; another for each certificate.
     luck: f64,
-    unwritten: Option<Unwritten>,
+    unwritten: Option<UnwrittenCertificate>,
 }
 
 /// What is known of a certificate that is served.
-struct Current {
+struct CurrentCertificate {
     validity: (SystemTime, SystemTime),
     /// What the authority knows it by.
     id: Option<CertificateIdentifier<'static>>,
@@ -77,27 +77,27 @@ struct Current {
     unanswered: u32,
 }
 
-impl Current {
-    fn new(chain: &Chain) -> Current {
+impl CurrentCertificate {
+    fn new(chain: &Chain) -> CurrentCertificate {
         let (validity, id) = (chain.validity(), ari::identifier(chain));
-        Current { validity, id, window: None, ask: Instant::now(), unanswered: 0 }
+        CurrentCertificate { validity, id, window: None, ask: Instant::now(), unanswered: 0 }
     }
 }
 
 /// A certificate that is served from memory alone, because it could not be written.
-struct Unwritten {
+struct UnwrittenCertificate {
     pem: String,
     again: Instant,
     wait: Duration,
 }
 
-impl Keeper {
+impl CertificateKeeper {
     fn new(
         (index, tls): (usize, &'static Tls),
         acme: &'static Acme,
         settings: &'static Settings,
         engine: &'static Engine,
-    ) -> Keeper {
+    ) -> CertificateKeeper {
         let folder = StateFolder::new(acme.state.get(settings));
         let dice = Dice::new(index as u64 ^ u64::from(std::process::id()) << 32);
         // What can't be served is as good as not there.
@@ -106,7 +106,7 @@ impl Keeper {
         let chain = pem.and_then(|pem| Chain::read(&pem).ok());
         let now = Now::read();
         let schedule = Schedule::restored(folder.pause(&tls.name), now);
-        let mut keeper = Keeper {
+        let mut keeper = CertificateKeeper {
             index,
             tls,
             acme,
@@ -120,7 +120,8 @@ impl Keeper {
             unwritten: None,
         };
         keeper.luck = keeper.throw();
-        keeper.current = chain.filter(|chain| keeper.is_for_all_hosts(chain)).map(|chain| Current::new(&chain));
+        keeper.current =
+            chain.filter(|chain| keeper.is_for_all_hosts(chain)).map(|chain| CurrentCertificate::new(&chain));
         let pause = keeper.schedule.pause(now);
         if pause > Duration::ZERO {
             keeper.say(&format!(
@@ -169,7 +170,7 @@ impl Keeper {
     /// Asks when the certificate should be renewed. Where that fails, what was said last holds.
     async fn ask(&mut self, accounts: &Accounts) {
         let luck = self.throw();
-        let Some(Current { id: Some(id), .. }) = &self.current else { return };
+        let Some(CurrentCertificate { id: Some(id), .. }) = &self.current else { return };
         let asked = async { ari::ask(&accounts.get().await?, id).await };
         let asked = tokio::time::timeout(ASKING, asked).await.unwrap_or_else(|_| Err("it takes too long".into()));
         let Some(current) = &mut self.current else { return };
@@ -238,9 +239,9 @@ impl Keeper {
         let served: TlsConfigs = server::with(vec![candidate], self.tls, self.settings)
             .map_err(|refused| flaw(refused.first().map(ToString::to_string).unwrap_or_default()))?;
         self.engine.served[self.index].store(Arc::new(served));
-        self.current = Some(Current::new(&chain));
+        self.current = Some(CurrentCertificate::new(&chain));
         self.luck = self.throw();
-        self.unwritten = Some(Unwritten { pem, again: Instant::now(), wait: Duration::ZERO });
+        self.unwritten = Some(UnwrittenCertificate { pem, again: Instant::now(), wait: Duration::ZERO });
         self.write();
         Ok(chain.until())
     }

@@ -22,7 +22,7 @@ mod without {
     use std::sync::Arc;
 
     use super::Challenges;
-    use crate::context::settings::{Refused, Settings};
+    use crate::context::settings::{Settings, StartError};
     use crate::site::{Site, Tls};
 
     pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
@@ -37,7 +37,7 @@ mod without {
         }
     }
 
-    pub(crate) fn refused(_: &Site, _: &Settings) -> Vec<Refused> {
+    pub(crate) fn refused(_: &Site, _: &Settings) -> Vec<StartError> {
         Vec::new()
     }
 

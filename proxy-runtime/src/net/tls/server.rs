@@ -13,7 +13,7 @@ use rustls::ticketer::TicketRotator;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
 
 use super::provider::provider;
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, CertificateError, Chain, covers};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
 
@@ -42,8 +42,8 @@ impl TlsConfigs {
 ///
 /// # Errors
 /// One for each certificate or key that is none.
-pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
-    let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
+pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
+    let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
         // Until there is one, nobody is served.
@@ -59,8 +59,8 @@ pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> R
 ///
 /// # Errors
 /// What the rest is made of is none.
-pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<Refused>> {
-    let refuse = |message: String| vec![Refused { message, place: tls.place.clone() }];
+pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
+    let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let provider = provider(&tls.groups);
     let versions: &[&SupportedProtocolVersion] = match tls.min_version {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -100,11 +100,11 @@ pub(super) fn with(keys: Vec<Candidate>, tls: &Tls, settings: &Settings) -> Resu
 
 /// The certificates that a client can be shown.
 #[derive(Debug)]
-struct CertResolver(Vec<Candidate>);
+struct CertResolver(Vec<HostCertificate>);
 
 /// A certificate that a client can be shown.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct HostCertificate {
     key: Arc<CertifiedKey>,
     hosts: Vec<String>,
 }
@@ -114,21 +114,21 @@ impl ResolvesServerCert for CertResolver {
     /// can, any at all: then the library finds no signature algorithm in common, and says so (`handshake_failure`), where it would
     /// deny access to a client that no certificate is found for.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits = |shown: &&Candidate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let fits = |shown: &&HostCertificate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let host = hello.server_name().unwrap_or_default();
-        let is_for = |shown: &&Candidate| shown.hosts.iter().any(|name| covers(name, host));
+        let is_for = |shown: &&HostCertificate| shown.hosts.iter().any(|name| covers(name, host));
         let mut fitting = self.0.iter().filter(fits);
         let found = fitting.clone().find(is_for).or_else(|| fitting.next()).or_else(|| self.0.first());
         found.map(|shown| Arc::clone(&shown.key))
     }
 }
 
-fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<Candidate>, Vec<Refused>> {
+fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<HostCertificate>, Vec<StartError>> {
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for file in files {
         match certify(file, settings) {
             Ok(shown) => found.push(shown),
-            Err(flaw) => refused.push(Refused { message: flaw.to_string(), place: file.place.clone() }),
+            Err(flaw) => refused.push(StartError { message: flaw.to_string(), place: file.place.clone() }),
         }
     }
     // Signing with an elliptic curve costs the server a tenth of what RSA does.
@@ -136,12 +136,12 @@ fn certified(files: &[Certificate], settings: &Settings) -> Result<Vec<Candidate
     if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
-fn certify(file: &Certificate, settings: &Settings) -> Result<Candidate, CertificateError> {
+fn certify(file: &Certificate, settings: &Settings) -> Result<HostCertificate, CertificateError> {
     candidate(&settings.file(file.chain), &settings.file(file.key), file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()))
 }
 
 /// A chain and its key, as files have them.
-pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<Candidate, CertificateError> {
+pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<HostCertificate, CertificateError> {
     let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
     let hosts = chain.hosts();
@@ -150,17 +150,17 @@ pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Resu
         return Err(CertificateError::KeyMismatch);
     }
     certified.ocsp = ocsp.filter(|ocsp| !ocsp.is_empty());
-    Ok(Candidate { key: Arc::new(certified), hosts })
+    Ok(HostCertificate { key: Arc::new(certified), hosts })
 }
 
 /// `tls internal`: signed by itself, made at each start. For development.
-fn internal(tls: &Tls) -> Result<Candidate, Box<dyn std::error::Error>> {
+fn internal(tls: &Tls) -> Result<HostCertificate, Box<dyn std::error::Error>> {
     let named = tls.hosts.iter().filter(|host| **host != "*").map(ToString::to_string);
     let hosts: Vec<String> = named.chain(["localhost".to_owned()]).collect();
     let made = rcgen::generate_simple_self_signed(hosts.clone())?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let key = aws_lc_rs::sign::any_supported_type(&key)?;
-    Ok(Candidate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
+    Ok(HostCertificate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
 }
 
 /// What clients' certificates must be signed by.
@@ -198,7 +198,7 @@ impl ProducesTickets for TicketKey {
 }
 
 /// What is wrong with certificates that can be served all the same: expired, for other hosts, in the wrong order.
-pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<Refused> {
+pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
     let mut found = Vec::new();
     for tls in site.tls {
         let Certificates::Files(files) = &tls.certificates else { continue };
@@ -207,12 +207,12 @@ pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<Refused> {
             let Ok(chain) = Chain::read(&settings.file(file.chain)) else { continue };
             hosts.extend(chain.hosts());
             let flaws = chain.flaws(None, SystemTime::now(), SOON);
-            let refused = flaws.iter().map(|flaw| Refused { message: flaw.to_string(), place: file.place.clone() });
+            let refused = flaws.iter().map(|flaw| StartError { message: flaw.to_string(), place: file.place.clone() });
             found.extend(refused);
         }
         for host in tls.hosts.iter().filter(|host| **host != "*" && !hosts.iter().any(|name| covers(name, host))) {
             let message = CertificateError::NotFor(host.to_string()).to_string();
-            found.push(Refused { message, place: tls.place.clone() });
+            found.push(StartError { message, place: tls.place.clone() });
         }
     }
     found

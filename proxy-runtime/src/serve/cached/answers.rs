@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::cache::key::Pass;
-use crate::cache::{Content, Forms, Head, Reader, Store};
+use crate::cache::key::PassReason;
+use crate::cache::{CacheStore, CachedBody, CachedHead, EncodedVariants, Follower};
 use crate::client::record::Record;
-use crate::content::file_reader::{FileReader, From};
+use crate::content::file_reader::{FileReader, FileSource};
 use crate::content::respond::Answer;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
@@ -21,7 +21,7 @@ use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
 /// What is said of an exchange.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct CacheOutcome {
     /// In the log.
     pub(super) word: &'static str,
     pub(super) reason: &'static str,
@@ -33,20 +33,20 @@ pub(super) struct Told {
 }
 
 /// Why a request that passes was forwarded, in the words of RFC 9211 section 2.2.
-pub(super) fn forwarded(pass: Pass) -> &'static str {
+pub(super) fn forwarded(pass: PassReason) -> &'static str {
     match pass {
-        Pass::Method => "method",
-        Pass::Bypass | Pass::Upgrade => "bypass",
-        Pass::Body | Pass::Condition => "request",
-        Pass::Range => "partial",
+        PassReason::Method => "method",
+        PassReason::Bypass | PassReason::Upgrade => "bypass",
+        PassReason::Body | PassReason::Condition => "request",
+        PassReason::Range => "partial",
     }
 }
 
 /// A body that is kept, or coming.
-pub(super) enum Body<'a> {
-    Here(&'a Content),
+pub(super) enum HitBody<'a> {
+    Here(&'a CachedBody),
     /// With its length, where that is known.
-    Coming(Reader, Option<u64>),
+    Coming(Follower, Option<u64>),
     /// What the request wants of a body of this length.
     Made(body::Body, u64),
 }
@@ -54,8 +54,8 @@ pub(super) enum Body<'a> {
 /// A response that is kept.
 pub(super) fn hit(
     record: &mut Record,
-    head: &Arc<Head>,
-    content: &Content,
+    head: &Arc<CachedHead>,
+    content: &CachedBody,
     (word, reason): (&'static str, &'static str),
     now: Moment,
 ) -> Answer<body::Body> {
@@ -65,53 +65,53 @@ pub(super) fn hit(
         _ => None,
     };
     let status = (word == "revalidated").then_some(StatusCode::NOT_MODIFIED);
-    let told = Told { word, reason, forward, stored: false, status };
-    present(record, head, Body::Here(content), &told, now)
+    let outcome = CacheOutcome { word, reason, forward, stored: false, status };
+    present(record, head, HitBody::Here(content), &outcome, now)
 }
 
 /// As much of a response as the request wants.
 pub(super) fn present(
     record: &mut Record,
-    head: &Arc<Head>,
-    body: Body<'_>,
-    told: &Told,
+    head: &Arc<CachedHead>,
+    body: HitBody<'_>,
+    outcome: &CacheOutcome,
     now: Moment,
 ) -> Answer<body::Body> {
-    record.cached(told.word, told.reason);
-    let in_memory = matches!(body, Body::Here(Content::One(_) | Content::Many(_)));
+    record.cached(outcome.word, outcome.reason);
+    let in_memory = matches!(body, HitBody::Here(CachedBody::One(_) | CachedBody::Many(_)));
     let (status, mut fields, mut body) = select(record, head, body);
     if in_memory
         && status == StatusCode::OK
         && let Some(store) = forms_of(record)
     {
-        body = body::Body::Kept(Box::new(body::Kept { body, forms: Forms::of(store, head) }));
+        body = body::Body::Kept(Box::new(body::StoredBody { body, variants: EncodedVariants::of(store, head) }));
     }
-    let age = head.life.age_at(now).as_secs();
-    if told.forward.is_none() || age > 0 {
+    let age = head.freshness.age_at(now).as_secs();
+    if outcome.forward.is_none() || age > 0 {
         let mut digits = itoa::Buffer::new();
         fields.add(b"age", digits.format(age).as_bytes());
     }
-    add_status(&mut fields, told, Some((head, now)));
+    add_status(&mut fields, outcome, Some((head, now)));
     Answer { status, fields, body }
 }
 
 /// The store whose responses are compressed on this route.
-fn forms_of(record: &Record) -> Option<&'static Store> {
+fn forms_of(record: &Record) -> Option<&'static CacheStore> {
     let policy = record.route.as_ref()?.policy;
     let cache = policy.cache.as_ref().filter(|_| policy.compress.is_some())?;
     record.worker.stores.get(usize::from(cache.store))
 }
 
 /// Status, fields and body.
-fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, body::Body) {
+fn select(record: &Record, head: &CachedHead, body: HitBody<'_>) -> (StatusCode, Fields, body::Body) {
     let whole = || head.fields.with_room(ROOM, 3);
     if head.status != StatusCode::OK {
         return (head.status, whole(), all(body));
     }
     let length = match &body {
-        Body::Here(content) => Some(content.len()),
-        Body::Coming(_, length) => *length,
-        Body::Made(_, length) => Some(*length),
+        HitBody::Here(content) => Some(content.len()),
+        HitBody::Coming(_, length) => *length,
+        HitBody::Made(_, length) => Some(*length),
     };
     match (selected::select(record, &head.fields, length), body) {
         // A cached response stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
@@ -128,15 +128,15 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
             transformed::cut(&mut fields);
             fields.set("content-range", selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
             let body = match body {
-                Body::Here(content) => part_of(content, part),
-                Body::Coming(reader, _) => {
-                    body::Body::Joined(Box::new(reader.only(part.start, Some(part.end - part.start))))
+                HitBody::Here(content) => part_of(content, part),
+                HitBody::Coming(follower, _) => {
+                    body::Body::Joined(Box::new(follower.only(part.start, Some(part.end - part.start))))
                 }
-                Body::Made(body, _) => body,
+                HitBody::Made(body, _) => body,
             };
             (StatusCode::PARTIAL_CONTENT, fields, body)
         }
-        (Selected::Parts(parts), Body::Here(content)) if !matches!(content, Content::Filed(_)) => {
+        (Selected::Parts(parts), HitBody::Here(content)) if !matches!(content, CachedBody::BodyFile(_)) => {
             let mut fields = whole();
             transformed::cut(&mut fields);
             let multipart = Multipart::new(record, &mut fields, content.len());
@@ -152,25 +152,27 @@ fn select(record: &Record, head: &Head, body: Body<'_>) -> (StatusCode, Fields, 
     }
 }
 
-fn all(body: Body<'_>) -> body::Body {
+fn all(body: HitBody<'_>) -> body::Body {
     match body {
-        Body::Here(Content::One(bytes)) => body::Body::Bytes(bytes.clone()),
-        Body::Here(content) => part_of(content, 0..content.len()),
-        Body::Coming(reader, length) => body::Body::Joined(Box::new(reader.only(0, length))),
-        Body::Made(body, _) => body,
+        HitBody::Here(CachedBody::One(bytes)) => body::Body::Bytes(bytes.clone()),
+        HitBody::Here(content) => part_of(content, 0..content.len()),
+        HitBody::Coming(follower, length) => body::Body::Joined(Box::new(follower.only(0, length))),
+        HitBody::Made(body, _) => body,
     }
 }
 
 /// A part, not copied.
-pub(super) fn part_of(content: &Content, part: Range<u64>) -> body::Body {
+pub(super) fn part_of(content: &CachedBody, part: Range<u64>) -> body::Body {
     match content {
-        Content::Filed(opened) => body::Body::File(Box::new(FileReader::new(From::Store(Arc::clone(opened)), part))),
+        CachedBody::BodyFile(opened) => {
+            body::Body::File(Box::new(FileReader::new(FileSource::Store(Arc::clone(opened)), part)))
+        }
         _ => pieces(content, part).into(),
     }
 }
 
 /// The pieces of a part of what is in memory.
-fn pieces(content: &Content, part: Range<u64>) -> VecDeque<Bytes> {
+fn pieces(content: &CachedBody, part: Range<u64>) -> VecDeque<Bytes> {
     let mut begin = 0;
     let within = content.pieces().iter().filter_map(|piece| {
         let (start, end) = (begin, begin + piece.len() as u64);
@@ -182,10 +184,10 @@ fn pieces(content: &Content, part: Range<u64>) -> VecDeque<Bytes> {
 }
 
 /// Adds what this cache has done, behind what those before it have (RFC 9211 section 2).
-pub(super) fn add_status(fields: &mut Fields, told: &Told, kept: Option<(&Head, Moment)>) {
-    let mut status = Line { bytes: [0; 192], length: 0 };
+pub(super) fn add_status(fields: &mut Fields, outcome: &CacheOutcome, kept: Option<(&CachedHead, Moment)>) {
+    let mut status = LineBuffer { bytes: [0; 192], length: 0 };
     status.push("kiln");
-    match told.forward {
+    match outcome.forward {
         None => status.push("; hit"),
         Some(why) => {
             status.push("; fwd=");
@@ -193,12 +195,12 @@ pub(super) fn add_status(fields: &mut Fields, told: &Told, kept: Option<(&Head, 
         }
     }
     let mut digits = itoa::Buffer::new();
-    if let Some(code) = told.status {
+    if let Some(code) = outcome.status {
         status.push("; fwd-status=");
         status.push(digits.format(code.as_u16()));
     }
     if let Some((head, now)) = kept {
-        let (sign, seconds) = match head.life.left_at(now) {
+        let (sign, seconds) = match head.freshness.left_at(now) {
             // Stale by a purge, whatever it says itself.
             Ok(_) if head.is_outdated() => ("", 0),
             Ok(left) => ("", left.as_secs()),
@@ -208,25 +210,25 @@ pub(super) fn add_status(fields: &mut Fields, told: &Told, kept: Option<(&Head, 
         status.push(if seconds == 0 { "" } else { sign });
         status.push(digits.format(seconds));
     }
-    for (is, word) in [(told.stored, "; stored"), (told.word == "joined", "; collapsed")] {
+    for (is, word) in [(outcome.stored, "; stored"), (outcome.word == "joined", "; collapsed")] {
         if is {
             status.push(word);
         }
     }
-    if !told.reason.is_empty() {
+    if !outcome.reason.is_empty() {
         status.push("; detail=");
-        status.push(told.reason);
+        status.push(outcome.reason);
     }
     fields.add(b"cache-status", &status.bytes[..status.length]);
 }
 
 /// A line that is put together where it costs no allocation; all that is put in is this file's own words and numbers, which fit.
-struct Line {
+struct LineBuffer {
     bytes: [u8; 192],
     length: usize,
 }
 
-impl Line {
+impl LineBuffer {
     fn push(&mut self, text: &str) {
         let end = (self.length + text.len()).min(self.bytes.len());
         let fits = end - self.length;

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use http::{Method, StatusCode};
 
-use super::fetch::{Errand, Sent, fetch, renew};
+use super::fetch::{FetchPlan, SendStamp, fetch, renew};
 use super::past::go_on;
-use super::sought::{Sought, Stale};
-use crate::cache::Place;
+use super::query::{CacheQuery, StaleResponse};
+use crate::cache::StoreLocation;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -22,16 +22,16 @@ pub(super) async fn beside(
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    sought: &Sought,
-    (place, stale): (Place, Option<Stale>),
+    query: &CacheQuery,
+    (place, stale): (StoreLocation, Option<StaleResponse>),
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
     if record.method == Method::HEAD {
-        return head_only(client, record, route, proxy, sought, (place, stale), body).await;
+        return head_only(client, record, route, proxy, query, (place, stale), body).await;
     }
-    let fill = sought.store.flights.beside(place.own, &sought.url);
-    let errand = Errand { place, stale, fill, why: "", beside: true, crowded: false };
-    Box::pin(fetch(client, record, route, proxy, sought, errand)).await
+    let guard = query.store.flights.beside(place.own, &query.url);
+    let plan = FetchPlan { place, stale, guard, why: "", beside: true, crowded: false };
+    Box::pin(fetch(client, record, route, proxy, query, plan)).await
 }
 
 /// HEAD that is not fetched as GET for all: a response to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
@@ -41,11 +41,11 @@ pub(super) async fn head_only(
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    sought: &Sought,
-    (place, stale): (Place, Option<Stale>),
+    query: &CacheQuery,
+    (place, stale): (StoreLocation, Option<StaleResponse>),
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    let sent = Sent::now(sought.store);
+    let sent = SendStamp::now(query.store);
     let forward = if stale.is_some() { "stale" } else { "uri-miss" };
     let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await?;
     if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
@@ -54,9 +54,9 @@ pub(super) async fn head_only(
         if same("etag") && same("last-modified") && length && head.fields.contains("etag") {
             let mut fields = answer.fields.clone();
             fields.remove("cache-status");
-            let _ = renew(record, sought, place, &(head, content), &fields, sent);
+            let _ = renew(record, query, place, &(head, content), &fields, sent);
         } else {
-            sought.store.forget_this(place.own, &head);
+            query.store.forget_this(place.own, &head);
         }
     }
     Ok(answer)

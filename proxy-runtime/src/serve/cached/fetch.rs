@@ -10,14 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::answers::{self, Body as Kept, Told};
-use super::forwarded::{self, Forwarded};
-use super::receive::{Keeping, receive};
-use super::sought::{Sought, Stale};
-use crate::cache::control::Control;
-use crate::cache::freshness::{Asked, Life, Unkept, vary};
-use crate::cache::search::Rule;
-use crate::cache::{Content, Fill, Head, Joined, Order, Place, Reserved, Store};
+use super::answers::{self, CacheOutcome, HitBody};
+use super::forwarded::{self, ForwardedRequest};
+use super::query::{CacheQuery, StaleResponse};
+use super::receive::{StoreDestination, receive};
+use crate::cache::control::ResponseDirectives;
+use crate::cache::freshness::{Freshness, NotStored, RequestTraits, vary};
+use crate::cache::search::NoVarySearch;
+use crate::cache::{
+    CacheStore, CachedBody, CachedHead, FetchGuard, FlightRole, Reservation, ResponseOrder, StoreLocation,
+};
 use crate::cache::{groups, number};
 use crate::client::Client;
 use crate::client::record::Record;
@@ -31,7 +33,7 @@ use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};
-use crate::serve::retry::Request;
+use crate::serve::retry::UpstreamRequest;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route, Share};
 
@@ -41,18 +43,18 @@ pub(super) fn refresh(
     record: &Record,
     route: &Route,
     proxy: &'static Proxy,
-    sought: &Sought,
-    (place, stale): (Place, Stale),
+    query: &CacheQuery,
+    (place, stale): (StoreLocation, StaleResponse),
 ) {
-    let Joined::Fill(fill) = sought.store.flights.join(place.own, &sought.url) else { return };
+    let FlightRole::Fetch(guard) = query.store.flights.join(place.own, &query.url) else { return };
     let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
     // Whatever has found it stale: it is a response to GET that is kept.
     record.method = Method::GET;
-    let (route, sought) = (*route, sought.clone());
+    let (route, query) = (*route, query.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
-        let errand = Errand { place, stale: Some(stale), fill, why: "", beside: false, crowded: true };
-        let fetched = pin!(fetch(&client, &mut record, &route, proxy, &sought, errand));
+        let plan = FetchPlan { place, stale: Some(stale), guard, why: "", beside: false, crowded: true };
+        let fetched = pin!(fetch(&client, &mut record, &route, proxy, &query, plan));
         // The answer is nobody's; what is to be kept of it is received by a task of its own.
         let _ = client.timer.run(fetched).await;
     });
@@ -60,32 +62,32 @@ pub(super) fn refresh(
 
 /// When a request was sent to a server.
 #[derive(Clone, Copy)]
-pub(super) struct Sent {
+pub(super) struct SendStamp {
     pub(super) at: Moment,
     /// How many purges there had been.
     pub(super) purges: u64,
-    /// Its place in [`Order`].
+    /// Its place in [`ResponseOrder`].
     number: u64,
 }
 
-impl Sent {
-    pub(super) fn now(store: &Store) -> Sent {
-        Sent { at: Moment::now(), purges: store.purges(), number: number() }
+impl SendStamp {
+    pub(super) fn now(store: &CacheStore) -> SendStamp {
+        SendStamp { at: Moment::now(), purges: store.purges(), number: number() }
     }
 
     /// The order of its response, which comes now and has these fields.
-    pub(super) fn order(self, response: &Fields) -> Order {
-        Order { asked: self.number, came: number(), made: response.get("date").and_then(date) }
+    pub(super) fn order(self, response: &Fields) -> ResponseOrder {
+        ResponseOrder { asked: self.number, came: number(), made: response.get("date").and_then(date) }
     }
 }
 
 /// A fetch that is to be made.
-pub(super) struct Errand {
-    pub(super) place: Place,
+pub(super) struct FetchPlan {
+    pub(super) place: StoreLocation,
     /// What is there, and to be asked about.
-    pub(super) stale: Option<Stale>,
+    pub(super) stale: Option<StaleResponse>,
     /// Who waits for it.
-    pub(super) fill: Fill,
+    pub(super) guard: FetchGuard,
     /// Why it is made, where another one is under way.
     pub(super) why: &'static str,
     /// It is this client's alone as long as nobody knows better, and asks what the client asks.
@@ -94,25 +96,31 @@ pub(super) struct Errand {
     pub(super) crowded: bool,
 }
 
-impl Errand {
+impl FetchPlan {
     /// The server has failed. Where others want the same, it is left alone for a moment; one of those who wait asks again then.
-    pub(super) fn has_failed(&self, sought: &Sought) {
+    pub(super) fn has_failed(&self, query: &CacheQuery) {
         if self.beside {
-            sought.store.unmark(self.place.own);
-        } else if self.crowded || self.fill.is_read() {
-            sought.store.mark_failed(self.place.own, &sought.url, Moment::now());
+            query.store.unmark(self.place.own);
+        } else if self.crowded || self.guard.is_read() {
+            query.store.mark_failed(self.place.own, &query.url, Moment::now());
         }
     }
 
     /// The stale response, where it may stand for one that can't be had (RFC 5861 section 4).
-    fn take_for_failure(&mut self, now: Moment) -> Option<Stale> {
-        self.stale.take_if(|(head, _)| head.life.serves_errors(now))
+    fn take_for_failure(&mut self, now: Moment) -> Option<StaleResponse> {
+        self.stale.take_if(|(head, _)| head.freshness.serves_errors(now))
     }
 
     /// Gives it to this client and all who wait.
-    fn ends_stale(self, record: &mut Record, sought: &Sought, (head, content): Stale, now: Moment) -> Answer<Body> {
-        self.has_failed(sought);
-        self.fill.refreshes(Arc::clone(&head), self.place.own, content.clone());
+    fn ends_stale(
+        self,
+        record: &mut Record,
+        query: &CacheQuery,
+        (head, content): StaleResponse,
+        now: Moment,
+    ) -> Answer<Body> {
+        self.has_failed(query);
+        self.guard.refreshes(Arc::clone(&head), self.place.own, content.clone());
         answers::hit(record, &head, &content, ("stale", "if-error"), now)
     }
 }
@@ -123,31 +131,31 @@ pub(super) async fn fetch(
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    sought: &Sought,
-    mut errand: Errand,
+    query: &CacheQuery,
+    mut plan: FetchPlan,
 ) -> Result<Answer<Body>, Stop> {
-    let place = errand.place;
-    let forward = match &errand.stale {
+    let place = plan.place;
+    let forward = match &plan.stale {
         Some(_) => "stale",
         None if place.varies => "vary-miss",
         None => "uri-miss",
     };
     let now = Moment::now();
-    if errand.stale.is_some()
+    if plan.stale.is_some()
         && are_down(client, proxy)
-        && let Some(stale) = errand.take_for_failure(now)
+        && let Some(stale) = plan.take_for_failure(now)
     {
         // Even where `panic-threshold` has servers asked that are not healthy: there is something better than to wait for them.
-        return Ok(errand.ends_stale(record, sought, stale, now));
+        return Ok(plan.ends_stale(record, query, stale, now));
     }
     loop {
-        let sent = Sent::now(sought.store);
+        let sent = SendStamp::now(query.store);
         let body = RequestBody::new(client, Framing::Empty);
-        record.cached("miss", errand.why);
-        let asked = errand.stale.as_ref().map(|(head, _)| &**head);
-        let as_it_is = errand.beside && asked.is_none();
-        let alter = |request: &mut Request| {
-            forwarded::normalize(sought.policy, &mut request.fields);
+        record.cached("miss", plan.why);
+        let asked = plan.stale.as_ref().map(|(head, _)| &**head);
+        let as_it_is = plan.beside && asked.is_none();
+        let alter = |request: &mut UpstreamRequest| {
+            forwarded::normalize(query.policy, &mut request.fields);
             if !as_it_is {
                 // HEAD asks for what GET is answered with (RFC 9110 section 9.3.2), and so does who comes next.
                 request.method = Method::GET;
@@ -161,34 +169,34 @@ pub(super) async fn fetch(
             Err(Stop::Failure(_)) => true,
             Err(Stop::Abort) => false,
         };
-        if failed && let Some(stale) = errand.take_for_failure(now) {
-            return Ok(errand.ends_stale(record, sought, stale, now));
+        if failed && let Some(stale) = plan.take_for_failure(now) {
+            return Ok(plan.ends_stale(record, query, stale, now));
         }
         let reply = match reply {
             Ok(reply) => reply,
             Err(stop) => {
                 if matches!(stop, Stop::Failure(failure) if failure.is_upstreams()) {
-                    errand.has_failed(sought);
+                    plan.has_failed(query);
                 }
                 return Err(stop);
             }
         };
-        let Some(kept) = errand.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
-            return Ok(take_in(client, record, (route, proxy), sought, errand, reply, (sent, forward)));
+        let Some(kept) = plan.stale.take_if(|_| reply.answer.status == StatusCode::NOT_MODIFIED) else {
+            return Ok(take_in(client, record, (route, proxy), query, plan, reply, (sent, forward)));
         };
         let said = &reply.answer.fields;
         if !is_about(said, &kept.0) {
-            sought.store.forget_this(place.own, &kept.0);
+            query.store.forget_this(place.own, &kept.0);
             continue;
         }
-        let (head, content) = match renew(record, sought, place, &kept, said, sent) {
+        let (head, content) = match renew(record, query, place, &kept, said, sent) {
             Ok(head) => (head, kept.1),
             Err(head) => {
-                errand.fill.lands_alone();
+                plan.guard.lands_alone();
                 return Ok(answers::hit(record, &head, &kept.1, ("revalidated", "no-longer-kept"), now));
             }
         };
-        errand.fill.refreshes(Arc::clone(&head), place.own, content.clone());
+        plan.guard.refreshes(Arc::clone(&head), place.own, content.clone());
         return Ok(answers::hit(record, &head, &content, ("revalidated", ""), now));
     }
 }
@@ -196,13 +204,13 @@ pub(super) async fn fetch(
 /// Whether none of the servers is healthy.
 pub(super) fn are_down(client: &Client, proxy: &Proxy) -> bool {
     let servers = &client.worker.servers;
-    let is_down = |share: &Share| servers.groups[usize::from(share.upstream)].is_down(&servers.servers);
+    let is_down = |share: &Share| servers.upstreams[usize::from(share.upstream)].is_down(&servers.servers);
     proxy.shares.iter().all(is_down)
 }
 
 /// What a request asks that fetches for all: the whole response, whoever may have what; or, if something is kept already, whether
 /// it is still right (RFC 9111 section 4.3.1).
-pub(super) fn for_all(fields: &mut Fields, stale: Option<&Head>) {
+pub(super) fn for_all(fields: &mut Fields, stale: Option<&CachedHead>) {
     forwarded::for_all(fields);
     let Some(stale) = stale else { return };
     for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
@@ -213,7 +221,7 @@ pub(super) fn for_all(fields: &mut Fields, stale: Option<&Head>) {
 }
 
 /// Whether a 304 is about what is kept: only if it names the same (RFC 9111 section 4.3.4).
-pub(super) fn is_about(said: &Fields, kept: &Head) -> bool {
+pub(super) fn is_about(said: &Fields, kept: &CachedHead) -> bool {
     let about = kept.fields.get("etag");
     said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
 }
@@ -222,12 +230,12 @@ pub(super) fn is_about(said: &Fields, kept: &Head) -> bool {
 /// be kept any longer.
 pub(super) fn renew(
     record: &Record,
-    sought: &Sought,
-    place: Place,
-    (head, content): &Stale,
+    query: &CacheQuery,
+    place: StoreLocation,
+    (head, content): &StaleResponse,
     said: &Fields,
-    sent: Sent,
-) -> Result<Arc<Head>, Arc<Head>> {
+    sent: SendStamp,
+) -> Result<Arc<CachedHead>, Arc<CachedHead>> {
     let mut fields = head.fields.clone();
     let is_part = head.status == StatusCode::PARTIAL_CONTENT;
     let replaced = |name: &[u8]| {
@@ -249,23 +257,23 @@ pub(super) fn renew(
     if let Some(age) = said.get("age") {
         judged.set("age", age);
     }
-    let asked = Asked { authorized: sought.authorized, no_store: false, sent: sent.at, answered: Moment::now() };
+    let asked = RequestTraits { authorized: query.authorized, no_store: false, sent: sent.at, answered: Moment::now() };
     let ids = (head.number, sent.order(&fields));
-    let life = Life::of(sought.policy, record.worker.settings, of_whole(head.status), &judged, &asked);
+    let freshness = Freshness::of(query.policy, record.worker.settings, of_whole(head.status), &judged, &asked);
     let settings = record.worker.settings;
-    let whole = |life: Life| (&*head.url, head.status, fields.clone(), life, ids);
-    let renewed = |life: Life| Arc::new(kept_head(sought, settings, whole(life)));
+    let whole = |freshness: Freshness| (&*head.url, head.status, fields.clone(), freshness, ids);
+    let renewed = |freshness: Freshness| Arc::new(kept_head(query, settings, whole(freshness)));
     // It would have to be under another URL.
-    let moves = sought.policy.key.follows_search && Rule::of(&fields) != Rule::of(&head.fields);
-    match life {
-        Ok(life) if !moves => {
-            let renewed = renewed(life);
-            let _ = sought.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
+    let moves = query.policy.key.follows_search && NoVarySearch::of(&fields) != NoVarySearch::of(&head.fields);
+    match freshness {
+        Ok(freshness) if !moves => {
+            let renewed = renewed(freshness);
+            let _ = query.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
             Ok(renewed)
         }
         _ => {
-            sought.store.forget_this(place.own, head);
-            Err(renewed(Life { received: asked.answered, age: Duration::ZERO, ..head.life.clone() }))
+            query.store.forget_this(place.own, head);
+            Err(renewed(Freshness { received: asked.answered, age: Duration::ZERO, ..head.freshness.clone() }))
         }
     }
 }
@@ -277,17 +285,18 @@ fn of_whole(status: StatusCode) -> StatusCode {
 
 /// The head that is kept: without the fields that must not be.
 fn kept_head(
-    sought: &Sought,
+    query: &CacheQuery,
     settings: &Settings,
-    (url, status, mut fields, life, (number, order)): (&str, StatusCode, Fields, Life, (u64, Order)),
-) -> Head {
-    for name in Control::under(sought.policy, settings, of_whole(status), &fields, life.received).unkept {
+    (url, status, mut fields, freshness, (number, order)): (&str, StatusCode, Fields, Freshness, (u64, ResponseOrder)),
+) -> CachedHead {
+    for name in ResponseDirectives::under(query.policy, settings, of_whole(status), &fields, freshness.received).unkept
+    {
         fields.remove(&name);
     }
     fields.remove("age");
     if !fields.contains("date") {
         // RFC 9110 section 6.6.1.
-        let received = std::time::UNIX_EPOCH + Duration::from_millis(life.received.0);
+        let received = std::time::UNIX_EPOCH + Duration::from_millis(freshness.received.0);
         fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
     }
     let lower = |name: &str| Box::from(name.to_ascii_lowercase());
@@ -296,17 +305,17 @@ fn kept_head(
     vary.sort();
     vary.dedup();
     // Escaped as those of a purge are, so that two tags which differ do.
-    let tags = sought.policy.tags.iter().flat_map(|tags| fields.all(tags).map(escape::shown));
+    let tags = query.policy.tags.iter().flat_map(|tags| fields.all(tags).map(escape::shown));
     let mut tags: Vec<String> = tags.map(|value| value.replace(',', " ")).collect();
-    tags.extend(groups::of(&fields, "cache-groups", groups::origin_of(&sought.url)));
+    tags.extend(groups::of(&fields, "cache-groups", groups::origin_of(&query.url)));
     let tags = tags.join(" ");
-    Head {
+    CachedHead {
         status,
         fields: fields.compact(),
-        life,
+        freshness,
         url: url.into(),
         vary: vary.into(),
-        groups_seen: sought.store.groups_seen(&tags),
+        groups_seen: query.store.groups_seen(&tags),
         tags: tags.into(),
         outdated: AtomicBool::new(false),
         not_before: AtomicU32::new(0),
@@ -320,65 +329,66 @@ pub(super) fn take_in(
     client: &Rc<Client>,
     record: &mut Record,
     (route, proxy): (&Route, &'static Proxy),
-    sought: &Sought,
-    errand: Errand,
+    query: &CacheQuery,
+    plan: FetchPlan,
     reply: Reply,
-    (sent, forward): (Sent, &'static str),
+    (sent, forward): (SendStamp, &'static str),
 ) -> Answer<Body> {
     let status = reply.answer.status;
-    let (authorized, no_store) = (sought.authorized, sought.wish.no_store);
-    let asked = Asked { authorized, no_store, sent: sent.at, answered: Moment::now() };
-    let request = Forwarded::new(client, record, route, proxy);
-    let judged = admit(&request, record, sought, &reply.answer, (&asked, sent.order(&reply.answer.fields)), None);
-    let why = errand.why;
+    let (authorized, no_store) = (query.authorized, query.directives.no_store);
+    let asked = RequestTraits { authorized, no_store, sent: sent.at, answered: Moment::now() };
+    let request = ForwardedRequest::new(client, record, route, proxy);
+    let judged = admit(&request, record, query, &reply.answer, (&asked, sent.order(&reply.answer.fields)), None);
+    let why = plan.why;
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
         Err(unkept) => {
-            is_unkept(sought, errand, (status, unkept));
+            is_unkept(query, plan, (status, unkept));
             record.cached("miss", unkept.reason());
             let mut answer = reply.with_cookies();
-            let told = Told {
+            let outcome = CacheOutcome {
                 word: "miss",
                 reason: unkept.reason(),
                 forward: Some(forward),
                 stored: false,
                 status: Some(status),
             };
-            answers::add_status(&mut answer.fields, &told, None);
+            answers::add_status(&mut answer.fields, &outcome, None);
             return answer;
         }
     };
     record.cached("miss", why);
-    if let Some((stale, _)) = errand.stale.as_ref().filter(|_| *head.url != *sought.url) {
+    if let Some((stale, _)) = plan.stale.as_ref().filter(|_| *head.url != *query.url) {
         // What a server says of queries has changed: what is stale would be found where this is not.
-        sought.store.forget_this(errand.place.own, stale);
+        query.store.forget_this(plan.place.own, stale);
     }
-    let fill = errand.fill;
-    let told = Told { word: "miss", reason: why, forward: Some(forward), stored: true, status: Some(status) };
+    let guard = plan.guard;
+    let outcome =
+        CacheOutcome { word: "miss", reason: why, forward: Some(forward), stored: true, status: Some(status) };
     let mut answer = match reply.answer.body {
         Body::Server(mut call) => {
             let length = call.length();
-            let reader = fill.lands(Arc::clone(&head), place.own, length);
-            record.watches(reader.flight());
+            let follower = guard.lands(Arc::clone(&head), place.own, length);
+            record.watches(follower.flight());
             let receiver = Rc::new(Client::nobody(&client.peer));
             call.reassign_client(&receiver);
-            let keeping = Keeping {
-                policy: sought.policy,
-                store: sought.store,
+            let destination = StoreDestination {
+                policy: query.policy,
+                store: query.store,
                 place,
                 head: Arc::clone(&head),
                 since: sent.purges,
                 reserved,
                 list: None,
             };
-            tokio::task::spawn_local(receive(receiver, call, fill, keeping));
-            answers::present(record, &head, Kept::Coming(reader, length), &told, asked.answered)
+            tokio::task::spawn_local(receive(receiver, call, guard, destination));
+            answers::present(record, &head, HitBody::Coming(follower, length), &outcome, asked.answered)
         }
         _ => {
-            let content = Content::One(Bytes::new());
-            let _ = sought.store.keep(place.own, Arc::clone(&head), content.clone(), sent.purges);
-            fill.refreshes(Arc::clone(&head), place.own, content.clone());
-            answers::present(record, &head, Kept::Here(&content), &told, asked.answered)
+            let content = CachedBody::One(Bytes::new());
+            let _ = query.store.keep(place.own, Arc::clone(&head), content.clone(), sent.purges);
+            guard.refreshes(Arc::clone(&head), place.own, content.clone());
+            answers::present(record, &head, HitBody::Here(&content), &outcome, asked.answered)
         }
     };
     proxy::add_cookies(&mut answer.fields, &reply.cookies);
@@ -386,51 +396,51 @@ pub(super) fn take_in(
 }
 
 /// A response is not kept: what becomes of those who wait, and of what is there.
-fn is_unkept(sought: &Sought, errand: Errand, (status, unkept): (StatusCode, Unkept)) {
-    let (store, place) = (sought.store, errand.place);
+fn is_unkept(query: &CacheQuery, plan: FetchPlan, (status, unkept): (StatusCode, NotStored)) {
+    let (store, place) = (query.store, plan.place);
     if status.is_server_error() {
-        return errand.has_failed(sought);
+        return plan.has_failed(query);
     }
-    if let Some((head, _)) = &errand.stale {
+    if let Some((head, _)) = &plan.stale {
         store.forget_this(place.own, head);
     }
     let of_this_request = unkept.is_of_request()
         // What a condition or a range of the client's has led to.
-        || errand.beside && unkept == Unkept::Status;
+        || plan.beside && unkept == NotStored::Status;
     if !of_this_request {
-        store.mark_unshared(place.own, &sought.url, Moment::now());
+        store.mark_unshared(place.own, &query.url, Moment::now());
     }
-    errand.fill.lands_alone();
+    plan.guard.lands_alone();
 }
 
 /// Whether a response is kept: its head, its place, and room for its body. `part` is what it is called as a part.
 pub(super) fn admit(
-    request: &Forwarded<'_>,
+    request: &ForwardedRequest<'_>,
     record: &Record,
-    sought: &Sought,
+    query: &CacheQuery,
     answer: &Answer<Body>,
-    (asked, order): (&Asked, Order),
+    (asked, order): (&RequestTraits, ResponseOrder),
     part: Option<&str>,
-) -> Result<(Arc<Head>, Place, Reserved), Unkept> {
+) -> Result<(Arc<CachedHead>, StoreLocation, Reservation), NotStored> {
     let status = if part.is_some() { of_whole(answer.status) } else { answer.status };
-    let life = Life::of(sought.policy, record.worker.settings, status, &answer.fields, asked)?;
+    let freshness = Freshness::of(query.policy, record.worker.settings, status, &answer.fields, asked)?;
     let length = answer.body.length();
-    if length.is_some_and(|length| length > sought.store.largest()) {
-        return Err(Unkept::TooLarge);
+    if length.is_some_and(|length| length > query.store.largest()) {
+        return Err(NotStored::TooLarge);
     }
     // What is too large for memory goes through a window.
-    let held = length.filter(|length| *length <= sought.store.max_object).unwrap_or(0);
-    let reserved = sought.store.reserve(held).ok_or(Unkept::NoRoom)?;
-    let key = &sought.policy.key;
+    let held = length.filter(|length| *length <= query.store.max_object).unwrap_or(0);
+    let reserved = query.store.reserve(held).ok_or(NotStored::NoRoom)?;
+    let key = &query.policy.key;
     let url = match key.follows_search {
         true => Cow::Owned({
             let url = request.url();
-            sought.store.kept_by_rule(&answer.fields, &url).unwrap_or(url)
+            query.store.kept_by_rule(&answer.fields, &url).unwrap_or(url)
         }),
-        false => Cow::Borrowed(&*sought.url),
+        false => Cow::Borrowed(&*query.url),
     };
-    let whole = (&*url, answer.status, answer.fields.clone(), life, (number(), order));
-    let head = kept_head(sought, record.worker.settings, whole);
-    let place = sought.store.place(key, &url, request, &head, part)?;
+    let whole = (&*url, answer.status, answer.fields.clone(), freshness, (number(), order));
+    let head = kept_head(query, record.worker.settings, whole);
+    let place = query.store.place(key, &url, request, &head, part)?;
     Ok((Arc::new(head), place, reserved))
 }

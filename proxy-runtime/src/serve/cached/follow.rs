@@ -4,9 +4,9 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 
-use super::sought::Sought;
-use crate::cache::freshness::Verdict;
-use crate::cache::{Fill, Joined, Landed, Reader};
+use super::query::CacheQuery;
+use crate::cache::freshness::ReuseDecision;
+use crate::cache::{FetchGuard, FetchOutcome, FlightRole, Follower};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::net::clock::after;
@@ -14,11 +14,11 @@ use crate::protocol::date::Moment;
 use crate::site::Route;
 
 /// The result of joining a flight.
-pub(super) enum Followed {
+pub(super) enum FollowOutcome {
     /// The flight has come to this.
-    Landed(Reader, Landed),
+    Fetched(Follower, FetchOutcome),
     /// It is this exchange that fetches; and why, where there was a flight.
-    First(Fill, &'static str),
+    First(FetchGuard, &'static str),
 }
 
 /// Waits for what a flight comes to. Each time that one takes longer than `lock`, one of those who wait begins another, and the others
@@ -26,20 +26,20 @@ pub(super) enum Followed {
 pub(super) async fn follow(
     client: &Client,
     route: &Route,
-    sought: &Sought,
-    mut joined: Joined,
+    query: &CacheQuery,
+    mut joined: FlightRole,
     began: Instant,
-) -> Result<Followed, Failure> {
+) -> Result<FollowOutcome, Failure> {
     let settings = client.worker.settings;
-    let (lock, patience) = (sought.policy.lock.get(settings), route.policy.timeouts.response.get(settings));
+    let (lock, patience) = (query.policy.lock.get(settings), route.policy.timeouts.response.get(settings));
     let mut why = "";
     loop {
-        let mut reader = match joined {
-            Joined::Fill(fill) => return Ok(Followed::First(fill, why)),
-            Joined::Reader(reader) => reader,
+        let mut follower = match joined {
+            FlightRole::Fetch(guard) => return Ok(FollowOutcome::First(guard, why)),
+            FlightRole::Follow(follower) => follower,
         };
-        let (until, patience) = (after(reader.began(), lock), after(began, patience));
-        let landed = std::future::poll_fn(|cx| match reader.poll_landed(cx) {
+        let (until, patience) = (after(follower.began(), lock), after(began, patience));
+        let landed = std::future::poll_fn(|cx| match follower.poll_landed(cx) {
             Poll::Ready(landed) => Poll::Ready(Ok(Some(landed))),
             Poll::Pending if client.timer.over(patience) => Poll::Ready(Err(Failure::ResponseTimeout)),
             Poll::Pending if client.timer.over(until) => Poll::Ready(Ok(None)),
@@ -47,13 +47,14 @@ pub(super) async fn follow(
         });
         match landed.await? {
             // What had come before this request did may be used as what is kept may be, and no further.
-            Some(Landed::Answer(head, ..) | Landed::Refreshed(head, ..))
-                if reader.landed_before(began)
-                    && (sought.refreshes
-                        || head.life.verdict(&sought.wish, head.is_outdated(), Moment::now()) == Verdict::Ask) => {}
-            Some(landed) => return Ok(Followed::Landed(reader, landed)),
+            Some(FetchOutcome::Answer(head, ..) | FetchOutcome::Refreshed(head, ..))
+                if follower.landed_before(began)
+                    && (query.refreshes
+                        || head.freshness.verdict(&query.directives, head.is_outdated(), Moment::now())
+                            == ReuseDecision::Ask) => {}
+            Some(landed) => return Ok(FollowOutcome::Fetched(follower, landed)),
             None => why = "lock-timeout",
         }
-        joined = sought.store.flights.overtake(&reader.flight());
+        joined = query.store.flights.overtake(&follower.flight());
     }
 }

@@ -1,4 +1,4 @@
-//! A request in the form in which its server receives it, to select among responses: [`Forwarded`].
+//! A request in the form in which its server receives it, to select among responses: [`ForwardedRequest`].
 //!
 //! `Vary` refers to the request that the server received (RFC 9111 section 4.1). Only a few fields differ from the client's, so the forwarded
 //! head is not made for each hit, but only if one of these fields is needed; and by the same function that makes it for the server.
@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use crate::cache::key::{self, Selecting};
+use crate::cache::key::{self, SelectingRequest};
 use crate::cache::languages;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -16,7 +16,7 @@ use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 
 /// See above.
-pub(super) struct Forwarded<'a> {
+pub(super) struct ForwardedRequest<'a> {
     client: &'a Client,
     record: &'a Record,
     route: &'a Route,
@@ -24,9 +24,9 @@ pub(super) struct Forwarded<'a> {
     fields: OnceCell<Fields>,
 }
 
-impl<'a> Forwarded<'a> {
+impl<'a> ForwardedRequest<'a> {
     pub(super) fn new(client: &'a Rc<Client>, record: &'a Record, route: &'a Route, proxy: &'static Proxy) -> Self {
-        Forwarded { client, record, route, proxy, fields: OnceCell::new() }
+        ForwardedRequest { client, record, route, proxy, fields: OnceCell::new() }
     }
 
     /// The URL as the policy sees it.
@@ -49,7 +49,7 @@ impl<'a> Forwarded<'a> {
     }
 }
 
-impl Selecting for Forwarded<'_> {
+impl SelectingRequest for ForwardedRequest<'_> {
     fn sent(&self) -> &Fields {
         &self.record.fields
     }

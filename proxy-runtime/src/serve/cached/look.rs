@@ -1,14 +1,14 @@
-//! Looking into the store ([`Sought::look`]): what is there, and whether it answers the request.
+//! Looking into the store ([`CacheQuery::look`]): what is there, and whether it answers the request.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::answers;
 use super::fetch::refresh;
-use super::forwarded::Forwarded;
-use super::sought::{Sought, Stale};
-use crate::cache::freshness::Verdict;
-use crate::cache::{Content, Filed, Head, Lately, Looked, Place};
+use super::forwarded::ForwardedRequest;
+use super::query::{CacheQuery, StaleResponse};
+use crate::cache::freshness::ReuseDecision;
+use crate::cache::{BodyFile, CachedBody, CachedHead, LastFetch, Lookup, StoreLocation};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::content::respond::Answer;
@@ -17,20 +17,20 @@ use crate::serve::body::Body;
 use crate::site::{Proxy, Route};
 
 /// What was seen in the store.
-pub(super) enum Seen {
+pub(super) enum LookupResult {
     /// What is wanted.
     Answer(Answer<Body>),
     /// What answers this request is not there: why, and why it goes on.
     NotForUs(&'static str, &'static str),
     /// A response whose body is on disk.
-    Filed(Place, Arc<Head>, Arc<Filed>),
+    BodyFile(StoreLocation, Arc<CachedHead>, Arc<BodyFile>),
     /// Nothing in memory, but maybe on the disk.
-    OnDisk(Place, Lately),
+    OnDisk(StoreLocation, LastFetch),
     /// Nothing, or what is to be asked about.
-    Wanting(Place, Option<Stale>, Lately),
+    Wanting(StoreLocation, Option<StaleResponse>, LastFetch),
 }
 
-impl Sought {
+impl CacheQuery {
     /// What the store has, as of `now`.
     pub(super) fn look(
         &self,
@@ -39,22 +39,24 @@ impl Sought {
         route: &Route,
         proxy: &'static Proxy,
         now: Moment,
-    ) -> Seen {
-        let request = Forwarded::new(client, record, route, proxy);
+    ) -> LookupResult {
+        let request = ForwardedRequest::new(client, record, route, proxy);
         let (place, head, content) = match self.store.look_up(&self.policy.key, &self.url, &request, now) {
-            Looked::Nothing(place, lately) if self.store.may_recall(&place) => return Seen::OnDisk(place, lately),
-            Looked::Nothing(place, lately) => return Seen::Wanting(place, None, lately),
-            Looked::Answer(_, head, _) if self.authorized && !head.life.for_authorized => {
-                return Seen::NotForUs("authorization", "request");
+            Lookup::Nothing(place, lately) if self.store.may_recall(&place) => {
+                return LookupResult::OnDisk(place, lately);
             }
-            Looked::Filed(_, head, _) if self.authorized && !head.life.for_authorized => {
-                return Seen::NotForUs("authorization", "request");
+            Lookup::Nothing(place, lately) => return LookupResult::Wanting(place, None, lately),
+            Lookup::Answer(_, head, _) if self.authorized && !head.freshness.for_authorized => {
+                return LookupResult::NotForUs("authorization", "request");
             }
-            Looked::Filed(place, ..) | Looked::Answer(place, ..) if self.refreshes => {
-                return Seen::Wanting(place, None, Lately::Unknown);
+            Lookup::BodyFile(_, head, _) if self.authorized && !head.freshness.for_authorized => {
+                return LookupResult::NotForUs("authorization", "request");
             }
-            Looked::Filed(place, head, filed) => return Seen::Filed(place, head, filed),
-            Looked::Answer(place, head, content) => (place, head, content),
+            Lookup::BodyFile(place, ..) | Lookup::Answer(place, ..) if self.refreshes => {
+                return LookupResult::Wanting(place, None, LastFetch::Unknown);
+            }
+            Lookup::BodyFile(place, head, filed) => return LookupResult::BodyFile(place, head, filed),
+            Lookup::Answer(place, head, content) => (place, head, content),
         };
         self.weigh(client, record, route, proxy, (place, head, content), now)
     }
@@ -66,27 +68,27 @@ impl Sought {
         record: &mut Record,
         route: &Route,
         proxy: &'static Proxy,
-        (place, head, content): (Place, Arc<Head>, Content),
+        (place, head, content): (StoreLocation, Arc<CachedHead>, CachedBody),
         now: Moment,
-    ) -> Seen {
-        let verdict = head.life.verdict(&self.wish, head.is_outdated(), now);
+    ) -> LookupResult {
+        let verdict = head.freshness.verdict(&self.directives, head.is_outdated(), now);
         let word = match verdict {
-            Verdict::Fresh => ("hit", ""),
-            Verdict::Wanted => ("stale", "max-stale"),
-            Verdict::WhileRevalidate => ("stale", "while-revalidate"),
-            Verdict::Ask => match head.failed_until(now) {
-                Some(_) if head.life.serves_errors(now) => ("stale", "if-error"),
-                Some(until) => return Seen::Wanting(place, Some((head, content)), Lately::Failed(until)),
-                None => return Seen::Wanting(place, Some((head, content)), Lately::Unknown),
+            ReuseDecision::Fresh => ("hit", ""),
+            ReuseDecision::Wanted => ("stale", "max-stale"),
+            ReuseDecision::WhileRevalidate => ("stale", "while-revalidate"),
+            ReuseDecision::Ask => match head.failed_until(now) {
+                Some(_) if head.freshness.serves_errors(now) => ("stale", "if-error"),
+                Some(until) => return LookupResult::Wanting(place, Some((head, content)), LastFetch::Failed(until)),
+                None => return LookupResult::Wanting(place, Some((head, content)), LastFetch::Unknown),
             },
         };
         let answer = answers::hit(record, &head, &content, word, now);
         let ahead = self.policy.ttl.refresh_ahead.map(|ahead| ahead.get(client.worker.settings));
-        let is_due = verdict == Verdict::WhileRevalidate
-            || verdict == Verdict::Fresh && ahead.is_some_and(|ahead| head.life.ends_within(ahead, now));
+        let is_due = verdict == ReuseDecision::WhileRevalidate
+            || verdict == ReuseDecision::Fresh && ahead.is_some_and(|ahead| head.freshness.ends_within(ahead, now));
         if is_due && head.failed_until(now).is_none() {
             refresh(client, record, route, proxy, self, (place, (head, content)));
         }
-        Seen::Answer(answer)
+        LookupResult::Answer(answer)
     }
 }

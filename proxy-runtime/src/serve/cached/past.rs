@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::answers::{self, Told};
+use super::answers::{self, CacheOutcome};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -24,7 +24,7 @@ pub(super) async fn go_on(
     record.cached(word, reason);
     let mut answer = proxy::forward(client, record, route, proxy, body).await?;
     let status = Some(answer.status);
-    let told = Told { word, reason, forward: Some(forward), stored: false, status };
-    answers::add_status(&mut answer.fields, &told, None);
+    let outcome = CacheOutcome { word, reason, forward: Some(forward), stored: false, status };
+    answers::add_status(&mut answer.fields, &outcome, None);
     Ok(answer)
 }

@@ -13,21 +13,21 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::body::source::Source as _;
-use crate::cache::freshness::Unkept;
-use crate::cache::{Content, Filing, Fill, Head, Place, Reserved, Store, parts};
+use crate::cache::freshness::NotStored;
+use crate::cache::{CacheStore, CachedBody, CachedHead, DiskWrite, FetchGuard, Reservation, StoreLocation, parts};
 use crate::client::Client;
 use crate::exchange::UpstreamExchange;
 use crate::net::clock::after;
 use crate::site;
 
 /// The destination of a response that is being received.
-pub(super) struct Keeping {
+pub(super) struct StoreDestination {
     pub(super) policy: &'static site::Cache,
-    pub(super) store: &'static Store,
-    pub(super) place: Place,
-    pub(super) head: Arc<Head>,
+    pub(super) store: &'static CacheStore,
+    pub(super) place: StoreLocation,
+    pub(super) head: Arc<CachedHead>,
     pub(super) since: u64,
-    pub(super) reserved: Reserved,
+    pub(super) reserved: Reservation,
     /// The list that it is for, if it is a part.
     pub(super) list: Option<u128>,
 }
@@ -36,11 +36,11 @@ pub(super) struct Keeping {
 const CHUNK: u64 = 96;
 
 /// How a body that is being received is kept.
-enum Manner {
+enum StorageMode {
     /// In memory, with what has come of it.
     Memory,
     /// On disk: it is too large for memory.
-    Disk(Filing),
+    Disk(DiskWrite),
     /// Not at all: it goes on to those who read it already.
     Not,
 }
@@ -49,19 +49,24 @@ enum Manner {
 const ALONE: Duration = Duration::from_secs(60);
 
 /// Receives a body for all who read it, and keeps it if it comes whole.
-pub(super) async fn receive(client: Rc<Client>, mut call: Box<UpstreamExchange>, mut fill: Fill, mut keeping: Keeping) {
+pub(super) async fn receive(
+    client: Rc<Client>,
+    mut call: Box<UpstreamExchange>,
+    mut guard: FetchGuard,
+    mut destination: StoreDestination,
+) {
     let _running = client.worker.running();
     let length = call.length();
     let received = pin!(async {
-        let (mut size, mut chunks, mut manner, mut alone) = (0, 0, Manner::Memory, None);
+        let (mut size, mut chunks, mut mode, mut alone) = (0, 0, StorageMode::Memory, None);
         loop {
             let filled = std::future::poll_fn(|cx| {
-                alone = if fill.is_read() { None } else { alone.or_else(|| Some(Instant::now())) };
+                alone = if guard.is_read() { None } else { alone.or_else(|| Some(Instant::now())) };
                 if client.timer.over(alone.and_then(|since| after(since, ALONE))) {
                     return Poll::Ready(None);
                 }
                 // What is kept is received though nobody reads it; those who do are waited for.
-                if !ready!(fill.poll_room(cx)) && !matches!(manner, Manner::Disk(_)) {
+                if !ready!(guard.poll_room(cx)) && !matches!(mode, StorageMode::Disk(_)) {
                     return Poll::Ready(None);
                 }
                 call.poll_fill(cx).map(Some)
@@ -74,26 +79,26 @@ pub(super) async fn receive(client: Rc<Client>, mut call: Box<UpstreamExchange>,
                         data.len()
                     });
                     (size, chunks) = (size + chunk.len() as u64, chunks + 1);
-                    let last = length == Some(size) && matches!(manner, Manner::Memory);
-                    if last && keeping.fits(size, chunks) && is_over(&mut call).await {
+                    let last = length == Some(size) && matches!(mode, StorageMode::Memory);
+                    if last && destination.fits(size, chunks) && is_over(&mut call).await {
                         // Kept before the last of it is passed on: who has all of it and asks again finds it.
-                        keeping.ends(&fill, manner, Some(chunk.clone())).await;
-                        fill.push(chunk);
-                        return fill.ends(Ok(()));
+                        destination.ends(&guard, mode, Some(chunk.clone())).await;
+                        guard.push(chunk);
+                        return guard.ends(Ok(()));
                     }
-                    fill.push(chunk.clone());
-                    manner = keeping.more(&mut fill, manner, (size, chunks), chunk).await;
+                    guard.push(chunk.clone());
+                    mode = destination.more(&mut guard, mode, (size, chunks), chunk).await;
                 }
                 Some(Ok(false)) => {
-                    keeping.ends(&fill, manner, None).await;
-                    return fill.ends(Ok(()));
+                    destination.ends(&guard, mode, None).await;
+                    return guard.ends(Ok(()));
                 }
                 Some(Err(failure)) => {
-                    if matches!(manner, Manner::Memory) {
-                        keeping.is_cut_short(&fill, (size, length));
+                    if matches!(mode, StorageMode::Memory) {
+                        destination.is_cut_short(&guard, (size, length));
                     }
-                    fill.is_unkept(Unkept::Truncated);
-                    return fill.ends(Err(failure));
+                    guard.is_unkept(NotStored::Truncated);
+                    return guard.ends(Err(failure));
                 }
                 None => return,
             }
@@ -107,29 +112,36 @@ async fn is_over(call: &mut UpstreamExchange) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(matches!(call.poll_fill(cx), Poll::Ready(Ok(false))))).await
 }
 
-impl Keeping {
+impl StoreDestination {
     /// More of the body has come, and is there to be read; how it is kept from here on.
-    async fn more(&mut self, fill: &mut Fill, manner: Manner, (size, chunks): (u64, u64), chunk: Bytes) -> Manner {
+    async fn more(
+        &mut self,
+        guard: &mut FetchGuard,
+        mode: StorageMode,
+        (size, chunks): (u64, u64),
+        chunk: Bytes,
+    ) -> StorageMode {
         let store = self.store;
-        match manner {
-            Manner::Not => Manner::Not,
-            Manner::Memory if size <= store.max_object => {
+        match mode {
+            StorageMode::Not => StorageMode::Not,
+            StorageMode::Memory if size <= store.max_object => {
                 if self.fits(size, chunks) {
-                    return Manner::Memory;
+                    return StorageMode::Memory;
                 }
-                fill.passes_on(Some(Unkept::NoRoom));
-                Manner::Not
+                guard.passes_on(Some(NotStored::NoRoom));
+                StorageMode::Not
             }
-            Manner::Memory if size <= store.largest() => {
-                let (name, head, come) = (self.place.own, Arc::clone(&self.head), fill.chunks());
+            StorageMode::Memory if size <= store.largest() => {
+                let (name, head, come) = (self.place.own, Arc::clone(&self.head), guard.chunks());
                 let begun = store.begin(name, head, come).await;
-                fill.passes_on(begun.is_none().then_some(Unkept::TooLarge));
-                begun.map_or(Manner::Not, Manner::Disk)
+                guard.passes_on(begun.is_none().then_some(NotStored::TooLarge));
+                begun.map_or(StorageMode::Not, StorageMode::Disk)
             }
-            Manner::Disk(filing) if size <= store.largest() => {
-                store.file(filing, chunk).await.map_or_else(|| self.given_up(fill, Unkept::NoRoom), Manner::Disk)
-            }
-            Manner::Memory | Manner::Disk(_) => self.given_up(fill, Unkept::TooLarge),
+            StorageMode::Disk(filing) if size <= store.largest() => store
+                .file(filing, chunk)
+                .await
+                .map_or_else(|| self.given_up(guard, NotStored::NoRoom), StorageMode::Disk),
+            StorageMode::Memory | StorageMode::Disk(_) => self.given_up(guard, NotStored::TooLarge),
         }
     }
 
@@ -138,32 +150,32 @@ impl Keeping {
         size <= self.store.max_object && self.reserved.grow(size + CHUNK * chunks)
     }
 
-    fn given_up(&self, fill: &mut Fill, why: Unkept) -> Manner {
-        fill.passes_on(Some(why));
-        Manner::Not
+    fn given_up(&self, guard: &mut FetchGuard, why: NotStored) -> StorageMode {
+        guard.passes_on(Some(why));
+        StorageMode::Not
     }
 
     /// It has come whole, with what was not passed on yet.
-    async fn ends(self, fill: &Fill, manner: Manner, last: Option<Bytes>) {
-        let Keeping { store, place: Place { own: name, .. }, head, since, list, .. } = self;
-        let kept = match manner {
-            Manner::Memory => {
-                let chunks: Vec<Bytes> = fill.chunks().into_iter().chain(last).collect();
-                store.keep(name, Arc::clone(&head), Content::of(&chunks), since)
+    async fn ends(self, guard: &FetchGuard, mode: StorageMode, last: Option<Bytes>) {
+        let StoreDestination { store, place: StoreLocation { own: name, .. }, head, since, list, .. } = self;
+        let kept = match mode {
+            StorageMode::Memory => {
+                let chunks: Vec<Bytes> = guard.chunks().into_iter().chain(last).collect();
+                store.keep(name, Arc::clone(&head), CachedBody::of(&chunks), since)
             }
-            Manner::Disk(filing) => store.finish(filing, name, Arc::clone(&head), since).await,
-            Manner::Not => return,
+            StorageMode::Disk(filing) => store.finish(filing, name, Arc::clone(&head), since).await,
+            StorageMode::Not => return,
         };
         match (kept, list) {
             (Ok(()), Some(list)) => store.list_part(list, &head, since),
             (Ok(()), None) => {}
-            (Err(unkept), _) => fill.is_unkept(unkept),
+            (Err(unkept), _) => guard.is_unkept(unkept),
         }
     }
 
     /// The server has closed after so much of it. What can be told from other versions is stored as a part (RFC 9111 section 3.3), so that
     /// the rest alone is fetched.
-    fn is_cut_short(&self, fill: &Fill, (size, length): (u64, Option<u64>)) {
+    fn is_cut_short(&self, guard: &FetchGuard, (size, length): (u64, Option<u64>)) {
         let Some(total) = length.filter(|&length| (1..length).contains(&size)) else { return };
         // Slices are not listed, and begin where they do.
         let is_listed = self.policy.slice.is_none() && self.head.status == StatusCode::OK;
@@ -174,7 +186,7 @@ impl Keeping {
         let head = Arc::new(self.head.part(&part, total));
         let place = |part: &str| self.store.part_of_whole(&self.policy.key, self.place, &head, part);
         let Some((part, list)) = place(&parts::label(&part)).zip(place(parts::LIST)) else { return };
-        if self.store.keep(part.own, Arc::clone(&head), Content::of(&fill.chunks()), self.since).is_ok() {
+        if self.store.keep(part.own, Arc::clone(&head), CachedBody::of(&guard.chunks()), self.since).is_ok() {
             self.store.list_part(list.own, &head, self.since);
         }
     }

@@ -7,16 +7,16 @@ use std::task::Poll;
 use http::Method;
 use tokio::time::Instant;
 
-use super::answers::{self, Body as Kept, Told};
+use super::answers::{self, CacheOutcome, HitBody as Kept};
 use super::beside::{beside, head_only};
-use super::fetch::{Errand, fetch};
-use super::follow::{Followed, follow};
-use super::forwarded::Forwarded;
-use super::look::Seen;
-use super::parts::{Asking, FAR, Outcome};
+use super::fetch::{FetchPlan, fetch};
+use super::follow::{FollowOutcome, follow};
+use super::forwarded::ForwardedRequest;
+use super::look::LookupResult;
+use super::parts::{FAR, PartsOutcome, PartsRequest};
 use super::past::go_on;
-use super::sought::{Sought, Stale};
-use crate::cache::{Fill, Head, Joined, Landed, Lately, PAUSE, Place, Reader};
+use super::query::{CacheQuery, StaleResponse};
+use crate::cache::{CachedHead, FetchGuard, FetchOutcome, FlightRole, Follower, LastFetch, PAUSE, StoreLocation};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
@@ -42,7 +42,7 @@ pub(super) struct Waiting<'w> {
     record: &'w mut Record,
     route: &'w Route,
     proxy: &'static Proxy,
-    sought: Sought,
+    query: CacheQuery,
     began: Instant,
     /// How often something was brought back from disk for it.
     recalls: u8,
@@ -58,7 +58,7 @@ enum Found {
     /// What is there does not answer this request: why, and why it goes on.
     NotForUs(&'static str, &'static str),
     /// Nothing, or what is to be asked about.
-    Wanting(Place, Option<Stale>, Lately),
+    Wanting(StoreLocation, Option<StaleResponse>, LastFetch),
     /// It is to be looked for again.
     Again,
 }
@@ -66,7 +66,7 @@ enum Found {
 /// How a request comes by its response.
 enum Way {
     /// With a flight, its own or another's; whether that may turn out to be for other requests.
-    Flight(Joined, bool),
+    Flight(FlightRole, bool),
     /// By a fetch of its own.
     Beside,
     /// It has waited, and looks again.
@@ -77,8 +77,8 @@ enum Way {
 enum Still {
     Answer(Answer<Body>),
     /// Something else is there now.
-    Changed(Seen),
-    Wanting(Option<Stale>),
+    Changed(LookupResult),
+    Wanting(Option<StaleResponse>),
 }
 
 impl<'w> Waiting<'w> {
@@ -87,13 +87,13 @@ impl<'w> Waiting<'w> {
         record: &'w mut Record,
         route: &'w Route,
         proxy: &'static Proxy,
-        sought: Sought,
+        query: CacheQuery,
     ) -> Waiting<'w> {
-        Waiting { client, record, route, proxy, sought, began: Instant::now(), recalls: 0, pauses: 0, other: None }
+        Waiting { client, record, route, proxy, query, began: Instant::now(), recalls: 0, pauses: 0, other: None }
     }
 
     /// Waits until there is a response.
-    pub(super) async fn wait(mut self, seen: Seen, body: RequestBody) -> Result<Answer<Body>, Stop> {
+    pub(super) async fn wait(mut self, seen: LookupResult, body: RequestBody) -> Result<Answer<Body>, Stop> {
         self.record.cached("miss", "");
         let mut next = Some(seen);
         loop {
@@ -104,15 +104,15 @@ impl<'w> Waiting<'w> {
                 Found::Wanting(place, stale, lately) => (place, stale, lately),
                 Found::Again => continue,
             };
-            if self.sought.wish.only_if_cached {
+            if self.query.directives.only_if_cached {
                 self.record.cached("miss", "only-if-cached");
                 return Err(Failure::NotCached.into());
             }
             if self.record.method == Method::HEAD && stale.is_some() {
-                let Waiting { client, record, route, proxy, sought, .. } = self;
-                return head_only(client, record, route, proxy, &sought, (place, stale), body).await;
+                let Waiting { client, record, route, proxy, query, .. } = self;
+                return head_only(client, record, route, proxy, &query, (place, stale), body).await;
             }
-            if self.sought.wish.no_store {
+            if self.query.directives.no_store {
                 return self.pass(body, ("pass", "request-no-store", "request")).await;
             }
             let (joined, may_be_another) = match self.way(place, lately).await? {
@@ -120,83 +120,83 @@ impl<'w> Waiting<'w> {
                 Way::Beside => return self.beside((place, stale), body).await,
                 Way::Again => continue,
             };
-            let (reader, landed) = match follow(self.client, self.route, &self.sought, joined, self.began).await? {
-                Followed::Landed(reader, landed) => (reader, landed),
-                Followed::First(fill, why) => match self.still(place, stale) {
+            let (follower, landed) = match follow(self.client, self.route, &self.query, joined, self.began).await? {
+                FollowOutcome::Fetched(follower, landed) => (follower, landed),
+                FollowOutcome::First(guard, why) => match self.still(place, stale) {
                     Still::Answer(answer) => return Ok(answer),
-                    Still::Wanting(stale) => return self.fetch((place, stale), fill, why).await,
+                    Still::Wanting(stale) => return self.fetch((place, stale), guard, why).await,
                     Still::Changed(changed) => {
                         next = Some(changed);
                         continue;
                     }
                 },
             };
-            if matches!(landed, Landed::Nothing) {
+            if matches!(landed, FetchOutcome::Nothing) {
                 return self.beside((place, stale), body).await;
             }
-            if let Some(answer) = self.landed(reader, landed, (place, may_be_another)) {
+            if let Some(answer) = self.landed(follower, landed, (place, may_be_another)) {
                 return Ok(answer);
             }
         }
     }
 
-    fn look(&mut self) -> Seen {
-        self.sought.look(self.client, self.record, self.route, self.proxy, Moment::now())
+    fn look(&mut self) -> LookupResult {
+        self.query.look(self.client, self.record, self.route, self.proxy, Moment::now())
     }
 
     /// Waits for files and for what other requests fetch of the same response, as far as there are any.
-    async fn found(&mut self, seen: Seen) -> Result<Found, Stop> {
+    async fn found(&mut self, seen: LookupResult) -> Result<Found, Stop> {
         let seen = match seen {
-            Seen::Filed(place, head, filed) => match self.sought.store.open(place, filed).await {
+            LookupResult::BodyFile(place, head, filed) => match self.query.store.open(place, filed).await {
                 Some(content) => {
                     let stored = (place, head, content);
-                    self.sought.weigh(self.client, self.record, self.route, self.proxy, stored, Moment::now())
+                    self.query.weigh(self.client, self.record, self.route, self.proxy, stored, Moment::now())
                 }
-                None => Seen::Wanting(place, None, Lately::Unknown),
+                None => LookupResult::Wanting(place, None, LastFetch::Unknown),
             },
             seen => seen,
         };
         let (place, stale, lately) = match seen {
-            Seen::Answer(answer) => return Ok(Found::Answer(answer)),
-            Seen::NotForUs(reason, forward) => return Ok(Found::NotForUs(reason, forward)),
+            LookupResult::Answer(answer) => return Ok(Found::Answer(answer)),
+            LookupResult::NotForUs(reason, forward) => return Ok(Found::NotForUs(reason, forward)),
             // It is open now, or not to be had.
-            Seen::Filed(place, ..) => (place, None, Lately::Unknown),
-            Seen::Wanting(place, stale, lately) => (place, stale, lately),
-            Seen::OnDisk(place, lately) => {
+            LookupResult::BodyFile(place, ..) => (place, None, LastFetch::Unknown),
+            LookupResult::Wanting(place, stale, lately) => (place, stale, lately),
+            LookupResult::OnDisk(place, lately) => {
                 self.recalls += 1;
-                if self.recalls <= MOST_RECALLS && self.sought.store.recall(place).await {
+                if self.recalls <= MOST_RECALLS && self.query.store.recall(place).await {
                     return Ok(Found::Again);
                 }
                 (place, None, lately)
             }
         };
-        let is_new = stale.is_none() && self.other.is_none() && lately == Lately::Unknown;
-        if is_new && !self.sought.wish.no_store && self.may_have_parts(place) {
-            let (client, sought) = (Rc::clone(self.client), self.sought.clone());
+        let is_new = stale.is_none() && self.other.is_none() && lately == LastFetch::Unknown;
+        if is_new && !self.query.directives.no_store && self.may_have_parts(place) {
+            let (client, query) = (Rc::clone(self.client), self.query.clone());
             let (route, proxy, crowded) = (*self.route, self.proxy, self.pauses > 0);
-            let asking = Asking { client, route, proxy, sought, place, crowded };
-            match Box::pin(asking.answer(self.record)).await? {
-                Outcome::Answer(answer) => return Ok(Found::Answer(answer)),
-                Outcome::Again => return Ok(Found::Again),
-                Outcome::Other => {}
+            let wanted_parts = PartsRequest { client, route, proxy, query, place, crowded };
+            match Box::pin(wanted_parts.answer(self.record)).await? {
+                PartsOutcome::Answer(answer) => return Ok(Found::Answer(answer)),
+                PartsOutcome::Again => return Ok(Found::Again),
+                PartsOutcome::Other => {}
             }
         }
         Ok(Found::Wanting(place, stale, lately))
     }
 
     /// Whether parts of the response may be in the store: they are beside others that `Vary` tells apart.
-    fn may_have_parts(&self, place: Place) -> bool {
-        place.varies || self.sought.policy.slice.is_some() || ranges::is_far(&self.record.fields, FAR)
+    fn may_have_parts(&self, place: StoreLocation) -> bool {
+        place.varies || self.query.policy.slice.is_some() || ranges::is_far(&self.record.fields, FAR)
     }
 
     /// Joins the flight under a name, or begins it, by what was lately fetched under it.
-    async fn way(&mut self, place: Place, lately: Lately) -> Result<Way, Failure> {
-        let flights = &self.sought.store.flights;
-        let undecided = self.sought.store.join_undecided(place, &self.sought.url);
+    async fn way(&mut self, place: StoreLocation, lately: LastFetch) -> Result<Way, Failure> {
+        let flights = &self.query.store.flights;
+        let undecided = self.query.store.join_undecided(place, &self.query.url);
         let may_be_another = undecided.is_some();
         let is_other = self.other == Some(place.own);
         Ok(match lately {
-            Lately::Failed(until) => {
+            LastFetch::Failed(until) => {
                 self.pauses += 1;
                 if self.pauses > MOST_PAUSES {
                     return Err(Failure::UpstreamFailing);
@@ -207,13 +207,13 @@ impl<'w> Waiting<'w> {
                 std::future::poll_fn(|_| if timer.over(until) { Poll::Ready(()) } else { Poll::Pending }).await;
                 Way::Again
             }
-            Lately::Unshared => match flights.join_landed(place.own).filter(|_| !is_other) {
-                Some(reader) => Way::Flight(Joined::Reader(reader), may_be_another),
+            LastFetch::Unshared => match flights.join_landed(place.own).filter(|_| !is_other) {
+                Some(follower) => Way::Flight(FlightRole::Follow(follower), may_be_another),
                 None => Way::Beside,
             },
-            Lately::Unknown if is_other => Way::Beside,
-            Lately::Unknown => {
-                let joined = undecided.map_or_else(|| flights.join(place.own, &self.sought.url), Joined::Reader);
+            LastFetch::Unknown if is_other => Way::Beside,
+            LastFetch::Unknown => {
+                let joined = undecided.map_or_else(|| flights.join(place.own, &self.query.url), FlightRole::Follow);
                 Way::Flight(joined, may_be_another)
             }
         })
@@ -221,67 +221,78 @@ impl<'w> Waiting<'w> {
 
     /// Looks once more before it fetches for all: a fetch that is over by now may have changed what is there, and a purge what may be asked
     /// about.
-    fn still(&mut self, place: Place, stale: Option<Stale>) -> Still {
+    fn still(&mut self, place: StoreLocation, stale: Option<StaleResponse>) -> Still {
         match self.look() {
-            Seen::Answer(answer) => Still::Answer(answer),
-            Seen::Wanting(same, stale, Lately::Unknown) if same.own == place.own => Still::Wanting(stale),
-            changed @ Seen::Wanting(..) => Still::Changed(changed),
-            Seen::Filed(_, head, _) => Still::Wanting(stale.filter(|(stale, _)| Arc::ptr_eq(stale, &head))),
-            Seen::OnDisk(..) | Seen::NotForUs(..) => Still::Wanting(None),
+            LookupResult::Answer(answer) => Still::Answer(answer),
+            LookupResult::Wanting(same, stale, LastFetch::Unknown) if same.own == place.own => Still::Wanting(stale),
+            changed @ LookupResult::Wanting(..) => Still::Changed(changed),
+            LookupResult::BodyFile(_, head, _) => Still::Wanting(stale.filter(|(stale, _)| Arc::ptr_eq(stale, &head))),
+            LookupResult::OnDisk(..) | LookupResult::NotForUs(..) => Still::Wanting(None),
         }
     }
 
     /// The answer that a flight has come to, if it is one to this request.
     fn landed(
         &mut self,
-        reader: Reader,
-        landed: Landed,
-        (place, may_be_another): (Place, bool),
+        follower: Follower,
+        landed: FetchOutcome,
+        (place, may_be_another): (StoreLocation, bool),
     ) -> Option<Answer<Body>> {
         match landed {
-            Landed::Answer(head, name, length) if self.is_ours(&head, name) => {
-                let told = Told { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
-                return Some(answers::present(self.record, &head, Kept::Coming(reader, length), &told, Moment::now()));
+            FetchOutcome::Answer(head, name, length) if self.is_ours(&head, name) => {
+                let outcome =
+                    CacheOutcome { word: "joined", reason: "", forward: Some("uri-miss"), stored: true, status: None };
+                return Some(answers::present(
+                    self.record,
+                    &head,
+                    Kept::Coming(follower, length),
+                    &outcome,
+                    Moment::now(),
+                ));
             }
-            Landed::Refreshed(head, name, content) if self.is_ours(&head, name) => {
+            FetchOutcome::Refreshed(head, name, content) if self.is_ours(&head, name) => {
                 return Some(answers::hit(self.record, &head, &content, ("joined", ""), Moment::now()));
             }
             // Only now it is known to whom: this one looks again.
-            Landed::Answer(..) | Landed::Refreshed(..) if may_be_another => {}
+            FetchOutcome::Answer(..) | FetchOutcome::Refreshed(..) if may_be_another => {}
             // To another request than this.
-            Landed::Answer(..) | Landed::Refreshed(..) => self.other = Some(place.own),
-            Landed::Abandoned | Landed::Nothing => {}
+            FetchOutcome::Answer(..) | FetchOutcome::Refreshed(..) => self.other = Some(place.own),
+            FetchOutcome::Abandoned | FetchOutcome::Nothing => {}
         }
         None
     }
 
-    fn is_ours(&self, head: &Head, name: u128) -> bool {
-        self.sought.is_for((head, None), name, &Forwarded::new(self.client, self.record, self.route, self.proxy))
+    fn is_ours(&self, head: &CachedHead, name: u128) -> bool {
+        self.query.is_for((head, None), name, &ForwardedRequest::new(self.client, self.record, self.route, self.proxy))
     }
 
     /// Goes past the cache.
     async fn pass(
         self,
         body: RequestBody,
-        told: (&'static str, &'static str, &'static str),
+        outcome: (&'static str, &'static str, &'static str),
     ) -> Result<Answer<Body>, Stop> {
-        go_on(self.client, self.record, self.route, self.proxy, body, told).await
+        go_on(self.client, self.record, self.route, self.proxy, body, outcome).await
     }
 
-    async fn beside(self, stored: (Place, Option<Stale>), body: RequestBody) -> Result<Answer<Body>, Stop> {
-        let Waiting { client, record, route, proxy, sought, .. } = self;
-        beside(client, record, route, proxy, &sought, stored, body).await
+    async fn beside(
+        self,
+        stored: (StoreLocation, Option<StaleResponse>),
+        body: RequestBody,
+    ) -> Result<Answer<Body>, Stop> {
+        let Waiting { client, record, route, proxy, query, .. } = self;
+        beside(client, record, route, proxy, &query, stored, body).await
     }
 
     /// Fetches for all that wait.
     async fn fetch(
         self,
-        (place, stale): (Place, Option<Stale>),
-        fill: Fill,
+        (place, stale): (StoreLocation, Option<StaleResponse>),
+        guard: FetchGuard,
         why: &'static str,
     ) -> Result<Answer<Body>, Stop> {
-        let Waiting { client, record, route, proxy, sought, pauses, .. } = self;
-        let errand = Errand { place, stale, fill, why, beside: false, crowded: pauses > 0 };
-        Box::pin(fetch(client, record, route, proxy, &sought, errand)).await
+        let Waiting { client, record, route, proxy, query, pauses, .. } = self;
+        let plan = FetchPlan { place, stale, guard, why, beside: false, crowded: pauses > 0 };
+        Box::pin(fetch(client, record, route, proxy, &query, plan)).await
     }
 }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::super::group::Group;
-use super::super::server::Server;
+use super::super::server::ServerState;
 use super::super::shared::MAX_HEADER;
+use super::super::state::UpstreamState;
 use super::verdict::{MAX_ANSWER, verdict};
 use crate::http1::Framing;
-use crate::http2::monitor::{Monitor, Monitored, Side};
+use crate::http2::monitor::{Monitor, Monitored, PeerRole};
 use crate::http2::request;
 use crate::net::stream::BufferedStream;
 use crate::protocol::escape;
@@ -17,9 +17,9 @@ use crate::site::HealthCheck;
 
 /// Asks on a connection of its own; why the server is not healthy.
 pub(super) async fn talk(
-    group: &Group,
+    upstream: &UpstreamState,
     check: &HealthCheck,
-    server: &Server,
+    server: &ServerState,
     link: BufferedStream,
 ) -> Result<(), String> {
     let failed = |error: h2::Error| error.to_string();
@@ -31,13 +31,13 @@ pub(super) async fn talk(
         (None, Some(path)) => (Method::GET, &**path, Fields::new(), Bytes::new()),
         (None, None) => return Ok(()),
     };
-    let scheme = if group.upstream.tls.is_some() { "https" } else { "http" };
+    let scheme = if upstream.config.tls.is_some() { "https" } else { "http" };
     let host = check.host.as_deref().unwrap_or(server.host());
     let request = request::head((&method, path), scheme, Some(host), &fields, Framing::Empty);
     let mut request = request.map_err(|failure| failure.reason().to_owned())?;
     let agent = http::HeaderValue::from_static("kiln-health-check");
     request.headers_mut().insert(http::header::USER_AGENT, agent);
-    let monitor = Monitor::new(Side::Server, MAX_HEADER);
+    let monitor = Monitor::new(PeerRole::Server, MAX_HEADER);
     let mut builder = h2::client::Builder::new();
     builder.max_header_list_size(monitor.most()).enable_push(false);
     let (sender, connection) = builder.handshake(Monitored::new(link, &monitor)).await.map_err(failed)?;

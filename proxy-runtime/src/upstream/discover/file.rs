@@ -12,7 +12,7 @@ const LARGEST: u64 = 1 << 20;
 
 /// A file that is read again when it has changed.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct WatchedFile {
     /// When it was written, how long it was, and which it was.
     seen: Option<(SystemTime, u64, u64)>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Watched {
 /// Times of files are coarse: one that was written so short a time ago may be written once more without another time.
 const SETTLED: Duration = Duration::from_secs(2);
 
-impl Watched {
+impl WatchedFile {
     /// The servers; `None` if the file is as it was.
     pub(super) fn read(&mut self, path: &str) -> Result<Option<Vec<Discovered>>, String> {
         let failed = |error: std::io::Error| format!("{path}: {error}");

@@ -19,12 +19,12 @@ pub(crate) struct Accounts {
     acme: &'static Acme,
     settings: &'static Settings,
     path: PathBuf,
-    registered: Mutex<Registered>,
+    registered: Mutex<AccountState>,
 }
 
 /// What is known of it.
 #[derive(Default)]
-struct Registered {
+struct AccountState {
     /// Id and key, as they are kept in the file.
     credentials: Option<Vec<u8>>,
     /// They are not in the file yet.
@@ -80,7 +80,7 @@ impl Accounts {
         asked.is_err_and(|error| error.is("accountDoesNotExist") || error.is("unauthorized"))
     }
 
-    async fn register(&self, registered: &mut Registered) -> Result<Account, AcmeError> {
+    async fn register(&self, registered: &mut AccountState) -> Result<Account, AcmeError> {
         if let Some((until, why)) = &registered.refused
             && Instant::now() < *until
         {
@@ -97,7 +97,8 @@ impl Accounts {
         match new.await {
             Ok((account, credentials)) => {
                 let credentials = serde_json::to_vec(&credentials).map_err(|error| error.to_string())?;
-                *registered = Registered { credentials: Some(credentials), unwritten: true, ..Registered::default() };
+                *registered =
+                    AccountState { credentials: Some(credentials), unwritten: true, ..AccountState::default() };
                 self.write(registered);
                 Ok(account)
             }
@@ -134,7 +135,7 @@ impl Accounts {
     }
 
     /// Writes what is not written yet. Without the file a new start registers another account; nothing else needs it.
-    fn write(&self, registered: &mut Registered) {
+    fn write(&self, registered: &mut AccountState) {
         let Some(credentials) = registered.credentials.as_deref().filter(|_| registered.unwritten) else { return };
         match store::write(&self.path, credentials) {
             Ok(()) => registered.unwritten = false,

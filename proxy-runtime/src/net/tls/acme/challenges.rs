@@ -1,4 +1,4 @@
-//! The pending challenges: [`Challenges`], which workers read, and [`Met`], a guard that keeps one in it.
+//! The pending challenges: [`Challenges`], which workers read, and [`ChallengeGuard`], a guard that keeps one in it.
 //!
 //! http-01 is a response to a plain request (RFC 8555 section 8.3), tls-alpn-01 a certificate that is made for a handshake (RFC 8737).
 //! Without a pending challenge a request costs one load here.
@@ -61,21 +61,21 @@ impl Challenges {
     ///
     /// # Errors
     /// There is no certificate to be made for that host.
-    pub(crate) fn meet(&self, proof: Proof<'_>) -> Result<Met<'_>, String> {
+    pub(crate) fn meet(&self, proof: Proof<'_>) -> Result<ChallengeGuard<'_>, String> {
         let key = match proof {
             Proof::Plain { token, text } => {
                 self.plain.write().unwrap_or_else(PoisonError::into_inner).insert(token.to_owned(), text.to_owned());
-                MetBy::Token(token.to_owned())
+                ChallengeKey::Token(token.to_owned())
             }
             Proof::Handshake { host, digest } => {
                 let config = handshake(host, digest).map_err(|error| error.to_string())?;
                 let name = server_name(host);
                 self.shown.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), config);
-                MetBy::Name(name)
+                ChallengeKey::Name(name)
             }
         };
         self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(Met { challenges: self, key })
+        Ok(ChallengeGuard { challenges: self, key })
     }
 }
 
@@ -88,24 +88,24 @@ pub(crate) enum Proof<'a> {
 }
 
 /// A challenge that is met until this is dropped.
-pub(crate) struct Met<'a> {
+pub(crate) struct ChallengeGuard<'a> {
     challenges: &'a Challenges,
-    key: MetBy,
+    key: ChallengeKey,
 }
 
-enum MetBy {
+enum ChallengeKey {
     Token(String),
     Name(String),
 }
 
-impl Drop for Met<'_> {
+impl Drop for ChallengeGuard<'_> {
     fn drop(&mut self) {
         let challenges = self.challenges;
         match &self.key {
-            MetBy::Token(token) => {
+            ChallengeKey::Token(token) => {
                 challenges.plain.write().unwrap_or_else(PoisonError::into_inner).remove(token);
             }
-            MetBy::Name(name) => {
+            ChallengeKey::Name(name) => {
                 challenges.shown.write().unwrap_or_else(PoisonError::into_inner).remove(name);
             }
         }

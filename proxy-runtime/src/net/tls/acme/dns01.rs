@@ -9,7 +9,7 @@ mod webhook;
 use std::time::Duration;
 
 use self::txt_record::{Action, TxtRecord};
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::observe::notice;
 use crate::site::{Acme, DnsProvider, DnsUpdate};
 
@@ -83,7 +83,7 @@ impl<'a> DnsChallenge<'a> {
 }
 
 /// Why the start fails: what providers are told or asked by can't be used.
-pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<Refused> {
+pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<StartError> {
     let wrong = |provider: &DnsProvider| match &provider.update {
         DnsUpdate::Exec(command) => exec::check(command),
         DnsUpdate::Webhook { url, token, .. } => {
@@ -96,7 +96,7 @@ pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<Refused> {
     };
     let refuse = |provider: &DnsProvider| {
         let message = wrong(provider).err()?;
-        Some(Refused { message: format!("`dns`: {message}"), place: provider.place.clone() })
+        Some(StartError { message: format!("`dns`: {message}"), place: provider.place.clone() })
     };
     acme.dns.iter().filter_map(refuse).collect()
 }

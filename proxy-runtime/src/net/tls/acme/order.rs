@@ -8,7 +8,7 @@ use instant_acme::{
 };
 
 use super::account::Accounts;
-use super::challenges::{Challenges, Met, Proof, address};
+use super::challenges::{ChallengeGuard, Challenges, Proof, address};
 use super::dns01::DnsChallenge;
 use super::error::{AcmeError, again};
 use crate::context::settings::Settings;
@@ -130,7 +130,7 @@ async fn meet<'a>(
     wanted: &OrderRequest<'a>,
     order: &mut Order,
     records: &mut Vec<DnsChallenge<'a>>,
-) -> Result<Vec<Met<'a>>, AcmeError> {
+) -> Result<Vec<ChallengeGuard<'a>>, AcmeError> {
     let mut met = Vec::new();
     let mut propagation = Duration::ZERO;
     let mut authorizations = order.authorizations();

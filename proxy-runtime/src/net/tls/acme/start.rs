@@ -2,15 +2,15 @@
 
 use super::dns01;
 use super::store::StateFolder;
-use crate::context::settings::{Refused, Settings};
+use crate::context::settings::{Settings, StartError};
 use crate::site::{Site, Tls};
 
 /// Why the start fails: the folder can't be had, or nobody can set records.
-pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<Refused> {
+pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<StartError> {
     let Some(acme) = site.acme else { return Vec::new() };
     let mut refused = dns01::refused(acme, settings);
     let folder = StateFolder::new(acme.state.get(settings)).prepare();
-    refused.extend(folder.err().map(|message| Refused { message, place: acme.place.clone() }));
+    refused.extend(folder.err().map(|message| StartError { message, place: acme.place.clone() }));
     refused
 }
 

@@ -10,9 +10,9 @@ use std::task::{Poll, ready};
 
 use tokio::time::Instant;
 
-use super::{Asking, Came, Part, Wanted};
+use super::{FetchedPart, PartsRequest, ResponsePart, WantedPart};
 use crate::body::source::Source as _;
-use crate::cache::Fill;
+use crate::cache::FetchGuard;
 use crate::cache::parts::{Layout, Version};
 use crate::client::Client;
 use crate::client::record::Record;
@@ -20,57 +20,60 @@ use crate::failure::Failure;
 use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 
-impl Asking {
+impl PartsRequest {
     /// What is wanted, put together as it is sent.
-    pub(super) fn assembled(&self, record: &Record, first: Part, wanted: Range<u64>, layout: Layout) -> Body {
-        let fill = self.sought.store.flights.beside(0, &self.sought.url);
-        let reader = fill.reader().only(0, Some(wanted.end - wanted.start));
-        fill.passes_on(None);
+    pub(super) fn assembled(&self, record: &Record, first: ResponsePart, wanted: Range<u64>, layout: Layout) -> Body {
+        let guard = self.query.store.flights.beside(0, &self.query.url);
+        let follower = guard.follower().only(0, Some(wanted.end - wanted.start));
+        guard.passes_on(None);
         let record = record.unseen();
-        let asking = Asking { client: Rc::new(Client::nobody(&self.client.peer)), crowded: true, ..self.clone() };
+        let wanted_parts =
+            PartsRequest { client: Rc::new(Client::nobody(&self.client.peer)), crowded: true, ..self.clone() };
         tokio::task::spawn_local(async move {
-            let _running = asking.client.worker.running();
+            let _running = wanted_parts.client.worker.running();
             let end = {
-                let assembled = pin!(asking.assemble(&record, first, wanted, layout, &fill));
-                asking.client.timer.run(assembled).await
+                let assembled = pin!(wanted_parts.assemble(&record, first, wanted, layout, &guard));
+                wanted_parts.client.timer.run(assembled).await
             };
-            fill.ends(end.map_err(|stop| match stop {
+            guard.ends(end.map_err(|stop| match stop {
                 Stop::Failure(failure) => failure,
                 Stop::Abort => Failure::UpstreamTruncated,
             }));
         });
-        Body::Joined(Box::new(reader))
+        Body::Joined(Box::new(follower))
     }
 
     /// Puts parts of one version together, until nobody reads any more.
     async fn assemble(
         &self,
         record: &Record,
-        first: Part,
+        first: ResponsePart,
         wanted: Range<u64>,
         layout: Layout,
-        fill: &Fill,
+        guard: &FetchGuard,
     ) -> Result<(), Stop> {
         let version = Version::of(&first.head.fields).ok_or(Failure::Internal)?;
         let (mut at, mut first) = (wanted.start, Some(first));
         while at < wanted.end {
             let came = match first.take().filter(|part| part.range.contains(&at)) {
-                Some(part) => Came::Part(part),
+                Some(part) => FetchedPart::Part(part),
                 None => self.next(record, layout.part(at, wanted.end), &version).await?,
             };
             let (mut body, mut from, end) = match came {
-                Came::Part(Part { range, held, .. }) => {
+                FetchedPart::Part(ResponsePart { range, held, .. }) => {
                     let end = range.end.min(wanted.end);
                     (held.body(at - range.start..end - range.start), at, end)
                 }
-                Came::Alone(range, body) => (body, range.start, range.end.min(wanted.end)),
-                Came::Other(answer) if answer.status.is_server_error() => return Err(Failure::UpstreamTruncated.into()),
-                Came::Other(_) | Came::Unkept(_) => return Err(Failure::UpstreamChanged.into()),
-                Came::Again => return Err(Failure::UpstreamTruncated.into()),
+                FetchedPart::Alone(range, body) => (body, range.start, range.end.min(wanted.end)),
+                FetchedPart::Other(answer) if answer.status.is_server_error() => {
+                    return Err(Failure::UpstreamTruncated.into());
+                }
+                FetchedPart::Other(_) | FetchedPart::NotStored(_) => return Err(Failure::UpstreamChanged.into()),
+                FetchedPart::Again => return Err(Failure::UpstreamTruncated.into()),
             };
             while from < end {
                 let more = poll_fn(|cx| {
-                    if !ready!(fill.poll_room(cx)) {
+                    if !ready!(guard.poll_room(cx)) {
                         return Poll::Ready(Err(Stop::Abort));
                     }
                     body.poll_fill(cx).map_err(Stop::from)
@@ -84,7 +87,7 @@ impl Asking {
                 let bytes = body.take_bytes(most);
                 from += bytes.len() as u64;
                 if from > at {
-                    fill.push(bytes);
+                    guard.push(bytes);
                 }
             }
             at = end;
@@ -93,16 +96,18 @@ impl Asking {
     }
 
     /// The next part of a version.
-    async fn next(&self, record: &Record, part: Range<u64>, version: &Version) -> Result<Came, Stop> {
+    async fn next(&self, record: &Record, part: Range<u64>, version: &Version) -> Result<FetchedPart, Stop> {
         for _ in 0..MOST_LOOKS {
             // Each has its time.
             let mut record = record.unseen();
-            match Box::pin(self.part(&mut record, Wanted::part(part.clone()), Some(version), Instant::now())).await? {
-                Came::Again => {}
+            match Box::pin(self.part(&mut record, WantedPart::part(part.clone()), Some(version), Instant::now()))
+                .await?
+            {
+                FetchedPart::Again => {}
                 came => return Ok(came),
             }
         }
-        Ok(Came::Again)
+        Ok(FetchedPart::Again)
     }
 }
 

@@ -1,18 +1,18 @@
-//! The figures of a store, for the admin endpoint: its content, and counts since the process began ([`Figures`]).
+//! The figures of a store, for the admin endpoint: its content, and counts since the process began ([`StoreStats`]).
 //!
 //! A hit is counted in a cache line of its worker, which no other worker writes: a load and a store, without a locked instruction.
 //! More expensive events (a stored response, an evicted one) are counted in shared atomics.
 
 use std::sync::atomic::Ordering;
 
-use super::counters::{Counters, WORDS};
+use super::counters::{StoreCounters, WORDS};
 use super::disk::Disk;
-use super::store::Store;
+use super::store::CacheStore;
 
 /// The figures of a store: its content and counts.
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Figures {
+pub(crate) struct StoreStats {
     /// In memory.
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
@@ -20,10 +20,10 @@ pub(crate) struct Figures {
     /// On disk, in all folders.
     pub(crate) files: u64,
     pub(crate) disk_bytes: u64,
-    pub(crate) disks: Vec<OnDisk>,
+    pub(crate) disks: Vec<DiskStats>,
     /// Fetches that others can join.
     pub(crate) fetching: u64,
-    pub(crate) requests: Requests,
+    pub(crate) requests: RequestCounts,
     /// Responses that were stored, those that were found unchanged included.
     pub(crate) stored: u64,
     /// Responses that memory, and the disk, had no room for any more.
@@ -33,7 +33,7 @@ pub(crate) struct Figures {
 
 /// The content of a folder.
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct OnDisk {
+pub(crate) struct DiskStats {
     pub(crate) folder: String,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
@@ -43,11 +43,11 @@ pub(crate) struct OnDisk {
     pub(crate) works: bool,
 }
 
-impl Store {
+impl CacheStore {
     /// All figures. Cost: a lock for each shard of the flights.
-    pub(crate) fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> StoreStats {
         let disks: Vec<_> = self.disks.iter().map(|disk| disk.figures()).collect();
-        Figures {
+        StoreStats {
             entries: self.entries.len() as u64,
             bytes: self.entries.weight(),
             capacity: self.entries.capacity(),
@@ -64,9 +64,9 @@ impl Store {
 }
 
 impl Disk {
-    fn figures(&self) -> OnDisk {
+    fn figures(&self) -> DiskStats {
         let (files, bytes) = self.size();
-        OnDisk {
+        DiskStats {
             folder: self.path_of_folder().display().to_string(),
             files,
             bytes,
@@ -77,18 +77,18 @@ impl Disk {
     }
 }
 
-impl Counters {
-    pub(super) fn requests(&self) -> Requests {
+impl StoreCounters {
+    pub(super) fn requests(&self) -> RequestCounts {
         let sum = |index: usize| self.workers.iter().map(|of| of.0[index].load(Ordering::Relaxed)).sum();
         let [hit, stale, revalidated, joined, miss, pass] = std::array::from_fn(sum);
-        Requests { hit, stale, revalidated, joined, miss, pass }
+        RequestCounts { hit, stale, revalidated, joined, miss, pass }
     }
 }
 
-impl Requests {
+impl RequestCounts {
     /// Each with its word.
     pub(crate) fn named(&self) -> [(&'static str, u64); WORDS.len()] {
-        let Requests { hit, stale, revalidated, joined, miss, pass } = *self;
+        let RequestCounts { hit, stale, revalidated, joined, miss, pass } = *self;
         let counts = [hit, stale, revalidated, joined, miss, pass];
         std::array::from_fn(|index| (WORDS[index], counts[index]))
     }
@@ -96,7 +96,7 @@ impl Requests {
 
 /// Requests, by what became of them: the words of the log.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Requests {
+pub(crate) struct RequestCounts {
     pub(crate) hit: u64,
     pub(crate) stale: u64,
     pub(crate) revalidated: u64,
@@ -107,7 +107,7 @@ pub(crate) struct Requests {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::OfWorker;
+    use super::super::counters::WorkerCounts;
     use super::super::store::tests::store;
     use super::*;
 
@@ -117,9 +117,9 @@ mod tests {
         for (worker, word) in [(0, "hit"), (1, "hit"), (1, "miss"), (0, "pass"), (7, "hit"), (0, "purge"), (0, "")] {
             store.count(worker, word);
         }
-        let expected = Requests { hit: 2, miss: 1, pass: 1, ..Requests::default() };
+        let expected = RequestCounts { hit: 2, miss: 1, pass: 1, ..RequestCounts::default() };
         let figures = store.figures();
         assert_eq!((figures.requests, figures.capacity), (expected, 1 << 20));
-        assert_eq!(std::mem::size_of::<OfWorker>(), 128);
+        assert_eq!(std::mem::size_of::<WorkerCounts>(), 128);
     }
 }

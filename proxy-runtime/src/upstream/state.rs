@@ -1,4 +1,4 @@
-//! An upstream at run time: chooses a server ([`Group::lease`]), and records the result ([`Lease::report`]).
+//! An upstream at run time: chooses a server ([`UpstreamState::lease`]), and records the result ([`Lease::report`]).
 //!
 //! A server is held by a [`Lease`] as long as it has the exchange; its count falls when the lease is dropped, however the
 //! exchange ends. When all available servers are full, requests wait, within the limits of `circuit-breaker`.
@@ -10,17 +10,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout_at};
 
-use super::pending::Pending;
-use super::server::Server;
-use crate::balance::{self, Ask, Balancer, Candidates, Dice, Load};
+use super::server::ServerState;
+use super::wait_queue::WaitQueue;
+use crate::balance::{self, Balancer, Candidates, Dice, Load, PickContext};
 use crate::context::settings::Settings;
 use crate::failure::Failure;
 use crate::observe;
 use crate::site::{BalancePolicy, Upstream};
 
-/// An upstream.
-pub(crate) struct Group {
-    pub(crate) upstream: &'static Upstream,
+/// An upstream at work: its servers, and what is counted of it.
+pub(crate) struct UpstreamState {
+    pub(crate) config: &'static Upstream,
     /// Those to be asked first, and the backups.
     tiers: ArcSwap<[Priority; 2]>,
     /// All its servers' positions among all servers.
@@ -31,7 +31,7 @@ pub(crate) struct Group {
     load: Load,
     limit: u64,
     /// Requests that wait, how many may, and for how long.
-    pending: Pending,
+    pending: WaitQueue,
     max_waiting: u64,
     patience: Duration,
     /// Retries now.
@@ -55,8 +55,8 @@ struct Priority {
 }
 
 impl Priority {
-    fn new<'a>(policy: BalancePolicy, members: impl Iterator<Item = &'a Server>) -> Priority {
-        let members: Vec<&Server> = members.collect();
+    fn new<'a>(policy: BalancePolicy, members: impl Iterator<Item = &'a ServerState>) -> Priority {
+        let members: Vec<&ServerState> = members.collect();
         let named: Vec<_> = members.iter().map(|server| (server.name(), server.weight())).collect();
         Priority { policy: Balancer::new(policy, &named), members: members.iter().map(|server| server.index).collect() }
     }
@@ -75,8 +75,8 @@ pub(crate) struct PickRequest<'a> {
 
 /// A server held for one exchange.
 pub(crate) struct Lease {
-    pub(crate) group: &'static Group,
-    pub(crate) server: &'static Server,
+    pub(crate) upstream: &'static UpstreamState,
+    pub(crate) server: &'static ServerState,
     /// Which of the servers that have had its place it is: what comes of the exchange is said of that one alone.
     generation: u32,
 }
@@ -87,14 +87,14 @@ const COUNT_HOLDS: u64 = 100_000_000;
 /// How many retries are always allowed.
 const MIN_RETRIES: u64 = 3;
 
-impl Group {
+impl UpstreamState {
     /// For servers that were made of `upstream`.
     pub(crate) fn new(
         (index, upstream): (usize, &'static Upstream),
         settings: &Settings,
-        servers: &[Server],
+        servers: &[ServerState],
         start: Instant,
-    ) -> Group {
+    ) -> UpstreamState {
         let tier = |backup: bool| {
             let members = servers.iter().zip(&*upstream.servers).filter(|(_, server)| server.backup == backup);
             Priority::new(upstream.balance, members.map(|(server, _)| server))
@@ -107,14 +107,14 @@ impl Group {
         let first = servers.first().map_or(0, |server| server.index);
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let breaker = &upstream.circuit_breaker;
-        Group {
-            upstream,
+        UpstreamState {
+            config: upstream,
             tiers: ArcSwap::from_pointee([tier(false), tier(true)]),
             members: first..first + servers.len(),
             cookie_key,
             load: Load::default(),
             limit: breaker.max_connections.get(settings),
-            pending: Pending::default(),
+            pending: WaitQueue::default(),
             max_waiting: breaker.max_pending.get(settings),
             patience: breaker.pending_timeout.get(settings),
             retrying: AtomicUsize::new(0),
@@ -132,14 +132,14 @@ impl Group {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A server for an exchange, now. [`Failure::UpstreamOverloaded`]: it is worth to [wait](Group::wait).
+    /// A server for an exchange, now. [`Failure::UpstreamOverloaded`]: it is worth to [wait](UpstreamState::wait).
     ///
     /// # Errors
     /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`] or [`Failure::UpstreamOverloaded`].
     pub(crate) fn lease(
         &'static self,
-        servers: &'static [Server],
-        wish: &PickRequest<'_>,
+        servers: &'static [ServerState],
+        pick: &PickRequest<'_>,
         now: Instant,
     ) -> Result<Lease, Failure> {
         if !self.load.begin(self.limit) {
@@ -147,7 +147,7 @@ impl Group {
         }
         let now = self.time(now);
         let (panics, tiers) = (self.panics(servers, now), self.tiers.load());
-        let view = View { group: self, servers, tier: &tiers[0], wish, now, panics, warm: true };
+        let view = PriorityView { upstream: self, servers, tier: &tiers[0], pick, now, panics, warm: true };
         match self.choose(&tiers, &view) {
             Some(server) => Ok(self.held(server)),
             None => {
@@ -158,8 +158,8 @@ impl Group {
     }
 
     /// A server that has been counted.
-    fn held(&'static self, server: &'static Server) -> Lease {
-        Lease { group: self, server, generation: server.generation() }
+    fn held(&'static self, server: &'static ServerState) -> Lease {
+        Lease { upstream: self, server, generation: server.generation() }
     }
 
     /// Waits for a server that has room.
@@ -169,8 +169,8 @@ impl Group {
     /// [`Failure::PendingTimeout`].
     pub(crate) async fn wait(
         &'static self,
-        servers: &'static [Server],
-        wish: &PickRequest<'_>,
+        servers: &'static [ServerState],
+        pick: &PickRequest<'_>,
     ) -> Result<Lease, Failure> {
         let waiting = self.pending.join();
         if waiting.others >= self.max_waiting {
@@ -181,7 +181,7 @@ impl Group {
             let mut freed = std::pin::pin!(waiting.room());
             // From here on nothing is missed.
             freed.as_mut().enable();
-            match self.lease(servers, wish, Instant::now()) {
+            match self.lease(servers, pick, Instant::now()) {
                 Err(Failure::UpstreamOverloaded) => {}
                 outcome => return outcome,
             }
@@ -196,12 +196,12 @@ impl Group {
 
     /// Whether anybody wants to know how servers do.
     pub(crate) fn observes(&self) -> bool {
-        self.upstream.outlier.is_some() || self.upstream.balance == BalancePolicy::Ewma
+        self.config.outlier.is_some() || self.config.balance == BalancePolicy::Ewma
     }
 
     /// Chooses and counts: first those to be asked first, then backups, then, if none is healthy, any.
-    fn choose(&'static self, tiers: &[Priority; 2], view: &View<'_>) -> Option<&'static Server> {
-        if let Some(sticky) = view.wish.sticky.map(|index| &view.servers[index])
+    fn choose(&'static self, tiers: &[Priority; 2], view: &PriorityView<'_>) -> Option<&'static ServerState> {
+        if let Some(sticky) = view.pick.sticky.map(|index| &view.servers[index])
             && view.may(sticky)
             && sticky.load.begin(sticky.limit)
         {
@@ -209,18 +209,18 @@ impl Group {
         }
         for tier in tiers {
             for warm in [true, false] {
-                if let Some(server) = (View { tier, warm, ..*view }).chosen() {
+                if let Some(server) = (PriorityView { tier, warm, ..*view }).chosen() {
                     return Some(server);
                 }
             }
         }
-        let ignoring = View { panics: true, warm: false, ..*view };
-        (self.upstream.panic_threshold > 0).then(|| ignoring.chosen())?
+        let ignoring = PriorityView { panics: true, warm: false, ..*view };
+        (self.config.panic_threshold > 0).then(|| ignoring.chosen())?
     }
 
-    fn why_not(&self, view: &View<'_>) -> Failure {
+    fn why_not(&self, view: &PriorityView<'_>) -> Failure {
         let servers = &view.servers[self.members.clone()];
-        let any = View { panics: self.upstream.panic_threshold > 0, warm: false, ..*view };
+        let any = PriorityView { panics: self.config.panic_threshold > 0, warm: false, ..*view };
         if servers.iter().all(|server| !server.resolved()) {
             Failure::NameUnresolved
         } else if servers.iter().any(|server| server.weight() > 0 && any.might(server)) {
@@ -231,20 +231,20 @@ impl Group {
     }
 
     /// Whether no server is healthy, as far as checks and ejections tell.
-    pub(crate) fn is_down(&self, servers: &[Server]) -> bool {
+    pub(crate) fn is_down(&self, servers: &[ServerState]) -> bool {
         let now = self.time(Instant::now());
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
     #[cfg(feature = "admin")]
     /// Whether a server is healthy, as far as checks and ejections tell, and has an address.
-    pub(crate) fn is_healthy(&self, server: &Server) -> bool {
+    pub(crate) fn is_healthy(&self, server: &ServerState) -> bool {
         server.resolved() && server.health.is_healthy(self.time(Instant::now()))
     }
 
     #[cfg(feature = "admin")]
     /// Whether `outlier` has ejected a server.
-    pub(crate) fn is_ejected(&self, server: &Server) -> bool {
+    pub(crate) fn is_ejected(&self, server: &ServerState) -> bool {
         server.health.is_ejected(self.time(Instant::now()))
     }
 
@@ -255,8 +255,8 @@ impl Group {
     }
 
     /// Whether too few servers are healthy for that to be believed.
-    fn panics(&self, servers: &[Server], now: u64) -> bool {
-        let threshold = self.upstream.panic_threshold;
+    fn panics(&self, servers: &[ServerState], now: u64) -> bool {
+        let threshold = self.config.panic_threshold;
         // that none is healthy is found out in passing.
         if threshold <= 1 {
             return false;
@@ -275,13 +275,13 @@ impl Group {
 
     /// How many servers there are, and for how many of them something holds. A place that no server has, and one whose name
     /// does not resolve, is none: it is left out anyway.
-    fn count(&self, servers: &[Server], holds: impl Fn(&Server) -> bool) -> (u64, u64) {
+    fn count(&self, servers: &[ServerState], holds: impl Fn(&ServerState) -> bool) -> (u64, u64) {
         let servers = servers[self.members.clone()].iter().filter(|server| server.resolved());
         servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
     }
 
     /// The server that a cookie names.
-    pub(crate) fn named(&self, servers: &[Server], cookie: &[u8]) -> Option<usize> {
+    pub(crate) fn named(&self, servers: &[ServerState], cookie: &[u8]) -> Option<usize> {
         let digit = |name: u64, &byte: &u8| Some(name << 4 | u64::from(char::from(byte).to_digit(16)?));
         let name = cookie.iter().try_fold(0, digit).filter(|_| cookie.len() == 16)?;
         let members = &servers[self.members.clone()];
@@ -290,23 +290,23 @@ impl Group {
     }
 
     /// What the cookie calls a server.
-    pub(crate) fn name(&self, server: &Server) -> Option<u64> {
+    pub(crate) fn name(&self, server: &ServerState) -> Option<u64> {
         self.cookie_key.map(|_| server.called.load(Ordering::Relaxed))
     }
 
     /// Leave for a retry, if the budget has any.
-    pub(crate) fn retry(&'static self, percent: u64) -> Option<Retrying> {
+    pub(crate) fn retry(&'static self, percent: u64) -> Option<RetryGuard> {
         let others = self.retrying.fetch_add(1, Ordering::Relaxed) as u64;
         // Dropped, it counts down again.
-        let retrying = Retrying(&self.retrying);
+        let retrying = RetryGuard(&self.retrying);
         // Whoever tries again is one of the exchanges, though it has let go of its server and does not have the next yet.
         let exchanges = u64::from(self.load.active()).max(others + 1);
         (others < MIN_RETRIES.max(exchanges * percent / 100)).then_some(retrying)
     }
 
     /// Has other servers from now on: those to be asked first, and the backups.
-    pub(crate) fn change(&self, tiers: [Vec<&Server>; 2]) {
-        let tiers = tiers.map(|members| Priority::new(self.upstream.balance, members.into_iter()));
+    pub(crate) fn change(&self, tiers: [Vec<&ServerState>; 2]) {
+        let tiers = tiers.map(|members| Priority::new(self.config.balance, members.into_iter()));
         self.tiers.store(Arc::new(tiers));
         self.wake();
     }
@@ -318,18 +318,18 @@ impl Group {
 
     #[track_caller]
     pub(crate) fn notice(&self, what: &str) {
-        let Upstream { name, place, .. } = self.upstream;
+        let Upstream { name, place, .. } = self.config;
         observe::notice(&format!("{}:{}: upstream `{name}`: {what}", place.file, place.line));
     }
 }
 
 /// The servers of a tier as a policy sees them.
 #[derive(Clone, Copy)]
-struct View<'a> {
-    group: &'static Group,
-    servers: &'static [Server],
+struct PriorityView<'a> {
+    upstream: &'static UpstreamState,
+    servers: &'static [ServerState],
     tier: &'a Priority,
-    wish: &'a PickRequest<'a>,
+    pick: &'a PickRequest<'a>,
     now: u64,
     /// Whether they are healthy is not asked.
     panics: bool,
@@ -337,10 +337,10 @@ struct View<'a> {
     warm: bool,
 }
 
-impl View<'_> {
+impl PriorityView<'_> {
     /// The policy's choice, counted.
-    fn chosen(&self) -> Option<&'static Server> {
-        let ask = Ask { key: self.wish.key, dice: self.wish.dice, now: self.now };
+    fn chosen(&self) -> Option<&'static ServerState> {
+        let ask = PickContext { key: self.pick.key, dice: self.pick.dice, now: self.now };
         // Another worker may take the last place meanwhile; then that server is full, and no choice any more.
         (0..self.tier.members.len().min(16)).find_map(|_| {
             let server = self.server(self.tier.policy.choose(self, ask)?);
@@ -348,38 +348,38 @@ impl View<'_> {
         })
     }
 
-    fn server(&self, position: usize) -> &'static Server {
+    fn server(&self, position: usize) -> &'static ServerState {
         &self.servers[self.tier.members[position]]
     }
 
     /// Whether a server may be asked, if it has room.
-    fn might(&self, server: &Server) -> bool {
-        !self.wish.tried.contains(&server.index)
+    fn might(&self, server: &ServerState) -> bool {
+        !self.pick.tried.contains(&server.index)
             && (self.panics || server.health.is_healthy(self.now))
             && server.resolved()
     }
 
-    fn may(&self, server: &Server) -> bool {
+    fn may(&self, server: &ServerState) -> bool {
         self.might(server) && u64::from(server.load.active()) < server.limit
     }
 
     /// Whether a server that warms up gets its turn: with a chance that grows from a tenth to all. Where requests go by a
     /// key, the key decides, so that its server changes once.
-    fn is_warm(&self, server: &Server) -> bool {
-        if self.group.slow_start == 0 {
+    fn is_warm(&self, server: &ServerState) -> bool {
+        if self.upstream.slow_start == 0 {
             return true;
         }
         let Some(since) = server.health.back_since() else { return true };
-        let passed = self.now.saturating_sub(since) as f64 / self.group.slow_start as f64;
-        let chance = match self.group.upstream.key {
-            Some(_) => balance::hash(&self.wish.key.to_le_bytes(), server.index as u64),
-            None => self.wish.dice.number(),
+        let passed = self.now.saturating_sub(since) as f64 / self.upstream.slow_start as f64;
+        let chance = match self.upstream.config.key {
+            Some(_) => balance::hash(&self.pick.key.to_le_bytes(), server.index as u64),
+            None => self.pick.dice.number(),
         };
         chance as f64 / u64::MAX as f64 <= passed.max(0.1)
     }
 }
 
-impl Candidates for View<'_> {
+impl Candidates for PriorityView<'_> {
     fn count(&self) -> usize {
         self.tier.members.len()
     }
@@ -400,19 +400,19 @@ impl Candidates for View<'_> {
 
 impl Lease {
     /// Tells how the server did: it answered after so long, or not (in time); a response of 5xx is a failure.
-    pub(crate) fn report(&self, servers: &[Server], good: bool, took: Option<Duration>, now: Instant) {
-        let (group, health) = (self.group, &self.server.health);
+    pub(crate) fn report(&self, servers: &[ServerState], good: bool, took: Option<Duration>, now: Instant) {
+        let (upstream, health) = (self.upstream, &self.server.health);
         if self.generation != self.server.generation() {
             return;
         }
-        let now = group.time(now);
+        let now = upstream.time(now);
         if let Some(took) = took {
             self.server.load.latency.observe(took.as_nanos() as u64, now);
         }
-        let Some(outlier) = &group.upstream.outlier else { return };
+        let Some(outlier) = &upstream.config.outlier else { return };
         if good {
             if health.succeeded() {
-                group.notice(&format!("server {} responds again", self.server.name()));
+                upstream.notice(&format!("server {} responds again", self.server.name()));
             }
             return;
         }
@@ -420,12 +420,12 @@ impl Lease {
         if failures < outlier.consecutive_5xx || !health.is_healthy(now) {
             return;
         }
-        let (all, ejected) = group.count(servers, |server| server.health.is_ejected(now));
+        let (all, ejected) = upstream.count(servers, |server| server.health.is_ejected(now));
         if ejected < (all * outlier.max_ejected_percent / 100).max(1)
-            && let Some(length) = health.eject(group.eject, now)
+            && let Some(length) = health.eject(upstream.eject, now)
         {
             let length = Duration::from_nanos(length);
-            group.notice(&format!(
+            upstream.notice(&format!(
                 "server {} is ejected for {length:?}: {failures} failures in a row",
                 self.server.name()
             ));
@@ -436,15 +436,15 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.server.load.end();
-        self.group.load.end();
-        self.group.pending.wake_one();
+        self.upstream.load.end();
+        self.upstream.pending.wake_one();
     }
 }
 
 /// A retry on its way.
-pub(crate) struct Retrying(&'static AtomicUsize);
+pub(crate) struct RetryGuard(&'static AtomicUsize);
 
-impl Drop for Retrying {
+impl Drop for RetryGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -477,31 +477,36 @@ mod tests {
         runtime.expect("a runtime").block_on(test);
     }
 
-    const WISH: fn(&Dice) -> PickRequest<'_> = |dice| PickRequest { key: 0, dice, tried: &[], sticky: None };
+    const PICK: fn(&Dice) -> PickRequest<'_> = |dice| PickRequest { key: 0, dice, tried: &[], sticky: None };
 
     /// Which server is given, by its position.
     fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {
-        servers.groups[0].lease(&servers.servers, &WISH(dice), Instant::now()).map(|lease| (lease.server.index, lease))
+        servers.upstreams[0]
+            .lease(&servers.servers, &PICK(dice), Instant::now())
+            .map(|lease| (lease.server.index, lease))
     }
 
     #[test]
     fn full_servers_are_waited_for() {
         with_paused_clock(async {
             let (servers, dice) = (servers(|_| {}), Dice::new(1));
-            let group = &servers.groups[0];
+            let upstream = &servers.upstreams[0];
             let mut held: Vec<_> = (0..6).map(|_| given(servers, &dice).expect("room")).collect();
             let order: Vec<_> = held.iter().map(|(index, _)| *index).collect();
             assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup comes last");
             assert!(matches!(given(servers, &dice), Err(Failure::UpstreamOverloaded)));
             // A second and no more.
             let began = Instant::now();
-            assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::PendingTimeout)));
+            assert!(matches!(upstream.wait(&servers.servers, &PICK(&dice)).await, Err(Failure::PendingTimeout)));
             assert_eq!(began.elapsed(), Duration::from_secs(1));
             // One may wait; it gets what is given back, another is refused.
-            let wish = WISH(&dice);
-            let waiting = group.wait(&servers.servers, &wish);
+            let pick = PICK(&dice);
+            let waiting = upstream.wait(&servers.servers, &pick);
             let freed = async {
-                assert!(matches!(group.wait(&servers.servers, &WISH(&dice)).await, Err(Failure::UpstreamOverloaded)));
+                assert!(matches!(
+                    upstream.wait(&servers.servers, &PICK(&dice)).await,
+                    Err(Failure::UpstreamOverloaded)
+                ));
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 drop(held.remove(1));
             };
@@ -548,7 +553,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             let health = &servers.servers[0].health;
             health.checked(false, (1, 1), 0);
-            health.checked(true, (1, 1), servers.groups[0].time(Instant::now()));
+            health.checked(true, (1, 1), servers.upstreams[0].time(Instant::now()));
             let share = || (0..10_000).filter(|_| given(servers, &dice).expect("a server").0 == 0).count();
             // As with a weight of a tenth, of a half, of one.
             let begins = share();
@@ -573,9 +578,9 @@ mod tests {
             };
             let (servers, dice) = (servers(|upstream| upstream.outlier = Some(outlier)), Dice::new(1));
             let fail = |index: usize| {
-                let group = &servers.groups[0];
-                assert!(servers.servers[index].load.begin(9) && group.load.begin(9));
-                group.held(&servers.servers[index]).report(&servers.servers, false, None, Instant::now());
+                let upstream = &servers.upstreams[0];
+                assert!(servers.servers[index].load.begin(9) && upstream.load.begin(9));
+                upstream.held(&servers.servers[index]).report(&servers.servers, false, None, Instant::now());
             };
             fail(0);
             assert_eq!(given(servers, &dice).expect("a server").0, 0);
@@ -596,16 +601,16 @@ mod tests {
     #[test]
     fn retries_have_a_budget() {
         let servers = servers(|_| {});
-        let group = &servers.groups[0];
+        let upstream = &servers.upstreams[0];
         // All may try again at once, who have let go of their servers and have no others yet.
-        drop((0..50).map(|_| group.retry(100).expect("all of them are allowed")).collect::<Vec<_>>());
-        let three: Vec<_> = (0..3).map(|_| group.retry(10).expect("three are always allowed")).collect();
-        assert!(group.retry(10).is_none());
+        drop((0..50).map(|_| upstream.retry(100).expect("all of them are allowed")).collect::<Vec<_>>());
+        let three: Vec<_> = (0..3).map(|_| upstream.retry(10).expect("three are always allowed")).collect();
+        assert!(upstream.retry(10).is_none());
         // A tenth of fifty.
-        (0..50).for_each(|_| assert!(group.load.begin(99)));
-        let more: Vec<_> = (0..2).map(|_| group.retry(10).expect("a tenth is allowed")).collect();
-        assert!(group.retry(10).is_none());
+        (0..50).for_each(|_| assert!(upstream.load.begin(99)));
+        let more: Vec<_> = (0..2).map(|_| upstream.retry(10).expect("a tenth is allowed")).collect();
+        assert!(upstream.retry(10).is_none());
         drop((three, more));
-        assert!(group.retry(10).is_some());
+        assert!(upstream.retry(10).is_some());
     }
 }

@@ -1,12 +1,12 @@
-//! A hasher for keys that are hashes already ([`AsIs`]).
+//! A hasher for keys that are hashes already ([`IdentityHasher`]).
 
 use std::hash::Hasher;
 
 /// Names are hashes already.
 #[derive(Default)]
-pub(super) struct AsIs(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for AsIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::entry::Entry;
-use super::entry::Head;
-use super::store::Store;
+use super::entry::CacheEntry;
+use super::entry::CachedHead;
+use super::store::CacheStore;
 use crate::site::Coding;
 
 /// The forms of one content.
-pub(crate) struct Forms {
-    store: &'static Store,
-    head: Arc<Head>,
+pub(crate) struct EncodedVariants {
+    store: &'static CacheStore,
+    head: Arc<CachedHead>,
 }
 
-impl Forms {
+impl EncodedVariants {
     /// Those of what is kept with this head.
-    pub(crate) fn of(store: &'static Store, head: &Arc<Head>) -> Forms {
-        Forms { store, head: Arc::clone(head) }
+    pub(crate) fn of(store: &'static CacheStore, head: &Arc<CachedHead>) -> EncodedVariants {
+        EncodedVariants { store, head: Arc::clone(head) }
     }
 
     /// How large a form may be, in bytes.
@@ -32,26 +32,26 @@ impl Forms {
     /// The form in this coding, if it is there.
     pub(crate) fn get(&self, coding: Coding) -> Option<Bytes> {
         match self.store.entries.get(&self.store.name_of_form(self.head.number, coding))? {
-            Entry::Form(_, bytes) => Some(bytes),
-            Entry::Answer(..) | Entry::Filed(..) | Entry::Varies(_) | Entry::Marker(_) => None,
+            CacheEntry::Encoded(_, bytes) => Some(bytes),
+            CacheEntry::Answer(..) | CacheEntry::BodyFile(..) | CacheEntry::Varies(_) | CacheEntry::Marker(_) => None,
         }
     }
 
     /// Keeps it.
     pub(crate) fn keep(&self, coding: Coding, bytes: Vec<u8>) {
         let name = self.store.name_of_form(self.head.number, coding);
-        self.store.entries.insert(name, Entry::Form(Arc::clone(&self.head), bytes.into_boxed_slice().into()));
+        self.store.entries.insert(name, CacheEntry::Encoded(Arc::clone(&self.head), bytes.into_boxed_slice().into()));
     }
 }
 
-impl Store {
+impl CacheStore {
     fn name_of_form(&self, number: u64, coding: Coding) -> u128 {
         self.name_of([b"form ", &number.to_be_bytes(), coding.name().as_bytes()])
     }
 
     /// Removes the forms of a response that is removed.
-    pub(super) fn forget_forms(&self, entry: &Entry) {
-        if let Entry::Answer(head, _) = entry {
+    pub(super) fn forget_forms(&self, entry: &CacheEntry) {
+        if let CacheEntry::Answer(head, _) = entry {
             for coding in [Coding::Zstd, Coding::Brotli, Coding::Gzip] {
                 self.entries.remove(&self.name_of_form(head.number, coding));
             }
@@ -61,43 +61,43 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::content::Content;
+    use super::super::cached_body::CachedBody;
     use super::super::purges::Purge;
     use super::super::store::tests;
     use super::*;
     use crate::protocol::date::Moment;
 
     /// A response with a form of it.
-    fn kept(url: &str) -> (&'static Store, Forms) {
+    fn kept(url: &str) -> (&'static CacheStore, EncodedVariants) {
         let store = tests::store(1 << 20);
         let head = tests::head(url, &[], "a");
         let name = store.name_of([url.as_bytes(), b"", b""]);
-        store.keep(name, Arc::clone(&head), Content::One(Bytes::from_static(b"text")), 0).expect("kept");
-        let forms = Forms::of(store, &head);
-        forms.keep(Coding::Gzip, b"txt".to_vec());
-        assert_eq!(forms.get(Coding::Gzip).as_deref(), Some(b"txt".as_slice()));
-        assert_eq!(forms.get(Coding::Brotli), None);
-        (store, forms)
+        store.keep(name, Arc::clone(&head), CachedBody::One(Bytes::from_static(b"text")), 0).expect("kept");
+        let variants = EncodedVariants::of(store, &head);
+        variants.keep(Coding::Gzip, b"txt".to_vec());
+        assert_eq!(variants.get(Coding::Gzip).as_deref(), Some(b"txt".as_slice()));
+        assert_eq!(variants.get(Coding::Brotli), None);
+        (store, variants)
     }
 
     #[test]
     fn forms_go_with_what_they_are_of() {
         let purges = [Purge::All, Purge::Url("u".to_owned()), Purge::Tags(vec!["a".to_owned()])];
         for purge in purges {
-            let (store, forms) = kept("u");
+            let (store, variants) = kept("u");
             assert_eq!(
                 store.purge(std::slice::from_ref(&purge), true, Moment(1)).found,
                 1,
                 "a form is no answer of its own"
             );
-            assert!(forms.get(Coding::Gzip).is_some(), "what is asked about may be as it was");
+            assert!(variants.get(Coding::Gzip).is_some(), "what is asked about may be as it was");
             assert_eq!(store.purge(&[purge], false, Moment(1)).found, 1);
-            assert_eq!(forms.get(Coding::Gzip), None);
+            assert_eq!(variants.get(Coding::Gzip), None);
         }
-        let (store, forms) = kept("u");
+        let (store, variants) = kept("u");
         store.forget(store.name_of_url("u"), |_| true);
-        assert_eq!(forms.get(Coding::Gzip), None);
+        assert_eq!(variants.get(Coding::Gzip), None);
         // Another content of the same URL has forms of its own.
-        assert_eq!(Forms::of(store, &tests::head("u", &[], "")).get(Coding::Gzip), None);
+        assert_eq!(EncodedVariants::of(store, &tests::head("u", &[], "")).get(Coding::Gzip), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Several responses under one URL (RFC 9111 section 4.1): the note about them ([`Varies`]). It lists the fields that select among them, and the
+//! Several responses under one URL (RFC 9111 section 4.1): the note about them ([`VaryIndex`]). It lists the fields that select among them, and the
 //! names that they are stored under, so that they are removed with it.
 //!
 //! The name of a variant is a hash of the URL, the note's number and the request's values of the note's fields. Removing or replacing the note
@@ -9,14 +9,14 @@ use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::as_is::AsIs;
+use super::identity_hasher::IdentityHasher;
 use crate::protocol::date::Moment;
 
 /// The most fields by which responses under one URL are told apart.
 pub(super) const MOST_FIELDS: usize = 16;
 
 /// See above.
-pub(super) struct Varies {
+pub(super) struct VaryIndex {
     pub(super) url: Box<str>,
     /// Told apart by these fields, in lower case.
     pub(super) fields: Box<[Box<str>]>,
@@ -30,7 +30,7 @@ pub(super) struct Varies {
     room: usize,
 }
 
-type Names = HashSet<u128, BuildHasherDefault<AsIs>>;
+type Names = HashSet<u128, BuildHasherDefault<IdentityHasher>>;
 
 /// A note has room for so many names at first, and for twice as many whenever they don't fit: a table of this size has no slot too many.
 const FEW_NAMES: usize = 7;
@@ -41,13 +41,13 @@ pub(super) const MOST_NAMES: usize = FEW_NAMES << 9;
 /// What a name takes, in bytes.
 pub(super) const NAME: usize = 20;
 
-impl Varies {
-    pub(super) fn new(url: Box<str>, fields: Box<[Box<str>]>, number: u64) -> Varies {
-        Varies { url, fields, number, outdated_before: Arc::default(), names: Mutex::default(), room: FEW_NAMES }
+impl VaryIndex {
+    pub(super) fn new(url: Box<str>, fields: Box<[Box<str>]>, number: u64) -> VaryIndex {
+        VaryIndex { url, fields, number, outdated_before: Arc::default(), names: Mutex::default(), room: FEW_NAMES }
     }
 
     pub(super) fn weight(&self) -> u64 {
-        (size_of::<Varies>() + self.url.len() + 64 * self.fields.len() + NAME * self.room) as u64
+        (size_of::<VaryIndex>() + self.url.len() + 64 * self.fields.len() + NAME * self.room) as u64
     }
 
     /// Whether what was received at this moment is stale, as the note was declared so since.
@@ -82,14 +82,14 @@ impl Varies {
     }
 
     /// The same note with twice the room, and one variant more. It takes the names over.
-    pub(super) fn enlarged(&self, variant: u128) -> Varies {
+    pub(super) fn enlarged(&self, variant: u128) -> VaryIndex {
         let mut names = std::mem::take(&mut *self.names());
         names.insert(variant);
-        Varies {
+        VaryIndex {
             names: Mutex::new(names),
             room: 2 * self.room,
             outdated_before: Arc::clone(&self.outdated_before),
-            ..Varies::new(self.url.clone(), self.fields.clone(), self.number)
+            ..VaryIndex::new(self.url.clone(), self.fields.clone(), self.number)
         }
     }
 
@@ -104,7 +104,7 @@ mod tests {
 
     /// Lists many variants, of which those that `is_stored` are there: the room that the note has in the end, and how many it has listed.
     pub(super) fn list(count: u128, most: usize, is_stored: impl Fn(u128) -> bool) -> (usize, usize) {
-        let mut note = Varies::new("http://a/".into(), Box::new([]), 1);
+        let mut note = VaryIndex::new("http://a/".into(), Box::new([]), 1);
         for name in 1..=count {
             if !note.list(name, most, &is_stored) {
                 let larger = note.enlarged(name);

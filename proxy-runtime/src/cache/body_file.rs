@@ -1,5 +1,5 @@
-//! Reads files of a folder: a body that is [`Filed`] is [`Opened`] for each use, and read in blocks, each of which is
-//! verified before it is sent. Open files have a budget, and are closed outside the event loop ([`Handle`]).
+//! Reads files of a folder: a [`BodyFile`] is opened for each use ([`OpenBodyFile`]), and read in blocks, each of which is
+//! verified before it is sent. Open files have a budget, and are closed outside the event loop ([`FileHandle`]).
 
 use std::fs::File;
 use std::hash::Hasher as _;
@@ -44,30 +44,30 @@ impl Folder {
     }
 
     /// Opens a file, within the budget. Blocks.
-    pub(super) fn open(&self, name: u128) -> io::Result<Handle> {
+    pub(super) fn open(&self, name: u128) -> io::Result<FileHandle> {
         self.handle(|| File::open(self.of(name)))
     }
 
-    pub(super) fn handle(&self, open: impl FnOnce() -> io::Result<File>) -> io::Result<Handle> {
+    pub(super) fn handle(&self, open: impl FnOnce() -> io::Result<File>) -> io::Result<FileHandle> {
         let held = self.descriptors.take().ok_or_else(descriptors::exhausted)?;
-        Ok(Handle { open: Some((open()?, held)), pool: self.pool })
+        Ok(FileHandle { open: Some((open()?, held)), pool: self.pool })
     }
 }
 
 /// An open file, and its place in the budget.
-pub(super) struct Handle {
+pub(super) struct FileHandle {
     /// There until it is dropped.
     open: Option<(File, DescriptorPermit)>,
     pool: &'static FilePool,
 }
 
-impl Handle {
+impl FileHandle {
     pub(super) fn get(&self) -> io::Result<&File> {
         self.open.as_ref().map(|(file, _)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-impl Drop for Handle {
+impl Drop for FileHandle {
     fn drop(&mut self) {
         // Closing the last handle of a file that has no name frees its blocks: a file operation like others.
         let open = self.open.take();
@@ -85,7 +85,7 @@ pub(super) fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -
 }
 
 /// The body of a response on disk: where it is. It is opened for each use, so a cached response costs no descriptor.
-pub(crate) struct Filed {
+pub(crate) struct BodyFile {
     pub(super) folder: Arc<Folder>,
     pub(super) name: u128,
     /// What its file begins with: the checksum in it tells it from any other response under this name.
@@ -96,19 +96,19 @@ pub(crate) struct Filed {
     pub(super) spoilt: AtomicBool,
 }
 
-impl Filed {
+impl BodyFile {
     /// Opens it, and reads its beginning: what is torn there is found out before a byte has been promised to anybody. Blocks.
     ///
     /// # Errors
     /// It can't be opened or read; ESTALE: another response has its name.
-    pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<Opened> {
+    pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<OpenBodyFile> {
         let handle = self.folder.open(self.name)?;
         let mut header = [0; HEADER];
         handle.get()?.read_exact_at(&mut header, 0)?;
         if header != self.header {
             return Err(io::ErrorKind::StaleNetworkFileHandle.into());
         }
-        let opened = Opened::new(self, handle);
+        let opened = OpenBodyFile::new(self, handle);
         if opened.length() > 0 {
             let (first, _) = opened.block(0)?;
             *opened.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
@@ -133,30 +133,30 @@ impl Filed {
 }
 
 /// One that is open. It can be read as long as this is there, whatever becomes of its name.
-pub(crate) struct Opened {
-    pub(in crate::cache) filed: Arc<Filed>,
-    handle: Handle,
+pub(crate) struct OpenBodyFile {
+    pub(in crate::cache) body_file: Arc<BodyFile>,
+    handle: FileHandle,
     /// Its first block, until a block is read.
     first: Mutex<Option<Bytes>>,
 }
 
-impl Opened {
-    pub(super) fn new(filed: Arc<Filed>, handle: Handle) -> Opened {
-        Opened { filed, handle, first: Mutex::default() }
+impl OpenBodyFile {
+    pub(super) fn new(body_file: Arc<BodyFile>, handle: FileHandle) -> OpenBodyFile {
+        OpenBodyFile { body_file, handle, first: Mutex::default() }
     }
 
     pub(crate) fn length(&self) -> u64 {
-        self.filed.length
+        self.body_file.length
     }
 
     /// Where it is read.
     pub(crate) fn pool(&self) -> &'static FilePool {
-        self.filed.pool()
+        self.body_file.pool()
     }
 
-    /// See [`Filed::spoil`].
+    /// See [`BodyFile::spoil`].
     pub(crate) fn spoil(&self) {
-        self.filed.spoil();
+        self.body_file.spoil();
     }
 
     /// The block that has a byte of the body, and where that is in it. Blocks.
@@ -172,7 +172,7 @@ impl Opened {
     }
 
     fn read(&self, at: u64) -> io::Result<(Bytes, usize)> {
-        let Filed { folder, name, offset, length, .. } = &*self.filed;
+        let BodyFile { folder, name, offset, length, .. } = &*self.body_file;
         let number = at / BLOCK as u64;
         let length = (length - number * BLOCK as u64).min(BLOCK as u64) as usize;
         let mut block = vec![0; SUM + length];

@@ -1,4 +1,4 @@
-//! Requests that wait until a server of their upstream has room: [`Pending`].
+//! Requests that wait until a server of their upstream has room: [`WaitQueue`].
 //!
 //! A task that returns capacity then checks whether a request waits; a request that is going to wait registers first and then checks for
 //! capacity. One of the two must see the other, or a request waits beside a free server. A processor may let a load overtake a store before
@@ -15,17 +15,17 @@ use crate::sync::atomic::{AtomicUsize, fence};
 
 /// See above.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(super) struct WaitQueue {
     count: AtomicUsize,
     room: Notify,
 }
 
-impl Pending {
+impl WaitQueue {
     /// A request is going to wait, and looks for room after this; it waits until what is returned is dropped.
-    pub(super) fn join(&self) -> Waiting<'_> {
+    pub(super) fn join(&self) -> Waiter<'_> {
         let others = self.count.fetch_add(1, Ordering::Relaxed) as u64;
         fence(Ordering::SeqCst);
-        Waiting { pending: self, others }
+        Waiter { pending: self, others }
     }
 
     #[cfg(feature = "admin")]
@@ -49,20 +49,20 @@ impl Pending {
 }
 
 /// A waiting request.
-pub(super) struct Waiting<'p> {
-    pending: &'p Pending,
+pub(super) struct Waiter<'p> {
+    pending: &'p WaitQueue,
     /// How many waited already.
     pub(super) others: u64,
 }
 
-impl<'p> Waiting<'p> {
+impl<'p> Waiter<'p> {
     /// Ends when there may be room. Nothing is missed once it is enabled.
     pub(super) fn room(&self) -> Notified<'p> {
         self.pending.room.notified()
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.pending.count.fetch_sub(1, Ordering::Relaxed);
     }
@@ -81,13 +81,13 @@ mod interleavings {
     #[test]
     fn nobody_waits_beside_room() {
         loom::model(|| {
-            let (load, pending) = (Arc::new(Load::default()), Arc::new(Pending::default()));
+            let (load, pending) = (Arc::new(Load::default()), Arc::new(WaitQueue::default()));
             assert!(load.begin(1));
-            let ends = |load: &Load, pending: &Pending| {
+            let ends = |load: &Load, pending: &WaitQueue| {
                 load.end();
                 pending.wake_one();
             };
-            let spawn = |run: fn(&Load, &Pending, fn(&Load, &Pending)), ends| {
+            let spawn = |run: fn(&Load, &WaitQueue, fn(&Load, &WaitQueue)), ends| {
                 let (load, pending) = (Arc::clone(&load), Arc::clone(&pending));
                 loom::thread::spawn(move || run(&load, &pending, ends))
             };

@@ -1,28 +1,28 @@
-//! The body of a cached response: [`Content`], in memory or on disk.
+//! The body of a cached response: [`CachedBody`], in memory or on disk.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::filed::Opened;
+use super::body_file::OpenBodyFile;
 
 /// The body of a cached response.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub(crate) enum CachedBody {
     One(Bytes),
     Many(Arc<[Bytes]>),
     /// On disk, and open.
-    Filed(Arc<Opened>),
+    BodyFile(Arc<OpenBodyFile>),
 }
 
-impl Content {
+impl CachedBody {
     /// Puts what was received together: small bodies in one piece, large ones in pieces that are not too small.
-    pub(crate) fn of(chunks: &[Bytes]) -> Content {
+    pub(crate) fn of(chunks: &[Bytes]) -> CachedBody {
         let length: usize = chunks.iter().map(Bytes::len).sum();
         match chunks {
-            [] => Content::One(Bytes::new()),
-            [one] => Content::One(one.clone()),
-            _ if length <= PIECE => Content::One(chunks.concat().into()),
+            [] => CachedBody::One(Bytes::new()),
+            [one] => CachedBody::One(one.clone()),
+            _ if length <= PIECE => CachedBody::One(chunks.concat().into()),
             _ => {
                 let (mut pieces, mut piece) = (Vec::new(), Vec::new());
                 for chunk in chunks {
@@ -38,7 +38,7 @@ impl Content {
                 if !piece.is_empty() {
                     pieces.push(Bytes::from(piece.into_boxed_slice()));
                 }
-                Content::Many(pieces.into())
+                CachedBody::Many(pieces.into())
             }
         }
     }
@@ -46,7 +46,7 @@ impl Content {
     /// How many bytes it has.
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Content::Filed(opened) => opened.length(),
+            CachedBody::BodyFile(opened) => opened.length(),
             _ => self.pieces().iter().map(|piece| piece.len() as u64).sum(),
         }
     }
@@ -54,16 +54,16 @@ impl Content {
     /// Its pieces, in order; none of what is on disk.
     pub(crate) fn pieces(&self) -> &[Bytes] {
         match self {
-            Content::One(one) => std::slice::from_ref(one),
-            Content::Many(many) => many,
-            Content::Filed(_) => &[],
+            CachedBody::One(one) => std::slice::from_ref(one),
+            CachedBody::Many(many) => many,
+            CachedBody::BodyFile(_) => &[],
         }
     }
 
     /// How much memory it takes.
     pub(super) fn weight(&self) -> u64 {
         match self {
-            Content::Filed(_) => 0,
+            CachedBody::BodyFile(_) => 0,
             _ => self.len() + 64 * self.pieces().len() as u64,
         }
     }
@@ -80,7 +80,7 @@ mod tests {
     fn pieces() {
         let check = |sizes: &[usize], expected: &[usize]| {
             let chunks: Vec<Bytes> = sizes.iter().map(|&size| Bytes::from(vec![7; size])).collect();
-            let content = Content::of(&chunks);
+            let content = CachedBody::of(&chunks);
             assert_eq!(content.pieces().iter().map(Bytes::len).collect::<Vec<_>>(), expected, "{sizes:?}");
         };
         check(&[], &[0]);
