@@ -61,7 +61,7 @@ pub(crate) struct Check<'a> {
     pub(crate) numbers: HashMap<&'static str, HashMap<Span, u32>>,
     /// The sets of `block`s that hold together, each once.
     pub(crate) blocks: Vec<Vec<site::Block>>,
-    /// What `body-replace` replaces, each set once.
+    /// What `response-body` replaces, each set once.
     pub(crate) replacements: Vec<Vec<(site::Text, site::Text)>>,
     /// Where the keys of tokens come from.
     pub(crate) key_sources: Vec<site::KeySource>,

@@ -6,7 +6,6 @@
 
 pub(crate) mod auth;
 pub(crate) mod block;
-pub(crate) mod body_replace;
 mod cache;
 pub(crate) mod client_certificate;
 pub(crate) mod compress;
@@ -26,6 +25,7 @@ pub(crate) mod mirror;
 pub(crate) mod networks;
 pub(crate) mod rate_limit;
 pub(crate) mod request_types;
+pub(crate) mod response_body;
 pub(crate) mod response_cookies;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
@@ -220,7 +220,7 @@ pub(crate) static ALL: &[&dyn AnyPolicy] = &[
     &of::<ast::Cache>(),
     &of::<mirror::Mirror>(),
     &of::<response_cookies::ResponseCookies>(),
-    &of::<body_replace::BodyReplace>(),
+    &of::<response_body::ResponseBody>(),
     &of::<compress::Compress>(),
     &of::<headers::ResponseHeaders>(),
     &of::<error_page::ErrorPage>(),
@@ -251,8 +251,8 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &cors::CORS_METHODS,
     &cors::CORS_HEADERS,
     &cors::EXPOSE,
-    &body_replace::BODY_REPLACE,
-    &body_replace::REPLACE,
+    &response_body::RESPONSE_BODY,
+    &response_body::REPLACE,
     &response_cookies::RESPONSE_COOKIES,
     &client_certificate::CLIENT_CERTIFICATE,
     &client_certificate::SUBJECT,

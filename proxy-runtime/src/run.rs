@@ -193,7 +193,7 @@ fn reserve(site: &Site, workers: usize) -> usize {
     MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks
 }
 
-/// What replaces texts, by the numbers of `body-replace`.
+/// What replaces texts, by the numbers of `response-body`.
 fn replacers(site: &Site) -> Vec<Replacer> {
     let mut rules: Vec<_> = site.policies().filter_map(|policy| policy.replace.as_ref()).collect();
     rules.sort_unstable_by_key(|rule| rule.id);

@@ -42,7 +42,7 @@ pub use self::cookies::CookieRule;
 pub use self::handler::{Files, Handler, HostField, Proxy, Redirect, Respond, RespondBody, SendFile, Share};
 pub use self::listen::{Listener, Process, SocketFile};
 pub use self::policy::{ErrorPage, Limits, Log, LogField, Policy, PolicyId, Timeouts};
-pub use self::replace::BodyReplace;
+pub use self::replace::ResponseBody;
 pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
 pub use self::tls::{

@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     pub(crate) access: &'static AccessState,
     /// What it counts, where somebody may ask.
     pub(crate) counters: Option<&'static Counters>,
-    /// By the numbers of `BodyReplace`.
+    /// By the numbers of `ResponseBody`.
     pub(crate) replacers: &'static [Replacer],
     /// Some upstream is told where clients connect from and to.
     pub(crate) announces: bool,

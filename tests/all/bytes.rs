@@ -166,7 +166,7 @@ site a.test {
         proxy app
     }
     route "/swapped" {
-        body-replace on {
+        response-body {
             replace GET got
             types "text/plain"
         }

@@ -350,7 +350,7 @@ fn what_can_never_match_is_refused() {
     check("\"/*\" {\n path-regex \"^/a@b/|%40\"\n respond 200\n }", "ok: 1 site");
     check("\"/*\" {\n path-regex \"%40\"\n respond 200\n }", "no request can reach this route");
     check("\"/*\" {\n path-regex \"[|]\"\n respond 200\n }", "this expression can't match any path");
-    check("\"/*\" {\n path-regex \"^/café\"\n respond 200\n }", "paths are in canonical form: `é` stands as %C3%A9");
+    check("\"/*\" {\n path-regex \"^/café\"\n respond 200\n }", "paths are in canonical form: write `é` as %C3%A9");
     check("\"/a;b/*\" {\n respond 200\n }", "ok: 1 site");
     check(
         "\"/a\" {\n rewrite raw=#true add-prefix=\"/x\"\n proxy \"http://127.0.0.1:9\"\n }",

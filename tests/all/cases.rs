@@ -43,7 +43,7 @@ macro_rules! cases {
 cases! {
     balance "balance",
     block "block",
-    body_replace "body-replace",
+    response_body "response-body",
     access "access",
     error_pages "error-pages",
     expressions "expressions",

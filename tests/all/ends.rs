@@ -61,7 +61,7 @@ preset compressed {
     compress gzip min-size="0B"
 }
 preset replaced {
-    body-replace on {
+    response-body {
         replace "hello world" "other"
         types "text/*"
     }

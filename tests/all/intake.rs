@@ -112,7 +112,7 @@ site body.test {
         proxy origins
     }
     route "/replace" {
-        body-replace on {
+        response-body {
             replace hello bye
         }
         proxy origins

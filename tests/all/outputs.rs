@@ -232,7 +232,7 @@ fn signals() {
     for (signal, reply) in [
         ("USR1", "SIGUSR1: logs go to standard output and standard error"),
         ("USR2", "SIGUSR2: nothing is done"),
-        ("HUP", "files were read again"),
+        ("HUP", "files were reloaded"),
     ] {
         for count in 1..=5 {
             proxy.signal(signal);

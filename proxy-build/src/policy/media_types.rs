@@ -1,4 +1,4 @@
-//! `types`: the content types that `compress` and `body-replace` apply to.
+//! `types`: the content types that `compress` and `response-body` apply to.
 
 use proxy_runtime::site::Text;
 
@@ -9,19 +9,19 @@ use crate::value;
 
 /// In the braces of `compress`.
 pub(super) const IN_COMPRESS: Place = Place::Within("in `compress`");
-/// In the braces of `body-replace`.
-pub(super) const IN_BODY_REPLACE: Place = Place::Within("in `body-replace`");
+/// In the braces of `response-body`.
+pub(super) const IN_RESPONSE_BODY: Place = Place::Within("in `response-body`");
 
 pub(crate) static TYPES: Directive = Directive {
     name: "types",
-    places: &[IN_COMPRESS, IN_BODY_REPLACE],
+    places: &[IN_COMPRESS, IN_RESPONSE_BODY],
     args: "TYPE...",
     props: &[],
     body: None,
     repeats: false,
-    summary: "Sets the content types that `compress` or `body-replace` apply to.",
+    summary: "Sets the content types that `compress` or `response-body` apply to.",
     details: "\
-`text/html` is that type, `text/*` all types that begin with `text/`, `*+json` all that end with `+json`. Default in `body-replace`:
+`text/html` is that type, `text/*` all types that begin with `text/`, `*+json` all that end with `+json`. Default in `response-body`:
 `text/html`; in `compress`: text, JSON, XML, JavaScript, WebAssembly, YAML, uncompressed fonts, bitmaps and icons.",
     example: r#"
 site example.com {

@@ -1,4 +1,4 @@
-//! `body-replace`: replaces strings in response bodies.
+//! `response-body`: replaces strings in response bodies.
 //!
 //! All strings are one automaton (Aho and Corasick, 1975); of those that begin at a place, the longest matches, and replacements are not
 //! searched again. A body streams through: only the part that may be the beginning of a match is held back.
@@ -11,7 +11,7 @@ use crate::body::source::Source;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 use crate::protocol::transformed::{self, OutputBuffer};
-use crate::site::BodyReplace;
+use crate::site::ResponseBody;
 
 /// So much is made at a time, about, in bytes: what is put in may be longer than what it is put in for.
 const AT_A_TIME: usize = 64 << 10;
@@ -25,7 +25,7 @@ pub(crate) struct Replacer {
 }
 
 impl Replacer {
-    pub(crate) fn new(rule: &'static BodyReplace) -> Replacer {
+    pub(crate) fn new(rule: &'static ResponseBody) -> Replacer {
         let texts = || rule.texts.iter().map(|(text, _)| text.as_bytes());
         let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts());
         Replacer {
@@ -129,7 +129,7 @@ mod tests {
     /// What becomes of a text, however it is cut.
     fn check(texts: &[(&'static str, &'static str)], text: &str, expected: &str) {
         let texts: Vec<_> = texts.iter().map(|(text, with)| ((*text).into(), (*with).into())).collect();
-        let rule = Box::leak(Box::new(BodyReplace { id: 0, texts: texts.into(), types: Vec::new().into() }));
+        let rule = Box::leak(Box::new(ResponseBody { id: 0, texts: texts.into(), types: Vec::new().into() }));
         let replacer = Replacer::new(rule);
         for size in 1..=text.len().max(1) {
             let (mut held, mut out) = (Vec::new(), Vec::new());
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn what_grows_is_made_a_part_at_a_time() {
         let with: &'static str = "y".repeat(1000).leak();
-        let rule = Box::leak(Box::new(BodyReplace {
+        let rule = Box::leak(Box::new(ResponseBody {
             id: 0,
             texts: vec![("x".into(), with.into())].into(),
             types: Vec::new().into(),

@@ -6,7 +6,7 @@ use super::access::Access;
 use super::cache::Cache;
 use super::compress::Compress;
 use super::cookies::CookieRule;
-use super::replace::BodyReplace;
+use super::replace::ResponseBody;
 use super::upstream::{Fault, Mirror, Retry};
 use crate::context::param::Setting;
 use crate::context::template::Template;
@@ -44,7 +44,7 @@ pub struct Policy {
     /// What a request passes first.
     pub access: Option<Access>,
     /// Texts in responses that become others.
-    pub replace: Option<BodyReplace>,
+    pub replace: Option<ResponseBody>,
     /// How answers are compressed.
     pub compress: Option<Compress>,
 }

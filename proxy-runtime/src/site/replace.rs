@@ -1,11 +1,11 @@
-//! The part of the contract for `body-replace`.
+//! The part of the contract for `response-body`.
 
 use crate::value::{List, Text};
 
-/// `body-replace`.
+/// `response-body`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct BodyReplace {
+pub struct ResponseBody {
     /// Its number among all such.
     pub id: u32,
     /// Texts, none of which is empty, and what becomes of them.

@@ -1,8 +1,8 @@
-//! `body-replace`: replaces strings in response bodies.
+//! `response-body`: replaces strings in response bodies.
 
 use proxy_runtime::site::{self, Text};
 
-use super::media_types::{self, IN_BODY_REPLACE};
+use super::media_types::{self, IN_RESPONSE_BODY};
 use super::{
     ExplainLine, ExplainStep, ExplainedRequest, Filters, Layer, Policy, PolicyDescription, RouteContext, RouteHandler,
 };
@@ -17,12 +17,12 @@ use crate::source::{Span, Spanned};
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
-pub(crate) static BODY_REPLACE: Directive = Directive {
-    name: "body-replace",
+pub(crate) static RESPONSE_BODY: Directive = Directive {
+    name: "response-body",
     places: POLICY,
-    args: "on|off",
+    args: "[off]",
     props: &[],
-    body: Some(IN_BODY_REPLACE),
+    body: Some(IN_RESPONSE_BODY),
     repeats: false,
     summary: "Replaces strings in response bodies.",
     details: "\
@@ -34,7 +34,7 @@ for the client. Responses that are compressed nevertheless, partial responses (2
 unchanged. `Content-Length` and digests are removed, `ETag` becomes a weak one.",
     example: r#"
 site www.example.com {
-    body-replace on {
+    response-body {
         replace "http://app.internal:3000" "https://www.example.com"
         replace "<!-- version -->" ""
         types "text/html" "text/css"
@@ -43,14 +43,14 @@ site www.example.com {
 }
 "#,
     read: |r| {
-        let on = r.arg("`on` or `off`", value::word(&[("on", true), ("off", false)]))?;
-        Some(What::policy(BodyReplace { on, items: r.body() }))
+        let off = r.opt_arg(value::word(&[("off", ())]));
+        Some(What::policy(ResponseBody { off: off.is_some(), items: r.body() }))
     },
 };
 
 pub(crate) static REPLACE: Directive = Directive {
     name: "replace",
-    places: &[IN_BODY_REPLACE],
+    places: &[IN_RESPONSE_BODY],
     args: "TEXT WITH",
     props: &[],
     body: None,
@@ -59,7 +59,7 @@ pub(crate) static REPLACE: Directive = Directive {
     details: "A string has 1 to 1024 bytes; its replacement may be empty, and has at most 4096.",
     example: r#"
 site www.example.com {
-    body-replace on {
+    response-body {
         replace "http://app.internal:3000" "https://www.example.com"
     }
     proxy "http://127.0.0.1:3000"
@@ -89,11 +89,11 @@ fn text(leaf: &Leaf, shortest: usize, longest: usize) -> Parsed<String> {
 /// All texts of one have together at most, in bytes.
 const MOST: usize = 256 << 10;
 
-/// `body-replace`.
+/// `response-body`.
 #[derive(Debug, Clone)]
-pub(crate) struct BodyReplace {
-    /// Whether it does; else it does away with one from outside.
-    on: Spanned<bool>,
+pub(crate) struct ResponseBody {
+    /// `off`: it does away with one from outside.
+    off: bool,
     /// Its lines.
     items: Vec<Item>,
 }
@@ -102,23 +102,23 @@ pub(crate) struct BodyReplace {
 #[derive(Debug)]
 struct Replacement(Spanned<String>, Spanned<String>);
 
-impl Policy for BodyReplace {
-    const NAME: &'static str = "body-replace";
+impl Policy for ResponseBody {
+    const NAME: &'static str = "response-body";
 
     fn is_off(&self) -> bool {
-        !self.on.value
+        self.off
     }
 
     fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
-        answer.has_no_body("body-replace", at)
+        answer.has_no_body("response-body", at)
     }
 
     fn check(check: &mut Check<'_>, layer: &Layer, _: &Scope, policy: &mut site::Policy) {
-        policy.replace = layer.one::<BodyReplace>().and_then(|rule| rule.value.made(check, rule.span));
+        policy.replace = layer.one::<ResponseBody>().and_then(|rule| rule.value.made(check, rule.span));
     }
 
     fn filter(_: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
-        if route.forwards() && layer.one::<BodyReplace>().is_some_and(|rule| rule.value.on.value) {
+        if route.forwards() && layer.one::<ResponseBody>().is_some_and(|rule| !rule.value.off) {
             // Texts are found in what is whole, and not compressed.
             let unwanted = ["accept-encoding", "range", "if-range"];
             filters.request_headers(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
@@ -135,9 +135,9 @@ impl Policy for BodyReplace {
     }
 }
 
-impl BodyReplace {
-    fn made(&self, check: &mut Check<'_>, span: Span) -> Option<site::BodyReplace> {
-        if !self.on.value {
+impl ResponseBody {
+    fn made(&self, check: &mut Check<'_>, span: Span) -> Option<site::ResponseBody> {
+        if self.off {
             for item in &self.items {
                 check.error("no-effect", "this has no effect beside `off`", item.span);
             }
@@ -158,7 +158,7 @@ impl BodyReplace {
         }
         if texts.is_empty() {
             check.report.add(Diagnostic::error("no-effect", "this replaces nothing", span).help(
-                "name a string and its replacement, as in: body-replace on { replace \"http://app\" \"https://www\"; }",
+                "name a string and its replacement, as in: response-body { replace \"http://app\" \"https://www\"; }",
             ));
             return None;
         }
@@ -170,6 +170,6 @@ impl BodyReplace {
             check.replacements.len() - 1
         });
         let types = media_types::among(&self.items).unwrap_or_else(|| vec!["text/html".into()]);
-        Some(site::BodyReplace { id: id as u32, texts: list(texts), types: list(types) })
+        Some(site::ResponseBody { id: id as u32, texts: list(texts), types: list(types) })
     }
 }
