@@ -129,7 +129,7 @@ fn no_request_is_lost() {
             let before = proxy.logged().len();
             sleep(Duration::from_millis(watch));
             let lines = proxy.logged();
-            let again = lines[before..].iter().filter(|line| !line.contains("\"tries\":1")).count();
+            let again = lines[before..].iter().filter(|line| !line.contains("\"attempts\":1")).count();
             let seen = lines.len() - before;
             if (seen >= CLIENTS && again * 100 <= seen) || Instant::now() >= until {
                 break (seen, again);

@@ -310,7 +310,7 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "auth", "compress", "dns", "jwt", "tls"];
+        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "tls"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
