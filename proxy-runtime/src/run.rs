@@ -177,12 +177,14 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders,
-/// and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
+/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders, for
+/// operators, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
     const JOURNAL: usize = 4;
+    // Its connections, and its event loop.
+    const ADMIN: usize = 40;
     let checked = site.upstreams.iter().filter(|upstream| upstream.health_check.is_some());
     let places = |upstream: &crate::site::Upstream| match &upstream.discover {
         Some(discover) => usize::try_from(discover.max).unwrap_or(usize::MAX),
@@ -190,7 +192,8 @@ fn reserve(site: &Site, workers: usize) -> usize {
     };
     let checks: usize = checked.map(places).sum();
     let journals = site.stores.iter().map(|store| store.disks.len()).sum::<usize>();
-    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks
+    let admin = if site.admin.is_some() { ADMIN } else { 0 };
+    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
 }
 
 /// What replaces texts, by the numbers of `response-body`.
