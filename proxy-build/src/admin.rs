@@ -245,7 +245,7 @@ impl Check<'_> {
             && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
             && !allows
         {
-            let found = "whoever can connect to this address is an operator";
+            let found = "anyone who can connect to this address can use the admin endpoint";
             self.report.add(
                 Diagnostic::lint("open-admin", found, address.span)
                     .help(Help::write(address.span, "\"unix:/run/site/admin.sock\""))

@@ -60,7 +60,7 @@ metrics! {
     DURATION: Histogram "kiln_request_duration_seconds" ["site", "route"] "Time from the request's first byte to the response's last.";
     FIRST_BYTE: Histogram "kiln_request_first_byte_seconds" ["site", "route"] "Time from the request's first byte to the response's head.";
     FAILURES: Counter "kiln_failures" ["reason"] "Exchanges and connections that went wrong, by the reason in the access log.";
-    IN_FLIGHT: Gauge "kiln_connections_busy" ["worker"] "Client connections, fetches of the cache and tunnels that a worker has now.";
+    TASKS: Gauge "kiln_worker_tasks" ["worker"] "Client connections, fetches of the cache and tunnels that a worker has now.";
     UPSTREAM_RESPONSES: Counter "kiln_upstream_responses" ["upstream", "server", "code"] "Responses of servers by the class of their status.";
     UPSTREAM_FAILURES: Counter "kiln_upstream_failures" ["upstream", "server", "kind"] "Attempts that got no response: `unreachable`, `reset`, `timeout`, `unprocessed` or `other`.";
     UPSTREAM_RETRIES: Counter "kiln_upstream_retries" ["upstream"] "Attempts after the first.";

@@ -283,7 +283,7 @@ fn health() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("POST /limited HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
     let busy = |found: &BTreeMap<String, f64>| {
-        found.iter().filter(|(name, _)| name.starts_with("kiln_connections_busy")).map(|(_, count)| count).sum::<f64>()
+        found.iter().filter(|(name, _)| name.starts_with("kiln_worker_tasks")).map(|(_, count)| count).sum::<f64>()
     };
     let until = Instant::now() + PATIENCE;
     while busy(&samples(&proxy)) < 1.0 {
@@ -324,6 +324,7 @@ fn no_more_than_the_site_says() {
     stranger.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let answer = stranger.answer();
     assert_eq!((answer.status, answer.text().as_str()), (403, "403 Forbidden: `admin` does not allow this address\n"));
+    proxy.notice("admin: a request from 127.0.2.1 was refused");
     let mut friend = Client::from("127.0.1.7", proxy.address("admin"));
     assert_eq!(friend.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer().status, 200);
 }

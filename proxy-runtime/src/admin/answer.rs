@@ -54,6 +54,7 @@ impl Answerer {
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> AdminResponse {
         let (admin, path) = (self.operated.admin, request.uri().path());
         if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer) {
+            notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
             return refuse(StatusCode::FORBIDDEN, "`admin` does not allow this address");
         }
         if request.method().as_str() == purge::PURGE {

@@ -42,12 +42,15 @@ fn requests(metrics: &Metrics, out: &mut Exposition) {
     for (index, series) in seen() {
         family.sample(&[&series.site, series.route], metrics.bytes(index));
     }
-    for (which, metric) in [&declared::DURATION, &declared::FIRST_BYTE].into_iter().enumerate() {
-        let mut family = out.family(metric);
-        for (index, series) in seen() {
-            let histogram = &metrics.durations(index)[which];
-            family.histogram(&[&series.site, series.route], metrics.buckets, &histogram.buckets, histogram.sum);
-        }
+    let mut family = out.family(&declared::DURATION);
+    for (index, series) in seen() {
+        let took = metrics.durations(index);
+        family.histogram(&[&series.site, series.route], metrics.buckets, &took.buckets, took.sum);
+    }
+    let mut family = out.family(&declared::FIRST_BYTE);
+    for (index, series) in seen() {
+        let took = metrics.first_bytes(index);
+        family.histogram(&[&series.site, series.route], metrics.buckets, &took.buckets, took.sum);
     }
     let mut family = out.family(&declared::FAILURES);
     for (reason, count) in metrics.failures().filter(|(_, count)| *count > 0) {
@@ -88,7 +91,7 @@ fn workers(metrics: &Metrics, out: &mut Exposition) {
     let workers = || numbers.iter().zip(metrics.workers.iter().map(|worker| worker.of_worker()));
     let mut family = out.family(&declared::ACCEPTED);
     workers().for_each(|(number, [accepted, ..])| family.sample(&[number], accepted));
-    let mut family = out.family(&declared::IN_FLIGHT);
+    let mut family = out.family(&declared::TASKS);
     workers().for_each(|(number, [_, running, _])| family.sample(&[number], running));
     let mut family = out.family(&declared::LAG);
     workers().for_each(|(number, [_, _, lag])| family.sample(&[number], seconds(lag)));

@@ -29,10 +29,14 @@ impl Metrics {
         self.sum(|of| of.requests.row(series).get(BYTES))
     }
 
-    /// How long requests of a series took, and how long until the head of the response.
-    pub(crate) fn durations(&self, series: usize) -> [Histogram; 2] {
-        [HISTOGRAMS, HISTOGRAMS + self.buckets.len() + 2]
-            .map(|start| self.histogram(start, |of| of.requests.row(series)))
+    /// How long requests of a series took, to the end of the response.
+    pub(crate) fn durations(&self, series: usize) -> Histogram {
+        self.histogram(HISTOGRAMS, |of| of.requests.row(series))
+    }
+
+    /// How long requests of a series took, to the head of the response.
+    pub(crate) fn first_bytes(&self, series: usize) -> Histogram {
+        self.histogram(HISTOGRAMS + self.buckets.len() + 2, |of| of.requests.row(series))
     }
 
     /// How often an upstream was asked again.
