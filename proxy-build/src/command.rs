@@ -9,6 +9,7 @@ pub(crate) mod expand;
 pub(crate) mod explain;
 pub(crate) mod fmt;
 mod licences;
+pub(crate) mod monitoring;
 pub(crate) mod new;
 pub(crate) mod report;
 pub(crate) mod routes;

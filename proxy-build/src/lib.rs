@@ -33,6 +33,8 @@ pub mod lexer;
 mod loops;
 pub mod lower;
 pub mod model;
+#[cfg(feature = "kiln")]
+pub mod monitoring;
 pub(crate) mod nearest;
 pub mod page;
 pub mod pattern;

@@ -115,6 +115,10 @@ enum Command {
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
+    /// Write alert rules for Prometheus, for the metrics of a site
+    Alerts(Monitored),
+    /// Write a dashboard for Grafana, for the metrics of a site
+    Dashboard(Monitored),
     /// Print the Rust that a site becomes
     Expand {
         /// The site file
@@ -155,6 +159,19 @@ enum Command {
     },
 }
 
+/// A site whose metrics other programs read.
+#[derive(clap::Args)]
+struct Monitored {
+    /// The site file
+    file: PathBuf,
+    /// The `job_name` by which Prometheus scrapes the proxy
+    #[arg(long, default_value = "kiln")]
+    job: String,
+    /// The file to write; standard output where not given
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     use command as run;
     let outcome = match Arguments::parse().command {
@@ -174,6 +191,12 @@ fn main() -> ExitCode {
         Command::Explain { about, .. } => proxy_build::code::page(&about).and_then(|page| run::print(&page)),
         Command::Routes { file, json } => run::routes::routes(&file, json),
         Command::Report { file, output } => run::report::report(&file, output.as_deref()),
+        Command::Alerts(Monitored { file, job, output }) => {
+            run::monitoring::generated(&file, &job, output.as_deref(), proxy_build::monitoring::alerts)
+        }
+        Command::Dashboard(Monitored { file, job, output }) => {
+            run::monitoring::generated(&file, &job, output.as_deref(), proxy_build::monitoring::dashboard)
+        }
         Command::Expand { file } => run::expand::expand(&file),
         Command::Diff { old, new } => return run::diff::diff(&old, &new),
         Command::Test { file, coverage } => run::test::test(&file, coverage),

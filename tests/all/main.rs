@@ -35,6 +35,7 @@ mod macros;
 mod malicious;
 mod memory;
 mod mistakes;
+mod monitoring;
 mod operate;
 mod oracle;
 mod outputs;

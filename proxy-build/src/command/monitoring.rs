@@ -1,0 +1,24 @@
+//! `kiln alerts` and `kiln dashboard`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use proxy_build::model::Site;
+
+use super::{Outcome, compile, failed, print};
+
+/// Writes what `generate` makes of a site, a job and nothing else.
+pub(crate) fn generated(
+    file: &Path,
+    job: &str,
+    output: Option<&Path>,
+    generate: fn(&Site, &str) -> Result<String, String>,
+) -> Outcome {
+    let Some(site) = compile(file).and_then(|compiled| compiled.model) else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let text = generate(&site, job)?;
+    let Some(output) = output else { return print(&text) };
+    std::fs::write(output, text).map_err(failed(format!("can't write {}", output.display())))?;
+    Ok(ExitCode::SUCCESS)
+}
