@@ -1,11 +1,12 @@
 //! THE PATH OF A REQUEST: [`exchange`], one request and its response.
 //!
 //! ```text
-//! request ─framing, target→ host, path ─route→ RouteLookup ─limits→ handler ─response filters→ response//! ```
+//! request ─framing, target→ host, path ─route→ RouteLookup ─limits→ handler ─response filters→ response
+//! ```
 //!
 //! [`steps`] has the steps in this order. A step that rejects the request returns a [`Failure`], which becomes an error response and the
-//! reason in the log. Futures may be dropped at every `await`: `Drop` releases everything then (the connection to
-//! the server closes, the record is written).
+//! reason in the log. A future may be dropped at every `await`: `Drop` then releases everything (the connection to the server closes,
+//! the record is written).
 
 mod access;
 pub(crate) mod body;
@@ -54,11 +55,11 @@ use crate::rehearse::{self, SiteRules as _};
 use crate::router::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
 use crate::site::{Cors, Fault, Host, Route, Site};
 
-/// One request and its response. `target` is the request's as it arrived, and `framing` how its body comes; all else that its head says
-/// is in `record`.
+/// Handles one request and returns its response. `target` is the request's target as received, and `framing` how its body is framed;
+/// the rest of the head is in `record`.
 ///
 /// # Errors
-/// The route says `abort`.
+/// The route's handler is `abort`.
 pub(crate) async fn exchange(
     client: &Rc<Client>,
     record: &mut Record,
@@ -73,13 +74,13 @@ pub(crate) async fn exchange(
     Ok(finished(record, answer))
 }
 
-/// The response in place of one of which nothing was sent, as it is broken.
+/// Returns the error response that replaces a broken response of which nothing was sent.
 pub(crate) fn instead(record: &mut Record, failure: Failure) -> Answer<Body> {
     let answer = refuse(record, failure);
     finished(record, answer)
 }
 
-/// What holds for every response of a route.
+/// Applies the route's response policies: fields, filters, replacement and compression.
 fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     record.answered(answer.status.as_u16());
     apply_response_policy(record, &mut answer);
@@ -91,7 +92,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
         apply_response_policy(record, &mut answer);
     }
     if answer.status == StatusCode::RESET_CONTENT {
-        // RFC 9110 section 15.3.6: it has no body, whatever a server sends.
+        // RFC 9110 section 15.3.6: a 205 has no body, whatever the server sends.
         answer.body = Body::Bytes(Bytes::new());
     }
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
@@ -103,7 +104,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     }
 }
 
-/// The fields that hold for every response of a route.
+/// Sets the fields that the route's policies add to every response.
 fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     if let (Some(cors), false) = (cors(record), record.preflight) {
         crate::access::cross_origin(cors, &record.fields, &mut answer.fields);
@@ -118,13 +119,13 @@ fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     }
 }
 
-/// The response to what is no request.
+/// Returns the response to a malformed request.
 pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Failure) -> Answer<Body> {
     take_in(client, record, None);
     refuse(record, failure)
 }
 
-/// The response to what can't be done.
+/// Returns the error response for a failure, and records the failure.
 pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
     record.failed(failure);
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
@@ -142,7 +143,7 @@ async fn steps(
     target: String,
     framing: Framing,
 ) -> Result<Answer<Body>, Stop> {
-    // What is seldom asked or waits for what is large is boxed: every exchange would carry its size around.
+    // Rare and large futures are boxed, so that they do not enlarge every exchange.
     let (route, asks) = match way(client, record, target)? {
         RouteDecision::To(route, asks) => (route, asks),
         RouteDecision::Nowhere(host, failure) => {
@@ -184,21 +185,21 @@ async fn steps(
     handler::answer(client, record, &route, body).await
 }
 
-/// Where a request goes.
+/// The result of routing a request.
 enum RouteDecision {
-    /// To a route; and whether it is a browser that asks before it sends.
+    /// A route; `true` for a CORS preflight.
     To(Route, bool),
-    /// To none of a host's.
+    /// The host has no route for the request.
     Nowhere(&'static Host, Failure),
-    /// It is answered already.
+    /// The response is known without a route.
     Answered(Answer<Body>),
 }
 
-/// Finds out where a request goes.
+/// Routes a request.
 fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDecision, Failure> {
     let site = client.worker.site;
 
-    // Which site, which path; and what the client may say.
+    // Find the site and the path, and remove fields that the client may not set.
     let parsed = Target::parse(target, &record.fields, record.version);
     let host = parsed.as_ref().ok().map(Target::host);
     let root = host.and_then(|host| site.tables.site(client.peer.listener, host));
@@ -232,7 +233,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
         return Ok(RouteDecision::Answered(answer));
     }
 
-    // Which route.
+    // Find the route.
     let about = (record.client, record.version == Version::HTTP_2);
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let asked = preflight(site, root, record, about);
@@ -245,7 +246,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
         RouteLookup::Route(id, captures) => (id, captures),
         _ if host.policy.refuses(target.path(), host.normal_form) => return Err(Failure::BadPath),
         RouteLookup::OtherMethod(methods) => {
-            // A route for GET alone is purged all the same.
+            // PURGE also matches a route for GET alone.
             match rehearse::find(site, root, target, &Method::GET, &record.fields, about) {
                 RouteLookup::Route(id, captures)
                     if record.method.as_str() == purge::PURGE && may_be_purged(site, id) =>
@@ -266,7 +267,8 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
     Ok(RouteDecision::To(route, asks))
 }
 
-/// Drops the fields that the client has no say in, and finds out who it is. Whether names are left that may be aliases of a route's.
+/// Removes request fields that the client may not set, and determines the client's address. Returns `true` if fields are left whose
+/// names may be aliases of a route's fields.
 fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
     let trusted = client.worker.site.trusted;
     let origin = trust::origin(&record.fields, client.peer.ip, trusted);
@@ -276,7 +278,7 @@ fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
     intake::take_in(&mut record.fields, &intake::IntakeRules { header: &trusted.header, trusted: origin.trusted, site })
 }
 
-/// `filter`: what the user's functions say to a request.
+/// Calls the user's request functions (`filter`); returns the response if one of them responds.
 fn answered_by(
     record: &mut Record,
     functions: &Functions,
@@ -300,7 +302,8 @@ fn answered_by(
     }
 }
 
-/// Who looks for what is not there passes the site's access before that is said.
+/// Applies the site's access control to a request without a route, so that only clients with access learn that a path
+/// does not exist.
 async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
     match &host.policy.access {
         Some(access) => access::enforce(client, record, access, (false, false)).await.err().unwrap_or(failure),
@@ -308,13 +311,12 @@ async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: 
     }
 }
 
-/// What a route says about pages of others.
+/// The route's CORS rules.
 fn cors(record: &Record) -> Option<&'static Cors> {
     record.route.as_ref()?.policy.access.as_ref()?.cors.as_ref()
 }
 
-/// The route that a browser asks about before it sends its request (Fetch standard, "CORS-preflight request"), if it is one that
-/// answers such questions.
+/// The route for a CORS preflight (Fetch standard, "CORS-preflight request"), if that route has CORS rules.
 fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<RouteLookup> {
     let method = crate::access::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
@@ -322,7 +324,8 @@ fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) ->
     site.routes.get(*id)?.policy.access.as_ref()?.cors.is_some().then_some(found)
 }
 
-/// Whether a site is reached by the right connection: one that is encrypted where it is to be, by its own rules.
+/// Checks that the connection fits the site: redirects plain HTTP to HTTPS if the site says so, and rejects TLS
+/// connections whose handshake was for a site with other requirements.
 fn check_connection(
     client: &Client,
     record: &Record,
@@ -336,20 +339,21 @@ fn check_connection(
             if secured.tls == wanted {
                 return Ok(None);
             }
-            // RFC 9110 section 15.5.20: the handshake was another site's, and what was agreed on is not what this one asks for.
+            // RFC 9110 section 15.5.20: the handshake was for another site, and its result does not meet this site's
+            // requirements.
             let rules = |tls: u16| site.tls.get(usize::from(tls)).ok_or(Failure::Internal);
             let serves = secured.serves(rules(secured.tls)?, rules(wanted)?);
             if serves { Ok(None) } else { Err(Failure::MisdirectedRequest) }
         }
         None => {
-            // Behind a proxy that does the encryption, the client is where it would be sent.
+            // Behind a proxy that terminates TLS, the client uses HTTPS already.
             let to = site.redirect_https(id, client.peer.listener).filter(|_| record.scheme == "http");
             Ok(to.map(|to| local_response(record, |facts| respond::to_https(facts, to.get(facts.settings)))))
         }
     }
 }
 
-/// Whether PURGE is known where GET leads to this route.
+/// Whether the cache of a route allows PURGE.
 fn may_be_purged(site: &Site, route: RouteId) -> bool {
     let policy = site.routes.get(route).map(|route| route.policy);
     policy.and_then(|policy| policy.cache.as_ref()).is_some_and(|cache| !cache.purge.is_empty())
@@ -359,7 +363,7 @@ fn local_response(record: &Record, answer: impl FnOnce(&Facts<'_>) -> Answer<Byt
     answer(&record.facts()).map(Body::Bytes)
 }
 
-/// `fault`: what goes wrong on purpose.
+/// Injects the route's faults (`fault`): a delay, or an error response.
 async fn inject(client: &Client, fault: &Fault) -> Result<(), Failure> {
     let (worker, settings) = (client.worker, client.worker.settings);
     let hits = |percent: u64| (worker.dice.below(100) as u64) < percent;
@@ -372,14 +376,14 @@ async fn inject(client: &Client, fault: &Fault) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `limits` and `timeouts`, as far as they hold for a request: what the head tells at once, the rest by the body.
+/// Applies `limits` and `timeouts`: checks the head, and returns a body with its limits set.
 fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Result<RequestBody, Failure> {
     let (policy, settings) = (record.policy(), client.worker.settings);
     let uri = record.target.as_ref().map_or(0, Target::length) as u64;
     if uri > policy.limits.uri.get(settings) {
         return Err(Failure::UriTooLong);
     }
-    // Every head is held to the largest limit of all as it arrives; only stricter ones are left to check.
+    // Every head is checked against the largest limit while it is received; only stricter ones are left to check.
     let limit = policy.limits.headers.get(settings);
     if limit < client.worker.head_limit && (record.fields.size() + 4 * record.fields.len()) as u64 + uri > limit {
         return Err(Failure::HeadersTooLarge);
@@ -400,7 +404,7 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
     Ok(body)
 }
 
-/// RFC 9110 section 10.1.1: an expectation that is not known fails.
+/// Rejects expectations other than `100-continue` (RFC 9110 section 10.1.1).
 fn expects_only_continue(fields: &Fields) -> Result<(), Failure> {
     match fields.get("expect") {
         Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => Err(Failure::ExpectationFailed),

@@ -21,10 +21,10 @@ use crate::failure::{Failure, RateLimited};
 use crate::serve::body::Body;
 use crate::site::{Access, Auth, AuthScheme, By, ClientCertificateRules, RateLimit};
 
-/// Lets a request pass; a response, where it has come to its end here. `asks`: it is a browser that asks before it sends.
+/// Applies access control. Returns a response if the request ends here. `asks`: the request is a CORS preflight.
 ///
 /// # Errors
-/// It is refused.
+/// The request is refused.
 pub(super) async fn enforce(
     client: &Rc<Client>,
     record: &mut Record,
@@ -60,13 +60,13 @@ pub(super) async fn enforce(
         show_certificate(rules, record.facts().certificate)?;
     }
     if let Some(auth) = &access.auth {
-        // Boxed: what it takes to look credentials up is large.
+        // Boxed: the future that looks up credentials is large.
         return Box::pin(identified(client, record, (access, auth))).await;
     }
     Ok(None)
 }
 
-/// Whether a client's certificate lets it in.
+/// Checks the client's certificate against the rules.
 fn show_certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertificate>) -> Result<(), Failure> {
     let shown = shown.ok_or(Failure::NoCertificate)?;
     let any = rules.subjects.is_empty() && rules.fingerprints.is_empty();
@@ -75,7 +75,7 @@ fn show_certificate(rules: &ClientCertificateRules, shown: Option<&ClientCertifi
     if any || listed { Ok(()) } else { Err(Failure::CertificateDenied) }
 }
 
-/// What is counted: those limits that need to know who the client is, or those that do not.
+/// Applies the rate and concurrency limits: those that need an authenticated client, or those that do not.
 async fn limits(
     client: &Client,
     record: &mut Record,
@@ -104,7 +104,8 @@ async fn limits(
     Ok(())
 }
 
-/// Finds out who the client is, and counts it; a response, where somebody else has refused it.
+/// Authenticates the client, then applies its limits. Returns a response if the authorization service has refused the
+/// request.
 async fn identified(
     client: &Rc<Client>,
     record: &mut Record,
@@ -117,7 +118,7 @@ async fn identified(
     Ok(answer)
 }
 
-/// Finds out who the client is; a response, where somebody else has refused it.
+/// Authenticates the client. Returns a response if the authorization service has refused the request.
 async fn identify(
     client: &Rc<Client>,
     record: &mut Record,
@@ -150,7 +151,7 @@ async fn identify(
     Ok(None)
 }
 
-/// Asks about a request's key. One from a template is written into memory that the worker keeps for such.
+/// Calls `ask` with the key of a limit. A key from a template is rendered into a buffer of the worker.
 fn keyed<T>(client: &Client, record: &Record, by: &By, ask: impl FnOnce(LimitKey<'_>) -> T) -> T {
     match by {
         By::Client(v4, v6) => ask(LimitKey::network(record.client, (*v4, *v6))),

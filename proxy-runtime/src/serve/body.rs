@@ -14,32 +14,32 @@ use crate::exchange::UpstreamExchange;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 
-/// A response's body.
+/// The body of a response.
 pub(crate) enum Body {
-    /// None; a response to HEAD may still say how long it would be.
+    /// No body; a response to HEAD may still have a length.
     None(Option<u64>),
-    /// Memory.
+    /// Bytes in memory.
     Bytes(Bytes),
-    /// Memory, in pieces of which none is empty.
+    /// Bytes in memory, in non-empty pieces.
     Pieces(VecDeque<Bytes>),
-    /// A file, in parts that are read as they are sent.
+    /// A file, read in parts while it is sent.
     File(Box<FileReader>),
-    /// A server's response, on its way.
+    /// The body of an upstream response.
     Server(Box<UpstreamExchange>),
-    /// A server's response that others have, too.
+    /// The body of an upstream response, shared with other requests.
     Joined(Box<Follower>),
-    /// What a cache keeps, where it may be compressed: it may be there compressed already.
+    /// A cached body on a route that compresses: the cache may have an encoded variant of it.
     Kept(Box<StoredBody>),
-    /// Another body, compressed as it comes.
+    /// Another body, compressed while it is sent.
     Compressed(Box<CompressedBody<Body>>),
-    /// Another body, in which texts are replaced as it comes.
+    /// Another body, in which strings are replaced while it is sent.
     Replaced(Box<ReplacedBody<Body>>),
-    /// 101: what follows is no HTTP.
+    /// A tunnel, after a 101.
     Tunnel(Box<UpstreamExchange>),
 }
 
 impl Body {
-    /// How many bytes it has, where that is known.
+    /// The length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::None(length) => *length,
@@ -122,7 +122,7 @@ impl Source for Body {
 
     fn rest(&mut self) -> usize {
         match self {
-            // The site's, the store's, or the flight's, which answer for it.
+            // The memory is accounted for by the site, the store or the in-flight fetch.
             Body::None(_) | Body::Tunnel(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Joined(_) => 0,
             Body::Server(call) => call.rest(),
             Body::File(reader) => reader.rest(),
@@ -163,7 +163,7 @@ impl From<VecDeque<Bytes>> for Body {
     }
 }
 
-/// A body that is kept, whole and in memory.
+/// A cached body, complete and in memory.
 pub(crate) struct StoredBody {
     pub(crate) body: Body,
     pub(crate) variants: EncodedVariants,

@@ -1,4 +1,4 @@
-//! `cache`: serves cached responses; fetches others, by one request for all that wait, and stores them if they may be.
+//! `cache`: serves cached responses; fetches others, with one request for all that wait, and stores them if allowed.
 //!
 //! ```text
 //! bypass? ─→ server            fresh ─→ response
@@ -44,10 +44,10 @@ use crate::serve::body::Body;
 use crate::site::{self, Proxy, Route};
 use past::go_on;
 
-/// A future to wait for. It is boxed, because it has kilobytes, which would enlarge exchanges that do not wait.
+/// A future that is waited for. It is boxed, because its kilobytes would enlarge exchanges that do not wait.
 pub(super) type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Answer<Body>, Stop>> + 'a>>;
 
-/// Responses from the store, or later from the server and into the store.
+/// Returns a cached response at once, or a future that fetches the response and stores it.
 pub(super) fn forward<'a>(
     client: &'a Rc<Client>,
     record: &'a mut Record,
@@ -75,7 +75,7 @@ pub(super) fn forward<'a>(
     }
 }
 
-/// A body whose length nobody has said passes the cache only if there is one.
+/// A request body of unknown length bypasses the cache only if it is not empty.
 async fn look_at_body(
     client: &Rc<Client>,
     record: &mut Record,

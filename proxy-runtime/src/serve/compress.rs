@@ -12,14 +12,14 @@ use crate::protocol::fields::{Fields, has_token};
 use crate::protocol::transformed;
 use crate::site::{Coding, Compress};
 
-/// Compresses a response, if it should be and the client takes it.
+/// Compresses a response, if the policy says so and the client accepts it.
 pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
     let may_be = may_be(policy, status, &fields);
     let stands_for_one = stands_for_one(policy, status, &fields);
     let not_modified = stands_for_one && status == StatusCode::NOT_MODIFIED;
     if not_modified && chosen(policy, record, None).is_some() && conditions::has_weak_form(&record.fields, &fields) {
-        // What the client has was compressed.
+        // The client's copy was compressed.
         transformed::strip_validators(&mut fields);
     }
     if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
@@ -37,11 +37,11 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         body => (body, None),
     };
     let body = match body {
-        // The response to HEAD is that to GET without its body.
+        // The response to HEAD has the fields of the response to GET, without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) => return Answer { status, fields, body },
         _ if let Some(form) = variants.as_ref().and_then(|variants| variants.get(*coding)) => Body::Bytes(form),
-        // Nobody reads it.
+        // The response to HEAD has no body to compress.
         _ if record.method == Method::HEAD => Body::None(None),
         body => match CompressedBody::new(&record.worker.compressing, body, length, (*coding, *level), variants) {
             Ok(compressed) => Body::Compressed(Box::new(compressed)),
@@ -53,7 +53,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     Answer { status, fields, body }
 }
 
-/// The coding that suits the client and what is of this length, and its level.
+/// The coding and level for a client and a response of this length.
 fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Option<&'p (Coding, u8)> {
     let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
     let codings = policy.codings.iter().map(|(coding, _)| coding.name());
@@ -66,15 +66,15 @@ pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields,
     may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
 }
 
-/// Whether a response may be compressed at all, whoever asks.
+/// Whether a response may be compressed, for any client.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     transformed::may_be(status, fields)
         && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
-        // What was signed or digested is the content as it is coded (RFC 9530 section 2).
+        // Signatures and digests cover the encoded content (RFC 9530 section 2).
         && !fields.contains("content-digest")
 }
 
-/// Whether a response is about one that would be compressed: it says the same of what that depends on (RFC 9110 sections 15.3.7 and
+/// Whether this is a 206 or 304 for a response that would be compressed: it needs the same `Vary` as that (RFC 9110 sections 15.3.7 and
 /// 15.4.5).
 fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)

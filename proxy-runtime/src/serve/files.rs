@@ -29,13 +29,13 @@ use crate::serve::body::Body;
 use crate::site::bundle::{Entry, Form};
 use crate::site::{Files, Handler, Methods};
 
-/// Parts of a large file are sent together if all of them have no more than this, in bytes; else the whole file is.
+/// The largest total size, in bytes, of the parts of a large file in one response; beyond it, the whole file is sent.
 const TOGETHER: u64 = 1 << 20;
 
-/// The handler that answers in place of a folder.
+/// The handler to use if no file was found (`else`).
 ///
 /// # Errors
-/// There is none: the request asks for no file that is there, or is to change it.
+/// There is no such handler, or the method is neither GET nor HEAD.
 pub(super) fn instead(record: &Record, files: &'static Files) -> Result<&'static Handler, Failure> {
     let refused = || match Methods::GET_AND_HEAD.contains(&record.method) {
         true => Failure::NoFile,
@@ -44,10 +44,10 @@ pub(super) fn instead(record: &Record, files: &'static Files) -> Result<&'static
     files.or_else.first().ok_or_else(refused)
 }
 
-/// Answers a GET or HEAD with a file of a folder; `None` where there is none.
+/// Responds to a GET or HEAD with a file of a folder; `None` if there is no such file.
 ///
 /// # Errors
-/// It can't be read, or is not to be sent.
+/// The file can't be read, or may not be sent.
 pub(super) async fn answer(
     client: &Client,
     record: &Record,
@@ -73,13 +73,13 @@ pub(super) async fn answer(
     }
 }
 
-/// Finds a file.
+/// Looks up a file.
 ///
 /// # Errors
 /// The disk does not respond.
 pub(super) async fn find(asked: FileQuery) -> Result<FileLookup, Failure> {
     match disk::find(&asked, Patience::None) {
-        // To wait for a disk must not hold up others.
+        // A slow disk must not block the worker's other tasks.
         FileLookup::WouldWait => {
             let found = file_pool::run_static(move || disk::find(&asked, Patience::Any)).await;
             found.map_err(|_: Unavailable| Failure::DiskUnavailable)
@@ -88,10 +88,10 @@ pub(super) async fn find(asked: FileQuery) -> Result<FileLookup, Failure> {
     }
 }
 
-/// As much of a file as the request wants, with these fields.
+/// Responds with an opened file, or the requested ranges of it, and these fields.
 ///
 /// # Errors
-/// It can't be read, or is not to be sent.
+/// The file can't be read, or may not be sent.
 pub(super) async fn opened(
     client: &Client,
     record: &Record,
@@ -107,7 +107,7 @@ pub(super) async fn opened(
         }
     };
     if !Methods::GET_AND_HEAD.contains(&record.method) {
-        // Conditions and ranges are about what a GET would be answered with (RFC 9110 sections 13.2.1 and 14.2).
+        // Conditions and ranges apply to the response to a GET (RFC 9110 sections 13.2.1 and 14.2).
         return Ok(Answer { status: StatusCode::OK, fields, body: content.part(0..length) });
     }
     match send(record, fields, length, content)? {
@@ -121,10 +121,10 @@ pub(super) async fn opened(
     }
 }
 
-/// Answers a GET or HEAD with a file that is compiled in; `None` where there is none.
+/// Responds to a GET or HEAD with a file that is compiled in; `None` if there is no such file.
 ///
 /// # Errors
-/// It is not to be sent.
+/// The file may not be sent.
 pub(super) fn bundled(
     client: &Client,
     record: &Record,
@@ -140,7 +140,7 @@ pub(super) fn bundled(
     };
     let forms = match get(below.as_bytes()) {
         Some(Entry::File(forms)) if !folder => Some(forms),
-        // With `else`, a folder without an index is not there.
+        // With `else`, a folder without an index counts as not found.
         Some(Entry::Folder(_)) if !folder && (files.or_else.is_empty() || index().is_some()) => {
             return Ok(Some(to_folder(&facts)));
         }
@@ -164,21 +164,21 @@ pub(super) fn bundled(
     }
 }
 
-/// What a request asks for.
+/// The requested file.
 struct FileRequest<'a> {
-    /// The part of its path that is a path in the folder.
+    /// The part of the URL path that is relative to the folder.
     path: &'a str,
-    /// It ends with a slash.
+    /// The path ends with a slash.
     folder: bool,
     below: RelativePath,
-    /// The encodings that the client takes.
+    /// The encodings that the client accepts.
     taken: [bool; ENCODINGS.len()],
 }
 
-/// `None` where no file can have this name.
+/// Parses the requested file; `None` if no file can have this name.
 fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<FileRequest<'a>> {
     let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
-    // `*` binds whole segments of a path, which is UTF-8; anything else names no file.
+    // `*` binds whole segments of a path, which is UTF-8; other values name no file.
     let path = rest.map_or(Ok(facts.path), std::str::from_utf8).ok()?;
     let takes = files.precompressed && record.fields.contains("accept-encoding");
     Some(FileRequest {
@@ -196,7 +196,7 @@ fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
     answer
 }
 
-/// Says that a folder has more names than are listed, once for each `files`: clients can ask for it again and again.
+/// Logs that a listing is truncated, once for each `files` handler, as clients can request it repeatedly.
 fn tell_of_cut(files: &'static Files, facts: &Facts<'_>) {
     static TOLD: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
     let handler = std::ptr::from_ref(files).addr();
@@ -214,20 +214,20 @@ fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str
     answer
 }
 
-/// Where a file's content is.
+/// The content of a file.
 enum FileContent {
     Here(Bytes),
     On(Arc<CountedFile>),
 }
 
-/// What was made of a file.
+/// The response for a file.
 enum FileResponse {
     Answer(Answer<Body>),
-    /// Parts that are to be read, and the response that they go into.
+    /// A response whose body is parts of a file that must still be read.
     Parts(Arc<CountedFile>, Vec<Range<u64>>, Answer<()>, Multipart),
 }
 
-/// As much of a file as the request wants.
+/// Selects the part of a file that the request wants.
 fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) -> Result<FileResponse, Failure> {
     let (status, body) = match selected::select(record, &fields, Some(length)) {
         Selected::Whole => (StatusCode::OK, content.part(0..length)),
@@ -278,14 +278,14 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
     if content.len() as u64 == part.end - part.start { Ok(content) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// What is said of a file on disk.
+/// The response fields for a file on disk.
 pub(super) fn said(files: &Files, opened: &OpenedFile) -> Fields {
     let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);
     files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))
 }
 
-/// Several parts as one body.
+/// Builds a multipart body.
 fn pieces(
     parts: &[Range<u64>],
     multipart: &Multipart,

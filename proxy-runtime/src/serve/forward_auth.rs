@@ -25,10 +25,10 @@ use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::site::ForwardAuth;
 
-/// So much of a body that nobody wants is read, so that the connection can be used again, in bytes.
+/// The most bytes of an unwanted body that are read to keep the connection usable.
 const UNWANTED: usize = 64 << 10;
 
-/// Asks; a response, where it is no.
+/// Sends the authorization request. Returns the service's response if it refuses the request.
 pub(super) async fn ask(
     client: &Rc<Client>,
     record: &mut Record,
@@ -64,8 +64,7 @@ pub(super) async fn ask(
     Ok(None)
 }
 
-/// Adds to a response what the authorization service says to the client: cookies beside those that are there, other fields in place of
-/// what is there.
+/// Adds the authorization service's fields to a response for the client: cookies are appended, other fields are replaced.
 pub(super) fn pass_on(copied: &Fields, fields: &mut Fields) {
     let is_cookie = |name: &[u8]| name.eq_ignore_ascii_case(b"set-cookie");
     for (name, _) in copied.iter().filter(|(name, _)| !is_cookie(name.as_bytes())) {
@@ -78,7 +77,8 @@ pub(super) fn pass_on(copied: &Fields, fields: &mut Fields) {
 
 async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth) -> Result<UpstreamResponse, Failure> {
     let worker = client.worker;
-    // It is the proxy that asks: interim responses are its own, and not the client's (RFC 9110 section 15.2).
+    // The proxy is the client of this request: interim responses end here and are not passed on (RFC 9110 section
+    // 15.2).
     let nobody = Rc::new(Client::nobody(&client.peer));
     let timeout = rules.timeout.get(worker.settings);
     let upstream = &worker.servers.upstreams[usize::from(rules.upstream)];
@@ -95,16 +95,16 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
         until: after(tokio::time::Instant::now(), timeout),
     };
     let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
-    // A request of its own: what becomes of it is not what becomes of this one.
+    // A separate record: the outcome of this request does not belong in the client's log line.
     let mut own = record.unseen();
     let sent = pin!(retry::send(&nobody, &mut own, upstream, (request, None), body, (timeout, waits)));
     let (mut call, head) = nobody.timer.run(sent).await?;
-    // What follows the head may be passed on, and is waited for by the client's clock.
+    // The body may be passed on, and is bounded by the client's time-outs.
     call.reassign_client(client);
     Ok((call, head))
 }
 
-/// What is told about the request. The names are those that peers use.
+/// The request fields that describe the client's request, under the names that other proxies use.
 fn told(record: &Record, rules: &ForwardAuth) -> Fields {
     let facts = record.facts();
     let mut fields = Fields::with_capacity(512, 8 + rules.send.len());
@@ -114,7 +114,7 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
         }
     }
     let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
-    // In place of what the client says under these names, if that is sent at all.
+    // These replace the client's own fields of these names.
     fields.set("x-forwarded-method", facts.method.as_str().as_bytes());
     fields.set("x-forwarded-proto", facts.scheme.as_bytes());
     fields.set("x-forwarded-host", facts.host.as_bytes());
@@ -123,7 +123,7 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
     fields
 }
 
-/// Reads what is left of a response; whether that was all of it.
+/// Reads the rest of a response; `true` if it was read completely.
 async fn empty(call: &mut UpstreamExchange) -> bool {
     let mut left = UNWANTED;
     loop {

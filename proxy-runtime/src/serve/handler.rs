@@ -1,4 +1,4 @@
-//! Who answers: from a route's handler to the file that does it.
+//! Dispatches a request from its route's handler to the file that implements it.
 
 mod echo;
 
@@ -15,10 +15,10 @@ use crate::client::request_body::RequestBody;
 use crate::content::respond::{self, Answer};
 use crate::site::{Handler, Route};
 
-/// Has a request answered by the handler of its route.
+/// Calls the handler of a route.
 ///
 /// # Errors
-/// There is no response, or it is a failure's.
+/// There is no response, or an error response.
 pub(super) async fn answer(
     client: &Rc<Client>,
     record: &mut Record,
@@ -52,7 +52,7 @@ pub(super) async fn answer(
                 };
                 match found {
                     Some(answer) => Ok(answer),
-                    // Where there is no file, another one is asked.
+                    // There is no such file: continue with the `else` handler.
                     None => {
                         handler = files::instead(record, files)?;
                         continue;
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     }
 }
 
-/// The response to an `OPTIONS` that no server is to see.
+/// The response to an `OPTIONS` request that may not be forwarded (`Max-Forwards: 0`).
 fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
     if record.method != Method::OPTIONS {
         return None;

@@ -10,10 +10,10 @@ use crate::client::request_body::RequestBody;
 use crate::failure::Failure;
 use crate::site::Blocks;
 
-/// Looks at a request's head.
+/// Inspects a request's head.
 ///
 /// # Errors
-/// It is refused.
+/// The request is refused.
 pub(super) fn head(client: &Client, record: &mut Record, blocks: &'static Blocks) -> Result<(), Failure> {
     let inspector: &Inspector = &client.worker.access.inspectors[blocks.id as usize];
     let mut scratch = client.worker.scratch.take();
@@ -22,10 +22,10 @@ pub(super) fn head(client: &Client, record: &mut Record, blocks: &'static Blocks
     judge(record, blocks, found)
 }
 
-/// Looks at the beginning of its body; the body, with what was looked at still in front.
+/// Inspects the beginning of a request's body; returns the body with the inspected bytes still in front.
 ///
 /// # Errors
-/// It is refused, or its body does not come.
+/// The request is refused, or its body does not arrive.
 pub(super) async fn body(
     client: &Client,
     record: &mut Record,

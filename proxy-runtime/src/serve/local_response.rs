@@ -1,4 +1,4 @@
-//! Answers that the proxy gives in place of others: errors with their pages.
+//! Responses of the proxy itself: errors with their pages.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -14,18 +14,18 @@ use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 
-/// The response to something that went wrong.
+/// Returns the error response for a failure.
 pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     let mut answer = page(record, record.policy(), failure.status());
     if failure == Failure::PlainHttp {
         answer.body = Bytes::from_static(b"400 Bad Request: this port speaks HTTPS, and this is plain HTTP\n");
     }
     if let Failure::MethodNotAllowed(methods) = failure {
-        // RFC 9110 section 15.5.6: a 405 comes with Allow.
+        // RFC 9110 section 15.5.6: a 405 has `Allow`.
         answer.fields.add(b"allow", methods.allow().as_bytes());
     }
     match failure {
-        // RFC 9110 section 11.6.1: a 401 comes with WWW-Authenticate.
+        // RFC 9110 section 11.6.1: a 401 has `WWW-Authenticate`.
         Failure::Unauthenticated | Failure::WrongCredentials => challenge(record, "", &mut answer.fields),
         // RFC 6750 section 3.1.
         Failure::InvalidToken | Failure::UnknownKey | Failure::ExpiredToken => {
@@ -44,7 +44,7 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     answer
 }
 
-/// Says how a client shows who it is.
+/// Adds `WWW-Authenticate`.
 fn challenge(record: &Record, error: &str, fields: &mut Fields) {
     let auth = record.policy().access.as_ref().and_then(|access| access.auth.as_ref());
     if let Some(auth) = auth.filter(|auth| !auth.challenge.is_empty()) {
@@ -52,12 +52,12 @@ fn challenge(record: &Record, error: &str, fields: &mut Fields) {
     }
 }
 
-/// The same for a call of gRPC, which reads its own codes: there is nothing but fields ("Trailers-Only").
+/// Returns the error response to a gRPC call: a status in the fields, without a body ("Trailers-Only").
 pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     let code = match failure {
-        // The server was called, and may have done what it was called for: not what `UNAVAILABLE` says.
+        // The server may have processed the call, so `UNAVAILABLE` would be wrong.
         Failure::TotalTimeout | Failure::ResponseTimeout | Failure::BodyIdleTimeout => grpc::DEADLINE_EXCEEDED,
-        // Again it would be as large.
+        // A retry would be as large.
         Failure::UpstreamHeadTooLarge => grpc::RESOURCE_EXHAUSTED,
         _ => grpc::code(failure.status().as_u16()),
     };
@@ -68,7 +68,7 @@ pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
     answer
 }
 
-/// A server's response, or the site's page in its place where it has one for servers, too.
+/// Returns a server's response, or the site's error page if it has one for server errors.
 pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body> {
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
         return answer;
@@ -83,7 +83,7 @@ pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body>
     Answer { status: answer.status, fields, body: Body::Bytes(filled(record, page)) }
 }
 
-/// A page, with what stands for something filled in.
+/// Renders an error page.
 fn filled(record: &Record, page: &'static ErrorPage) -> Bytes {
     let facts = record.facts();
     let body = respond::body(&facts, &page.body);
@@ -110,7 +110,7 @@ fn filled(record: &Record, page: &'static ErrorPage) -> Bytes {
     out.into()
 }
 
-/// The site's page for a status, or a line of text.
+/// The site's error page for a status, or a line of text.
 fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<Bytes> {
     let page = policy.error_pages.iter().find(|page| page.codes.contains(&status.as_u16()));
     let (body, content_type) = match page {

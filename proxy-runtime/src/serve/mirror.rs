@@ -17,21 +17,21 @@ use crate::site::Mirror;
 use crate::upstream::{Lease, PickRequest};
 use crate::worker::Worker;
 
-/// Copies of a worker under way.
+/// The most copies that a worker sends at a time.
 const MOST: usize = 100;
 
-/// How long a copy may take.
+/// The time-out of a copy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much of a response is read before its connection is closed, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Whether the dice choose a request.
+/// Whether a request is sampled for mirroring.
 pub(super) fn is_wanted(worker: &Worker, mirror: &Mirror) -> bool {
     mirror.percent >= 100 || (worker.dice.below(100) as u64) < mirror.percent
 }
 
-/// Sends a copy, whose body is `body`.
+/// Sends a copy of a request, with `body` as its body.
 pub(super) fn send(
     client: &Client,
     record: &Record,
@@ -60,14 +60,14 @@ pub(super) fn send(
     http1::write_request(&mut head, (&request.method, &request.target), None, &fields, framing);
     let counted = MirrorGuard::new(&worker.mirrored);
     tokio::task::spawn_local(async move {
-        // Whatever comes of it is nobody's business; the lease tells who counts.
+        // The outcome is ignored, except by the lease, which counts it for the server.
         let copied = exchange(worker, &lease, &introduction, (&head, &body));
         let _ = tokio::time::timeout(PATIENCE, copied).await;
         drop((lease, counted));
     });
 }
 
-/// The host with `-shadow` behind its name, so that the copy can be told from the request.
+/// Adds `-shadow` to the host name, so that the copy can be distinguished from the request.
 fn shadow(host: &[u8]) -> Vec<u8> {
     let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let (name, port) = host.split_at(host.len() - digits);
@@ -91,7 +91,7 @@ async fn exchange(
     tokio::io::copy(&mut link.take(MAX_ANSWER), &mut tokio::io::sink()).await.map(drop)
 }
 
-/// One of those under way.
+/// Counts a copy under way.
 struct MirrorGuard(&'static Cell<usize>);
 
 impl MirrorGuard {

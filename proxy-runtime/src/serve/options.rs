@@ -14,15 +14,16 @@ use crate::router::route::{MethodSet, Node, RouteLookup};
 use crate::serve::body::Body;
 use crate::site::{Methods, Site};
 
-/// The field, which tells how many more may pass an `OPTIONS` or `TRACE` on (RFC 9110 section 7.6.2).
+/// `Max-Forwards`: how many more proxies may forward an `OPTIONS` or `TRACE` (RFC 9110 section 7.6.2).
 pub(super) const MAX_FORWARDS: &str = "max-forwards";
 
-/// `OPTIONS *`: what the server does, whatever the site (RFC 9110 section 9.3.7). `None` where something else is asked for.
+/// The response to `OPTIONS *`, which is about the server and not a site (RFC 9110 section 9.3.7); `None` for other
+/// requests.
 pub(super) fn about_server(method: &Method, target: &Target) -> Option<Answer<Body>> {
     (*method == Method::OPTIONS && target.is_server()).then(|| allowed(&methods(|_| true)))
 }
 
-/// The response to an `OPTIONS` that may not be forwarded: what the path's routes take.
+/// The response to an `OPTIONS` that may not be forwarded: the methods of the path's routes.
 pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Option<Answer<Body>> {
     if max_forwards(&record.fields) != Some(0) {
         return None;
@@ -35,18 +36,18 @@ pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Optio
     Some(allowed(&methods(takes)))
 }
 
-/// What `Max-Forwards` says to the next one, where it says anything.
+/// The `Max-Forwards` value to send to the server, if the request has one.
 pub(super) fn forwards_left(method: &Method, fields: &Fields) -> Option<u64> {
     let left = if *method == Method::OPTIONS { max_forwards(fields) } else { None };
     left.map(|left| left.saturating_sub(1))
 }
 
-/// A number, however large; anything else means nothing.
+/// Parses `Max-Forwards`, however large the number; a malformed value is ignored.
 fn max_forwards(fields: &Fields) -> Option<u64> {
     fields.get(MAX_FORWARDS).and_then(number)
 }
 
-/// The methods that may be forwarded, as far as they are `wanted`.
+/// The methods that can be forwarded and are `wanted`.
 fn methods(wanted: impl Fn(&Method) -> bool) -> Methods {
     const NEVER: [Method; 2] = [Method::CONNECT, Method::TRACE];
     let known = Methods::NAMES.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok());

@@ -28,15 +28,15 @@ use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::upstream::UpstreamState;
 use crate::worker::Worker;
 
-/// A server's response, and what is to be said to this client alone.
+/// An upstream response, and the cookies for this client alone.
 pub(super) struct Reply {
     pub(super) answer: Answer<Body>,
-    /// For `Set-Cookie`: what keeps the client with its server.
+    /// `Set-Cookie` values that keep the client with its server.
     pub(super) cookies: Vec<String>,
 }
 
 impl Reply {
-    /// The response with its cookies.
+    /// The response, with its cookies added.
     pub(super) fn with_cookies(mut self) -> Answer<Body> {
         add_cookies(&mut self.answer.fields, &self.cookies);
         self.answer
@@ -58,11 +58,11 @@ pub(super) async fn forward(
     proxy: &'static Proxy,
     body: RequestBody,
 ) -> Result<Answer<Body>, Stop> {
-    // Boxed: kilobytes, which exchanges that no server is asked about would carry around.
+    // Boxed: the future has kilobytes, which would enlarge exchanges that are not forwarded.
     Ok(Box::pin(ask(client, record, route, proxy, body, |_| {})).await?.with_cookies())
 }
 
-/// Forwards a request, of which `alter` has the last word.
+/// Forwards a request, after `alter` has changed its head.
 pub(super) async fn ask(
     client: &Rc<Client>,
     record: &mut Record,
@@ -83,7 +83,7 @@ pub(super) async fn ask(
         until: record.began.checked_add(total(record, timeouts.total.get(worker.settings))),
     };
     let connect = timeouts.connect.get(worker.settings);
-    // HTTP/2 has no upgrade (RFC 9113 section 8.6): a server may always go on without (RFC 9110 section 7.8).
+    // HTTP/2 has no upgrade (RFC 9113 section 8.6), and a server may always ignore one (RFC 9110 section 7.8).
     let upgrade = !upstream.config.http2 && forward::upgrade(&record.fields).is_some();
     let mirror = mirrored(worker, record, &body);
     if proxy.asks_server && mirror.is_none() {
@@ -91,7 +91,7 @@ pub(super) async fn ask(
     }
     let mut request = request(client, record, route, proxy, upgrade, &body)?;
     alter(&mut request);
-    // What is not asked for can be sent again without being kept.
+    // A body that the client has not started to send need not be buffered for retries.
     let retry = retry::allowed(record, &request);
     let kept = match longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror) {
         Some(limit) => body.collect(limit).await?,
@@ -124,7 +124,7 @@ pub(super) async fn ask(
     Ok(Reply { answer, cookies })
 }
 
-/// How long all of it may take: a call of gRPC no longer than its client waits.
+/// The total time-out: for a gRPC call, no longer than the client's deadline.
 fn total(record: &Record, total: Duration) -> Duration {
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
         return grpc::deadline(&record.fields).map_or(total, |deadline| total.min(deadline));
@@ -132,7 +132,7 @@ fn total(record: &Record, total: Duration) -> Duration {
     total
 }
 
-/// The upstream, and whether the client's cookie has asked for it.
+/// The chosen upstream, and whether the client's cookie named it.
 fn choose(client: &Client, record: &Record, proxy: &Proxy) -> (u16, bool) {
     if let [only] = &*proxy.shares {
         return (only.upstream, true);
@@ -146,7 +146,7 @@ fn choose(client: &Client, record: &Record, proxy: &Proxy) -> (u16, bool) {
     )
 }
 
-/// Who gets a copy of a request.
+/// The mirror for a request, if the request is mirrored.
 fn mirrored(worker: &Worker, record: &Record, body: &RequestBody) -> Option<&'static Mirror> {
     let mirror = record.policy().mirror.as_ref()?;
     let limit = mirror.body.get(worker.settings);
@@ -155,18 +155,18 @@ fn mirrored(worker: &Worker, record: &Record, body: &RequestBody) -> Option<&'st
     (fits && mirror::is_wanted(worker, mirror)).then_some(mirror)
 }
 
-/// The longest body that is received whole before it is sent.
+/// The longest body that is buffered before it is sent.
 fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>) -> Option<u64> {
     let limits =
         [retry.map(|retry| retry.body.get(worker.settings)), mirror.map(|mirror| mirror.body.get(worker.settings))];
     limits.into_iter().flatten().max()
 }
 
-/// How much of a body is kept as it is sent, in bytes, where `retry` says nothing else.
+/// How much of a streamed body is kept for a second attempt, in bytes, without `retry`.
 const REPLAYED: u64 = 64 << 10;
 
-/// How much of a body that streams is kept until its request is answered: without `retry`, where the request may turn out not to
-/// have been processed, or may be sent again on a fresh connection.
+/// How much of a streamed body is kept until its response arrives. Without `retry`, it is kept for requests that turn out not to
+/// have been processed, or that may be sent again on a fresh connection.
 fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, request: &UpstreamRequest) -> u64 {
     match retry {
         Some(retry) => retry.body.get(worker.settings),
@@ -175,10 +175,10 @@ fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, re
     }
 }
 
-/// Room for the fields that are added to a request, in bytes.
+/// Space reserved for the fields that are added to a request, in bytes.
 const ROOM: usize = 256;
 
-/// The head as the server will see it.
+/// The request head for the server.
 fn request(
     client: &Client,
     record: &Record,
@@ -190,19 +190,19 @@ fn request(
     let (mut fields, target) = head(client, record, route, proxy, (upgrade, !body.is_empty()));
     let target = target?;
     if body.framing != Framing::Empty && !body.asks_server() {
-        // `100 Continue` is ours to say; the server is not asked.
+        // The proxy sends `100 Continue` itself; the server is not asked.
         fields.remove("expect");
     }
     let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
     Ok(UpstreamRequest { method: record.method.clone(), target, fields, own_host })
 }
 
-/// The fields of a request without a body as the server will see them.
+/// The fields that the server receives for a request without a body.
 pub(super) fn fields(client: &Client, record: &Record, route: &Route, proxy: &Proxy) -> Fields {
     head(client, record, route, proxy, (false, false)).0
 }
 
-/// Fields, path and query: what goes beyond the client's connection, own fields, then filters.
+/// Builds the fields, path and query for the server: end-to-end fields, then the proxy's own, then the route's filters.
 fn head(
     client: &Client,
     record: &Record,
@@ -235,12 +235,12 @@ fn head(
     };
     forward::announce(&mut fields, &about, proxy);
     match (&proxy.host, about.host) {
-        // In canonical form, and that of an absolute-form target where there is one (RFC 9112 section 3.2.2): what caches tell responses
-        // apart by.
+        // In canonical form, with the authority of an absolute-form target if there is one (RFC 9112 section 3.2.2), because caches use
+        // it as a key.
         (HostField::Client, Some(host)) if fields.get("host") == Some(host.as_bytes()) => {}
         (HostField::Client, Some(host)) => fields.set("host", host.as_bytes()),
         (HostField::Fixed(host), _) => fields.set("host", host.as_bytes()),
-        // The server's own name is put in once it is chosen.
+        // The server's own name is set once the server is chosen.
         (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
     }
     let target = outgoing_target(client, record, route, has_body, &mut fields);
@@ -250,8 +250,8 @@ fn head(
     (fields, target)
 }
 
-/// Path and query as the server sees them: in canonical form, less what `send=keyed` leaves out, as the filters make them; with `rewrite
-/// raw`, as they arrived.
+/// The path and query for the server: in canonical form, without the parameters that `send=keyed` omits, and as changed by filters; with
+/// `rewrite raw`, as received.
 fn outgoing_target(
     client: &Client,
     record: &Record,
@@ -271,7 +271,7 @@ fn outgoing_target(
     out.target(target, route.policy.form(form)).map_err(|_| Failure::BadRewrite)
 }
 
-/// The cookie that keeps the client with the server it got; none if it has that already.
+/// The cookie that keeps the client with its server; `None` if the client has it already.
 fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExchange) -> Option<String> {
     let sticky = upstream.config.sticky.as_ref()?;
     let server = call.lease()?.server;
@@ -280,7 +280,7 @@ fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExcha
     Some(format!("{}={name:016x}{}", sticky.cookie, sticky.attributes))
 }
 
-/// The response as it will be passed on. `asked` is what the client wants to change to.
+/// Converts an upstream response for the client. `asked` is the protocol that the client wants to upgrade to.
 pub(super) fn answer(
     mut call: Box<UpstreamExchange>,
     head: MessageHead<StatusCode>,
@@ -295,10 +295,10 @@ pub(super) fn answer(
         return Err(Failure::UpstreamInvalid);
     }
     let mut fields = forward::received(head.fields);
-    // A field of requests (RFC 9110 section 10.1.4).
+    // `TE` is a request field (RFC 9110 section 10.1.4).
     fields.remove("te");
     if let Some(protocol) = protocol {
-        // Of a connection, but what a 426 is about (RFC 9110 section 15.5.22).
+        // `Upgrade` is a hop-by-hop field, but a 426 needs it (RFC 9110 section 15.5.22).
         fields.add(b"connection", b"upgrade");
         fields.add(b"upgrade", &protocol);
     }
@@ -315,7 +315,7 @@ pub(super) fn answer(
     Ok(Answer { status: head.start, fields, body })
 }
 
-/// Whether a server changes to nothing but what it was asked for (RFC 9110 section 7.8).
+/// Whether the server upgrades only to protocols that it was offered (RFC 9110 section 7.8).
 fn is_among(to: &[u8], asked: &[u8]) -> bool {
     let of = |list: &[u8]| -> Vec<Vec<u8>> {
         let tokens = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);

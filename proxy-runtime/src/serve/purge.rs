@@ -1,5 +1,5 @@
-//! Purging: which store and which URLs a request is about ([`place_of`]), and taking them out ([`carry_out`]). For `PURGE` of clients that a
-//! site lets do it, and for that of `admin`.
+//! Purging: finds the store and the URLs that a request names ([`place_of`]), and removes them ([`carry_out`]). For `PURGE` from clients
+//! that a site allows to purge, and for purges through `admin`.
 
 use std::net::IpAddr;
 
@@ -18,14 +18,14 @@ use crate::rehearse;
 use crate::router::route::RouteLookup;
 use crate::site::{self, Site};
 
-/// The method.
+/// The method's name.
 pub(crate) const PURGE: &str = "PURGE";
 
-/// Who makes a request: the client, and whether it speaks HTTP/2.
+/// The client's address, and whether it uses HTTP/2.
 pub(crate) type Asker = (IpAddr, bool);
 
 #[cfg(feature = "admin")]
-/// The policy by which a GET of the URL would be answered, on any listener. The target is in normal form then.
+/// The cache policy for a GET of the URL, on any listener. Normalizes the target.
 pub(crate) fn policy_of(
     site: &'static Site,
     target: &mut Target,
@@ -39,7 +39,7 @@ pub(crate) fn policy_of(
     })
 }
 
-/// The policy by which a GET of a target in normal form would be answered on a listener.
+/// The cache policy for a GET of a normalized target on a listener.
 pub(crate) fn policy_at(
     site: &'static Site,
     listener: u32,
@@ -54,7 +54,7 @@ pub(crate) fn policy_at(
     }
 }
 
-/// Whether what is purged becomes stale instead.
+/// Whether the purge is soft: purged responses become stale instead.
 pub(crate) fn is_soft(fields: &Fields) -> bool {
     mode(fields, "soft")
 }
@@ -63,12 +63,13 @@ fn mode(fields: &Fields, wanted: &str) -> bool {
     tokens(fields, "purge-mode").any(|mode| mode == wanted.as_bytes())
 }
 
-/// Purges what a request names, and says how much that was: what its URL names by the policy of that, and all below it where it ends in `/*`;
-/// or in all of these stores what has the tags in `Purge-Tags`, is in the groups in `Purge-Groups`, or has a URL of the pattern in
-/// `Purge-Pattern`. With `Purge-Mode: soft`, responses become stale instead; with `Purge-Mode: all` it is all of the stores.
+/// Purges what a request names, and returns how many responses that was. Without the fields below, the request's URL is purged by its cache
+/// policy, or everything below it if it ends in `/*`. Otherwise all stores are searched for the tags in `Purge-Tags`, the groups in
+/// `Purge-Groups`, or URLs that match `Purge-Pattern`. With `Purge-Mode: soft`, responses become stale instead; `Purge-Mode: all` purges all
+/// stores.
 ///
 /// # Errors
-/// A field can't be read, no policy has the URL, or the purge does not hold everywhere.
+/// A field is malformed, no cache policy has the URL, or the purge could not be applied everywhere.
 pub(crate) async fn carry_out(
     facts: &Facts<'_>,
     site: &'static Site,
@@ -85,7 +86,7 @@ pub(crate) async fn carry_out(
         let (key, store) = about.ok_or(Failure::NoRoute)?;
         (urls(key, facts, site), std::slice::from_ref(store))
     };
-    // All but URLs are looked for among all entries, which other requests should not wait for.
+    // All purges except those of URLs scan all entries, which must not block other requests.
     let begun = tokio::task::spawn_blocking(move || {
         let now = Moment::now();
         stores.iter().map(|store| store.purge(&purges, soft, now)).collect::<Vec<_>>()
@@ -104,10 +105,10 @@ pub(crate) async fn carry_out(
     Ok(purged as u64)
 }
 
-/// So many patterns are purged by one request at most: each is a pass over all entries.
+/// The most patterns in one request: each is a pass over all entries.
 const MOST_PATTERNS: usize = 16;
 
-/// What a request's fields say is to be purged.
+/// The purges that a request's fields name.
 fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
     let mut tags: Vec<String> = Vec::new();
     for line in facts.fields.all("purge-tags").map(escape::shown) {
@@ -130,7 +131,7 @@ fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
 }
 
 #[cfg(feature = "admin")]
-/// The store that the response to a GET of a URL would be in, and the URLs that are meant.
+/// The store for the response to a GET of a URL, and the URLs to purge.
 pub(crate) fn place_of(
     facts: &Facts<'_>,
     site: &'static Site,
@@ -145,14 +146,14 @@ pub(crate) fn place_of(
     Some((stores.get(usize::from(policy.store))?, origins(facts, site).iter().map(url).collect()))
 }
 
-/// The URLs that a request means, on all of its origins.
+/// The URLs that a request names, on all of its origins.
 fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
     let url = |(scheme, authority): &(&'static str, String)| {
         let facts = Facts { scheme, authority, ..*facts };
         let mut url = String::new();
         match below {
-            // `/x/*` is `/x`, too.
+            // `/x/*` includes `/x`.
             Some(above) => {
                 key::origin(key, &facts, &mut url);
                 url.push_str(above.strip_suffix('/').filter(|above| !above.is_empty()).unwrap_or(above));
@@ -167,8 +168,8 @@ fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     origins(facts, site).iter().map(url).collect()
 }
 
-/// Scheme, and host with port, of all that a request means: whatever the scheme, they are one resource to whoever purges it. Beside the port
-/// that it names, these are the ports of all listeners, and none.
+/// All origins of a request's host: both schemes, since a purge applies to either, with the request's port, the ports of all listeners, and
+/// no port.
 fn origins(facts: &Facts<'_>, site: &Site) -> Vec<(&'static str, String)> {
     let named = split_port(facts.authority).and_then(|(_, port)| port);
     let listening =
@@ -181,7 +182,7 @@ fn origins(facts: &Facts<'_>, site: &Site) -> Vec<(&'static str, String)> {
     ports.dedup();
     let mut origins = Vec::new();
     for (scheme, default) in [("http", 80), ("https", 443)] {
-        // One with the scheme's own port is there without it.
+        // An origin with its scheme's default port is listed without a port.
         for port in ports.iter().filter(|port| **port != Some(default)) {
             let port = port.map_or(String::new(), |port| format!(":{port}"));
             origins.push((scheme, format!("{}{port}", facts.host)));

@@ -9,7 +9,7 @@ use crate::filter::Answer;
 use crate::protocol::media;
 use crate::protocol::transformed;
 
-/// Replaces texts in a response, if it is of a type for that, whole, and not compressed.
+/// Replaces strings in a response, if its media type is selected, and it is complete and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
     let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
@@ -17,7 +17,7 @@ pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answ
         return Answer { status, fields, body };
     }
     let body = match body {
-        // The response to HEAD is that to GET without its body.
+        // The response to HEAD has the fields of the response to GET, without its body.
         Body::None(_) if record.method == Method::HEAD => Body::None(None),
         Body::None(_) | Body::Tunnel(_) => return Answer { status, fields, body },
         body => Body::Replaced(Box::new(replacer.replaced(body))),

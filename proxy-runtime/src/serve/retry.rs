@@ -36,41 +36,41 @@ use crate::protocol::grpc;
 use crate::site::Retry;
 use crate::upstream::{Lease, PickRequest, Servers, UpstreamState, announce};
 
-/// A request as a server will see it.
+/// A request as it is sent to a server.
 pub(super) struct UpstreamRequest {
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) fields: Fields,
-    /// `Host` is the server's own, and not among the fields.
+    /// `Host` is the server's own name, and not among the fields.
     pub(super) own_host: bool,
 }
 
-/// A response, of which only the head has come.
+/// A response whose head has arrived.
 pub(super) type UpstreamResponse = (Box<UpstreamExchange>, MessageHead<StatusCode>);
 
-/// How often a request is sent again at most because a server has not processed it.
+/// The most times that a request is sent again because a server has not processed it.
 const MAX_RESENDS: usize = 10;
 
-/// What stays the same however often a request is sent.
+/// The data that all attempts of a request share.
 struct AttemptContext<'a> {
     client: &'a Rc<Client>,
     record: &'a Record,
     upstream: &'static UpstreamState,
     request: &'a UpstreamRequest,
     framing: Framing,
-    /// The body, where it is kept.
+    /// The body, if it is buffered.
     kept: Option<Bytes>,
     connect: Duration,
     waits: Waits,
 }
 
-/// Why a try came to nothing.
+/// Why an attempt failed.
 struct AttemptError {
     failure: Failure,
     kind: AttemptErrorKind,
-    /// The request's body, if it can still be sent.
+    /// The request's body, if it can be sent again.
     body: Option<RequestBody>,
-    /// A second server that was asked beside the first.
+    /// The second server of a hedged request.
     also: Option<usize>,
 }
 
@@ -80,11 +80,11 @@ enum AttemptErrorKind {
     Unreachable,
     /// The connection ended.
     Reset,
-    /// Time ran out.
+    /// A time-out expired.
     Timeout,
-    /// The server has done nothing.
+    /// The server has not processed the request.
     Unprocessed,
-    /// Trying again won't help.
+    /// A retry would not help.
     Final,
 }
 
@@ -99,7 +99,8 @@ impl AttemptErrorKind {
         }
     }
 
-    /// No connection: another server may have one to give, unless it is this process that has none.
+    /// Classifies a failure to connect: another server may accept a connection, unless this process has no descriptors
+    /// left.
     fn of_unconnected(failure: Failure) -> AttemptErrorKind {
         if failure == Failure::NoDescriptors { AttemptErrorKind::Final } else { AttemptErrorKind::Unreachable }
     }
@@ -111,10 +112,11 @@ impl AttemptError {
     }
 }
 
-/// Sends a request to the server whose turn it is, and to others where that is allowed and of use.
+/// Sends a request to a server that the load-balancing policy chooses, and to others if retries are allowed and may
+/// help.
 ///
 /// # Errors
-/// None has answered: the reason of the last.
+/// No server has responded: the last failure.
 pub(super) async fn send(
     client: &Rc<Client>,
     record: &mut Record,
@@ -142,12 +144,12 @@ pub(super) async fn send(
         let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
         let mut lease = upstream.lease(&worker.servers.servers, &pick, began);
         if matches!(lease, Err(Failure::UpstreamOverloaded)) {
-            // Boxed: seldom needed, and every exchange would carry its size around.
+            // Boxed: rarely needed, and it would enlarge every exchange.
             lease = Box::pin(upstream.wait(&worker.servers.servers, &pick)).await;
         }
         let lease = match lease {
             Ok(lease) => lease,
-            // All others were tried: those that can be reached get another try.
+            // All servers were tried: those that could be reached get another attempt.
             Err(Failure::NoHealthyUpstream) if (resending || retrying.is_some()) && tried.len() > unreachable.len() => {
                 tried.clone_from(&unreachable);
                 continue;
@@ -195,7 +197,7 @@ pub(super) async fn send(
             Err(missed) => {
                 streaming = missed.body;
                 tried.extend(missed.also);
-                // A response that was no good is better than none.
+                // A bad response is better than none.
                 last = last.or(Err(missed.failure));
                 Some(missed.kind)
             }
@@ -221,14 +223,14 @@ pub(super) async fn send(
         });
         let Some(retry) = again.filter(|_| left > 0 && (repeatable || kind.is_none())) else { return last };
         left -= 1;
-        // The one before is over.
+        // Release the budget of the previous retry.
         drop(retrying.take());
         retrying = upstream.retry(retry.budget);
         if retrying.is_none() {
             return last;
         }
         if kind.is_none() && kept.is_none() {
-            // The response's call has it.
+            // The exchange of that response still has the body.
             streaming = last.as_mut().ok().and_then(|(call, _)| call.take_body());
             if streaming.is_none() {
                 return last;
@@ -237,19 +239,19 @@ pub(super) async fn send(
     }
 }
 
-/// Whether a response is one that `retry` names, as far as its head tells: once there is more, it is on its way to the client.
+/// Whether `retry` names a response, as far as its head tells: once there is more, it is being sent to the client.
 fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
     retry.on_statuses.contains(&head.start.as_u16())
         || !retry.on_grpc_statuses.is_empty()
             && grpc::status(&head.fields).is_some_and(|status| retry.on_grpc_statuses.contains(&status))
 }
 
-/// How a request is to be sent again, if it may be.
+/// The retry policy of a request, if its method may be retried.
 pub(super) fn allowed(record: &Record, request: &UpstreamRequest) -> Option<&'static Retry> {
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
 
-/// What a server is told of the client before the first byte of a connection, where the upstream has it so.
+/// Writes the PROXY header for the server, if the upstream has `proxy-protocol`.
 pub(super) fn introduce(client: &Client, record: &Record, upstream: &UpstreamState, out: &mut Vec<u8>) {
     if let Some(version) = upstream.config.proxy_protocol {
         let (peer, ours) = client.peer.addresses;
@@ -257,17 +259,17 @@ pub(super) fn introduce(client: &Client, record: &Record, upstream: &UpstreamSta
     }
 }
 
-/// The server that a cookie asks for.
+/// The server that the client's sticky cookie names.
 pub(super) fn sticky(servers: &Servers, upstream: &UpstreamState, fields: &Fields) -> Option<usize> {
     let sticky = upstream.config.sticky.as_ref()?;
     cookie_values(fields, &sticky.cookie).find_map(|value| upstream.named(&servers.servers, value))
 }
 
-/// A request on its way to a server, and whether the connection was there before; or why it is not.
+/// A started attempt, and whether its connection was reused; or why it could not start.
 type AttemptStart = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
 
 impl AttemptContext<'_> {
-    /// One try, from when it began. The outcome is told to the server's group, and counted.
+    /// Makes one attempt, measured from `began`. Reports the outcome to the upstream's health, and counts it.
     async fn once(&self, lease: Lease, body: RequestBody, began: Instant) -> Result<UpstreamResponse, AttemptError> {
         let place = (self.upstream.index, lease.server.index);
         let outcome = self.attempt(lease, body, began).await;
@@ -306,7 +308,7 @@ impl AttemptContext<'_> {
                 }
             };
             let outcome = call.answer().await;
-            // That a connection is at its end is no fault of its server; to refuse requests is.
+            // A connection that is closing is not the server's failure; refused requests are.
             let refuses = matches!(outcome, Err(ExchangeError::Unprocessed(NotProcessed::Server)));
             let (failure, kind) = match outcome {
                 Ok(head) => {
@@ -320,7 +322,8 @@ impl AttemptContext<'_> {
                 }
                 Err(gone @ (ExchangeError::Lost | ExchangeError::Unprocessed(NotProcessed::Connection))) => {
                     let unprocessed = matches!(gone, ExchangeError::Unprocessed(_));
-                    // Safe to send again: it never left, or does no more harm twice than once. Fresh ones fail only once.
+                    // A retry is safe if the request was not processed or is idempotent. Only a reused connection fails
+                    // this way, so this happens once.
                     if reused && (unprocessed || self.request.method.is_idempotent()) {
                         let again = match &self.kept {
                             Some(kept) => Some(RequestBody::of(self.client, self.framing, kept.clone())),
@@ -354,7 +357,8 @@ impl AttemptContext<'_> {
         }
     }
 
-    /// Puts the request on a kept connection if there is one and it may be one, or else on a fresh one. Whether it was kept.
+    /// Sends the request on a pooled connection if `kept` allows it and there is one, or else on a fresh one. Returns
+    /// whether it was a pooled one.
     async fn begin(&self, lease: Lease, body: RequestBody, began: Instant, kept: bool) -> AttemptStart {
         let worker = self.client.worker;
         let kept = if kept { worker.pools.take(lease.server, began) } else { None };
@@ -366,7 +370,7 @@ impl AttemptContext<'_> {
                 if self.upstream.config.tls.is_some() {
                     introduce(self.client, self.record, self.upstream, &mut first);
                 }
-                // Boxed: seldom needed, and large, and every exchange would carry its size around.
+                // Boxed: rarely needed, and it would enlarge every exchange.
                 match Box::pin(worker.pools.connect(self.upstream, lease.server, &first, self.patience())).await {
                     Ok(channel) => channel,
                     Err(failure) => {
@@ -387,14 +391,14 @@ impl AttemptContext<'_> {
         Ok((Box::new(UpstreamExchange::Http1(call)), reused))
     }
 
-    /// Puts the request on a connection that others share. Whether that was there before.
+    /// Sends the request on a shared HTTP/2 connection. Returns whether the connection existed before.
     async fn begin_http2(&self, lease: Lease, body: RequestBody, began: Instant) -> AttemptStart {
         let UpstreamRequest { method, target, fields, own_host } = self.request;
         let host = own_host.then_some(lease.server.host());
         let scheme = if self.upstream.config.tls.is_some() { "https" } else { "http" };
         let request = match request::head((method, target), scheme, host, fields, self.framing) {
             Ok(request) => request,
-            // It is the client who has asked for what can't be said: no server is to suffer for it.
+            // The client's request can't be expressed in HTTP/2, which is not the server's failure.
             Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::Final))),
         };
         let held = self.client.worker.shared.hold(self.upstream, lease.server, self.patience()).await;
@@ -411,7 +415,7 @@ impl AttemptContext<'_> {
         }
     }
 
-    /// How long connecting may take.
+    /// The time left for connecting.
     fn patience(&self) -> Duration {
         let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
         left.map_or(self.connect, |left| self.connect.min(left))
@@ -423,8 +427,8 @@ impl AttemptContext<'_> {
         }
     }
 
-    /// A try, and a second one beside it at another server if the first takes long: what answers first counts. For bodies
-    /// that are kept.
+    /// Makes an attempt, and a second one at another server if the first takes longer than `after`; the first response
+    /// wins. Needs a buffered body.
     async fn hedged(
         &self,
         (lease, began): (Lease, Instant),
@@ -451,7 +455,7 @@ impl AttemptContext<'_> {
             for at in [0, 1] {
                 let Some(attempt) = &mut both[at] else { continue };
                 let Poll::Ready(outcome) = attempt.as_mut().poll(cx) else { continue };
-                // A failure counts only if the other one fails, too.
+                // A failure counts only if the other attempt fails, too.
                 if outcome.is_ok() || both[1 - at].is_none() {
                     return Poll::Ready(outcome.map_err(|error| AttemptError { also: Some(second), ..error }));
                 }

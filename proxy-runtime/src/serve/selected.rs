@@ -15,24 +15,24 @@ use crate::protocol::ranges::{self, RangeRequest};
 use crate::protocol::transformed;
 use crate::serve::body::Body;
 
-/// What is to be sent.
+/// The selected part of a response.
 pub(super) enum Selected {
-    /// All of it.
+    /// The complete response.
     Whole,
-    /// It was to be another one, or none (section 15.5.13).
+    /// 412: a precondition fails (section 15.5.13).
     Failed,
-    /// The client has it.
+    /// 304: the client has the current version.
     Unmodified,
-    /// This part.
+    /// One range.
     Part(Range<u64>),
-    /// These parts.
+    /// Several ranges.
     Parts(Vec<Range<u64>>),
-    /// A part that is not there.
+    /// 416: the range is outside the content, which has this length.
     Nothing(u64),
 }
 
-/// What is to be sent of a response with status 200 and these fields; `length` where it is known. The order is that of section
-/// 13.2.2.
+/// Selects what to send of a response with status 200 and these fields; `length` if it is known. Preconditions are evaluated
+/// in the order of section 13.2.2.
 pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> Selected {
     if conditions::fails(&record.fields, fields) {
         return Selected::Failed;
@@ -54,11 +54,11 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
     }
 }
 
-/// Room for what is added to fields.
+/// Space reserved for the fields that are added, in bytes.
 pub(super) const ROOM: usize = 128;
 
-/// A 304 (section 15.4.5) in place of a response with these fields and this length: what tells the client about what it has, and of that
-/// no more than it needs. What would have been compressed for it has the tag of what is.
+/// Returns a 304 (section 15.4.5) in place of a response with these fields and this length, with only the fields that a 304 needs. If
+/// the response would have been compressed, its entity tag is the compressed one's.
 pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) -> Answer<Body> {
     const SENT: [&str; 7] = ["cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"];
     let mut sent = Fields::with_capacity(fields.size() + ROOM, SENT.len() + 3);
@@ -86,7 +86,8 @@ pub(super) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }
 
-/// Several parts as one body (section 14.6): what its fields become, and what stands before each part and behind the last.
+/// A multipart body with several ranges (section 14.6): changes the response's fields, and renders the text before each
+/// part and after the last.
 pub(super) struct Multipart {
     boundary: String,
     media: Vec<u8>,

@@ -23,10 +23,10 @@ use crate::site::{Files, SendFile, Upstream};
 /// A file in a declared folder.
 type FolderFile = (&'static Files, RelativePath);
 
-/// The file that a response names; `None` where it names none, or its upstream may not.
+/// The file that a response names; `None` if it names none, or the upstream has no `send-file`.
 ///
 /// # Errors
-/// It names one that it may not have sent.
+/// The named file may not be sent.
 pub(super) fn named(
     upstream: &'static Upstream,
     head: &MessageHead<StatusCode>,
@@ -52,7 +52,7 @@ pub(super) fn named(
     found.map(Some).ok_or(Failure::SendFileRefused("the path is no plain one in a declared folder"))
 }
 
-/// The file that a path below a declared prefix stands for: percent-encoded, as in a URL, without a query.
+/// Resolves a URL path below a declared prefix: percent-encoded, without a query.
 fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, RelativePath)> {
     let path = match std::str::from_utf8(value) {
         Ok(path) if !path.contains(['?', '#', '\\']) && !path.ends_with('/') => path,
@@ -61,12 +61,12 @@ fn by_url<'f>(folders: &'f [SendFile], value: &[u8]) -> Option<(&'f Files, Relat
     let within =
         |folder: &'f SendFile| Some((folder, path.strip_prefix(&**folder.prefix.as_ref()?)?.strip_prefix('/')?));
     let (folder, rest) = folders.iter().filter_map(within).min_by_key(|(_, rest)| rest.len())?;
-    // An empty first segment would be taken for the slash that a path begins with.
+    // An empty first segment would be taken for the leading slash of a path.
     let plain = !rest.is_empty() && !rest.starts_with('/');
     Some((&folder.files, RelativePath::of(rest, &folder.files).filter(|_| plain)?))
 }
 
-/// The file at a path of this machine, in a declared folder: as the system has it, nothing decoded.
+/// Resolves a path of the local file system in a declared folder, without decoding.
 fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Option<(&'f Files, RelativePath)> {
     let within = |folder: &'f SendFile| {
         let root = folder.files.folder.get(settings).trim_end_matches('/');
@@ -77,11 +77,11 @@ fn by_path<'f>(folders: &'f [SendFile], value: &[u8], settings: &Settings) -> Op
     Some((&folder.files, RelativePath::plain(rest, &folder.files)?))
 }
 
-/// The response with the file for a body. Its type and all else that the server says stay; what was said of the body that came with it
-/// gives way to what is said of the file.
+/// Returns the response with the file as its body. The server's fields stay, such as its media type, except those that described the
+/// original body, which are replaced by the file's.
 ///
 /// # Errors
-/// There is none, or it can't be read.
+/// There is no such file, or it can't be read.
 pub(super) async fn answer(
     client: &Client,
     record: &Record,

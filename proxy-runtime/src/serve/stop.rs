@@ -2,11 +2,11 @@
 
 use crate::failure::Failure;
 
-/// Why an exchange has no response yet.
+/// The reason why a step ends an exchange without a response.
 pub(crate) enum Stop {
-    /// Something went wrong; it is answered with the failure's status.
+    /// A failure; the client gets an error response.
     Failure(Failure),
-    /// `abort`: there will be none.
+    /// `abort`: the client gets no response.
     Abort,
 }
 
@@ -16,5 +16,5 @@ impl<F: Into<Failure>> From<F> for Stop {
     }
 }
 
-/// The connection is to be closed without a response.
+/// The connection must be closed without a response.
 pub(crate) struct Aborted;

@@ -26,13 +26,13 @@ use crate::protocol::fields::Fields;
 use crate::site::{TlsVersion, Warm, WarmSource};
 use crate::worker::{StopSignal, Worker};
 
-/// How long one may take.
+/// The time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often it is seen whether the content of a folder is known.
+/// How often the store is checked for whether the content of its folder is known.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// So many failures are told one by one.
+/// The most failures that are logged one by one.
 const MOST_TOLD: usize = 10;
 
 /// Makes the requests of a store's `warm`.
@@ -90,7 +90,7 @@ async fn fetch(worker: &'static Worker, text: &str) -> Result<(), String> {
     let url = Url::of(text).ok_or("it is no URL")?;
     let peer = Rc::new(peer(worker, &url).ok_or("no site has this host")?);
     let client = Rc::new(Client::nobody(&peer));
-    // What browsers send, so that they find what `Vary: Accept-Encoding` tells apart.
+    // The `Accept-Encoding` of browsers, so that they find the response under `Vary: Accept-Encoding`.
     let codings = if url.scheme == "https" { "gzip, deflate, br, zstd" } else { "gzip, deflate" };
     let fields: Fields =
         [("host", url.authority), ("user-agent", "kiln"), ("accept", "*/*"), ("accept-encoding", codings)]
@@ -98,7 +98,7 @@ async fn fetch(worker: &'static Worker, text: &str) -> Result<(), String> {
             .collect();
     let mut record = Record::new(&peer, Method::GET, Version::HTTP_11, fields, Instant::now());
     record.hide();
-    // Where another proxy does the encryption, clients are told apart by what it says.
+    // Behind a proxy that terminates TLS, cache keys may depend on the scheme that it reports.
     record.scheme = url.scheme;
     let status = {
         let exchange = pin!(receive(&client, &mut record, url.target));
@@ -111,7 +111,7 @@ async fn fetch(worker: &'static Worker, text: &str) -> Result<(), String> {
     }
 }
 
-/// The exchange, to the end of its response, which goes nowhere.
+/// Runs the exchange, and discards its response.
 async fn receive(client: &Rc<Client>, record: &mut Record, target: &str) -> Result<StatusCode, String> {
     let Ok(answer) = super::exchange(client, record, target.to_owned(), Framing::Empty).await else {
         return Err("the route says `abort`".to_owned());
@@ -123,7 +123,7 @@ async fn receive(client: &Rc<Client>, record: &mut Record, target: &str) -> Resu
     Ok(status)
 }
 
-/// Who a client would be that asks for a URL: by the listener that has its port, else one that speaks its scheme, else any with its host.
+/// The peer that requests a URL would come from: of the listener that has its port, else one with its scheme, else any with its host.
 fn peer(worker: &'static Worker, url: &Url<'_>) -> Option<Peer> {
     let (site, host) = (worker.site, url.host().to_ascii_lowercase());
     let port = url.authority[url.host().len()..].strip_prefix(':').and_then(|port| port.parse::<u16>().ok());
@@ -140,7 +140,7 @@ fn peer(worker: &'static Worker, url: &Url<'_>) -> Option<Peer> {
     let serving = (0..site.listeners.len() as u32)
         .filter(|&listener| !site.listeners[listener as usize].speaks.admin)
         .filter(|&listener| site.tables.site(listener, &host).is_some());
-    // Of equals, the first.
+    // Prefer the first of equal ones.
     let listener = serving.rev().max_by_key(|&listener| rank(listener))?;
     let mut peer = Peer::new(worker, listener, IpAddr::V4(Ipv4Addr::LOCALHOST));
     let speaks = &site.listeners[listener as usize].speaks;

@@ -19,20 +19,20 @@ use crate::protocol::transformed;
 use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
 
-/// What is said of an exchange.
+/// How the cache handled an exchange, for the log and `Cache-Status`.
 #[derive(Clone)]
 pub(super) struct CacheOutcome {
-    /// In the log.
+    /// The `cache` word in the log.
     pub(super) word: &'static str,
     pub(super) reason: &'static str,
-    /// Why it was forwarded, if it was (RFC 9211 section 2.2).
+    /// Why the request was forwarded, if it was (RFC 9211 section 2.2).
     pub(super) forward: Option<&'static str>,
     pub(super) stored: bool,
-    /// The status of the server's response.
+    /// The status of the upstream response.
     pub(super) status: Option<StatusCode>,
 }
 
-/// Why a request that passes was forwarded, in the words of RFC 9211 section 2.2.
+/// The reason why a request that bypasses the cache was forwarded, in the terms of RFC 9211 section 2.2.
 pub(super) fn forwarded(pass: PassReason) -> &'static str {
     match pass {
         PassReason::Method => "method",
@@ -42,16 +42,16 @@ pub(super) fn forwarded(pass: PassReason) -> &'static str {
     }
 }
 
-/// A body that is kept, or coming.
+/// The body of a cached or in-flight response.
 pub(super) enum HitBody<'a> {
     Here(&'a CachedBody),
-    /// With its length, where that is known.
+    /// In flight, with its length if it is known.
     Coming(Follower, Option<u64>),
-    /// What the request wants of a body of this length.
+    /// Already reduced to the requested part, with the length of the whole.
     Made(body::Body, u64),
 }
 
-/// A response that is kept.
+/// Serves a cached response.
 pub(super) fn hit(
     record: &mut Record,
     head: &Arc<CachedHead>,
@@ -69,7 +69,7 @@ pub(super) fn hit(
     present(record, head, HitBody::Here(content), &outcome, now)
 }
 
-/// As much of a response as the request wants.
+/// Serves the part of a response that the request wants.
 pub(super) fn present(
     record: &mut Record,
     head: &Arc<CachedHead>,
@@ -95,14 +95,14 @@ pub(super) fn present(
     Answer { status, fields, body }
 }
 
-/// The store whose responses are compressed on this route.
+/// The store with the encoded variants of this route's responses, if the route compresses.
 fn forms_of(record: &Record) -> Option<&'static CacheStore> {
     let policy = record.route.as_ref()?.policy;
     let cache = policy.cache.as_ref().filter(|_| policy.compress.is_some())?;
     record.worker.stores.get(usize::from(cache.store))
 }
 
-/// Status, fields and body.
+/// Selects the status, fields and body.
 fn select(record: &Record, head: &CachedHead, body: HitBody<'_>) -> (StatusCode, Fields, body::Body) {
     let whole = || head.fields.with_room(ROOM, 3);
     if head.status != StatusCode::OK {
@@ -114,7 +114,7 @@ fn select(record: &Record, head: &CachedHead, body: HitBody<'_>) -> (StatusCode,
         HitBody::Made(_, length) => Some(*length),
     };
     match (selected::select(record, &head.fields, length), body) {
-        // A cached response stands for the server's: what is to fail is the server's to say (RFC 9111 section 4.3.2).
+        // A cached response represents the server's; `If-Match` is for the server to evaluate (RFC 9111 section 4.3.2).
         (Selected::Whole | Selected::Failed, body) => (head.status, whole(), all(body)),
         (Selected::Unmodified, _) => {
             let Answer { status, fields, body } = selected::unmodified(record, &head.fields, length);
@@ -161,7 +161,7 @@ fn all(body: HitBody<'_>) -> body::Body {
     }
 }
 
-/// A part, not copied.
+/// A part of a body, without a copy.
 pub(super) fn part_of(content: &CachedBody, part: Range<u64>) -> body::Body {
     match content {
         CachedBody::BodyFile(opened) => {
@@ -171,7 +171,7 @@ pub(super) fn part_of(content: &CachedBody, part: Range<u64>) -> body::Body {
     }
 }
 
-/// The pieces of a part of what is in memory.
+/// The pieces of a part of a body in memory.
 fn pieces(content: &CachedBody, part: Range<u64>) -> VecDeque<Bytes> {
     let mut begin = 0;
     let within = content.pieces().iter().filter_map(|piece| {
@@ -183,7 +183,7 @@ fn pieces(content: &CachedBody, part: Range<u64>) -> VecDeque<Bytes> {
     within.collect()
 }
 
-/// Adds what this cache has done, behind what those before it have (RFC 9211 section 2).
+/// Adds this cache's member to `Cache-Status`, after those of the caches before it (RFC 9211 section 2).
 pub(super) fn add_status(fields: &mut Fields, outcome: &CacheOutcome, kept: Option<(&CachedHead, Moment)>) {
     let mut status = LineBuffer { bytes: [0; 192], length: 0 };
     status.push("kiln");
@@ -201,7 +201,7 @@ pub(super) fn add_status(fields: &mut Fields, outcome: &CacheOutcome, kept: Opti
     }
     if let Some((head, now)) = kept {
         let (sign, seconds) = match head.freshness.left_at(now) {
-            // Stale by a purge, whatever it says itself.
+            // Stale because of a purge, whatever its lifetime.
             Ok(_) if head.is_outdated() => ("", 0),
             Ok(left) => ("", left.as_secs()),
             Err(stale) => ("-", stale.as_secs()),
@@ -222,7 +222,7 @@ pub(super) fn add_status(fields: &mut Fields, outcome: &CacheOutcome, kept: Opti
     fields.add(b"cache-status", &status.bytes[..status.length]);
 }
 
-/// A line that is put together where it costs no allocation; all that is put in is this file's own words and numbers, which fit.
+/// A line of text in a fixed buffer, without an allocation. It only holds fixed words and numbers, which fit.
 struct LineBuffer {
     bytes: [u8; 192],
     length: usize,

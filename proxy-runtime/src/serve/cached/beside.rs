@@ -1,4 +1,4 @@
-//! Fetches that no other request waits for: beside others ([`beside`]), and for HEAD alone ([`head_only`]).
+//! Fetches that no other request waits for: in parallel to others ([`beside`]), and for HEAD alone ([`head_only`]).
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// Fetches beside others: the response is not known to be for more than this request.
+/// Fetches for one request, because the response may not be shareable.
 pub(super) async fn beside(
     client: &Rc<Client>,
     record: &mut Record,
@@ -34,7 +34,7 @@ pub(super) async fn beside(
     Box::pin(fetch(client, record, route, proxy, query, plan)).await
 }
 
-/// HEAD that is not fetched as GET for all: a response to it is not kept, but tells whether what is kept is as it was (RFC 9111 section
+/// Forwards a HEAD request as HEAD. Its response is not stored, but tells whether the cached response is still valid (RFC 9111 section
 /// 4.3.5).
 pub(super) async fn head_only(
     client: &Rc<Client>,

@@ -1,4 +1,4 @@
-//! Fetches a response from the server, for one client or for all that wait, and stores it if it may be stored.
+//! Fetches a response from the server, for one client or for all that wait, and stores it if allowed.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -37,7 +37,7 @@ use crate::serve::retry::UpstreamRequest;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route, Share};
 
-/// Fetches behind a response that is stale.
+/// Starts a background fetch for a stale response.
 pub(super) fn refresh(
     client: &Client,
     record: &Record,
@@ -48,14 +48,14 @@ pub(super) fn refresh(
 ) {
     let FlightRole::Fetch(guard) = query.store.flights.join(place.own, &query.url) else { return };
     let (client, mut record) = (Rc::new(Client::nobody(&client.peer)), record.unseen());
-    // Whatever has found it stale: it is a response to GET that is kept.
+    // Even if a HEAD request found it stale, the cached response is one to GET.
     record.method = Method::GET;
     let (route, query) = (*route, query.clone());
     tokio::task::spawn_local(async move {
         let _running = client.worker.running();
         let plan = FetchPlan { place, stale: Some(stale), guard, why: "", beside: false, crowded: true };
         let fetched = pin!(fetch(&client, &mut record, &route, proxy, &query, plan));
-        // The answer is nobody's; what is to be kept of it is received by a task of its own.
+        // The response is dropped; a separate task receives the body if it is stored.
         let _ = client.timer.run(fetched).await;
     });
 }
@@ -64,7 +64,7 @@ pub(super) fn refresh(
 #[derive(Clone, Copy)]
 pub(super) struct SendStamp {
     pub(super) at: Moment,
-    /// How many purges there had been.
+    /// The number of purges at that time.
     pub(super) purges: u64,
     /// Its place in [`ResponseOrder`].
     number: u64,
@@ -75,29 +75,30 @@ impl SendStamp {
         SendStamp { at: Moment::now(), purges: store.purges(), number: number() }
     }
 
-    /// The order of its response, which comes now and has these fields.
+    /// The order of the response, which arrives now with these fields.
     pub(super) fn order(self, response: &Fields) -> ResponseOrder {
         ResponseOrder { asked: self.number, came: number(), made: response.get("date").and_then(date) }
     }
 }
 
-/// A fetch that is to be made.
+/// A planned fetch.
 pub(super) struct FetchPlan {
     pub(super) place: StoreLocation,
-    /// What is there, and to be asked about.
+    /// The stale response to revalidate, if there is one.
     pub(super) stale: Option<StaleResponse>,
-    /// Who waits for it.
+    /// The in-flight fetch, for the requests that wait for it.
     pub(super) guard: FetchGuard,
-    /// Why it is made, where another one is under way.
+    /// The reason for a fetch while another one is under way.
     pub(super) why: &'static str,
-    /// It is this client's alone as long as nobody knows better, and asks what the client asks.
+    /// The response may be for this client alone, so the client's own conditions and ranges are forwarded.
     pub(super) beside: bool,
-    /// Others are known to want the same.
+    /// Other requests are known to want the same response.
     pub(super) crowded: bool,
 }
 
 impl FetchPlan {
-    /// The server has failed. Where others want the same, it is left alone for a moment; one of those who wait asks again then.
+    /// Handles a failed fetch. If others want the same response, the server gets a pause, after which one of the waiting
+    /// requests fetches again.
     pub(super) fn has_failed(&self, query: &CacheQuery) {
         if self.beside {
             query.store.unmark(self.place.own);
@@ -106,12 +107,12 @@ impl FetchPlan {
         }
     }
 
-    /// The stale response, where it may stand for one that can't be had (RFC 5861 section 4).
+    /// The stale response, if it may be served on an error (RFC 5861 section 4).
     fn take_for_failure(&mut self, now: Moment) -> Option<StaleResponse> {
         self.stale.take_if(|(head, _)| head.freshness.serves_errors(now))
     }
 
-    /// Gives it to this client and all who wait.
+    /// Serves the stale response to this client and to all who wait.
     fn ends_stale(
         self,
         record: &mut Record,
@@ -125,7 +126,7 @@ impl FetchPlan {
     }
 }
 
-/// Asks the server: for a response, or whether a stale one is still right.
+/// Fetches a response, or revalidates a stale one.
 pub(super) async fn fetch(
     client: &Rc<Client>,
     record: &mut Record,
@@ -145,7 +146,7 @@ pub(super) async fn fetch(
         && are_down(client, proxy)
         && let Some(stale) = plan.take_for_failure(now)
     {
-        // Even where `panic-threshold` has servers asked that are not healthy: there is something better than to wait for them.
+        // Even if `panic-threshold` would use unhealthy servers: a stale response is better than waiting for them.
         return Ok(plan.ends_stale(record, query, stale, now));
     }
     loop {
@@ -157,7 +158,7 @@ pub(super) async fn fetch(
         let alter = |request: &mut UpstreamRequest| {
             forwarded::normalize(query.policy, &mut request.fields);
             if !as_it_is {
-                // HEAD asks for what GET is answered with (RFC 9110 section 9.3.2), and so does who comes next.
+                // A fetch for HEAD is a GET, so that its response can be stored (RFC 9110 section 9.3.2).
                 request.method = Method::GET;
                 for_all(&mut request.fields, asked);
             }
@@ -201,15 +202,15 @@ pub(super) async fn fetch(
     }
 }
 
-/// Whether none of the servers is healthy.
+/// Whether no server of the handler is healthy.
 pub(super) fn are_down(client: &Client, proxy: &Proxy) -> bool {
     let servers = &client.worker.servers;
     let is_down = |share: &Share| servers.upstreams[usize::from(share.upstream)].is_down(&servers.servers);
     proxy.shares.iter().all(is_down)
 }
 
-/// What a request asks that fetches for all: the whole response, whoever may have what; or, if something is kept already, whether
-/// it is still right (RFC 9111 section 4.3.1).
+/// Changes a request into one for all clients: without the client's conditions and ranges; with a stale response, as its
+/// revalidation (RFC 9111 section 4.3.1).
 pub(super) fn for_all(fields: &mut Fields, stale: Option<&CachedHead>) {
     forwarded::for_all(fields);
     let Some(stale) = stale else { return };
@@ -220,14 +221,13 @@ pub(super) fn for_all(fields: &mut Fields, stale: Option<&CachedHead>) {
     }
 }
 
-/// Whether a 304 is about what is kept: only if it names the same (RFC 9111 section 4.3.4).
+/// Whether a 304 is for the cached response: its entity tag must match (RFC 9111 section 4.3.4).
 pub(super) fn is_about(said: &Fields, kept: &CachedHead) -> bool {
     let about = kept.fields.get("etag");
     said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
 }
 
-/// A cached response as it is after the server has said that it is as it was (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not
-/// be kept any longer.
+/// Updates a cached response after a 304 (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not be stored any longer.
 pub(super) fn renew(
     record: &Record,
     query: &CacheQuery,
@@ -240,7 +240,7 @@ pub(super) fn renew(
     let is_part = head.status == StatusCode::PARTIAL_CONTENT;
     let replaced = |name: &[u8]| {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        // What a part is stays what it is.
+        // A cached part keeps its range.
         !(is(b"content-length") || is(b"age") || is_part && is(b"content-range"))
     };
     for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
@@ -250,7 +250,7 @@ pub(super) fn renew(
         fields.add(name, value);
     }
     if !said.contains("date") {
-        // Made when it was received (RFC 9110 section 6.6.1): the date of what is kept is not that of what is said of it now.
+        // Without `Date`, the time of the 304's receipt counts (RFC 9110 section 6.6.1), not the date of the cached response.
         fields.remove("date");
     }
     let mut judged = fields.clone();
@@ -263,7 +263,7 @@ pub(super) fn renew(
     let settings = record.worker.settings;
     let whole = |freshness: Freshness| (&*head.url, head.status, fields.clone(), freshness, ids);
     let renewed = |freshness: Freshness| Arc::new(kept_head(query, settings, whole(freshness)));
-    // It would have to be under another URL.
+    // The response would need another URL as its key.
     let moves = query.policy.key.follows_search && NoVarySearch::of(&fields) != NoVarySearch::of(&head.fields);
     match freshness {
         Ok(freshness) if !moves => {
@@ -278,12 +278,12 @@ pub(super) fn renew(
     }
 }
 
-/// A part that is stored as one is judged as what it is a part of (RFC 9111 section 3.3).
+/// The status by which a part is judged: that of the whole response (RFC 9111 section 3.3).
 fn of_whole(status: StatusCode) -> StatusCode {
     if status == StatusCode::PARTIAL_CONTENT { StatusCode::OK } else { status }
 }
 
-/// The head that is kept: without the fields that must not be.
+/// The head to store: without the fields that must not be stored.
 fn kept_head(
     query: &CacheQuery,
     settings: &Settings,
@@ -295,16 +295,16 @@ fn kept_head(
     }
     fields.remove("age");
     if !fields.contains("date") {
-        // RFC 9110 section 6.6.1.
+        // RFC 9110 section 6.6.1: a recipient adds a missing `Date`.
         let received = std::time::UNIX_EPOCH + Duration::from_millis(freshness.received.0);
         fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
     }
     let lower = |name: &str| Box::from(name.to_ascii_lowercase());
-    // One with a member that is no name is not kept.
+    // A response whose `Vary` has an invalid name is not stored.
     let mut vary: Vec<Box<str>> = vary(&fields).flatten().map(lower).collect();
     vary.sort();
     vary.dedup();
-    // Escaped as those of a purge are, so that two tags which differ do.
+    // Escaped like the tags of purges, so that different tags stay different.
     let tags = query.policy.tags.iter().flat_map(|tags| fields.all(tags).map(escape::shown));
     let mut tags: Vec<String> = tags.map(|value| value.replace(',', " ")).collect();
     tags.extend(groups::of(&fields, "cache-groups", groups::origin_of(&query.url)));
@@ -324,7 +324,7 @@ fn kept_head(
     }
 }
 
-/// A response from the server: to be kept, if it may be, and passed on.
+/// Handles an upstream response: stores it if allowed, and passes it on.
 pub(super) fn take_in(
     client: &Rc<Client>,
     record: &mut Record,
@@ -359,7 +359,7 @@ pub(super) fn take_in(
     };
     record.cached("miss", why);
     if let Some((stale, _)) = plan.stale.as_ref().filter(|_| *head.url != *query.url) {
-        // What a server says of queries has changed: what is stale would be found where this is not.
+        // `No-Vary-Search` has changed: the stale response is found by other queries than this one.
         query.store.forget_this(plan.place.own, stale);
     }
     let guard = plan.guard;
@@ -395,7 +395,7 @@ pub(super) fn take_in(
     answer
 }
 
-/// A response is not kept: what becomes of those who wait, and of what is there.
+/// Handles a response that is not stored: releases the waiting requests, and updates what is cached.
 fn is_unkept(query: &CacheQuery, plan: FetchPlan, (status, unkept): (StatusCode, NotStored)) {
     let (store, place) = (query.store, plan.place);
     if status.is_server_error() {
@@ -405,7 +405,7 @@ fn is_unkept(query: &CacheQuery, plan: FetchPlan, (status, unkept): (StatusCode,
         store.forget_this(place.own, head);
     }
     let of_this_request = unkept.is_of_request()
-        // What a condition or a range of the client's has led to.
+        // The result of the client's own condition or range.
         || plan.beside && unkept == NotStored::Status;
     if !of_this_request {
         store.mark_unshared(place.own, &query.url, Moment::now());
@@ -413,7 +413,8 @@ fn is_unkept(query: &CacheQuery, plan: FetchPlan, (status, unkept): (StatusCode,
     plan.guard.lands_alone();
 }
 
-/// Whether a response is kept: its head, its place, and room for its body. `part` is what it is called as a part.
+/// Decides whether a response is stored: returns its head, its location and the reserved memory. `part` is its label if
+/// it is a part.
 pub(super) fn admit(
     request: &ForwardedRequest<'_>,
     record: &Record,
@@ -428,7 +429,7 @@ pub(super) fn admit(
     if length.is_some_and(|length| length > query.store.largest()) {
         return Err(NotStored::TooLarge);
     }
-    // What is too large for memory goes through a window.
+    // A body that is too large for memory goes through a window.
     let held = length.filter(|length| *length <= query.store.max_object).unwrap_or(0);
     let reserved = query.store.reserve(held).ok_or(NotStored::NoRoom)?;
     let key = &query.policy.key;

@@ -13,16 +13,16 @@ use crate::net::clock::after;
 use crate::protocol::date::Moment;
 use crate::site::Route;
 
-/// The result of joining a flight.
+/// The result of waiting for an in-flight fetch.
 pub(super) enum FollowOutcome {
-    /// The flight has come to this.
+    /// The outcome of the fetch.
     Fetched(Follower, FetchOutcome),
-    /// It is this exchange that fetches; and why, where there was a flight.
+    /// This exchange fetches; with the reason, if there was an in-flight fetch.
     First(FetchGuard, &'static str),
 }
 
-/// Waits for what a flight comes to. Each time that one takes longer than `lock`, one of those who wait begins another, and the others
-/// wait for that: however slow a server is, few requests reach it. Nobody waits for longer than for a server.
+/// Waits for the outcome of an in-flight fetch. Whenever a fetch takes longer than `lock`, one of the waiting requests starts another,
+/// and the others wait for that: few requests reach a slow server. No request waits longer than its response time-out.
 pub(super) async fn follow(
     client: &Client,
     route: &Route,
@@ -46,7 +46,7 @@ pub(super) async fn follow(
             Poll::Pending => Poll::Pending,
         });
         match landed.await? {
-            // What had come before this request did may be used as what is kept may be, and no further.
+            // A response that arrived before this request is subject to the rules for cached responses.
             Some(FetchOutcome::Answer(head, ..) | FetchOutcome::Refreshed(head, ..))
                 if follower.landed_before(began)
                     && (query.refreshes

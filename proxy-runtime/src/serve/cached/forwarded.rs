@@ -15,7 +15,7 @@ use crate::protocol::fields::{Fields, split_once};
 use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 
-/// See above.
+/// See the module's documentation.
 pub(super) struct ForwardedRequest<'a> {
     client: &'a Client,
     record: &'a Record,
@@ -29,7 +29,7 @@ impl<'a> ForwardedRequest<'a> {
         ForwardedRequest { client, record, route, proxy, fields: OnceCell::new() }
     }
 
-    /// The URL as the policy sees it.
+    /// The URL that the cache key uses.
     pub(super) fn url(&self) -> String {
         let mut url = String::new();
         if let Some(policy) = &self.record.policy().cache {
@@ -38,7 +38,7 @@ impl<'a> ForwardedRequest<'a> {
         url
     }
 
-    /// Whether a field may reach the server as another than the client sent.
+    /// Whether the server may receive another value of a field than the client sent.
     fn is_changed(&self, name: &str) -> bool {
         let own = &self.record.policy().fields.own;
         forward::changes(name)
@@ -72,12 +72,12 @@ impl SelectingRequest for ForwardedRequest<'_> {
     }
 }
 
-/// What one client has, or wants a part of, is nothing that a request for all clients says.
+/// Removes a client's conditions and ranges, which must not be part of a request for all clients.
 pub(super) fn for_all(fields: &mut Fields) {
     fields.retain(|name, _| !is_about_stored(name));
 }
 
-/// What a policy makes of a request whose response may be cached, so that there are few variants.
+/// Normalizes a request whose response may be cached, to reduce the number of variants.
 pub(super) fn normalize(policy: &site::Cache, fields: &mut Fields) {
     limit_cookies(policy, fields);
     if let Some(language) = languages::preferred(fields, &policy.languages) {
@@ -85,8 +85,7 @@ pub(super) fn normalize(policy: &site::Cache, fields: &mut Fields) {
     }
 }
 
-/// Where the policy is that cached routes do without cookies, the server is sent those of the key alone: what it makes of others would be
-/// cached for all clients.
+/// Removes cookies that are not part of the key, if the policy says so: a response that depends on them would be cached for all clients.
 fn limit_cookies(policy: &site::Cache, fields: &mut Fields) {
     if !policy.strips_cookies || !fields.contains("cookie") {
         return;

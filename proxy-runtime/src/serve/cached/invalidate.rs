@@ -1,5 +1,5 @@
-//! What takes responses out of stores: `PURGE` from clients that a site lets do it ([`purge`]), and requests that change what they are about
-//! ([`invalidate`], RFC 9111 section 4.4).
+//! Removes responses from stores: by `PURGE` from clients that may purge ([`purge`]), and by requests with unsafe methods ([`invalidate`],
+//! RFC 9111 section 4.4).
 
 use http::{StatusCode, Version};
 
@@ -16,7 +16,7 @@ use crate::serve::body::Body;
 use crate::serve::purge::{self, Asker, PURGE, policy_at};
 use crate::site;
 
-/// `PURGE`, from those who may.
+/// Handles `PURGE`, if the client may purge.
 pub(in crate::serve) async fn purge(
     client: &Client,
     record: &mut Record,
@@ -34,7 +34,7 @@ pub(in crate::serve) async fn purge(
     Ok(answer)
 }
 
-/// Whether a policy takes a request for one to purge. Where it knows no PURGE, that is a method like others.
+/// Whether a request is a purge. If the policy has no `purge`, PURGE is a method like others.
 pub(in crate::serve) fn is_purge(record: &Record, policy: &site::Cache) -> bool {
     !policy.purge.is_empty() && record.method.as_str() == PURGE
 }
@@ -43,8 +43,8 @@ fn asker(record: &Record) -> Asker {
     (record.client, record.version == Version::HTTP_2)
 }
 
-/// A request has changed what it is about, as far as its response tells: what is kept of that is no longer right. So are the
-/// places that the response names, if they are on the same host; and the groups that it names (RFC 9875 section 3), whatever its status.
+/// Invalidates the cached responses of a URL that a request has changed, as far as its response tells; those of the URLs that the
+/// response names, if they are on the same host; and those of the groups that it names (RFC 9875 section 3), whatever its status.
 pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &Answer<Body>) {
     if client.worker.stores.is_empty() || record.method.is_safe() {
         return;
@@ -56,7 +56,7 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
     }
     forget(client, record, target);
     for name in ["location", "content-location"] {
-        // What is not UTF-8 is no URL of this site: its paths are UTF-8, and `Target` refuses others.
+        // A value that is not UTF-8 is no URL of this site: its paths are UTF-8, and `Target` refuses others.
         let place = answer.fields.get(name).map(std::str::from_utf8);
         if let Some(named) = place.and_then(|place| named(client, record, place.ok()?)) {
             forget(client, record, &named);
@@ -64,10 +64,10 @@ pub(in crate::serve) fn invalidate(client: &Client, record: &Record, answer: &An
     }
 }
 
-/// RFC 9875 section 3.
+/// The field that names groups to invalidate (RFC 9875 section 3).
 const GROUP_INVALIDATION: &str = "cache-group-invalidation";
 
-/// The groups that a response says have changed, of the origin that it comes from.
+/// Invalidates the groups that a response names, within its origin.
 fn invalidate_groups(client: &Client, record: &Record, answer: &Answer<Body>) {
     if !answer.fields.contains(GROUP_INVALIDATION) {
         return;
@@ -80,7 +80,7 @@ fn invalidate_groups(client: &Client, record: &Record, answer: &Answer<Body>) {
     }
 }
 
-/// Removes what is kept under a URL, by the policy that would answer a GET for it.
+/// Removes the cached responses of a URL, by the cache policy of a GET for it.
 fn forget(client: &Client, record: &Record, target: &Target) {
     let Some(policy) = policy_at(client.worker.site, client.peer.listener, target, &record.fields, asker(record))
     else {
@@ -94,7 +94,7 @@ fn forget(client: &Client, record: &Record, target: &Target) {
     client.worker.stores[usize::from(policy.store)].invalidate(url, Moment::now());
 }
 
-/// The target of a reference, if it is on the host of the request: RFC 9111 section 4.4 lets others be invalidated by nobody else.
+/// The target of a reference, if it is on the request's host: other hosts may not be invalidated (RFC 9111 section 4.4).
 fn named(client: &Client, record: &Record, reference: &str) -> Option<Target> {
     let scheme = record.facts().scheme;
     let ours = record.target.as_ref()?.authority(scheme)?;

@@ -1,4 +1,4 @@
-//! Looking into the store ([`CacheQuery::look`]): what is there, and whether it answers the request.
+//! Looks up a response in the store ([`CacheQuery::look`]), and decides whether it may be used for the request.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::protocol::date::Moment;
 use crate::serve::body::Body;
 use crate::site::{Proxy, Route};
 
-/// What was seen in the store.
+/// The result of a lookup.
 pub(super) enum LookupResult {
-    /// What is wanted.
+    /// A usable response.
     Answer(Answer<Body>),
-    /// What answers this request is not there: why, and why it goes on.
+    /// The request can't be served from the cache: the reason in the log, and the reason in `Cache-Status`.
     NotForUs(&'static str, &'static str),
     /// A response whose body is on disk.
     BodyFile(StoreLocation, Arc<CachedHead>, Arc<BodyFile>),
-    /// Nothing in memory, but maybe on the disk.
+    /// Nothing in memory; the disk may have it.
     OnDisk(StoreLocation, LastFetch),
-    /// Nothing, or what is to be asked about.
+    /// Nothing, or a response to revalidate.
     Wanting(StoreLocation, Option<StaleResponse>, LastFetch),
 }
 
 impl CacheQuery {
-    /// What the store has, as of `now`.
+    /// Looks up the response, as of `now`.
     pub(super) fn look(
         &self,
         client: &Rc<Client>,
@@ -61,7 +61,7 @@ impl CacheQuery {
         self.weigh(client, record, route, proxy, (place, head, content), now)
     }
 
-    /// Whether what the store has answers the request, as of `now`.
+    /// Decides whether a cached response may be used for the request, as of `now`.
     pub(super) fn weigh(
         &self,
         client: &Client,

@@ -48,38 +48,38 @@ use crate::serve::selected::{self, Selected};
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// A range that begins further in is fetched as it is, not as the whole, in bytes.
+/// A range that begins further in than this, in bytes, is fetched as a range instead of the whole.
 pub(super) const FAR: u64 = 1 << 20;
 
-/// What comes of looking at a request that way.
+/// The result of serving a request from parts.
 pub(super) enum PartsOutcome {
     Answer(Answer<Body>),
-    /// It has nothing to do with parts.
+    /// The request does not concern parts.
     Other,
-    /// What it waited for did not come: the store is to be looked at again.
+    /// The fetch that it waited for has failed: look up the store again.
     Again,
 }
 
-/// A request for parts: an exchange, or what goes on behind one.
+/// A request for parts: of an exchange, or of the task that assembles its response.
 #[derive(Clone)]
 pub(super) struct PartsRequest {
     pub(super) client: Rc<Client>,
     pub(super) route: Route,
     pub(super) proxy: &'static Proxy,
     pub(super) query: CacheQuery,
-    /// Where a whole response would be.
+    /// The location of the whole response.
     pub(super) place: StoreLocation,
-    /// Others are known to want the same.
+    /// Other requests are known to want the same response.
     pub(super) crowded: bool,
 }
 
-/// What is asked for.
+/// The requested part.
 struct WantedPart {
     /// The value of `Range`.
     range: Vec<u8>,
-    /// What it is called while it is on its way.
+    /// The name of the in-flight fetch.
     name: String,
-    /// The part that this is, where that is known before; the end of it may be beyond that of the whole.
+    /// The requested part, if it is known in advance; its end may be beyond the end of the whole.
     part: Option<Range<u64>>,
 }
 
@@ -88,25 +88,25 @@ impl WantedPart {
         WantedPart { range: parts::range(&part).into_bytes(), name: parts::label(&part), part: Some(part) }
     }
 
-    /// Whether a part of so much is what is wanted.
+    /// Whether a received range is the requested part.
     fn is(&self, range: &Range<u64>, total: u64) -> bool {
         self.part.as_ref().is_none_or(|part| *range == (part.start..part.end.min(total)))
     }
 
-    /// What the part that has come is called where it is stored.
+    /// The label under which the received part is stored.
     fn stored_as(&self, range: &Range<u64>) -> String {
         parts::label(self.part.as_ref().unwrap_or(range))
     }
 }
 
-/// A part, stored or on its way.
+/// A part, stored or in flight.
 struct ResponsePart {
     head: Arc<CachedHead>,
     range: Range<u64>,
     total: u64,
     held: PartBody,
     outcome: CacheOutcome,
-    /// For this client alone.
+    /// Cookies for this client alone.
     cookies: Vec<String>,
 }
 
@@ -115,29 +115,29 @@ enum PartBody {
     Coming(Follower),
 }
 
-/// What is stored of a part.
+/// The stored state of a part.
 enum StoredPart {
     Usable(ResponsePart),
-    /// To be asked about.
+    /// A part to revalidate.
     Stale(StoreLocation, StaleResponse),
     Nothing,
 }
 
-/// What comes of asking for a part.
+/// The result of fetching a part.
 enum FetchedPart {
     Part(ResponsePart),
-    /// A part of the version that was asked for which is not stored: there is no room, or it is not for others.
+    /// A part of the requested version that is not stored: there is no space, or it is not shareable.
     Alone(Range<u64>, Body),
-    /// A response that is no part: for this client, and for the store if it is for all.
+    /// A response that is not a part: for this client, and stored if allowed.
     Other(Answer<Body>),
-    /// A part that is not stored, of something that is not for others, or is not what was asked for.
+    /// A part that is not stored: it is not shareable, or not the requested one.
     NotStored(NotStored),
-    /// What it waited for did not come.
+    /// The fetch that it waited for has failed.
     Again,
 }
 
 impl PartsRequest {
-    /// Responses from parts that are stored, or a request for a part with what comes of that.
+    /// Responds with stored parts, or fetches a part.
     pub(super) async fn answer(&self, record: &mut Record) -> Result<PartsOutcome, Stop> {
         if let Some(size) = &self.query.policy.slice {
             return self.sliced(record, size.get(self.client.worker.settings)).await;
@@ -170,7 +170,7 @@ impl PartsRequest {
         }
     }
 
-    /// Responses with slices.
+    /// Responds with slices.
     async fn sliced(&self, record: &mut Record, size: u64) -> Result<PartsOutcome, Stop> {
         if self.is_whole_on_its_way() {
             return Ok(PartsOutcome::Other);
@@ -182,7 +182,7 @@ impl PartsRequest {
         let mut part =
             match self.part(record, WantedPart::part(layout.part(at, u64::MAX)), None, Instant::now()).await? {
                 FetchedPart::Part(part) => part,
-                // Of nothing, there is no part.
+                // An empty response has no parts.
                 FetchedPart::Other(answer) if answer.status == StatusCode::RANGE_NOT_SATISFIABLE && !is_ranged => {
                     return Ok(PartsOutcome::Other);
                 }
@@ -199,7 +199,7 @@ impl PartsRequest {
         let version = Version::of(&part.head.fields).ok_or(Failure::Internal)?;
         let wanted = wanted(record, &part.head.whole(), version.total).unwrap_or(part.range.clone());
         let is_one = part.range.start <= wanted.start && wanted.end <= part.range.end;
-        // What may be of two versions is not put together: it is fetched whole, or as it is asked for.
+        // Parts that may be of two versions are not combined: the whole is fetched, or the client's range.
         if !is_one && version.validator.is_none() {
             return if is_ranged {
                 self.pass(record, ("pass", PassReason::Range.reason())).await
@@ -219,7 +219,7 @@ impl PartsRequest {
         Ok(PartsOutcome::Answer(self.serve(record, part, layout)))
     }
 
-    /// Whether all slices of a range are stored, of one version: no more are looked at than `MOST_LOOKED_AT`.
+    /// Whether all slices of a range are stored, of one version. At most `MOST_LOOKED_AT` are looked up.
     fn has_all(&self, record: &Record, version: &Version, wanted: &Range<u64>, layout: &Layout) -> bool {
         let CacheQuery { store, policy, url, .. } = &self.query;
         let (request, now) = (ForwardedRequest::new(&self.client, record, &self.route, self.proxy), Moment::now());
@@ -236,12 +236,12 @@ impl PartsRequest {
         at >= wanted.end
     }
 
-    /// Whether a fetch has turned out to be for the whole.
+    /// Whether a fetch of the whole response is in flight.
     fn is_whole_on_its_way(&self) -> bool {
         self.query.store.flights.join_landed(self.place.own).is_some()
     }
 
-    /// To the server and back, as the client asks.
+    /// Forwards the client's request unchanged.
     async fn pass(
         &self,
         record: &mut Record,
@@ -253,13 +253,13 @@ impl PartsRequest {
         Ok(PartsOutcome::Answer(Box::pin(go_on(client, record, route, proxy, body, outcome)).await?))
     }
 
-    /// The parts that are stored of a version that may be used, with the head of one.
+    /// The stored parts of a usable version, with the head of one.
     async fn listed(&self, record: &Record) -> Option<(Arc<CachedHead>, StoredRanges)> {
         let (_, head, content) = self.kept(record, parts::LIST).await?;
         self.is_usable(&head, Moment::now()).then(|| (head, StoredRanges::of(&content)))
     }
 
-    /// Responses from the parts of a version, and what is to be fetched between them; `None`: another way is better.
+    /// Responds with the parts of a version, and fetches the missing ones; `None` if another way is better.
     async fn complete(
         &self,
         record: &mut Record,
@@ -267,7 +267,7 @@ impl PartsRequest {
         listed: StoredRanges,
     ) -> Result<Option<PartsOutcome>, Stop> {
         let Some(version) = Version::of(&head.fields) else { return Ok(None) };
-        // What is answered with a head alone needs that of a part, whichever.
+        // A response with only a head needs the head of any part.
         let Some(wanted) = wanted(record, &head.whole(), version.total).or_else(|| listed.any()) else {
             return Ok(None);
         };
@@ -290,7 +290,7 @@ impl PartsRequest {
             (part.outcome.word, part.outcome.forward) = ("miss", Some("partial"));
         }
         Ok(match came {
-            // One without a validator may be of another length by now.
+            // Without a validator, the response may have another length now.
             FetchedPart::Part(part) if part.total != version.total => None,
             FetchedPart::Part(part) => Some(PartsOutcome::Answer(self.serve(record, part, layout))),
             FetchedPart::Other(answer) => Some(PartsOutcome::Answer(answer)),
@@ -299,7 +299,7 @@ impl PartsRequest {
         })
     }
 
-    /// What is stored of the response under this name, in memory or on disk.
+    /// Looks up a stored part, in memory or on disk.
     async fn kept(&self, record: &Record, part: &str) -> Option<(StoreLocation, Arc<CachedHead>, CachedBody)> {
         let CacheQuery { store, policy, url, .. } = &self.query;
         let place = {
@@ -320,7 +320,7 @@ impl PartsRequest {
             && head.freshness.verdict(directives, head.is_outdated(), now) == ReuseDecision::Fresh
     }
 
-    /// A part: one that is stored, or on its way, or fetched; of this version, if there is one.
+    /// Returns a part: stored, in flight, or fetched; of this version, if one is given.
     async fn part(
         &self,
         record: &mut Record,
@@ -347,7 +347,8 @@ impl PartsRequest {
         let joined = flights.join(name, &query.url);
         let (follower, landed) = match follow(client, route, query, joined, began).await? {
             FollowOutcome::First(guard, why) => {
-                // Looked for once more: who has fetched it may have stored it, and a purge changed what may be asked about.
+                // Look it up once more: the previous fetch may have stored it, and a purge may have removed the one to
+                // revalidate.
                 let stale = match self.stored(record, &wanted, of).await {
                     StoredPart::Usable(part) => return Ok(FetchedPart::Part(part)),
                     StoredPart::Stale(place, stale) => Some((place, stale)),
@@ -371,12 +372,12 @@ impl PartsRequest {
             Some((range, total)) if of.is_none_or(|of| of.has(&head.fields)) => {
                 Ok(FetchedPart::Part(ResponsePart { head, range, total, held, outcome, cookies: Vec::new() }))
             }
-            // Of another version, or to another request than this.
+            // It is of another version, or for another request.
             _ => self.fetch(record, wanted, of, stale, (beside(), "")).await,
         }
     }
 
-    /// What is stored of a part.
+    /// Looks up a part.
     async fn stored(&self, record: &Record, wanted: &WantedPart, of: Option<&Version>) -> StoredPart {
         let Some((place, head, content)) = self.kept(record, &wanted.name).await else { return StoredPart::Nothing };
         let said = content_range(&head.fields).filter(|(range, total)| wanted.is(range, *total));
@@ -399,13 +400,13 @@ impl PartsRequest {
         if may_be_asked_about { StoredPart::Stale(place, (head, content)) } else { StoredPart::Nothing }
     }
 
-    /// Whether a part that is stored under a name is one for this request, too.
+    /// Whether a stored part may be used for this request.
     fn is_for(&self, record: &Record, head: &CachedHead, part: &str, name: u128) -> bool {
         let request = ForwardedRequest::new(&self.client, record, &self.route, self.proxy);
         self.query.is_for((head, Some(part)), name, &request)
     }
 
-    /// A part as the server has sent it.
+    /// Serves a part as the server sent it.
     fn as_it_came(&self, record: &mut Record, part: ResponsePart) -> Answer<Body> {
         let ResponsePart { head, range, held, outcome, cookies, .. } = part;
         let length = range.end - range.start;
@@ -415,7 +416,7 @@ impl PartsRequest {
         answer
     }
 
-    /// As much as the request wants of what a part is of.
+    /// Serves the requested range, which begins with this part.
     fn serve(&self, record: &mut Record, part: ResponsePart, layout: Layout) -> Answer<Body> {
         let (whole, total, outcome) = (Arc::new(part.head.whole()), part.total, part.outcome.clone());
         let cookies = part.cookies.clone();
@@ -432,10 +433,10 @@ impl PartsRequest {
     }
 }
 
-/// So many slices are looked at before a response begins, to say whether all of it is stored.
+/// The most slices that are looked up before a response begins, to find out whether all of it is stored.
 const MOST_LOOKED_AT: usize = 1024;
 
-/// What a request wants of a whole with this head and length; `None`: nothing of its content.
+/// The range that a request wants of a response with this head and length; `None` if it wants no content.
 fn wanted(record: &Record, whole: &CachedHead, total: u64) -> Option<Range<u64>> {
     if record.method == Method::HEAD {
         return None;
@@ -448,7 +449,7 @@ fn wanted(record: &Record, whole: &CachedHead, total: u64) -> Option<Range<u64>>
 }
 
 impl PartBody {
-    /// So much of it.
+    /// The body of this range.
     fn body(self, range: Range<u64>) -> Body {
         match self {
             PartBody::Here(content) => answers::part_of(&content, range),

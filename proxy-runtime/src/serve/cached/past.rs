@@ -12,7 +12,7 @@ use crate::serve::proxy;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// To the server and back, past the store: the word for it, the reason, and why it was forwarded.
+/// Forwards a request past the store: with the word and reason for the log, and the reason why it was forwarded.
 pub(super) async fn go_on(
     client: &Rc<Client>,
     record: &mut Record,

@@ -18,12 +18,12 @@ pub(super) struct CacheQuery {
     pub(super) store: &'static CacheStore,
     pub(super) url: String,
     pub(super) directives: RequestDirectives,
-    /// What is cached does not do: the response is to be fetched, and to replace it.
+    /// A cached response may not be used; the fetched one replaces it.
     pub(super) refreshes: bool,
     pub(super) authorized: bool,
 }
 
-/// A cached response that is to be asked about.
+/// A cached response to revalidate.
 pub(super) type StaleResponse = (Arc<CachedHead>, CachedBody);
 
 impl CacheQuery {
@@ -49,7 +49,7 @@ impl CacheQuery {
         }
     }
 
-    /// Whether a response that is kept under a name, or a part of one, is one to this request, too, by what the response says it depends on.
+    /// Whether a cached response (or part) under a name may be used for this request, by its `Vary` and `No-Vary-Search`.
     pub(super) fn is_for(
         &self,
         (head, part): (&CachedHead, Option<&str>),
@@ -57,7 +57,7 @@ impl CacheQuery {
         request: &ForwardedRequest<'_>,
     ) -> bool {
         let url = match self.policy.key.follows_search {
-            // By what the response says of queries, which was not known before.
+            // By the response's `No-Vary-Search`, which was not known before.
             true => Cow::Owned(head.searched(&request.url()).unwrap_or_else(|| request.url())),
             false => Cow::Borrowed(&*self.url),
         };

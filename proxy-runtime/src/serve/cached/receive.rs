@@ -1,6 +1,6 @@
 //! Receives a body for a store: in a separate task, for all followers, without a client.
 //!
-//! It is stored in memory if it fits, else on disk, else not at all; followers get it in any case.
+//! The body is stored in memory if it fits, else on disk, else not at all; followers receive it in any case.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,27 +28,27 @@ pub(super) struct StoreDestination {
     pub(super) head: Arc<CachedHead>,
     pub(super) since: u64,
     pub(super) reserved: Reservation,
-    /// The list that it is for, if it is a part.
+    /// The name of the parts list to add it to, if it is a part.
     pub(super) list: Option<u128>,
 }
 
-/// What a chunk takes beside its bytes.
+/// The memory that a chunk takes beside its bytes.
 const CHUNK: u64 = 96;
 
-/// How a body that is being received is kept.
+/// How a received body is stored.
 enum StorageMode {
-    /// In memory, with what has come of it.
+    /// In memory.
     Memory,
-    /// On disk: it is too large for memory.
+    /// On disk, because it is too large for memory.
     Disk(DiskWrite),
-    /// Not at all: it goes on to those who read it already.
+    /// Not stored: only passed on to current followers.
     Not,
 }
 
-/// How long a body is still received that nobody reads any more: it may be kept, but it may also never end.
+/// How long a body is received without followers: it may be stored, but it may also never end.
 const ALONE: Duration = Duration::from_secs(60);
 
-/// Receives a body for all who read it, and keeps it if it comes whole.
+/// Receives a body for all followers, and stores it if it is complete.
 pub(super) async fn receive(
     client: Rc<Client>,
     mut call: Box<UpstreamExchange>,
@@ -65,7 +65,7 @@ pub(super) async fn receive(
                 if client.timer.over(alone.and_then(|since| after(since, ALONE))) {
                     return Poll::Ready(None);
                 }
-                // What is kept is received though nobody reads it; those who do are waited for.
+                // A body for the disk is received even without followers; otherwise they set the pace.
                 if !ready!(guard.poll_room(cx)) && !matches!(mode, StorageMode::Disk(_)) {
                     return Poll::Ready(None);
                 }
@@ -81,7 +81,7 @@ pub(super) async fn receive(
                     (size, chunks) = (size + chunk.len() as u64, chunks + 1);
                     let last = length == Some(size) && matches!(mode, StorageMode::Memory);
                     if last && destination.fits(size, chunks) && is_over(&mut call).await {
-                        // Kept before the last of it is passed on: who has all of it and asks again finds it.
+                        // Stored before the last chunk is passed on: a client that has all of it finds it in the cache.
                         destination.ends(&guard, mode, Some(chunk.clone())).await;
                         guard.push(chunk);
                         return guard.ends(Ok(()));
@@ -107,13 +107,13 @@ pub(super) async fn receive(
     client.timer.run(received).await;
 }
 
-/// Whether a body is known to be over, without waiting for it.
+/// Whether a body is known to have ended, without waiting.
 async fn is_over(call: &mut UpstreamExchange) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(matches!(call.poll_fill(cx), Poll::Ready(Ok(false))))).await
 }
 
 impl StoreDestination {
-    /// More of the body has come, and is there to be read; how it is kept from here on.
+    /// Adds a received chunk; returns how the body is stored from now on.
     async fn more(
         &mut self,
         guard: &mut FetchGuard,
@@ -145,7 +145,7 @@ impl StoreDestination {
         }
     }
 
-    /// Whether there is room in memory for so much of it.
+    /// Whether the memory for this size is available.
     fn fits(&mut self, size: u64, chunks: u64) -> bool {
         size <= self.store.max_object && self.reserved.grow(size + CHUNK * chunks)
     }
@@ -155,7 +155,7 @@ impl StoreDestination {
         StorageMode::Not
     }
 
-    /// It has come whole, with what was not passed on yet.
+    /// Stores the complete body, whose `last` chunk was not passed on yet.
     async fn ends(self, guard: &FetchGuard, mode: StorageMode, last: Option<Bytes>) {
         let StoreDestination { store, place: StoreLocation { own: name, .. }, head, since, list, .. } = self;
         let kept = match mode {
@@ -173,11 +173,11 @@ impl StoreDestination {
         }
     }
 
-    /// The server has closed after so much of it. What can be told from other versions is stored as a part (RFC 9111 section 3.3), so that
-    /// the rest alone is fetched.
+    /// Handles a body that was cut short after `size` bytes. With a strong validator it is stored as a part (RFC 9111 section 3.3), so
+    /// that only the rest is fetched.
     fn is_cut_short(&self, guard: &FetchGuard, (size, length): (u64, Option<u64>)) {
         let Some(total) = length.filter(|&length| (1..length).contains(&size)) else { return };
-        // Slices are not listed, and begin where they do.
+        // Slices are not listed, and have fixed boundaries.
         let is_listed = self.policy.slice.is_none() && self.head.status == StatusCode::OK;
         if !is_listed || parts::validator(&self.head.fields).is_none() {
             return;

@@ -1,4 +1,4 @@
-//! Waiting for a response that was not in the store when it was looked for ([`Waiting`]).
+//! Waits for a response that was not in the store at the first lookup ([`Waiting`]).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,14 +29,13 @@ use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
 
-/// So often something is brought back from disk for a request: a note that there are several responses, and the response; and once more, where
-/// it has gone again meanwhile.
+/// How often entries are loaded from disk for a request: the `Vary` index and the response, and once more in case it was evicted meanwhile.
 const MOST_RECALLS: u8 = 3;
 
-/// So often a request waits because the server has failed, until it fails, too.
+/// The most pauses of a request after failures of the server; then it fails, too.
 const MOST_PAUSES: u8 = 3;
 
-/// A request whose response was not in the store when it was looked for.
+/// A request whose response was not in the store at the first lookup.
 pub(super) struct Waiting<'w> {
     client: &'w Rc<Client>,
     record: &'w mut Record,
@@ -44,39 +43,39 @@ pub(super) struct Waiting<'w> {
     proxy: &'static Proxy,
     query: CacheQuery,
     began: Instant,
-    /// How often something was brought back from disk for it.
+    /// How often an entry was loaded from disk.
     recalls: u8,
-    /// How often it has waited because the server had failed.
+    /// How often it has paused after a failure of the server.
     pauses: u8,
-    /// The name of a flight whose response was not for this request.
+    /// The name of an in-flight fetch whose response was not for this request.
     other: Option<u128>,
 }
 
-/// What a look into the store comes to when disks and other fetches have been waited for.
+/// The result of a lookup after waiting for disks and other fetches.
 enum Found {
     Answer(Answer<Body>),
-    /// What is there does not answer this request: why, and why it goes on.
+    /// The request can't be served from the cache: the reason in the log, and the reason in `Cache-Status`.
     NotForUs(&'static str, &'static str),
-    /// Nothing, or what is to be asked about.
+    /// Nothing, or a response to revalidate.
     Wanting(StoreLocation, Option<StaleResponse>, LastFetch),
-    /// It is to be looked for again.
+    /// Look it up again.
     Again,
 }
 
-/// How a request comes by its response.
+/// How a request gets its response.
 enum Way {
-    /// With a flight, its own or another's; whether that may turn out to be for other requests.
+    /// By an in-flight fetch, its own or another's; `true` if the response may turn out to be for other requests.
     Flight(FlightRole, bool),
-    /// By a fetch of its own.
+    /// By a fetch for itself alone.
     Beside,
-    /// It has waited, and looks again.
+    /// After a pause: look it up again.
     Again,
 }
 
-/// Whether the first of a flight still has to fetch.
+/// The result of the last lookup before a fetch.
 enum Still {
     Answer(Answer<Body>),
-    /// Something else is there now.
+    /// The store's content has changed.
     Changed(LookupResult),
     Wanting(Option<StaleResponse>),
 }
@@ -144,7 +143,7 @@ impl<'w> Waiting<'w> {
         self.query.look(self.client, self.record, self.route, self.proxy, Moment::now())
     }
 
-    /// Waits for files and for what other requests fetch of the same response, as far as there are any.
+    /// Waits for the disk, and for in-flight fetches of the same response.
     async fn found(&mut self, seen: LookupResult) -> Result<Found, Stop> {
         let seen = match seen {
             LookupResult::BodyFile(place, head, filed) => match self.query.store.open(place, filed).await {
@@ -159,7 +158,7 @@ impl<'w> Waiting<'w> {
         let (place, stale, lately) = match seen {
             LookupResult::Answer(answer) => return Ok(Found::Answer(answer)),
             LookupResult::NotForUs(reason, forward) => return Ok(Found::NotForUs(reason, forward)),
-            // It is open now, or not to be had.
+            // It has been opened, or could not be.
             LookupResult::BodyFile(place, ..) => (place, None, LastFetch::Unknown),
             LookupResult::Wanting(place, stale, lately) => (place, stale, lately),
             LookupResult::OnDisk(place, lately) => {
@@ -184,12 +183,12 @@ impl<'w> Waiting<'w> {
         Ok(Found::Wanting(place, stale, lately))
     }
 
-    /// Whether parts of the response may be in the store: they are beside others that `Vary` tells apart.
+    /// Whether the store may have parts of the response: in slices, for a range far in, or of variants.
     fn may_have_parts(&self, place: StoreLocation) -> bool {
         place.varies || self.query.policy.slice.is_some() || ranges::is_far(&self.record.fields, FAR)
     }
 
-    /// Joins the flight under a name, or begins it, by what was lately fetched under it.
+    /// Joins the in-flight fetch of a response, or starts one, depending on the last fetch.
     async fn way(&mut self, place: StoreLocation, lately: LastFetch) -> Result<Way, Failure> {
         let flights = &self.query.store.flights;
         let undecided = self.query.store.join_undecided(place, &self.query.url);
@@ -201,7 +200,7 @@ impl<'w> Waiting<'w> {
                 if self.pauses > MOST_PAUSES {
                     return Err(Failure::UpstreamFailing);
                 }
-                // The clock on the wall may be set meanwhile.
+                // The system clock may be set meanwhile.
                 let pause = until.since(Moment::now()).min(PAUSE);
                 let (timer, until) = (&self.client.timer, after(Instant::now(), pause));
                 std::future::poll_fn(|_| if timer.over(until) { Poll::Ready(()) } else { Poll::Pending }).await;
@@ -219,8 +218,8 @@ impl<'w> Waiting<'w> {
         })
     }
 
-    /// Looks once more before it fetches for all: a fetch that is over by now may have changed what is there, and a purge what may be asked
-    /// about.
+    /// Looks up the store once more before a fetch: a fetch that has ended meanwhile may have stored a response, and a purge may have
+    /// removed the one to revalidate.
     fn still(&mut self, place: StoreLocation, stale: Option<StaleResponse>) -> Still {
         match self.look() {
             LookupResult::Answer(answer) => Still::Answer(answer),
@@ -231,7 +230,7 @@ impl<'w> Waiting<'w> {
         }
     }
 
-    /// The answer that a flight has come to, if it is one to this request.
+    /// The response of an in-flight fetch, if it is for this request.
     fn landed(
         &mut self,
         follower: Follower,
@@ -253,9 +252,9 @@ impl<'w> Waiting<'w> {
             FetchOutcome::Refreshed(head, name, content) if self.is_ours(&head, name) => {
                 return Some(answers::hit(self.record, &head, &content, ("joined", ""), Moment::now()));
             }
-            // Only now it is known to whom: this one looks again.
+            // Only now it is known for whom the response is: look up again.
             FetchOutcome::Answer(..) | FetchOutcome::Refreshed(..) if may_be_another => {}
-            // To another request than this.
+            // The response is for another request.
             FetchOutcome::Answer(..) | FetchOutcome::Refreshed(..) => self.other = Some(place.own),
             FetchOutcome::Abandoned | FetchOutcome::Nothing => {}
         }
@@ -266,7 +265,7 @@ impl<'w> Waiting<'w> {
         self.query.is_for((head, None), name, &ForwardedRequest::new(self.client, self.record, self.route, self.proxy))
     }
 
-    /// Goes past the cache.
+    /// Bypasses the cache.
     async fn pass(
         self,
         body: RequestBody,

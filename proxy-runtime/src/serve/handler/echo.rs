@@ -1,4 +1,4 @@
-//! `echo`: what arrived, as JSON.
+//! `echo`: returns the received request as JSON.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,10 +12,10 @@ use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 
-/// How much of a body is shown, in bytes.
+/// The most bytes of a body that are shown.
 const LIMIT: usize = 64 << 10;
 
-/// Answers with what arrived.
+/// Returns the received request.
 ///
 /// # Errors
 /// The body does not arrive.

@@ -1,6 +1,6 @@
 //! Assembles parts of one version while they are sent: stored parts, and fetched ones between them.
 //!
-//! It runs in a separate task, writes into the window of a flight that no other request joins, and ends when its reader does.
+//! It runs in a separate task, writes into the window of a fetch that no other request joins, and ends when its reader does.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 
 impl PartsRequest {
-    /// What is wanted, put together as it is sent.
+    /// Returns a body with the requested range, assembled while it is sent.
     pub(super) fn assembled(&self, record: &Record, first: ResponsePart, wanted: Range<u64>, layout: Layout) -> Body {
         let guard = self.query.store.flights.beside(0, &self.query.url);
         let follower = guard.follower().only(0, Some(wanted.end - wanted.start));
@@ -43,7 +43,7 @@ impl PartsRequest {
         Body::Joined(Box::new(follower))
     }
 
-    /// Puts parts of one version together, until nobody reads any more.
+    /// Assembles the parts of one version, until the reader is gone.
     async fn assemble(
         &self,
         record: &Record,
@@ -81,7 +81,7 @@ impl PartsRequest {
                 if !more.await? {
                     return Err(Failure::UpstreamTruncated.into());
                 }
-                // What is before comes with a part that is fetched for more than this.
+                // A part that was fetched for another range may begin earlier; skip that.
                 let until = if from < at { at } else { end };
                 let most = usize::try_from(until - from).unwrap_or(usize::MAX).min(MOST_AT_ONCE);
                 let bytes = body.take_bytes(most);
@@ -98,7 +98,7 @@ impl PartsRequest {
     /// The next part of a version.
     async fn next(&self, record: &Record, part: Range<u64>, version: &Version) -> Result<FetchedPart, Stop> {
         for _ in 0..MOST_LOOKS {
-            // Each has its time.
+            // Each part has its own record and time-outs.
             let mut record = record.unseen();
             match Box::pin(self.part(&mut record, WantedPart::part(part.clone()), Some(version), Instant::now()))
                 .await?
@@ -111,8 +111,8 @@ impl PartsRequest {
     }
 }
 
-/// So much is passed on at once, in bytes.
+/// The most bytes that are passed on at once.
 const MOST_AT_ONCE: usize = 64 << 10;
 
-/// So often a part is looked for whose fetch was given up by who made it.
+/// The most attempts for a part whose fetch was abandoned by another request.
 const MOST_LOOKS: usize = 3;

@@ -1,4 +1,4 @@
-//! Fetches a part from the server, or revalidates a stale one, and stores it if it may be stored.
+//! Fetches a part from the server, or revalidates a stale one, and stores it if allowed.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::serve::retry::UpstreamRequest;
 use crate::serve::stop::Stop;
 
 impl PartsRequest {
-    /// Asks the server for a part, or whether a stale one is still right.
+    /// Fetches a part, or revalidates a stale one.
     pub(super) async fn fetch(
         &self,
         record: &mut Record,
@@ -48,7 +48,7 @@ impl PartsRequest {
             request.method = Method::GET;
             for_all(&mut request.fields, asked_about);
             request.fields.set("range", &wanted.range);
-            // Where it has changed, the server sends all of it (RFC 9110 section 13.1.5).
+            // If the version has changed, the server sends the whole (RFC 9110 section 13.1.5).
             if let Some(validator) = of.and_then(|of| of.validator.as_deref()).filter(|_| asked_about.is_none()) {
                 request.fields.set("if-range", validator);
             }
@@ -87,7 +87,7 @@ impl PartsRequest {
                 Ok(landed(plan.guard, place, (head, content), outcome))
             }
             (StatusCode::PARTIAL_CONTENT, stale) => Ok(self.take_part(record, (wanted, stale), of, plan, reply, sent)),
-            // It says how long what is there is, and nothing of what is not asked for in parts.
+            // A 416 only tells the length of the whole.
             (StatusCode::RANGE_NOT_SATISFIABLE, _) => {
                 plan.guard.lands_alone();
                 let status = Some(reply.answer.status);
@@ -98,24 +98,24 @@ impl PartsRequest {
                 answers::add_status(&mut answer.fields, &outcome, None);
                 Ok(FetchedPart::Other(answer))
             }
-            // The whole, or none: as if it had been asked for.
+            // The server sent the whole response, or an error: handle it as a fetch of the whole.
             _ => {
                 if of.is_some() && reply.answer.status == StatusCode::OK {
                     let request = ForwardedRequest::new(client, record, route, proxy);
                     let order = sent.order(&reply.answer.fields);
-                    // Where there is something newer, that stays.
+                    // A newer entry stays.
                     let _ = query.store.forget_older(&query.policy.key, &query.url, &request, &wanted.name, order);
                 }
                 let part = std::mem::replace(&mut plan.guard, self.for_whole());
                 let answer = take_in(client, record, (route, proxy), query, plan, reply, (sent, "partial"));
-                // Those who wait for the part look again, and find the whole.
+                // Requests that wait for the part look again, and find the whole.
                 drop(part);
                 Ok(FetchedPart::Other(answer))
             }
         }
     }
 
-    /// A fetch of the whole response, which others join who ask for it.
+    /// A fetch of the whole response, which other requests can join.
     fn for_whole(&self) -> FetchGuard {
         let flights = &self.query.store.flights;
         match flights.join(self.place.own, &self.query.url) {
@@ -124,7 +124,7 @@ impl PartsRequest {
         }
     }
 
-    /// A 206: stored if it may be, and passed on.
+    /// Handles a 206: stores it if allowed, and passes it on.
     fn take_part(
         &self,
         record: &mut Record,
@@ -136,7 +136,7 @@ impl PartsRequest {
     ) -> FetchedPart {
         let PartsRequest { client, route, proxy, query, .. } = self;
         let Reply { mut answer, cookies } = reply;
-        // RFC 9110 section 15.3.7: a part says which it is, and is as long as that.
+        // RFC 9110 section 15.3.7: a 206 must have `Content-Range`, and its length.
         let said = content_range(&answer.fields)
             .filter(|(range, _)| answer.body.length() == Some(range.end - range.start))
             .filter(|(range, total)| wanted.is(range, *total));
@@ -154,14 +154,14 @@ impl PartsRequest {
             Err(_) => of.is_some_and(|of| !of.has(&answer.fields)),
         };
         if has_changed {
-            // Before this has its place among what is newer.
+            // Remove the old version before the new part is added.
             if !query.store.forget_older(&query.policy.key, &query.url, &request, &called, order) {
                 drop(request);
                 return self.unkept(record, wanted, plan, Reply { answer, cookies }, NotStored::Superseded);
             }
             admitted = admit(&request, record, query, &answer, (&asked, order), Some(&called));
         }
-        // What is stored is under a URL that the response may have a say in.
+        // The stored URL may depend on the response (`No-Vary-Search`).
         let url = admitted.as_ref().map_or(&*query.url, |(head, ..)| &*head.url);
         let list = query.store.part_place(&query.policy.key, url, &request, parts::LIST);
         let list = list.filter(|_| query.policy.slice.is_none()).map(|list| list.own);
@@ -177,7 +177,7 @@ impl PartsRequest {
             }
         };
         if let Some((place, (stale, _))) = stale.filter(|_| *head.url != *query.url) {
-            // It would be found where this is not.
+            // It is found by other queries than this one.
             query.store.forget_this(place.own, &stale);
         }
         let Body::Server(mut call) = std::mem::replace(&mut answer.body, Body::None(None)) else {
@@ -210,7 +210,7 @@ impl PartsRequest {
         FetchedPart::Part(ResponsePart { head, range, total, held: PartBody::Coming(follower), outcome, cookies })
     }
 
-    /// A 206 that is not stored: passed on to who has asked for it as it is.
+    /// Handles a 206 that is not stored: passes it on unchanged to the client that requested it.
     fn unkept(
         &self,
         record: &mut Record,
@@ -234,7 +234,7 @@ impl PartsRequest {
 }
 
 impl FetchPlan {
-    /// The server has failed, and a stale part stands for what can't be had (RFC 5861 section 4).
+    /// Serves a stale part, because the fetch has failed (RFC 5861 section 4).
     fn ends_with(self, query: &CacheQuery, place: StoreLocation, stale: StaleResponse) -> FetchedPart {
         self.has_failed(query);
         let outcome = CacheOutcome { word: "stale", reason: "if-error", forward: None, stored: false, status: None };
@@ -242,7 +242,7 @@ impl FetchPlan {
     }
 }
 
-/// A part that is stored, for all who wait for it.
+/// Shares a stored part with all who wait for it.
 fn landed(
     guard: FetchGuard,
     place: StoreLocation,
@@ -259,7 +259,7 @@ fn landed(
             outcome,
             cookies: Vec::new(),
         }),
-        // What a 304 says of a part does not say that it is another one.
+        // A 304 does not change which part it is.
         None => FetchedPart::NotStored(NotStored::Status),
     }
 }
