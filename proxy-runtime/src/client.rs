@@ -28,9 +28,9 @@ pub(crate) struct Client {
     pub(crate) worker: &'static Worker,
     pub(crate) peer: Rc<Peer>,
     pub(crate) timer: Timer,
-    /// How long the exchange under way lets either side be silent.
+    /// The idle time-out of the exchange under way, for either side.
     pub(crate) idle: Cell<Duration>,
-    /// Its client may close its sending side and is still there.
+    /// The client may close its sending side and still receive the response.
     pub(crate) half_close: Cell<bool>,
     pub(crate) wire: Wire,
 }
@@ -39,12 +39,12 @@ pub(crate) struct Client {
 pub(crate) enum Wire {
     Http1(Http1Client),
     Http2(Http2Client),
-    /// Nothing: there is nobody, and the exchange is the proxy's own.
+    /// None: the exchange is the proxy's own.
     Nobody,
 }
 
 impl Client {
-    /// The state of an exchange or a connection that begins.
+    /// The state of a new exchange or connection.
     pub(crate) fn new(peer: Rc<Peer>, wire: Wire) -> Client {
         let worker = peer.worker;
         let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
@@ -52,12 +52,12 @@ impl Client {
         Client { worker, peer, timer: Timer::default(), idle, half_close, wire }
     }
 
-    /// Nobody, in the place of a client: for what the proxy fetches for itself.
+    /// A client without a connection, for the proxy's own requests.
     pub(crate) fn nobody(peer: &Rc<Peer>) -> Client {
         Client::new(Rc::clone(peer), Wire::Nobody)
     }
 
-    /// How much there is of the request's body now; 0 at its end.
+    /// How much of the request's body is available now; 0 at its end.
     pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
@@ -66,7 +66,7 @@ impl Client {
         }
     }
 
-    /// Gives it to `to`, which says how much of it is dealt with.
+    /// Passes the available bytes to `to`, which returns how many it has consumed.
     pub(crate) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// What followed the request's body.
+    /// The trailers of the request.
     pub(crate) fn trailers(&self) -> Option<Fields> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
@@ -84,21 +84,21 @@ impl Client {
         }
     }
 
-    /// The client's body is waited for: if it waits to hear that it is wanted, it is told (RFC 9110 section 10.1.1); once.
+    /// Sends `100 Continue`, once, if the client waits for it (RFC 9110 section 10.1.1).
     pub(crate) fn ask_for_body(&self) {
         if self.expects_continue().is_some_and(|expects| expects.replace(false)) {
             self.interim(StatusCode::CONTINUE, &Fields::new());
         }
     }
 
-    /// The client's body comes, unasked or not.
+    /// The client's body is arriving, whether asked for or not.
     pub(crate) fn body_comes(&self) {
         if let Some(expects) = self.expects_continue() {
             expects.set(false);
         }
     }
 
-    /// Whether the client waits to hear that its body is wanted.
+    /// Whether the client waits for `100 Continue`.
     pub(crate) fn waits_for_continue(&self) -> bool {
         self.expects_continue().is_some_and(Cell::get)
     }
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Sends an interim response, as soon as the exchange has to wait.
+    /// Sends an interim response as soon as the exchange has to wait.
     pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
         match &self.wire {
             Wire::Http1(http1) => http1.interim(status, fields),

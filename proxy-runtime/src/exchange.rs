@@ -27,7 +27,7 @@ use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
 use crate::upstream::Lease;
 
-/// See above.
+/// An exchange with a server, over HTTP/1.1 or HTTP/2.
 pub(crate) enum UpstreamExchange {
     Http1(Http1Exchange),
     Http2(Http2Exchange),
@@ -43,7 +43,7 @@ macro_rules! either {
 }
 
 impl UpstreamExchange {
-    /// The head of the response.
+    /// Waits for the head of the response.
     ///
     /// # Errors
     /// [`ExchangeError`].
@@ -51,51 +51,52 @@ impl UpstreamExchange {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
     }
 
-    /// How long the response's body is, where that is known.
+    /// The length of the response's body, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         either!(self, call => call.length())
     }
 
-    /// How long it says it is, also where there is none.
+    /// The value of `Content-Length`, even if the response has no body.
     pub(crate) fn declared(&self) -> Option<u64> {
         either!(self, call => call.declared())
     }
 
-    /// The connection, to be used for something else than HTTP.
+    /// The connection, for use as a tunnel.
     pub(crate) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         match self {
             UpstreamExchange::Http1(call) => call.into_link(),
-            // A stream is no connection.
+            // An HTTP/2 stream has no connection of its own.
             UpstreamExchange::Http2(_) => None,
         }
     }
 
-    /// The request is sent; what is left to do is done for somebody else.
+    /// The request has been sent; from now on, `client` drives the exchange.
     pub(crate) fn reassign_client(&mut self, client: &Rc<Client>) {
         either!(self, call => call.reassign_client(client));
     }
 
-    /// The server, as long as it is held.
+    /// The lease of the server, while it is held.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         either!(self, call => call.lease.as_ref())
     }
 
-    /// Gives the server back, with the request unanswered.
+    /// Gives the lease back, with the request unanswered.
     pub(crate) fn into_lease(self) -> Option<Lease> {
         either!(self, call => call.lease)
     }
 
-    /// The request's body from its beginning, to be sent again, if it still is all there. This call sends no more of it.
+    /// The request's body from its beginning, for another attempt, if it is still available. This exchange sends no more
+    /// of it.
     pub(crate) fn take_body(&mut self) -> Option<RequestBody> {
         either!(self, call => call.take_body())
     }
 
-    /// The response is the one that is passed on: the request won't be sent again.
+    /// The response is passed on, so the request will not be sent again.
     pub(crate) fn settle(&mut self) {
         either!(self, call => call.body.settle());
     }
 
-    /// The response is complete: its connection is there for the next, if it can be.
+    /// The response is complete: its connection returns to the pool, if it can be reused.
     pub(crate) fn release(&mut self) {
         either!(self, call => call.release());
     }

@@ -15,19 +15,19 @@ pub(crate) struct Http1Client {
     pub(crate) link: RefCell<BufferedStream>,
     /// The body of the request under way.
     pub(crate) inbound: RefCell<Inbound>,
-    /// The client waits to hear that its body is wanted.
+    /// The client waits for `100 Continue`.
     pub(crate) expects_continue: Cell<bool>,
-    /// Interim answers (1xx) to be sent before anything else.
+    /// Interim responses (1xx) to be sent before anything else.
     interim: RefCell<Vec<u8>>,
-    /// Whether the client knows what they are: HTTP/1.0 does not.
+    /// Whether the client understands interim responses: HTTP/1.0 does not.
     hears_interim: Cell<bool>,
 }
 
-/// The most bytes of interim responses that wait to be sent.
+/// The most bytes of interim responses that are queued.
 const MAX_INTERIM: usize = 16 << 10;
 
 impl Http1Client {
-    /// A connection that has had no request.
+    /// The state of a connection before its first request.
     pub(crate) fn new(link: BufferedStream) -> Http1Client {
         Http1Client {
             link: RefCell::new(link),
@@ -38,25 +38,25 @@ impl Http1Client {
         }
     }
 
-    /// A request begins: its version and fields say whether its client knows interim responses and waits for one.
+    /// Begins a request: its version and fields tell whether the client understands interim responses and expects one.
     pub(crate) fn begin(&self, version: Version, fields: &Fields, framing: Framing) {
         self.hears_interim.set(version == Version::HTTP_11);
         self.expects_continue.set(version == Version::HTTP_11 && fields.contains("expect"));
         *self.inbound.borrow_mut() = Inbound::new(framing);
     }
 
-    /// What of interim responses was not sent, which the final one follows: there will be none after that.
+    /// Takes the unsent interim responses, which precede the final one; there will be no more after this.
     pub(crate) fn take_interim(&self) -> Vec<u8> {
         self.hears_interim.set(false);
         std::mem::take(&mut *self.interim.borrow_mut())
     }
 
-    /// The same, where another response follows it.
+    /// Returns unsent interim responses, as another final response follows.
     pub(crate) fn give_back_interim(&self, interim: Vec<u8>) {
         *self.interim.borrow_mut() = interim;
     }
 
-    /// Sends an interim response, as soon as the exchange has to wait.
+    /// Sends an interim response as soon as the exchange has to wait.
     pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
         let mut interim = self.interim.borrow_mut();
         if self.hears_interim.get() && interim.len() + fields.size() <= MAX_INTERIM {
@@ -64,7 +64,7 @@ impl Http1Client {
         }
     }
 
-    /// An encrypted connection ends with a word (RFC 8446 section 6.1), as far as there is room for one.
+    /// Sends the TLS `close_notify` alert (RFC 8446 section 6.1), if there is space for it.
     pub(crate) fn say_goodbye(&self) {
         let stream = &mut self.link.borrow_mut().stream;
         if stream.is_encrypted() {
@@ -72,8 +72,8 @@ impl Http1Client {
         }
     }
 
-    /// What goes on while an exchange waits. `true`: the client is gone. One that has closed its sending side and has nothing more
-    /// to be answered is, too, where it `may_leave` so.
+    /// Drives the connection while an exchange waits. `true`: the client has disconnected. With `may_leave`, a client that has
+    /// closed its sending side counts as disconnected, too.
     pub(crate) fn poll_meanwhile(&self, cx: &mut Context<'_>, may_leave: bool) -> bool {
         let body_complete = self.inbound.borrow().decoder.is_done();
         let mut link = self.link.borrow_mut();
@@ -85,7 +85,8 @@ impl Http1Client {
                 Poll::Pending => break,
             }
         }
-        // While its body is on its way, whoever reads that sees it go. One that has sent the next request already is still there.
+        // While its body is being received, the reader of the body detects a disconnect. A client that has pipelined its next
+        // request is still connected.
         while body_complete && link.is_empty() && !link.has_ended() {
             match link.poll_fill(cx) {
                 Poll::Ready(Ok(_)) => {}
@@ -96,12 +97,12 @@ impl Http1Client {
         may_leave && body_complete && link.is_empty() && link.has_ended()
     }
 
-    /// Whether the client has a body that nobody asked for: it may come or not (RFC 9110 section 10.1.1).
+    /// Whether the client was never asked for its body, and so may or may not send it (RFC 9110 section 10.1.1).
     pub(crate) fn was_not_asked(&self) -> bool {
         self.expects_continue.get() && !self.inbound.borrow().decoder.is_done()
     }
 
-    /// Whether what is left of the request's body is so little that reading it costs less than a new connection.
+    /// Whether the rest of the request's body is so short that reading it costs less than a new connection.
     pub(crate) fn is_worth_reading(&self) -> bool {
         let inbound = self.inbound.borrow();
         let left = inbound.decoder.left();
@@ -109,5 +110,5 @@ impl Http1Client {
     }
 }
 
-/// What may be left of an unwanted body, in bytes.
+/// The most bytes of an unwanted body that are read.
 const WORTH_READING: u64 = 64 << 10;

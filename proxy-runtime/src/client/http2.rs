@@ -18,20 +18,20 @@ use crate::protocol::fields::Fields;
 /// The state of the exchange on a stream.
 pub(crate) struct Http2Client {
     body: RefCell<RecvStream>,
-    /// What is received and not passed on.
+    /// The received data that was not passed on yet.
     chunk: RefCell<Bytes>,
     trailers: RefCell<Option<Fields>>,
     pub(crate) respond: RefCell<SendResponse<DataPiece>>,
     monitor: Rc<Monitor>,
     pub(crate) budget: Rc<StreamBudget>,
-    /// All of the body was received.
+    /// The complete body was received.
     pub(crate) whole: Cell<bool>,
-    /// The client waits to hear that its body is wanted.
+    /// The client waits for `100 Continue`.
     pub(crate) expects_continue: Cell<bool>,
 }
 
 impl Http2Client {
-    /// A stream whose request begins; `whole`: nothing follows its head.
+    /// The state of a stream whose request begins; `whole`: the request has no body.
     pub(crate) fn new(
         (body, respond): (RecvStream, SendResponse<DataPiece>),
         (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
@@ -84,7 +84,7 @@ impl Http2Client {
         let mut chunk = self.chunk.borrow_mut();
         let took = to(&chunk);
         chunk.advance(took);
-        // The client may send as much again; it fails only where the stream is over.
+        // The client may send as much again. This fails only if the stream has ended.
         let _ = self.body.borrow_mut().flow_control().release_capacity(took);
         took
     }
@@ -96,7 +96,7 @@ impl Http2Client {
     pub(crate) fn interim(&self, status: StatusCode, fields: &Fields) {
         let mut response = Response::new(());
         (*response.status_mut(), *response.headers_mut()) = (status, to_send(fields));
-        // The client may be gone: the exchange will see.
+        // If the client has disconnected, the exchange will notice.
         let _ = self.respond.borrow_mut().send_informational(response);
     }
 }

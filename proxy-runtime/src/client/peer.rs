@@ -1,4 +1,4 @@
-//! The other end of a client's connection ([`Peer`]): the same for all exchanges on it.
+//! The peer of a client's connection ([`Peer`]), shared by all exchanges on it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,17 +7,17 @@ use crate::net::secured::Secured;
 use crate::site::Listener;
 use crate::worker::Worker;
 
-/// The peer of a connection; the same for all exchanges on it.
+/// The peer of a connection, shared by all exchanges on it.
 pub(crate) struct Peer {
     pub(crate) worker: &'static Worker,
-    /// The index of the listener it came in by.
+    /// The index of the listener.
     pub(crate) listener: u32,
     pub(crate) ip: IpAddr,
-    /// The same as text; made once.
+    /// The address as text, rendered once.
     pub(crate) text: String,
-    /// The other end and this one, where they are known.
+    /// The peer's and the local address, if they are known.
     pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
-    /// What the handshake came to, on an encrypted connection.
+    /// The result of the TLS handshake, on an encrypted connection.
     pub(crate) secured: Option<Secured>,
 }
 
@@ -31,8 +31,8 @@ impl Peer {
         if self.secured.is_some() { "https" } else { "http" }
     }
 
-    /// Whether an `https` URL may be asked for on the connection: it is encrypted, or was where it began, as far as somebody
-    /// trusted says (RFC 9110 section 7.4).
+    /// Whether `https` URLs may be requested on the connection: it is encrypted, or a trusted peer may say that it was (RFC
+    /// 9110 section 7.4).
     pub(crate) fn may_say_https(&self) -> bool {
         self.secured.is_some()
             || self.listener().speaks.proxy_protocol.is_some()

@@ -24,56 +24,56 @@ use crate::router::captures::Captures;
 use crate::site::{Log, Policy, Route};
 use crate::worker::Worker;
 
-/// An exchange, from its first word to its last.
+/// An exchange, from the request's first byte to the response's last.
 pub(crate) struct Record {
     pub(crate) worker: &'static Worker,
     peer: Rc<Peer>,
     pub(crate) method: Method,
     pub(crate) version: Version,
-    /// The request's fields as they arrived.
+    /// The request's fields as received.
     pub(crate) fields: Fields,
     pub(crate) target: Option<Target>,
-    /// The client: the peer, or what a trusted peer said.
+    /// The client's address: the peer's, or the one that a trusted peer reports.
     pub(crate) client: IpAddr,
-    /// `http` or `https`: what the client uses, by the connection or by what a trusted peer said.
+    /// The client's scheme, `http` or `https`, from the connection or as a trusted peer reports.
     pub(crate) scheme: &'static str,
-    /// Whether the peer is believed.
+    /// Whether the peer is trusted.
     pub(crate) trusted: bool,
     pub(crate) route: Option<Route>,
     pub(crate) captures: Captures,
     pub(crate) upstream: &'static str,
     server: &'static str,
-    /// Exchanges at the server when it was asked, this one included.
+    /// The server's concurrent exchanges when it was chosen, including this one.
     server_connections: u32,
-    /// How many servers were asked.
+    /// How many servers were tried.
     attempts: u32,
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
-    /// When there was the head of a response, where that is counted.
+    /// When the response's head was ready, if that is measured.
     first_byte: Option<Instant>,
     policy: &'static Policy,
     status: u16,
-    /// What the server calls its status, where that is not the usual.
+    /// The server's reason phrase, if it is not the usual one.
     reason: Option<(StatusCode, Box<[u8]>)>,
     bytes: u64,
     failure: Option<Failure>,
-    /// What the cache has done, and why.
+    /// The cache's result and reason.
     cache: (&'static str, &'static str),
-    /// The response as it is received for the cache, too.
+    /// The in-flight fetch of the response, if it is also stored.
     flight: Option<Arc<Flight>>,
-    /// Who the client has shown to be; another server's word need not be UTF-8.
+    /// The authenticated user; as an authorization service may set it, it need not be UTF-8.
     pub(crate) user: Vec<u8>,
-    /// What its token says.
+    /// The claims of the client's token.
     pub(crate) claims: Option<Arc<Claims>>,
-    /// The rule that has refused it, or would have.
+    /// The rule that has refused the request, or would have.
     pub(crate) rule: &'static str,
-    /// What an authorization service says to the client.
+    /// The authorization service's fields for the client.
     pub(crate) copied: Fields,
-    /// A browser's question about another request, which was answered.
+    /// The request was a CORS preflight and was answered.
     pub(crate) preflight: bool,
-    /// It counts as in flight until it is over.
+    /// The guards of concurrency limits, held until the exchange ends.
     pub(crate) counted: Vec<ConcurrencyGuard>,
-    /// It is not written.
+    /// The record is not logged.
     unseen: bool,
     over: bool,
 }
@@ -124,7 +124,7 @@ impl Record {
         })
     }
 
-    /// One for what the proxy does for itself beside this exchange, on its behalf: it is not written.
+    /// A record for the proxy's own requests on behalf of this exchange, which is not logged.
     pub(crate) fn unseen(&self) -> Box<Record> {
         let fields = self.fields.clone();
         let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
@@ -137,17 +137,17 @@ impl Record {
         record
     }
 
-    /// What the cache has done, and why.
+    /// Sets the cache's result and reason.
     pub(crate) fn cached(&mut self, word: &'static str, reason: &'static str) {
         self.cache = (word, reason);
     }
 
-    /// It is the proxy's own, and not written.
+    /// Marks the record as the proxy's own, which is not logged.
     pub(crate) fn hide(&mut self) {
         self.unseen = true;
     }
 
-    /// Whether its response is cached now; why not, where that is known.
+    /// Whether its response is cached now; if not, the reason, if it is known.
     pub(crate) fn is_cached(&self) -> Result<(), &'static str> {
         match (self.failure, self.cache.0, self.cache_reason()) {
             (Some(failure), ..) => Err(failure.reason()),
@@ -156,7 +156,7 @@ impl Record {
         }
     }
 
-    /// Whether the response is kept is seen when it is over.
+    /// The in-flight fetch tells at the end whether the response was stored.
     pub(crate) fn watches(&mut self, flight: Arc<Flight>) {
         self.flight = Some(flight);
     }
@@ -168,7 +168,7 @@ impl Record {
         }
     }
 
-    /// The policy that holds from here on.
+    /// Sets the policy that applies from here on.
     pub(crate) fn holds(&mut self, policy: &'static Policy) {
         self.policy = policy;
     }
@@ -177,18 +177,18 @@ impl Record {
         self.policy
     }
 
-    /// A server was asked, which has so many exchanges.
+    /// A server was chosen, which has this many concurrent exchanges.
     pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
         (self.server, self.server_connections) = (server, connections);
         self.attempts += 1;
     }
 
-    /// The server has a phrase of its own for its status.
+    /// Records the server's own reason phrase.
     pub(crate) fn calls_it(&mut self, status: StatusCode, reason: Option<Box<[u8]>>) {
         self.reason = reason.map(|reason| (status, reason));
     }
 
-    /// The reason phrase of a response with this status, where it is the server's own.
+    /// The server's own reason phrase for a response with this status.
     pub(crate) fn reason(&self, status: StatusCode) -> Option<&[u8]> {
         self.reason.as_ref().filter(|(of, _)| *of == status && self.failure.is_none()).map(|(_, reason)| &**reason)
     }
@@ -200,14 +200,15 @@ impl Record {
         }
     }
 
-    /// The client is gone before a byte of the response was sent. What the client itself did wrong keeps its status.
+    /// The client has disconnected before a byte of the response was sent. The status of the client's own errors is
+    /// kept.
     pub(crate) fn unanswered(&mut self) {
         if self.failure.is_none() {
             self.status = 0;
         }
     }
 
-    /// Why it went wrong; the first reason counts.
+    /// Records the reason for a failure; the first one counts.
     pub(crate) fn failed(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }
@@ -216,12 +217,12 @@ impl Record {
         self.failure
     }
 
-    /// The exchange has come to its end; a record that is dropped before was cut off.
+    /// The exchange has completed; a record that is dropped before was cut off.
     pub(crate) fn finished(&mut self) {
         self.over = true;
     }
 
-    /// How many bytes of a body the response had, so far.
+    /// Sets how many bytes of the body were sent so far.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.bytes = bytes;
     }
@@ -238,12 +239,12 @@ impl Record {
         });
     }
 
-    /// The path in normal form; as it arrived, where it has none.
+    /// The normalized path; as received if it could not be normalized.
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", Target::path)
     }
 
-    /// What templates and filters may know.
+    /// The data for templates and filters.
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             method: &self.method,

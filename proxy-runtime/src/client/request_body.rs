@@ -20,46 +20,46 @@ use crate::http1::Framing;
 use crate::net::clock::after;
 use crate::protocol::fields::Fields;
 
-/// A request's body. Counts, and watches the clock.
+/// The body of a request, which counts its bytes and enforces deadlines.
 pub(crate) struct RequestBody {
     client: Rc<Client>,
     pub(crate) framing: Framing,
-    /// What is left of it, where all of it was received before any of it is sent.
+    /// The unsent part of a body that was buffered completely.
     kept: Option<Bytes>,
-    /// It comes from the client. Boxed: most requests have none, and each would carry its size around.
+    /// A body that is received from the client. Boxed: most requests have none, and it would enlarge each of them.
     coming: Option<Box<IncomingBody>>,
 }
 
-/// What there is to a body that comes from the client.
+/// The state of a body that is received from the client.
 struct IncomingBody {
-    /// Bytes that may still come.
+    /// How many more bytes are allowed.
     limit: u64,
-    /// What is left of the client's time. Each KiB earns it a second; only waiting for the client uses it up.
+    /// The time left for the client. Each received KiB adds a second; only waiting for the client uses it up.
     patience: Duration,
-    /// How long the client may be silent at once.
+    /// How long the client may be idle at a time.
     silence: Duration,
-    /// Since when the client is waited for.
+    /// Since when the client has been waited for.
     waiting: Option<Instant>,
-    /// Why it ended early.
+    /// Why the body ended early.
     failure: Option<Failure>,
-    /// Which trailers are taken in, and names that are not beside those.
+    /// The rules for trailers, and the names to remove from them.
     trailing: Option<&'static FieldRules>,
     seen_to: Vec<&'static str>,
-    /// What goes before what still comes: what was looked at, and what was taken and may have to be sent again.
+    /// The bytes that precede those still to be received: inspected ones, and ones that may have to be sent again.
     front: Front,
-    /// Whether it is wanted is the server's to say.
+    /// The server decides whether it wants the body.
     asks_server: bool,
-    /// It is not asked for before this moment, unless the server does.
+    /// `100 Continue` is not sent before this time, unless the server sends it.
     held_until: Option<Option<Instant>>,
-    /// What arrived and is not taken, in bytes.
+    /// How many bytes have arrived and were not consumed.
     there: u64,
-    /// What was received in all.
+    /// How many bytes were received in total.
     received: u64,
-    /// How fast the client has to send it.
+    /// The minimum rate of the client.
     pace: Option<Pace>,
 }
 
-/// A body in time has at least this many bytes per second, on the average.
+/// The minimum average rate, in bytes per second.
 const MIN_RATE: u64 = 1024;
 
 impl RequestBody {
@@ -85,18 +85,18 @@ impl RequestBody {
         RequestBody { client: Rc::clone(client), framing, kept: None, coming }
     }
 
-    /// One that was received whole.
+    /// A body that was received completely.
     pub(crate) fn of(client: &Rc<Client>, framing: Framing, bytes: Bytes) -> RequestBody {
         RequestBody { client: Rc::clone(client), framing, kept: Some(bytes), coming: None }
     }
 
-    /// What was looked at and has not gone on.
+    /// The inspected bytes that were not forwarded yet.
     pub(crate) fn front(&self) -> &[u8] {
         self.coming.as_ref().map_or(&[], |coming| coming.front.unsent())
     }
 
-    /// Holds it to a policy: `limit` in bytes; `min_rate` in bytes a second; `patience` is `timeouts request`, of which `spent` is
-    /// gone; `silence` is `timeouts idle`.
+    /// Applies a policy: `limit` in bytes; `min_rate` in bytes per second; `patience` is `timeouts request`, of which `spent` has
+    /// passed; `silence` is `timeouts idle`.
     pub(crate) fn hold(
         &mut self,
         (limit, min_rate): (u64, u64),
@@ -111,77 +111,77 @@ impl RequestBody {
         coming.silence = silence;
     }
 
-    /// Its trailers are taken in by these rules.
+    /// Sets the rules for its trailers.
     pub(crate) fn takes_trailers_by(&mut self, rules: &'static FieldRules) {
         if let Some(coming) = &mut self.coming {
             coming.trailing = Some(rules);
         }
     }
 
-    /// None of its trailers has one of these names.
+    /// Removes trailers with these names.
     pub(crate) fn trailers_without(&mut self, names: Vec<&'static str>) {
         if let Some(coming) = &mut self.coming {
             coming.seen_to = names;
         }
     }
 
-    /// Whether it is wanted is the server's to say, where the client waits to hear that (RFC 9110 section 10.1.1).
+    /// Leaves it to the server to send `100 Continue`, if the client waits for that (RFC 9110 section 10.1.1).
     pub(crate) fn leave_to_server(&mut self) {
         if let Some(coming) = &mut self.coming {
             coming.asks_server = coming.front.is_untouched() && self.client.waits_for_continue();
         }
     }
 
-    /// See above.
+    /// Whether it is left to the server to send `100 Continue`.
     pub(crate) fn asks_server(&self) -> bool {
         self.coming.as_ref().is_some_and(|coming| coming.asks_server)
     }
 
-    /// A server is sent the head: it has so long to ask for the rest.
+    /// The head was sent to a server, which has this long to send `100 Continue`.
     pub(crate) fn wait_for_server(&mut self, wait: Duration) {
         if let Some(coming) = self.coming.as_mut().filter(|coming| coming.asks_server) {
             coming.held_until = Some(after(Instant::now(), wait));
         }
     }
 
-    /// Nobody has asked for it.
+    /// Whether the body has not been asked for.
     pub(crate) fn is_held(&self) -> bool {
         self.coming.as_ref().is_some_and(|coming| coming.held_until.is_some())
     }
 
-    /// The server has asked for it, and so does the proxy.
+    /// The server has sent `100 Continue`, so the proxy sends it as well.
     pub(crate) fn is_wanted(&mut self) {
         if self.coming.as_mut().is_some_and(|coming| coming.held_until.take().is_some()) {
             self.client.ask_for_body();
         }
     }
 
-    /// Whether there is nothing to send but the head.
+    /// Whether the request consists of a head alone.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.framing, Framing::Empty | Framing::Length(0))
     }
 
-    /// From here on, its first `limit` bytes are kept as they are taken, so that the request can be sent again.
+    /// From now on, keeps the first `limit` bytes when they are consumed, so that the request can be sent again.
     pub(crate) fn may_be_replayed(&mut self, limit: u64) {
         if let Some(coming) = &mut self.coming {
             coming.front.keep(limit, self.client.worker.memory);
         }
     }
 
-    /// Begins again with its first byte. `false`: it can't.
+    /// Rewinds to the first byte. `false`: it is not available any more.
     pub(crate) fn rewind(&mut self) -> bool {
         let comes_again = |coming: &mut Box<IncomingBody>| coming.failure.is_none() && coming.front.rewind();
         self.kept.is_none() && self.coming.as_mut().is_none_or(comes_again)
     }
 
-    /// It won't be sent again: what was kept for that is let go.
+    /// The body will not be sent again: releases the kept bytes.
     pub(crate) fn settle(&mut self) {
         if let Some(coming) = &mut self.coming {
             coming.front.settle();
         }
     }
 
-    /// This was received of it, and goes before what still comes.
+    /// Puts received bytes in front of those still to be received.
     fn begins_with(&mut self, front: Front) {
         if let Some(coming) = &mut self.coming {
             coming.front = front;
@@ -212,7 +212,7 @@ impl IncomingBody {
             Poll::Pending => {
                 client.ask_for_body();
                 let since = *self.waiting.get_or_insert_with(Instant::now);
-                // However much was earned: silence is silence.
+                // Whatever time is left, the idle time-out applies.
                 if client.timer.over(after(since, self.patience.min(self.silence))) {
                     return self.end(Failure::RequestTimeout);
                 }
@@ -225,7 +225,7 @@ impl IncomingBody {
             }
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
             Poll::Ready(Ok(len)) => {
-                // Some of it may have been there before.
+                // Some of it may have been counted before.
                 let len = (len as u64).saturating_sub(self.there);
                 if len > self.limit {
                     return self.end(Failure::BodyTooLarge);

@@ -24,10 +24,10 @@ enum Listening {
     Unix(UnixListener),
 }
 
-/// Accepts until the drain begins. Each connection becomes a task of this worker.
+/// Accepts connections until the drain begins. Each connection becomes a task of this worker.
 ///
 /// # Errors
-/// The socket can't become part of the event loop.
+/// The socket can't be registered with the event loop.
 pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound) -> io::Result<()> {
     let listening = match socket {
         Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
@@ -46,10 +46,10 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
                 pause = SHORTEST_PAUSE;
                 admit(worker, listener, stream, peer);
             }
-            // The peer was gone again, or the like.
+            // The peer disconnected before the accept, for example.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Out of descriptors or memory, of the process or of the system: that passes, and asking again at once would not help it.
+                // Out of descriptors or memory, in this process or the system: retry after a pause.
                 if descriptors::are_exhausted(&error) {
                     worker.descriptors.press();
                     worker.pools.let_go();
@@ -63,7 +63,7 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
     }
 }
 
-/// How long to pause while nothing can be accepted: longer and longer.
+/// The pauses after failures to accept, which double.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -72,18 +72,18 @@ impl Listening {
         match self {
             Listening::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                // Responses are written as they come; waiting for more to send would only delay them.
+                // Responses are written when they are ready; Nagle's algorithm would only delay them.
                 let _ = stream.set_nodelay(true);
                 Ok((SocketStream::Tcp(stream), peer.ip().to_canonical()))
             }
-            // Who connects to a unix socket is on this machine.
+            // The peer of a Unix socket is on this machine.
             Listening::Unix(socket) => Ok((SocketStream::Unix(socket.accept().await?.0), Ipv4Addr::LOCALHOST.into())),
         }
     }
 }
 
 fn admit(worker: &'static Worker, listener: u32, stream: SocketStream, peer: IpAddr) {
-    // Behind a proxy that says who the client is, that is known only then.
+    // Behind a proxy, the client is only known after the PROXY header.
     let introduced = worker.site.listeners[listener as usize].speaks.proxy_protocol.is_some();
     match worker.budget.admit((!introduced).then_some(peer)) {
         Ok(permit) => {
@@ -94,7 +94,7 @@ fn admit(worker: &'static Worker, listener: u32, stream: SocketStream, peer: IpA
         }
         Err(failure) => {
             const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";
-            // A fresh socket has room for this; if not, closing says enough. It means something in HTTP/1 alone.
+            // A fresh socket has space for this; if not, closing it is enough. Only an HTTP/1 client understands it.
             let speaks = &worker.site.listeners[listener as usize].speaks;
             let plain = speaks.http1 && !speaks.tls;
             let _ = match &stream {

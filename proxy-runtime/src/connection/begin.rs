@@ -26,7 +26,7 @@ use crate::protocol::fields::Fields;
 use crate::site::ProxyProtocolIn;
 use crate::worker::Worker;
 
-/// A connection, counted for as long as it lasts.
+/// An accepted connection, counted against the limits until it is dropped.
 pub(super) struct Accepted {
     pub(super) stream: SocketStream,
     pub(super) peer: IpAddr,
@@ -35,7 +35,7 @@ pub(super) struct Accepted {
     pub(super) permit: Permit,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it is closed.
 pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     let _running = worker.running();
     let Accepted { stream, peer, listener, mut permit } = accepted;
@@ -47,12 +47,12 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     let link = BufferedStream::new(stream, worker.buffers);
     let plain = !speaks.tls && speaks.proxy_protocol.is_none() && !speaks.http2;
     if let Some(stream) = speaks.stream {
-        // Boxed: what HTTP needs is large enough.
+        // Boxed: HTTP futures are large enough.
         Box::pin(stream::serve(Rc::new(peer), link, &worker.site.streams[usize::from(stream)])).await;
     } else if plain {
         http1::serve(Rc::new(peer), link).await;
     } else {
-        // Boxed: large, and over soon.
+        // Boxed: large, and short-lived.
         match Box::pin(begin(&mut peer, link, &mut permit)).await {
             Ok(Some((link, false))) => http1::serve(Rc::new(peer), link).await,
             Ok(Some((link, true))) => Box::pin(http2::serve(Rc::new(peer), link)).await,
@@ -75,11 +75,11 @@ pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
     drop(permit);
 }
 
-/// How long a client may take to notice that it was turned away, and how much it may still send, in bytes.
+/// How long a rejected client may take to close, and how much it may still send, in bytes.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_WORDS: u64 = 64 << 10;
 
-/// Closes a connection whose last word was an alert: closing on unread bytes would reset it, and the alert might be lost.
+/// Closes a connection after a TLS alert: closing with unread bytes would reset it, and the alert might be lost.
 async fn part(mut link: BufferedStream) {
     let parted = async {
         let _ = link.shutdown().await;
@@ -88,11 +88,11 @@ async fn part(mut link: BufferedStream) {
     let _ = tokio::time::timeout(PARTING, parted).await;
 }
 
-/// Why a connection is not served, and the connection if it is still there.
+/// The reason why a connection is rejected, and the connection if it is still open.
 type RejectedConnection = (Failure, Option<BufferedStream>);
 
-/// What comes before the first request. Gives the connection, and whether HTTP/2 is spoken on it; `None` if the client has
-/// gone without a word.
+/// Performs the TLS handshake and determines the protocol. Returns the connection, and whether it uses HTTP/2; `None` if
+/// the client has disconnected without sending anything.
 async fn begin(
     peer: &mut Peer,
     mut link: BufferedStream,
@@ -129,11 +129,11 @@ async fn secure(
         Ok(true) => {}
         Ok(false) | Err(_) => return Ok(None),
     }
-    // A TLS record of a handshake begins with 22; a request with a letter.
+    // A TLS handshake record begins with 22, a request with a letter.
     if link.bytes()[0].is_ascii_uppercase() {
         return Err((Failure::PlainHttp, Some(link)));
     }
-    // Who connects and says nothing takes nobody's place.
+    // A client that connects and sends nothing does not count as a handshake.
     let Some(_shaking) = worker.budget.handshake() else { return Err((Failure::TooManyHandshakes, None)) };
     let secured = worker.tls.accept(worker.site, peer.listener, link).await;
     let (stream, secured) = secured?;
@@ -145,7 +145,7 @@ async fn secure(
     Ok(Some((BufferedStream::new(stream, worker.buffers), http2)))
 }
 
-/// What the proxy in front says of the client (`proxy-protocol`). Its word replaces the peer.
+/// Reads the PROXY header (`proxy-protocol`), whose addresses replace the peer's.
 async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut BufferedStream) -> Result<(), Failure> {
     if !matcher::contains(&expected.from, peer.ip) {
         return Err(Failure::ProxyProtocol);
@@ -173,8 +173,8 @@ async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Bu
     Ok(())
 }
 
-/// Whether the first bytes are HTTP/2's (RFC 9113 section 3.4): no method of HTTP/1 is `PRI`. `None`: the client is gone, or
-/// says nothing.
+/// Whether the connection begins with the HTTP/2 preface (RFC 9113 section 3.4); no HTTP/1 method is `PRI`. `None`: the
+/// client has disconnected, or sends nothing.
 async fn prior_knowledge(worker: &'static Worker, link: &mut BufferedStream) -> Option<bool> {
     const PREFACE: &[u8] = b"PRI ";
     let idle = worker.site.root.timeouts.idle.get(worker.settings);

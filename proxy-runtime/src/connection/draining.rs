@@ -8,13 +8,14 @@ use tokio::time::Instant;
 
 use crate::worker::{StopSignal, Worker};
 
-/// How long a client may take to notice that it is no longer listened to.
+/// How long a client may take to notice that the connection is being closed.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// An unused connection is closed so long after the drain began: its first request may be on its way.
+/// How long after the start of the drain an unused connection is closed: its first request may be on its way.
 pub(super) const DRAIN_GRACE: Duration = Duration::from_millis(200);
 
-/// Tells whether the worker stops. The signal is requested again only after it has come: this is polled between all requests.
+/// Tells whether the worker is draining. It is polled between all requests, so the signal is only subscribed to again after
+/// it has arrived.
 pub(super) struct Draining {
     signal: tokio::sync::watch::Receiver<StopSignal>,
     wait: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -27,11 +28,11 @@ impl Draining {
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        // An error means that nobody is left to say stop.
+        // An error means that the sender of the signal is gone.
         self.signal.has_changed().unwrap_or(true)
     }
 
-    /// Since when, if it has begun.
+    /// When the drain began, if it has begun.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         if self.since.is_none() && (self.wait.is_none() || self.has_begun()) {
             let mut signal = self.signal.clone();

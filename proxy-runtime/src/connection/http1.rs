@@ -1,4 +1,4 @@
-//! The loop of a client's HTTP/1.1 connection: one request and response after the other.
+//! The loop of a client's HTTP/1.1 connection: one request and response after another.
 //!
 //! Its requests go to [`serve::exchange`]. Idle connections are closed after `timeouts idle`, heads that arrive too slowly get
 //! a 408, and a client that stops reading is disconnected.
@@ -31,21 +31,22 @@ use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
 
-/// What becomes of a connection after an exchange.
+/// What happens to a connection after an exchange.
 enum AfterExchange {
     /// It waits for the next request.
     Request,
-    /// The same, once the rest of the request's body is out of the way.
+    /// It waits for the next request, after the rest of the request's body was skipped.
     Skip,
     /// It is closed.
     Close,
-    /// It is closed in such a way that what was sent can't be taken for all.
+    /// It is closed such that the response can't be taken for complete.
     Break,
-    /// What the client still sends is read and thrown away for a moment, so that it gets its response.
+    /// It is closed after the client's remaining data was read and discarded for a moment, so that the client receives
+    /// its response.
     Linger,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it is closed.
 pub(super) async fn serve(peer: Rc<Peer>, link: BufferedStream) {
     let client = Rc::new(Client::new(peer, Wire::Http1(Http1Client::new(link))));
     if let Wire::Http1(http1) = &client.wire {
@@ -53,7 +54,7 @@ pub(super) async fn serve(peer: Rc<Peer>, link: BufferedStream) {
     }
 }
 
-/// Answers somebody who speaks something else.
+/// Responds with a failure to a client that uses another protocol.
 pub(super) async fn turn_away(peer: Rc<Peer>, link: BufferedStream, failure: Failure) {
     let client = Rc::new(Client::new(peer, Wire::Http1(Http1Client::new(link))));
     if let Wire::Http1(http1) = &client.wire {
@@ -93,7 +94,7 @@ struct Requests<'c> {
     http1: &'c Http1Client,
     reading: HeadReader,
     idle_since: Instant,
-    /// How long the connection may be idle, and a head take.
+    /// The time-outs of an idle connection, and of a head.
     idle: Duration,
     request: Duration,
     draining: Draining,
@@ -113,7 +114,7 @@ impl<'c> Requests<'c> {
         }
     }
 
-    /// The head of the next request, with when it began; `None` where there will be none.
+    /// Reads the head of the next request, with the time at which it began; `None` if there are no more requests.
     async fn next(&mut self) -> Result<Option<(MessageHead<(Method, String)>, Instant)>, Failure> {
         let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
         let mut began = None;
@@ -151,7 +152,7 @@ impl<'c> Requests<'c> {
     }
 }
 
-/// One request and its response.
+/// Handles one request and its response.
 async fn exchange(
     client: &Rc<Client>,
     http1: &Http1Client,
@@ -190,19 +191,20 @@ async fn exchange(
     let keep_alive = keep_alive
         && !record.failure().is_some_and(Failure::closes)
         && !requests.draining.has_begun()
-        // Said in advance where it is known; the body of a response from elsewhere may still outlast the request's.
+        // Announce `Connection: close` in advance if it is known; an upstream response may still arrive after the rest
+        // of the request's body.
         && (!(own || http1.was_not_asked()) || http1.is_worth_reading());
     send(client, http1, &mut record, answer, &SendOptions { version, to_head, keep_alive }).await
 }
 
-/// How a response is to be sent.
+/// How a response is sent.
 struct SendOptions {
     version: Version,
     to_head: bool,
     keep_alive: bool,
 }
 
-/// Sends a response, and sees to what is left of the request.
+/// Sends a response, and handles the rest of the request.
 async fn send(
     client: &Client,
     http1: &Http1Client,
@@ -255,7 +257,8 @@ async fn send(
         }
         let stalled = outbound.blocked().and_then(|since| after(since, client.idle.get()));
         given_up = slow || client.timer.over(stalled);
-        // Who reads slowly what is here is there; who has left while a server is waited for is not.
+        // A client that reads slowly is still connected; one that disconnects while the upstream is waited for has
+        // gone.
         let may_leave = !client.half_close.get() && outbound.blocked().is_none();
         if given_up || http1.poll_meanwhile(cx, may_leave) {
             return Poll::Ready(Err(SendError::Sink));
@@ -270,13 +273,13 @@ async fn send(
                 record.unanswered();
             }
             if given_up {
-                // The kernel would go on to send what nobody takes.
+                // Otherwise the kernel would keep sending to a client that reads nothing.
                 http1.link.borrow().stream.reset_on_close();
             }
             return AfterExchange::Close;
         }
         Err(SendError::Source(failure)) if outbound.is_unsent() && record.failure().is_none() => {
-            // Nobody has seen any of it: it can still become the response that says what went wrong.
+            // Nothing was sent yet: the response can still be replaced by an error response.
             http1.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
             let keep_alive = manner.keep_alive && !failure.closes() && http1.is_worth_reading();
@@ -286,11 +289,11 @@ async fn send(
             record.failed(failure);
             record.finished();
             if framing == Framing::UntilClose {
-                // An orderly close would make it look whole.
+                // An orderly close would make the response look complete.
                 http1.link.borrow().stream.reset_on_close();
                 return AfterExchange::Break;
             }
-            // Closing on unread bytes would take back what was sent.
+            // Closing with unread bytes would reset the connection, and discard what was sent.
             return if http1.inbound.borrow().decoder.is_done() { AfterExchange::Break } else { AfterExchange::Linger };
         }
     }
@@ -306,7 +309,7 @@ async fn send(
     }
 }
 
-/// A body that the kernel can send by itself, taken out of its response.
+/// Takes a file body that `sendfile` can send out of its response.
 fn file(answer: &mut Answer<Body>, framing: Framing, stream: &SocketStream) -> Option<Box<FileReader>> {
     let is_plain = matches!(&answer.body, Body::File(file) if file.is_plain());
     if !is_plain || !matches!(framing, Framing::Length(_)) || !stream.sends_files() {
@@ -318,7 +321,7 @@ fn file(answer: &mut Answer<Body>, framing: Framing, stream: &SocketStream) -> O
     }
 }
 
-/// How the client can tell where the response ends (RFC 9112 section 6.3).
+/// The framing of a response (RFC 9112 section 6.3).
 fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
     match (answer.status, answer.body.length()) {
         (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,
@@ -331,7 +334,7 @@ fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
     }
 }
 
-/// Answers what is no request.
+/// Responds to a malformed request.
 async fn refuse(client: &Client, http1: &Http1Client, failure: Failure) -> AfterExchange {
     let (method, version) = (Method::from_bytes(b"-").unwrap_or_default(), Version::HTTP_11);
     let mut record = Record::new(&client.peer, method, version, Fields::new(), Instant::now());
@@ -342,7 +345,7 @@ async fn refuse(client: &Client, http1: &Http1Client, failure: Failure) -> After
     AfterExchange::Linger
 }
 
-/// Reads what is left of a request's body, which is little, and throws it away. `false`: the client is too slow, or gone.
+/// Reads and discards the rest of a request's body, which is short. `false`: the client is too slow, or has disconnected.
 async fn skip(client: &Client, http1: &Http1Client, since: Instant) -> bool {
     std::future::poll_fn(|cx| {
         loop {
@@ -359,8 +362,8 @@ async fn skip(client: &Client, http1: &Http1Client, since: Instant) -> bool {
     .await
 }
 
-/// Reads what the client still sends: closing on unread bytes would reset the connection, and the response might be lost
-/// on its way (RFC 9112 section 9.6).
+/// Reads what the client still sends: closing with unread bytes would reset the connection, and the response might be
+/// lost (RFC 9112 section 9.6).
 async fn linger(client: &Client, http1: &Http1Client) {
     let until = after(Instant::now(), LINGER);
     let mut shut = false;

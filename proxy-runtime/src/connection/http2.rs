@@ -1,4 +1,4 @@
-//! The loop of a client's HTTP/2 connection (RFC 9113): many exchanges at once, each in its own task.
+//! The loop of a client's HTTP/2 connection (RFC 9113): concurrent exchanges, each in its own task.
 //!
 //! `h2` implements the protocol; [`Monitor`] checks what `h2` does not, and then the connection ends with GOAWAY. A request is converted to
 //! its HTTP/1.1 form, and goes to [`serve::exchange`]; flow control releases data only as it is passed on.
@@ -37,13 +37,13 @@ use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
 
-/// What the pseudo-header fields of a request count for, beside path and authority (RFC 9113 section 6.5.2), about.
+/// The approximate size of a request's pseudo-header fields, without path and authority (RFC 9113 section 6.5.2).
 const PSEUDO: usize = 4 * 32 + ":method:scheme:authority:path".len() + "GEThttps".len();
 
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 100;
 
-/// Serves a connection to its end.
+/// Serves a connection until it is closed.
 pub(super) async fn serve(peer: Rc<Peer>, link: BufferedStream) {
     let timer = Timer::default();
     timer.run(pin!(converse(&peer, link, &timer))).await;
@@ -94,12 +94,12 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
         }
         if draining.poll(cx).is_some() || timer.over(after(last, idle)) {
             streams.end();
-            // It has more to say now.
+            // GOAWAY must still be sent.
             if streams.poll(cx, timer).is_ready() {
                 return Poll::Ready(());
             }
         }
-        // Answers may still be on their way to a slow client.
+        // Responses may still be on their way to a slow client.
         let patience = if streams.connection.has_streams() { idle } else { LAST_WORDS };
         let over = streams.ending.filter(|_| streams.active.get() == 0);
         let over = over.is_some_and(|since| timer.over(after(since.max(last), patience)));
@@ -108,37 +108,37 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     .await;
 }
 
-/// The most streams that their client gives up before they are taken; how fast they may come the monitor sees to.
+/// The most streams that are reset by the client before the proxy has accepted them; the monitor limits their rate.
 const MAX_CANCELLED: usize = 1024;
 
-/// What DATA may fall short of 256 bytes by, all frames together that wait to be passed on. By itself the library counts with half of
-/// the connection's window, which is not enough for 300 small messages that come at once.
+/// The allowed overhead of DATA frames shorter than 256 bytes, over all queued frames. By default the library allows half of the
+/// connection's window, which is not enough for 300 small messages at once.
 const SMALL_FRAMES: usize = 2 << 20;
 
 /// How long requests wait for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a connection with nothing left to say may take to come to its end.
+/// How long a connection without streams may take to close.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A connection with its streams.
+/// A connection and its streams.
 struct Streams<'a> {
     peer: &'a Rc<Peer>,
     connection: Connection<Monitored, DataPiece>,
     monitor: Rc<Monitor>,
-    /// How many exchanges are under way.
+    /// The number of exchanges under way.
     active: Rc<Cell<usize>>,
     budget: Rc<StreamBudget>,
-    /// What the client may send of all bodies together.
+    /// The connection's receive window, for all bodies together.
     window: u32,
-    /// Since when there is no memory for more.
+    /// Since when there has been no memory for more requests.
     full: Option<Instant>,
-    /// Since when no more are taken.
+    /// Since when no more requests are accepted.
     ending: Option<Instant>,
 }
 
 impl Streams<'_> {
-    /// Reads, writes, and starts exchanges; ready when the connection is at its end.
+    /// Reads, writes, and starts exchanges; ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer) -> Poll<()> {
         loop {
             let place = match self.budget.poll_place(cx) {
@@ -149,7 +149,7 @@ impl Streams<'_> {
                 Poll::Pending => {
                     let since = *self.full.get_or_insert_with(Instant::now);
                     if !timer.over(after(since, PATIENCE)) {
-                        // Requests wait in the library, which reads and writes on.
+                        // The requests wait in the library, which continues to read and write.
                         let closed = std::task::ready!(self.connection.poll_closed(cx));
                         return closed.map_or_else(|error| self.failed(&error), Poll::Ready);
                     }
@@ -162,7 +162,7 @@ impl Streams<'_> {
                 Err(error) => return self.failed(&error),
             };
             let Some(share) = place.zip(self.budget.admit(&request)) else {
-                // RFC 9113 section 8.7: nothing was done, and it may be sent again.
+                // RFC 9113 section 8.7: nothing was processed, so the client may retry.
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
             };
@@ -179,14 +179,14 @@ impl Streams<'_> {
         }
     }
 
-    /// The connection has failed: if that is the client's fault, there is a line in the log.
+    /// Handles a failed connection, which is logged if it is the client's fault.
     fn failed(&self, error: &h2::Error) -> Poll<()> {
         let failure = match self.monitor.cut() {
             Some(Violation::HeadTooLarge(_)) => Failure::HeadersTooLarge,
             Some(Violation::Flood) => Failure::FrameFlood,
             Some(Violation::Protocol | Violation::Compression) => Failure::Http2Protocol,
             None if !error.is_go_away() || !error.is_library() => return Poll::Ready(()),
-            // The library counts some frames, too: those without end in a field block, and DATA of a byte.
+            // The library also counts some frames: endless CONTINUATION frames, and one-byte DATA.
             None if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => Failure::FrameFlood,
             None => Failure::Http2Protocol,
         };
@@ -197,7 +197,7 @@ impl Streams<'_> {
         Poll::Ready(())
     }
 
-    /// No more exchanges: the client is told (RFC 9113 section 6.8).
+    /// Accepts no more exchanges, and tells the client (RFC 9113 section 6.8).
     fn end(&mut self) {
         if self.ending.is_none() {
             self.ending = Some(Instant::now());
@@ -206,7 +206,7 @@ impl Streams<'_> {
     }
 }
 
-/// An exchange under way.
+/// Counts an exchange under way.
 struct StreamGuard(Rc<Cell<usize>>);
 
 impl StreamGuard {
@@ -222,7 +222,7 @@ impl Drop for StreamGuard {
     }
 }
 
-/// One request and its response.
+/// Handles one request and its response.
 async fn exchange(
     peer: Rc<Peer>,
     (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
@@ -246,15 +246,15 @@ async fn exchange(
     }
 }
 
-/// The head of a request, as it would be in HTTP/1.1.
+/// The head of a request, converted to HTTP/1.1.
 struct StreamHead {
     method: Method,
     target: String,
     fields: Fields,
     framing: Framing,
-    /// An extended CONNECT (RFC 8441), which is a `GET` with `Upgrade` elsewhere: the key it is asked with there.
+    /// The key of a WebSocket request: an extended CONNECT (RFC 8441) becomes a `GET` with `Upgrade`.
     websocket: Option<websocket::WebSocketKey>,
-    /// What is wrong with it.
+    /// Why the head is invalid, if it is.
     flaw: Option<Failure>,
 }
 
@@ -266,10 +266,10 @@ impl StreamHead {
         let pseudo = PSEUDO + path.len() + authority.map_or(0, |authority| authority.as_str().len());
         let too_large = parts.headers.len() > MAX_FIELDS || monitor.is_too_large(pseudo, &parts.headers);
         let mut flaw = too_large.then_some(Failure::HeadersTooLarge);
-        // RFC 9113 section 8.3.1: a path, or `*` for OPTIONS; there is no URL here that could replace the authority.
+        // RFC 9113 section 8.3.1: a path, or `*` for OPTIONS; absolute URLs are not allowed here.
         let is_path = match path {
             "*" => parts.method == Method::OPTIONS,
-            // An extended CONNECT has a path, another has none.
+            // An extended CONNECT has a path, a plain one has none.
             "" => parts.method == Method::CONNECT,
             _ => path.starts_with('/'),
         };
@@ -284,7 +284,7 @@ impl StreamHead {
         }
         for (name, value) in &parts.headers {
             match authority {
-                // RFC 9113 section 8.3.1: the authority goes before the field; they must not say two things.
+                // RFC 9113 section 8.3.1: `:authority` replaces `Host`, and both must be equal.
                 Some(authority) if name == http::header::HOST => {
                     if !authority.as_str().as_bytes().eq_ignore_ascii_case(value.as_bytes()) {
                         flaw = flaw.or(Some(Failure::BadHost));
@@ -294,7 +294,7 @@ impl StreamHead {
                 _ => fields.add(name.as_str().as_bytes(), value.as_bytes()),
             }
         }
-        // Section 8.2.3: crumbs are put together again.
+        // Section 8.2.3: cookie crumbs are joined again.
         let crumbs: Vec<&[u8]> =
             parts.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
         if !crumbs.is_empty() {
@@ -333,7 +333,7 @@ async fn answer(client: &Rc<Client>, http2: &Http2Client, head: StreamHead, bega
         });
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            // The client wants it no more, or the connection is gone.
+            // The client has reset the stream, or the connection is closed.
             Poll::Pending if http2.respond.borrow_mut().poll_reset(cx).is_ready() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
@@ -357,8 +357,8 @@ async fn answer(client: &Rc<Client>, http2: &Http2Client, head: StreamHead, bega
     }
 }
 
-/// Reads what the client still sends and throws it away for a moment: clients that are cut off within their request often
-/// overlook the response that they have got (RFC 9113 section 8.1).
+/// Reads and discards what the client still sends for a moment: clients whose upload is cut off often miss the response
+/// (RFC 9113 section 8.1).
 async fn linger(client: &Client, http2: &Http2Client) {
     let until = after(Instant::now(), LINGER);
     std::future::poll_fn(|cx| {
@@ -384,9 +384,9 @@ async fn send(
     let tunnel = matches!(answer.body, Body::Tunnel(_));
     let failure = match (tunnel, websocket) {
         (true, Some(key)) if websocket::accept(key, &mut answer) => None,
-        // Nobody can have asked for it, or the server has not understood what it was asked for.
+        // A 101 that was not asked for, or from a server that did not understand the request.
         (true, _) => Some(Failure::UpstreamInvalid),
-        // RFC 8441 section 4: success would say that there is a tunnel. Any other status says that there is none.
+        // RFC 8441 section 4: a 2xx would mean that there is a tunnel; any other status means that there is none.
         (_, Some(_)) if answer.status.is_success() => Some(Failure::NotUpgraded),
         _ => None,
     };
@@ -409,7 +409,7 @@ async fn send(
         && let Err(failure) = outbound.begin(&mut answer.body).await
         && record.failure().is_none()
     {
-        // Nobody has seen any of it: it can still become the response that says what went wrong.
+        // Nothing was sent yet: the response can still be replaced by an error response.
         let answer = serve::instead(record, failure);
         return Box::pin(send(client, http2, record, answer, (to_head, websocket))).await;
     }
@@ -468,8 +468,8 @@ async fn send(
     }
 }
 
-/// Ends a stream within a body. RST_STREAM goes before all that waits to be sent, the head of the response included: it waits until that
-/// is written.
+/// Resets a stream within a body. RST_STREAM overtakes queued frames, including the head of the response, so this waits until they are
+/// written.
 async fn break_off(client: &Client, mut stream: SendStream<DataPiece>) {
     let (marker, mut written) = oneshot::channel();
     if stream.send_data(Bytes::from_owner(FlushMarker(marker)).into(), false).is_ok() {
@@ -484,7 +484,7 @@ async fn break_off(client: &Client, mut stream: SendStream<DataPiece>) {
     stream.send_reset(Reason::INTERNAL_ERROR);
 }
 
-/// No bytes, in the place of some that wait: they are written when this is dropped.
+/// An empty piece of data that is queued behind others: its drop signals that they are written.
 struct FlushMarker(#[expect(dead_code, reason = "its end is what is waited for")] oneshot::Sender<()>);
 
 impl AsRef<[u8]> for FlushMarker {

@@ -4,29 +4,29 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::site::ProxyProtocolIn;
 
-/// A header that was read.
+/// A parsed header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ProxyHeader {
-    /// How many bytes it took.
+    /// Its size in bytes.
     pub(super) size: usize,
-    /// The client and what it connected to; `None` where the proxy speaks for itself, or does not know.
+    /// The client's and the server's address; `None` if the proxy speaks for itself, or does not know.
     pub(super) addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
-/// The connection does not begin with a header that is expected.
+/// The connection does not begin with a valid header of an expected version.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MalformedHeader;
 
-/// The binary header's first bytes (section 2.2).
+/// The first bytes of a binary header (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest header in text, with its line end (section 2.1).
+/// The longest text header, with its line end (section 2.1).
 const MAX_TEXT: usize = 107;
 
-/// The most bytes behind a binary header's first 16: addresses, and what else it may say.
+/// The most bytes after the first 16 of a binary header: addresses and extensions.
 const MAX_BINARY: usize = 4096;
 
-/// The header at the front of `bytes`, if it is whole.
+/// Parses the header at the front of `bytes`; `None` if it is incomplete.
 ///
 /// # Errors
 /// [`MalformedHeader`].
@@ -40,7 +40,7 @@ pub(super) fn read(bytes: &[u8], expected: &ProxyProtocolIn) -> Result<Option<Pr
     }
 }
 
-/// `PROXY TCP4 192.0.2.1 192.0.2.2 51324 443`
+/// Parses a text header, such as `PROXY TCP4 192.0.2.1 192.0.2.2 51324 443`.
 fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let Some(end) = bytes.iter().take(MAX_TEXT).position(|&byte| byte == b'\n') else {
         return if bytes.len() < MAX_TEXT { Ok(None) } else { Err(MalformedHeader) };
@@ -51,7 +51,7 @@ fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let mut word = || words.next().ok_or(MalformedHeader);
     let of = word()?;
     if of == "UNKNOWN" {
-        // Whatever follows is to be passed over.
+        // The rest of the line is ignored.
         return Ok(Some(ProxyHeader { size: end + 1, addresses: None }));
     }
     let (client, proxy, client_port, proxy_port) = (word()?, word()?, word()?, word()?);
@@ -83,11 +83,11 @@ fn binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedHeader> {
     let Some(body) = bytes.get(16..16 + length) else { return Ok(None) };
     let header = |addresses| Ok(Some(ProxyHeader { size: 16 + length, addresses }));
     match (version & 0xF, family) {
-        // LOCAL: the proxy's own connection, as for a health check.
+        // LOCAL: the proxy's own connection, for example a health check.
         (0, _) => header(None),
         (1, 0x11) => header(Some(pair::<4>(body)?)),
         (1, 0x21) => header(Some(pair::<16>(body)?)),
-        // UNIX and UNSPEC have no address that would mean anything here.
+        // UNIX and UNSPEC have no usable address.
         (1, 0x00 | 0x31) => header(None),
         _ => Err(MalformedHeader),
     }
@@ -164,7 +164,7 @@ mod tests {
         let v4 = [192, 0, 2, 1, 192, 0, 2, 2, 0xC8, 0x7C, 1, 0xBB];
         let addresses = Some(("192.0.2.1:51324", "192.0.2.2:443"));
         check(&header(1, 0x11, &v4), Ok(Some((28, addresses))));
-        // What else it says is passed over.
+        // Extensions are ignored.
         check(&header(1, 0x11, &[&v4[..], &[4, 0, 1, 0]].concat()), Ok(Some((32, addresses))));
         check(&header(0, 0, &[]), Ok(Some((16, None))));
         check(&header(1, 0x31, &[0; 216]), Ok(Some((232, None))));

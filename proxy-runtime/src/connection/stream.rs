@@ -1,5 +1,5 @@
-//! Passes a client connection through (`stream`): to a server that is chosen by the host in the client's
-//! TLS handshake, or to the same for all.
+//! Passes a client connection through (`stream`): to an upstream that is chosen by the host in the client's TLS
+//! handshake, or to the same for all.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use crate::protocol::fields::Fields;
 use crate::site::Stream;
 use crate::upstream::{Lease, PickRequest, announce};
 
-/// Serves a connection to its end.
+/// Serves a connection until it is closed.
 pub(super) async fn serve(peer: Rc<Peer>, mut link: BufferedStream, stream: &Stream) {
     let worker = peer.worker;
     let mut record = Record::new(
@@ -44,7 +44,7 @@ pub(super) async fn serve(peer: Rc<Peer>, mut link: BufferedStream, stream: &Str
     record.finished();
 }
 
-/// Connects to the server whose turn it is; to the next where that can't be done.
+/// Connects to a server that the load-balancing policy chooses, and to others if that fails.
 async fn connect(
     peer: &Peer,
     record: &mut Record,
@@ -84,7 +84,7 @@ async fn connect(
         }
         match dialled {
             Ok(mut server) => {
-                // Encrypted, it was told before the handshake.
+                // With TLS, the PROXY header was sent before the handshake.
                 if upstream.config.tls.is_none() && !introduction.is_empty() {
                     let told = tokio::io::AsyncWriteExt::write_all(&mut server, &introduction).await;
                     told.map_err(|_| Failure::UpstreamReset)?;

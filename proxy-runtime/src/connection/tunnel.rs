@@ -13,14 +13,14 @@ use crate::exchange::UpstreamExchange;
 use crate::net::clock::{Timer, after};
 use crate::net::stream::BufferedStream;
 
-/// Passes bytes through. Either side's error ends both; there is nobody left to tell.
+/// Copies bytes between the client and the server. An error on either side ends both; nobody is left to report it to.
 pub(crate) async fn through(client: &Client, http1: &Http1Client, call: UpstreamExchange) {
     let Some((mut server, _lease)) = call.into_link() else { return };
     pump((&http1.link, &mut server), (&client.timer, client.idle.get()), |_| {}).await;
 }
 
-/// Passes bytes between a client and a server; `silence` is how long both may be silent. `progress` hears how many bytes went to
-/// the client.
+/// Copies bytes between a client and a server; `silence` is how long both may be idle. `progress` is called with the number of
+/// bytes sent to the client.
 pub(crate) async fn pump(
     (client, server): (&RefCell<BufferedStream>, &mut BufferedStream),
     (timer, silence): (&Timer, Duration),
@@ -47,14 +47,14 @@ pub(crate) async fn pump(
 /// One direction.
 #[derive(Default)]
 struct Direction {
-    /// How many bytes have moved.
+    /// How many bytes were copied.
     moved: u64,
     /// The end was passed on.
     shut: bool,
 }
 
 impl Direction {
-    /// Passes on what there is; ready when all of it was.
+    /// Copies what is available; ready once this direction has ended.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -75,7 +75,7 @@ impl Direction {
                     self.shut = true;
                 }
                 Poll::Pending => {
-                    // What the other side has taken is seen off before there is more.
+                    // Flush buffered data before reading more.
                     let _ = to.stream.poll_write(cx, [&[], &[]])?;
                     return Poll::Pending;
                 }

@@ -13,17 +13,17 @@ use crate::{filter::intake, protocol::target};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The protocol a client asks to change to, where it is one to pass on: `Connection: upgrade` and `Upgrade: it`.
-/// `h2c` is not: what follows would pass the proxy's rules unseen.
+/// The protocol that a client asks to upgrade to (`Connection: upgrade`, `Upgrade`), if it may be forwarded. `h2c` may
+/// not: its requests would bypass the proxy's rules.
 pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
     let wanted = fields.get("upgrade")?;
     let h2c = members(wanted).any(|one| one.eq_ignore_ascii_case(b"h2c"));
     (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
 }
 
-/// Leaves the fields that go beyond a connection: neither those that belong to it, nor those that frame the body, which are written
-/// again. `Trailer` stays, and so does `TE: trailers`, whose meaning both of our sides share. What `Connection` lists beside them is
-/// dropped where a message is taken in, before anything is added to it: by `intake` for requests, by [`received`] for responses.
+/// Removes hop-by-hop fields, and the fields that frame the body, which are written again. `Trailer` and `TE: trailers` stay, as
+/// both sides of the proxy support trailers. Fields listed in `Connection` are removed earlier, when a message is received and
+/// before any field is added: by `intake` for requests, by [`received`] for responses.
 pub(crate) fn end_to_end(fields: Fields) -> Fields {
     without(fields, of_connection)
 }
@@ -37,12 +37,12 @@ fn without(mut fields: Fields, goes: impl Fn(&[u8]) -> bool) -> Fields {
     fields
 }
 
-/// The fields by which servers name files that the proxy is to send (`send-file`). They say where files are on a machine, and what they
-/// say is for the proxy in front of the server alone.
+/// The fields by which servers name files that the proxy shall send (`send-file`). They reveal paths of a machine, and are meant for
+/// the proxy in front of the server alone.
 pub(crate) const X_ACCEL_REDIRECT: &str = "x-accel-redirect";
 pub(crate) const X_SENDFILE: &str = "x-sendfile";
 
-/// The fields of a response as they are taken in from a server.
+/// Removes the fields of a server's response that must not be forwarded.
 pub(crate) fn received(mut fields: Fields) -> Fields {
     intake::drop_listed(&mut fields, |_| false);
     let names_file =
@@ -50,28 +50,28 @@ pub(crate) fn received(mut fields: Fields) -> Fields {
     without(fields, |name| of_connection(name) || names_file(name))
 }
 
-/// The information about the client for an upstream.
+/// Information about the client for the server.
 pub(crate) struct ForwardedClient<'a> {
-    /// The peer's address as text; made once per connection.
+    /// The peer's address as text, rendered once per connection.
     pub(crate) address: &'a str,
-    /// The peer's address, which is the client's where the peer is not a proxy.
+    /// The peer's address, which is the client's if the peer is not a proxy.
     pub(crate) peer: IpAddr,
-    /// The client's address, by the peer's word where that is believed.
+    /// The client's address, as reported by the peer if that is trusted.
     pub(crate) client: IpAddr,
-    /// What is added to `Via`: the version that was received, and the proxy's name.
+    /// The member for `Via`: the received version, and the proxy's name.
     pub(crate) via: &'static str,
-    /// `http` or `https`: what the client uses.
+    /// The client's scheme, `http` or `https`.
     pub(crate) scheme: &'static str,
-    /// The same of the connection that the request came on.
+    /// The scheme of the connection that the request arrived on.
     pub(crate) connection: &'static str,
-    /// The `Host` it asked for.
+    /// The request's `Host`.
     pub(crate) host: Option<&'a str>,
-    /// Where the peer is believed: the field that it is believed about.
+    /// The field with the client's address, if the peer is trusted.
     pub(crate) trusted: Option<&'a TrustedHeader>,
 }
 
-/// Whether the proxy itself writes or drops a field of requests: [`end_to_end`], [`announce`] and `Host`. All others reach the server as
-/// the client sent them, but for what the route's filters do.
+/// Whether the proxy itself writes or removes a request field: [`end_to_end`], [`announce`] and `Host`. All others reach the server as
+/// the client sent them, except for the route's filters.
 pub(crate) fn changes(name: &str) -> bool {
     const WRITTEN: [&str; 8] = [
         "forwarded",
@@ -86,10 +86,10 @@ pub(crate) fn changes(name: &str) -> bool {
     WRITTEN.iter().any(|written| written.eq_ignore_ascii_case(name)) || of_connection(name.as_bytes())
 }
 
-/// Sets `Via`, `X-Forwarded-*` and, where wanted, `X-Real-IP` and `Forwarded`.
+/// Sets `Via`, `X-Forwarded-*` and, if configured, `X-Real-IP` and `Forwarded`.
 pub(crate) fn announce(fields: &mut Fields, client: &ForwardedClient<'_>, wanted: &Proxy) {
     append(fields, "via", client.via);
-    // Both lists, before either is written: one may be told in the other.
+    // Both lists are computed before either is written, because one may be derived from the other.
     let forwarded = wanted.forwarded.then(|| forwarded(fields, client));
     match (client.trusted, addresses_before(fields, client)) {
         (Some(TrustedHeader::XForwardedFor), _) => append(fields, X_FORWARDED_FOR, client.address),
@@ -115,27 +115,27 @@ pub(crate) fn announce(fields: &mut Fields, client: &ForwardedClient<'_>, wanted
     }
 }
 
-/// The port that the client has asked: of its `Host`, or its scheme's.
+/// The port that the client connected to: from its `Host`, or the default of its scheme.
 fn port(client: &ForwardedClient<'_>) -> u16 {
     let named = client.host.and_then(|host| target::split_port(host)?.1);
     named.unwrap_or(if client.scheme == "https" { 443 } else { 80 })
 }
 
-/// Whether `X-Forwarded-Port` is one port.
+/// Whether `X-Forwarded-Port` is a single port.
 fn says_a_port(fields: &Fields) -> bool {
     let mut lines = fields.all("x-forwarded-port");
     let (line, second) = (lines.next(), lines.next());
     second.is_none() && line.and_then(number).is_some_and(|port| (1..=u64::from(u16::MAX)).contains(&port))
 }
 
-/// The addresses of a trusted peer's list that is not `X-Forwarded-For`, as they stand there.
+/// The addresses in a trusted peer's list, if that list is not `X-Forwarded-For`, in the same order.
 fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<String> {
     match client.trusted? {
         TrustedHeader::XForwardedFor => None,
         TrustedHeader::Field(_) => (client.client != client.peer).then(|| format!("{}, ", client.client)),
         TrustedHeader::Forwarded => {
             let lines: Vec<&[u8]> = fields.all("forwarded").collect();
-            // What is no address ends the chain.
+            // An element that is not an address ends the chain.
             let nodes = lines.into_iter().rev().flat_map(elements).map(|element| node_address(&element?.node?));
             let mut nearest: Vec<IpAddr> = nodes.map_while(|address| address).collect();
             nearest.reverse();
@@ -144,8 +144,8 @@ fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<Str
     }
 }
 
-/// `Forwarded`: what a trusted peer says, and an element for the peer. Other lists of addresses become elements (RFC 7239 section 7.4), of
-/// which the client's has its scheme.
+/// The value of `Forwarded`: a trusted peer's list, and an element for the peer. Other lists of addresses are converted to elements (RFC
+/// 7239 section 7.4); the client's element has its scheme.
 fn forwarded(fields: &Fields, client: &ForwardedClient<'_>) -> Vec<u8> {
     let mut line = Vec::new();
     let proto = (client.scheme != client.connection).then_some(client.scheme);
@@ -190,16 +190,16 @@ fn element(client: &ForwardedClient<'_>) -> String {
     format!("{element};proto={}", client.connection)
 }
 
-/// `for=`, with an address.
+/// `for=` with an address.
 fn for_address(address: IpAddr) -> String {
     match address {
-        // Section 6: an IPv6 address is in brackets, and so in quotes.
+        // Section 6: an IPv6 address is in brackets, and therefore quoted.
         IpAddr::V6(address) => format!("for=\"[{address}]\""),
         IpAddr::V4(address) => format!("for={address}"),
     }
 }
 
-/// Puts `value` behind what is there, in one line.
+/// Appends `value` to the field's list, in one line.
 fn append(fields: &mut Fields, name: &str, value: &str) {
     if !fields.contains(name) {
         return fields.add(name.as_bytes(), value.as_bytes());
@@ -234,7 +234,7 @@ mod tests {
         check(&[("te", "deflate")], &[]);
         check(&[("upgrade", "websocket"), ("proxy-connection", "close")], &[]);
         check(&[("connection", "close"), ("connection", "x-a"), ("x-a", "1"), ("x-b", "2")], &[("x-b", "2")]);
-        // What is not UTF-8 hides nothing beside it.
+        // An option that is not UTF-8 does not hide the others.
         let odd: Fields =
             [("connection", b"\xe9, x-a".as_slice()), ("x-a", b"\xff"), ("x-b", b"\xff")].into_iter().collect();
         assert_eq!(received(odd), [("x-b", b"\xff")].into_iter().collect());
@@ -249,7 +249,7 @@ mod tests {
         lines
     }
 
-    /// What becomes of fields that came from 192.0.2.1 for `client`, who uses `scheme`.
+    /// Checks the fields that a server receives from 192.0.2.1 for `client`, who uses `scheme`.
     #[track_caller]
     fn check(
         trusted: Option<&TrustedHeader>,
@@ -299,7 +299,7 @@ mod tests {
     ];
 
     #[test]
-    fn of_peers_that_are_nobody() {
+    fn untrusted_peers() {
         let itself = ("192.0.2.1", "http");
         check(None, itself, &proxy(false), &[], &OWN);
         let with_via = [("via", "1.0 x, 1.1 kiln"), OWN[1], OWN[2], OWN[3]];
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn of_trusted_peers() {
+    fn trusted_peers() {
         let (via, host) = (OWN[0], ("x-forwarded-host", "shop.test"));
         let own = "for=192.0.2.1;host=\"a.b:80\";proto=http";
         let check = |header: TrustedHeader, before: &[(&str, &str)], list: &str, forwarded: &str| {

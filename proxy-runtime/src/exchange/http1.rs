@@ -1,4 +1,4 @@
-//! A request to a server over HTTP/1.1, which has its own connection.
+//! A request to a server over HTTP/1.1, on its own connection.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,30 +18,30 @@ use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
 use crate::upstream::{Lease, UpstreamConnection};
 
-/// See above.
+/// An HTTP/1.1 exchange with a server.
 pub(crate) struct Http1Exchange {
     pub(super) client: Rc<Client>,
     channel: Option<UpstreamConnection>,
-    /// The server is held until its response has come.
+    /// The lease is held until the response is complete.
     pub(super) lease: Option<Lease>,
     method: Method,
     upload: Outbound,
     pub(super) body: RequestBody,
     clock: Deadlines,
-    /// The server takes no more of it.
+    /// The server accepts no more of the request's body.
     refused: bool,
     reading: HeadReader,
     interim: u8,
-    /// The server has said something.
+    /// The server has sent something.
     heard: bool,
     inbound: Inbound,
-    /// What the response's head says about the connection.
+    /// Whether the response's head allows the connection to persist.
     keep_alive: bool,
     length: Option<u64>,
 }
 
 impl Http1Exchange {
-    /// Sends a request, whose head is written already and was begun at `began`.
+    /// Sends a request whose head has been written, and which began at `began`.
     pub(crate) fn new(
         client: &Rc<Client>,
         (lease, channel): (Lease, UpstreamConnection),
@@ -83,7 +83,7 @@ impl Http1Exchange {
                     Ok(Some(head)) => {
                         channel.link.consume(head.size);
                         if !head.start.is_informational() || head.start == StatusCode::SWITCHING_PROTOCOLS {
-                            // Nobody has asked for the body, and nobody will.
+                            // The server has responded without asking for the body.
                             self.refused |= self.body.is_held();
                             self.inbound = Inbound::of_server(head.framing);
                             (self.keep_alive, self.length) = (head.keep_alive, head.length);
@@ -123,18 +123,19 @@ impl Http1Exchange {
     pub(super) fn take_body(&mut self) -> Option<RequestBody> {
         let taken = RequestBody::new(&self.client, Framing::Empty);
         let body = self.body.rewind().then(|| std::mem::replace(&mut self.body, taken));
-        // Of what was announced, the rest does not come: the connection is of no more use.
+        // The rest of the announced body will not be sent: the connection can't be reused.
         self.refused |= body.is_some() && self.clock.sent.is_none();
         body
     }
 
-    /// The request has no body, or none that matters any more.
+    /// The request has no body, or its body is no longer needed.
     pub(super) fn reassign_client(&mut self, client: &Rc<Client>) {
         self.client = Rc::clone(client);
         self.body = RequestBody::new(client, Framing::Empty);
     }
 
-    /// Sends what there is to send. The client's failures end the call; a server that takes no more may still answer.
+    /// Sends what is available of the body. The client's failures end the exchange; a server that accepts no more may
+    /// still respond.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let Some(channel) = &mut self.channel else { return Ok(()) };
         if self.clock.sent.is_some() || self.refused {
@@ -154,22 +155,22 @@ impl Http1Exchange {
         }
     }
 
-    /// How long the response's body is, where that is known.
+    /// The length of the response's body, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         self.inbound.decoder.left()
     }
 
-    /// How long it says it is, also where there is none.
+    /// The value of `Content-Length`, even if the response has no body.
     pub(super) fn declared(&self) -> Option<u64> {
         self.length
     }
 
-    /// The connection, to be used for something else than HTTP.
+    /// The connection, for use as a tunnel.
     pub(super) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         self.channel.map(|channel| channel.link).zip(self.lease)
     }
 
-    /// The response is complete: its connection rests, if it can.
+    /// The response is complete: its connection returns to the pool, if it can be reused.
     pub(super) fn release(&mut self) {
         self.lease = None;
         if let Some(channel) = self.channel.take()

@@ -21,38 +21,38 @@ use crate::protocol::fields::Fields;
 use crate::upstream::Lease;
 use crate::upstream::shared::{BytesWritten, StreamSlot, WINDOW};
 
-/// See above.
+/// An HTTP/2 exchange with a server.
 pub(crate) struct Http2Exchange {
     pub(super) client: Rc<Client>,
-    /// The server is held until its response has come.
+    /// The lease is held until the response is complete.
     pub(super) lease: Option<Lease>,
-    /// Its place on the connection.
+    /// The stream's slot on the connection.
     held: Option<StreamSlot>,
     response: ResponseFuture,
-    /// The request's body on its way; `None` once it is sent, or not wanted.
+    /// The request's body while it is sent; `None` once it has been sent, or if it is not wanted.
     upload: Option<(Http2Outbound, SendStream<DataPiece>)>,
-    /// How much of it was sent.
+    /// How many bytes of it were sent.
     uploaded: u64,
     pub(super) body: RequestBody,
-    /// What the connection had written when the request was put on it.
+    /// How much the connection had written when the request was started.
     begun: BytesWritten,
     interim: u8,
     answer: Option<RecvStream>,
-    /// What is received and not passed on.
+    /// The received data that was not passed on yet.
     chunk: Bytes,
     trailers: Option<Fields>,
     length: Option<u64>,
     clock: Deadlines,
 }
 
-/// What `:status` counts for (RFC 9113 section 6.5.2).
+/// The size of `:status` in a field section (RFC 9113 section 6.5.2).
 const STATUS: usize = ":status".len() + 3 + 32;
 
 impl Http2Exchange {
-    /// Sends a request, whose head was begun at `began`.
+    /// Sends a request that began at `began`.
     ///
     /// # Errors
-    /// The connection takes no more requests; lease and body are given back.
+    /// The connection accepts no more requests; the lease and the body are returned.
     pub(crate) fn new(
         client: &Rc<Client>,
         (lease, mut held): (Lease, StreamSlot),
@@ -101,7 +101,7 @@ impl Http2Exchange {
         }
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interim += 1;
-            // RFC 9113 section 8.6: nothing is changed to; an HTTP/1.1 client would take what follows for another protocol.
+            // RFC 9113 section 8.6: HTTP/2 has no 101; an HTTP/1.1 client would take it for an upgrade.
             let changes = interim.status() == StatusCode::SWITCHING_PROTOCOLS;
             if self.is_too_large(interim.headers()) {
                 return failed(Failure::UpstreamHeadTooLarge);
@@ -122,7 +122,7 @@ impl Http2Exchange {
                     return failed(Failure::UpstreamInvalid);
                 }
                 if self.body.is_held() {
-                    // Nobody has asked for it, and nobody will.
+                    // The server has responded without asking for the body.
                     self.upload = None;
                 }
                 let fields = received(&parts.headers);
@@ -151,7 +151,7 @@ impl Http2Exchange {
                 match self.clock.over_for_head(&self.client.timer, blocked) {
                     Some(failure) => {
                         if let (Failure::ResponseTimeout, Some(held)) = (failure, &self.held) {
-                            // It may be the connection that is dead.
+                            // The connection itself may be dead.
                             held.distrust();
                         }
                         failed(failure)
@@ -162,7 +162,7 @@ impl Http2Exchange {
         }
     }
 
-    /// The server has sent fields on the stream that the library has kept silent about.
+    /// Whether the server has sent malformed fields on the stream, which the library does not report.
     fn is_malformed(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.monitor().is_malformed(self.response.stream_id().as_u32()))
     }
@@ -171,7 +171,7 @@ impl Http2Exchange {
         self.held.as_ref().is_some_and(|held| held.monitor().is_too_large(STATUS, headers))
     }
 
-    /// What was wrong with the connection, if it was cut. Others are not at fault for what is too large.
+    /// The failure that has cut the connection. A head that is too large fails only its own stream.
     fn cut(&self) -> Option<Failure> {
         match self.held.as_ref()?.monitor().cut()? {
             Violation::HeadTooLarge(stream) if stream == self.response.stream_id().as_u32() => {
@@ -182,7 +182,7 @@ impl Http2Exchange {
         }
     }
 
-    /// What it means that the stream has failed (RFC 9113 sections 6.8 and 8.7).
+    /// Classifies the failure of a stream (RFC 9113 sections 6.8 and 8.7).
     fn lost(&self, error: &h2::Error) -> ExchangeError {
         let Some(held) = &self.held else { return ExchangeError::Lost };
         if !error.is_reset() {
@@ -191,13 +191,13 @@ impl Http2Exchange {
         if let Some(failure) = self.cut().or(is_malformed(error).then_some(Failure::UpstreamInvalid)) {
             return ExchangeError::Failed(failure);
         }
-        // One that has sent interim responses has begun, whatever it says now.
+        // A server that has sent interim responses has begun to process the request, whatever it says now.
         let says_so = self.interim == 0 && error.is_remote();
         if says_so && error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset() {
             held.refused();
             return ExchangeError::Unprocessed(NotProcessed::Server);
         }
-        // The library fails streams this way that are above the last one the server has taken, and no others.
+        // The library fails exactly those streams this way that are above the last one that the server has accepted.
         if says_so && error.is_go_away() || held.has_written_nothing_since(self.begun) {
             return ExchangeError::Unprocessed(NotProcessed::Connection);
         }
@@ -213,13 +213,14 @@ impl Http2Exchange {
         body
     }
 
-    /// The request has no body, or none that matters any more.
+    /// The request has no body, or its body is no longer needed.
     pub(super) fn reassign_client(&mut self, client: &Rc<Client>) {
         self.client = Rc::clone(client);
         self.body = RequestBody::new(client, Framing::Empty);
     }
 
-    /// Sends what there is to send. The client's failures end the call; a server that takes no more may still answer.
+    /// Sends what is available of the body. The client's failures end the exchange; a server that accepts no more may
+    /// still respond.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let Some((outbound, stream)) = &mut self.upload else { return Ok(()) };
         let outcome = outbound.poll(cx, &mut self.body, stream);
@@ -250,15 +251,15 @@ impl Http2Exchange {
         (self.lease, self.held, self.answer) = (None, None, None);
     }
 
-    /// The server may send as much again.
+    /// Releases flow-control capacity, so that the server may send as much again.
     fn took(&mut self, bytes: usize) {
         if let Some(answer) = &mut self.answer {
-            // It fails only where the stream is over.
+            // This fails only if the stream has ended.
             let _ = answer.flow_control().release_capacity(bytes);
         }
     }
 
-    /// Why the response's body has no end.
+    /// The failure of an incomplete response body.
     fn broken(&self, error: &h2::Error) -> Failure {
         let usual = if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated };
         self.cut().unwrap_or(usual)
@@ -291,7 +292,8 @@ impl Http2Exchange {
     }
 }
 
-/// The library refuses a response that is malformed: of another length than it says, for one (RFC 9113 section 8.1.1).
+/// Whether the library rejects a response as malformed: for example, if its length differs from `Content-Length` (RFC
+/// 9113 section 8.1.1).
 fn is_malformed(error: &h2::Error) -> bool {
     error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
 }
@@ -329,7 +331,8 @@ impl Source for Http2Exchange {
     }
 
     fn rest(&mut self) -> usize {
-        // The server may send as much as the window allows, and mostly has; and parts of other bodies were read with it.
+        // The server may send as much as the window allows, and usually has; and chunks share their memory with those of
+        // other bodies.
         let window = WINDOW as usize / 2 * 3;
         self.answer.as_ref().map_or(0, |answer| if answer.is_end_stream() { self.chunk.len() } else { window })
     }

@@ -13,48 +13,48 @@ use crate::failure::Failure;
 use crate::net::clock::{Timer, after};
 use crate::protocol::fields::Fields;
 
-/// The most interim responses before a response; more are an error.
+/// The most interim responses before the final one; more are an error.
 pub(super) const MAX_INTERIM: u8 = 16;
 
 /// The time-outs of an exchange.
 #[derive(Clone, Copy)]
 pub(crate) struct Waits {
-    /// For the head of the response, once the request is sent.
+    /// The time from the end of the request to the head of the response.
     pub(crate) response: Duration,
-    /// For the server to ask for the body, where that is left to it.
+    /// The time for the server to send `100 Continue`, if that is left to it.
     pub(crate) proceed: Duration,
-    /// For anything to move.
+    /// The longest time without progress.
     pub(crate) idle: Duration,
-    /// For all of it.
+    /// The deadline of the exchange.
     pub(crate) until: Option<Instant>,
 }
 
 /// Why there is no response.
 pub(crate) enum ExchangeError {
-    /// For good.
+    /// The failure is final.
     Failed(Failure),
-    /// The connection is gone before the server said anything.
+    /// The connection was closed before the server sent anything.
     Lost,
-    /// The server has not processed the request, for sure: no byte of it was sent, or the server says so.
+    /// The server has certainly not processed the request: no byte of it was sent, or the server says so.
     Unprocessed(NotProcessed),
 }
 
 /// The evidence that a request was not processed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotProcessed {
-    /// The connection takes no more requests, or is gone: another one may do.
+    /// The connection accepts no more requests, or is closed: another connection may work.
     Connection,
-    /// The server takes no more requests now (`REFUSED_STREAM`, RFC 9113 section 8.7).
+    /// The server accepts no more requests now (`REFUSED_STREAM`, RFC 9113 section 8.7).
     Server,
 }
 
-/// The waits of a call under way.
+/// The deadlines of an exchange under way.
 pub(super) struct Deadlines {
     pub(super) waits: Waits,
     pub(super) began: Instant,
-    /// When the request was sent; `None` while it is on its way.
+    /// When the request had been sent; `None` before.
     pub(super) sent: Option<Instant>,
-    /// Since when nothing has moved, and how much of the request's body had then.
+    /// Since when there has been no progress, and how much of the request's body had been sent then.
     pub(super) silent: Option<(Instant, u64)>,
 }
 
@@ -63,32 +63,32 @@ impl Deadlines {
         Deadlines { waits, began, sent: None, silent: None }
     }
 
-    /// All of the request is sent.
+    /// The request has been sent completely.
     pub(super) fn is_sent(&mut self, empty: bool) {
-        // Without a body, the moment it arrived is near enough, and known.
+        // Without a body, the time at which the request began is accurate enough, and known.
         self.sent = Some(if empty { self.began } else { Instant::now() });
     }
 
-    /// Whether the head of a response is waited for in vain. `blocked` is since when the server takes nothing.
+    /// Whether a time-out for the response's head has expired. `blocked`: since when the server accepts no data.
     pub(super) fn over_for_head(&self, timer: &Timer, blocked: Option<Instant>) -> Option<Failure> {
         if timer.over(self.waits.until) {
             return Some(Failure::TotalTimeout);
         }
-        // While the client has to send, its body keeps the time.
+        // While the proxy waits for the client's body, that body's own time-outs apply.
         if timer.over(blocked.and_then(|since| after(since, self.waits.idle))) {
             return Some(Failure::BodyIdleTimeout);
         }
         timer.over(self.sent.and_then(|sent| after(sent, self.waits.response))).then_some(Failure::ResponseTimeout)
     }
 
-    /// The response's body moves.
+    /// The response's body has made progress.
     pub(super) fn moves(&mut self) {
         self.silent = None;
     }
 
-    /// Whether the response's body is waited for in vain, when so much of the request's was sent.
+    /// Whether the time-out for the response's body has expired, with `uploaded` bytes of the request sent.
     pub(super) fn over_for_body(&mut self, timer: &Timer, uploaded: u64) -> Option<Failure> {
-        // What the client sends meanwhile is movement, too.
+        // Progress of the upload counts, too.
         let (since, _) = *match &mut self.silent {
             Some(silent) if silent.1 == uploaded => silent,
             silent => silent.insert((Instant::now(), uploaded)),
@@ -100,7 +100,7 @@ impl Deadlines {
     }
 }
 
-/// RFC 9110 section 15.2: interim responses are passed on; `100 Continue` only as ours, which is given once.
+/// Passes on interim responses (RFC 9110 section 15.2); `100 Continue` is sent by the proxy itself, once.
 pub(super) fn pass_on(
     cx: &Context<'_>,
     (client, body): (&Client, &mut RequestBody),
@@ -113,7 +113,7 @@ pub(super) fn pass_on(
         client.interim(status, &fields);
     } else if body.is_held() {
         body.is_wanted();
-        // It can go on its way now.
+        // The upload can start now.
         cx.waker().wake_by_ref();
     }
 }

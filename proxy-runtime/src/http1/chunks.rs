@@ -1,60 +1,60 @@
-//! Reads chunked bodies: finds the data in the framing, and the end.
+//! Parses chunked bodies.
 
 use super::framing::Framing;
 use crate::protocol::fields::Fields;
 use crate::protocol::fields::may_trail;
 
-/// The longest line before a chunk, in bytes.
+/// The longest chunk-size line, in bytes.
 const MAX_LINE: usize = 1024;
 
-/// The most bytes of chunk extensions in a body: they mean nothing to anybody, but cost (CVE-2023-39326 and its kin).
+/// The most bytes of chunk extensions in a body: they have no use, but cost time (CVE-2023-39326 and similar).
 const MAX_EXTENSIONS: usize = 16 << 10;
 
 /// The largest trailer section, in bytes, and the most fields in it.
 const MAX_TRAILERS: usize = 8 << 10;
 const MAX_TRAILER_FIELDS: usize = 64;
 
-/// Follows a body through the bytes of a connection.
+/// Finds the data of a body in the bytes of a connection.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     state: ChunkState,
     extensions: usize,
-    /// The body is a server's: what is odd about its chunks' lines, but not ambiguous, passes.
+    /// For a server's body: oddities in chunk-size lines are accepted if they are unambiguous.
     lenient: bool,
-    /// The trailers, once the end is found.
+    /// The trailers, once the end was found.
     pub(crate) trailers: Option<Fields>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkState {
-    /// All of it was found.
+    /// The body is complete.
     Done,
-    /// This many bytes to come.
+    /// This many bytes are left.
     Length(u64),
-    /// All that comes.
+    /// The body ends with the connection.
     UntilClose,
-    /// Before the line with a chunk's size.
+    /// Before a chunk-size line.
     Size,
-    /// Within a chunk, this many bytes left.
+    /// Within a chunk, of which this many bytes are left.
     Chunk(u64),
-    /// Behind a chunk's data, before its line end.
+    /// After a chunk's data, before its line end.
     ChunkEnd,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers,
 }
 
-/// The next step at the front of the bytes. `skip` bytes of framing must be skipped in any case.
+/// The next element at the front of the bytes. `skip` bytes of framing must be skipped in any case.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ChunkStep {
-    /// So much data behind them.
+    /// Data of this length follows.
     Data { skip: usize, len: usize },
-    /// Nothing yet.
+    /// More bytes are needed.
     More { skip: usize },
-    /// The end of the body.
+    /// The body ends here.
     End { skip: usize },
 }
 
-/// The bytes are no chunks (RFC 9112 section 7.1).
+/// The chunked encoding is malformed (RFC 9112 section 7.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MalformedChunk;
 
@@ -69,7 +69,7 @@ impl Decoder {
         Decoder { state, extensions: 0, lenient: false, trailers: None }
     }
 
-    /// For a body that a server sends: there are servers that pad the sizes of chunks with blanks.
+    /// A decoder for a server's body: some servers pad chunk sizes with blanks.
     pub(crate) fn of_server(framing: Framing) -> Decoder {
         Decoder { lenient: true, ..Decoder::new(framing) }
     }
@@ -79,7 +79,7 @@ impl Decoder {
         matches!(self.state, ChunkState::Done | ChunkState::Length(0))
     }
 
-    /// How many bytes of data are still to come, where that is known.
+    /// How many bytes of data are left, if that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
             ChunkState::Done => Some(0),
@@ -88,7 +88,7 @@ impl Decoder {
         }
     }
 
-    /// Looks at the front of `bytes`.
+    /// Finds the next element at the front of `bytes`.
     ///
     /// # Errors
     /// [`MalformedChunk`].
@@ -135,7 +135,7 @@ impl Decoder {
         }
     }
 
-    /// So many bytes of the data that was found are dealt with.
+    /// Consumes bytes of the data that was found.
     pub(crate) fn took(&mut self, len: usize) {
         match &mut self.state {
             ChunkState::Length(left) => *left -= len as u64,
@@ -153,7 +153,7 @@ impl Decoder {
         }
     }
 
-    /// Nothing more comes: whether that is where the body ends.
+    /// The connection has ended: returns whether the body is complete.
     pub(crate) fn closed(&mut self) -> bool {
         if self.state == ChunkState::UntilClose {
             self.state = ChunkState::Done;
@@ -161,7 +161,7 @@ impl Decoder {
         self.is_done()
     }
 
-    /// The trailer section with its empty line, if it is whole: its size.
+    /// Parses the trailer section with its empty line, and returns its size if it is complete.
     fn trailers(&mut self, bytes: &[u8]) -> Result<Option<usize>, MalformedChunk> {
         if let [b'\r', b'\n', ..] = bytes {
             return Ok(Some(2));
@@ -182,7 +182,7 @@ impl Decoder {
     }
 }
 
-/// The size of a chunk from its line, which ends with CR; and how long its extension is.
+/// Parses a chunk-size line, which ends with CR; returns the size, and the length of the extensions.
 fn chunk_size(line: &[u8], lenient: bool) -> Option<(u64, usize)> {
     let line = line.strip_suffix(b"\r")?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -212,7 +212,8 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-/// What some servers send behind a size: blanks, or what looks like an extension and can't be taken for anything else.
+/// Whether extensions that violate the grammar, as some servers send them, are unambiguous: blanks, or something like
+/// an extension.
 fn are_harmless(extensions: &[u8]) -> bool {
     matches!(without_blanks(extensions), [] | [b';', ..])
         && !extensions.iter().any(|&byte| byte < 0x20 && byte != b'\t' || byte == 0x7F)
@@ -223,14 +224,14 @@ fn without_blanks(bytes: &[u8]) -> &[u8] {
     &bytes[blanks..]
 }
 
-/// What follows the token at the front (RFC 9110 section 5.6.2).
+/// The bytes after the token at the front (RFC 9110 section 5.6.2).
 fn after_token(bytes: &[u8]) -> Option<&[u8]> {
     let is_in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let len = bytes.iter().take_while(|&&byte| is_in_token(byte)).count();
     (len > 0).then(|| &bytes[len..])
 }
 
-/// What follows a quoted string (RFC 9110 section 5.6.4), from behind its first quote.
+/// The bytes after a quoted string (RFC 9110 section 5.6.4), whose first quote was consumed.
 fn after_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
     for (at, &byte) in bytes.iter().enumerate() {
@@ -249,7 +250,7 @@ fn after_quoted(bytes: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// Decodes `input` in pieces of `step` bytes: the data, and what is left behind the end.
+    /// Decodes `input` in steps of `step` bytes; returns the data, and how much is left after the end.
     fn decode(framing: Framing, input: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize)>, MalformedChunk> {
         let (mut decoder, mut data, mut from) = (Decoder::new(framing), Vec::new(), 0);
         let mut end = 0;
@@ -282,14 +283,14 @@ mod tests {
                 }
                 Err(MalformedChunk) => Err(MalformedChunk),
             };
-            // In small steps, what is behind the end has not been looked at.
+            // In small steps, the bytes after the end are not reached.
             let found = found.map(|whole| whole.map(|(data, left)| (data, if step > 900 { left } else { 0 })));
             assert_eq!(found, expected, "{input:?} by {step}");
         }
     }
 
     #[test]
-    fn chunks() {
+    fn decodes_chunks() {
         check("3\r\nabc\r\n0\r\n\r\n", Ok(Some(("abc", 0))));
         check("3;a=b\r\nabc\r\n1 ;x\r\nd\r\n00\r\n\r\nnext", Ok(Some(("abcd", 4))));
         check("A\r\n0123456789\r\n0\r\nX: y\r\n\r\n!", Ok(Some(("0123456789", 1))));
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_chunks() {
+    fn chunk_size_lines() {
         let check = |line: &str, client: bool, server: bool| {
             let line = format!("{line}\r");
             assert_eq!(chunk_size(line.as_bytes(), false).is_some(), client, "{line:?} from a client");
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths() {
+    fn bodies_with_a_length() {
         let check = |framing, input: &str, expected: Option<(&str, usize)>| {
             let found = decode(framing, input.as_bytes(), 1000).expect("no chunks");
             assert_eq!(found, expected.map(|(data, left)| (data.as_bytes().to_vec(), left)));

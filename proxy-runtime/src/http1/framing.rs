@@ -5,10 +5,10 @@
 pub(crate) enum Framing {
     /// There is no body.
     Empty,
-    /// It has this many bytes.
+    /// A body of this many bytes.
     Length(u64),
-    /// It comes in chunks.
+    /// A chunked body.
     Chunked,
-    /// It ends with the connection.
+    /// A body that ends with the connection.
     UntilClose,
 }

@@ -1,4 +1,4 @@
-//! Reads and writes the heads of requests and responses.
+//! Parses and writes the heads of requests and responses.
 
 use std::mem::MaybeUninit;
 
@@ -13,32 +13,33 @@ use crate::protocol::fields::Fields;
 const MAX_FIELDS: usize = 100;
 const MAX_ANSWER_FIELDS: usize = 200;
 
-/// A head that has arrived. `S` is what its first line says: method and target, or a status.
+/// A parsed head. `S` is the content of its first line: method and target, or a status.
 #[derive(Debug)]
 pub(crate) struct MessageHead<S> {
     pub(crate) start: S,
     pub(crate) version: Version,
     pub(crate) fields: Fields,
-    /// How the body behind it ends.
+    /// The framing of its body.
     pub(crate) framing: Framing,
-    /// What `Content-Length` says, also where there is no body.
+    /// The value of `Content-Length`, even if there is no body.
     pub(crate) length: Option<u64>,
-    /// Whether the connection goes on after this message (RFC 9112 section 9.3).
+    /// Whether the connection persists after this message (RFC 9112 section 9.3).
     pub(crate) keep_alive: bool,
-    /// The bytes it took.
+    /// Its size in bytes.
     pub(crate) size: usize,
-    /// The reason phrase of a response, where it is not the usual one of its status.
+    /// The reason phrase of a response, if it is not the usual one of its status.
     pub(crate) reason: Option<Box<[u8]>>,
 }
 
-/// A head on its way in: bytes that were seen to hold no end are not looked at twice, however slowly they come.
+/// An incremental parser of heads: bytes without an end are not scanned twice, however slowly they arrive.
 #[derive(Debug, Default)]
 pub(crate) struct HeadReader {
     seen: usize,
 }
 
 impl HeadReader {
-    /// The head of a request at the front of `bytes`, if it is whole. The target has room for a host behind it.
+    /// Parses the head of a request at the front of `bytes`; `None` if it is incomplete. The target has spare capacity
+    /// for a host.
     ///
     /// # Errors
     /// [`Failure::BadRequest`], [`Failure::BadFraming`], [`Failure::UnsupportedVersion`], or [`Failure::HeadersTooLarge`]
@@ -63,7 +64,8 @@ impl HeadReader {
             }
             Err(_) => return Err(Failure::BadRequest),
         };
-        // RFC 9112 section 2.2 lets a recipient take a bare LF for a line end; not all do, so it must not be one.
+        // RFC 9112 section 2.2 allows a bare LF as a line end. Not all recipients accept it, so requests must not
+        // contain it.
         if has_bare_lf(&bytes[..size]) {
             return Err(Failure::BadRequest);
         }
@@ -81,13 +83,13 @@ impl HeadReader {
         };
         let mut fields = head.fields;
         if head.version == Version::HTTP_10 {
-            // RFC 9110 section 7.8: HTTP/1.0 has no upgrade, and who sends the field there is not to be heard.
+            // RFC 9110 section 7.8: HTTP/1.0 has no upgrade, so the field is ignored.
             fields.remove("upgrade");
         }
         Ok(Some(MessageHead { framing, fields, ..head }))
     }
 
-    /// The head of a response to a request with `method`, if it is whole.
+    /// Parses the head of a response to a request with `method`; `None` if it is incomplete.
     ///
     /// # Errors
     /// [`Failure::UpstreamInvalid`].
@@ -117,7 +119,7 @@ impl HeadReader {
         let status = StatusCode::from_u16(code).map_err(|_| Failure::UpstreamInvalid)?;
         let head = self.head(status, version, answer.headers, &bytes[..size]);
         let head = head.map_err(|_| Failure::UpstreamInvalid)?;
-        // RFC 9112 section 6.3, in its order.
+        // In the order of RFC 9112 section 6.3.
         let bodiless = method == Method::HEAD || status.is_informational() || matches!(code, 204 | 304);
         let framing = match (head.framing, head.length) {
             _ if bodiless => Framing::Empty,
@@ -131,7 +133,7 @@ impl HeadReader {
     }
 
     fn may_be_whole(&self, bytes: &[u8]) -> bool {
-        // An empty line: two line ends, the last of which has not been seen.
+        // A head ends with an empty line: search for one that was not seen before.
         let new = self.seen.saturating_sub(3)..;
         self.seen == 0
             || bytes.get(new).is_some_and(|new| {
@@ -144,7 +146,7 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// What the fields say of the message. `framing` is [`Framing::Chunked`] or [`Framing::Empty`].
+    /// Builds a head from parsed lines. `framing` is [`Framing::Chunked`] or [`Framing::Empty`].
     fn head<S>(
         &mut self,
         start: S,
@@ -163,12 +165,12 @@ impl HeadReader {
                     closes |= has_option(line.value, b"close");
                 }
                 14 if is("content-length") => {
-                    // Section 6.3: several lengths, even equal ones, or one that is no number.
+                    // Section 6.3: several lengths, even equal ones, or an invalid number.
                     let found = number(line.value).filter(|_| length.is_none());
                     length = Some(found.ok_or(Failure::BadFraming)?);
                 }
                 17 if is("transfer-encoding") => {
-                    // Section 6.1: no other coding is known here, and HTTP/1.0 knows none.
+                    // Section 6.1: only `chunked` is supported, and HTTP/1.0 has no transfer coding.
                     if chunked || version == 0 || !line.value.eq_ignore_ascii_case(b"chunked") {
                         return Err(Failure::BadFraming);
                     }
@@ -183,27 +185,27 @@ impl HeadReader {
         }
         let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let framing = if chunked { Framing::Chunked } else { Framing::Empty };
-        // RFC 9112 section 9.3: `close` goes before all else, whichever line it is on.
+        // RFC 9112 section 9.3: `close` takes precedence, on whichever line it is.
         let keep_alive = persists && !closes;
         Ok(MessageHead { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
     }
 }
 
-/// The version in a first line that is neither HTTP/1.0 nor HTTP/1.1.
+/// The version in a first line, if it is neither HTTP/1.0 nor HTTP/1.1.
 enum VersionToken {
-    /// The line has not ended.
+    /// The line is incomplete.
     Unfinished,
-    /// A later minor version of HTTP/1: the message as its sender would have written it for 1.1, which is how it is to be
-    /// read (RFC 9110 section 2.5).
+    /// A later minor version of HTTP/1, with the message rewritten to version 1.1, as it must be interpreted (RFC 9110
+    /// section 2.5).
     LaterMinor(Vec<u8>),
     /// Another major version.
     OtherMajor,
-    /// None at all.
+    /// No version.
     Malformed,
 }
 
 impl VersionToken {
-    /// The last of the three parts of a request line (RFC 9112 section 3).
+    /// Finds the version in a request line: its last part (RFC 9112 section 3).
     fn in_request(bytes: &[u8]) -> VersionToken {
         VersionToken::find(bytes, |line| {
             let spaces = line.iter().filter(|&&byte| byte == b' ').count();
@@ -211,7 +213,7 @@ impl VersionToken {
         })
     }
 
-    /// The first part of a status line (RFC 9112 section 4).
+    /// Finds the version in a status line: its first part (RFC 9112 section 4).
     fn in_response(bytes: &[u8]) -> VersionToken {
         VersionToken::find(bytes, |line| line.iter().position(|&byte| byte == b' ').map(|space| 0..space))
     }
@@ -232,7 +234,7 @@ impl VersionToken {
     }
 }
 
-/// The first line that is not empty, without its end.
+/// The first non-empty line, without its line end.
 fn first_line(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let end = start + memchr::memchr(b'\n', &bytes[start..])?;
@@ -248,9 +250,9 @@ fn is_bare(bytes: &[u8], at: usize) -> bool {
     at == 0 || bytes[at - 1] != b'\r'
 }
 
-/// Whether a response with bare LFs could be read in two ways. One that has no other line ends can't (RFC 9112 section 2.2).
-/// Where both kinds occur, a bare LF may have come into a field's value from outside, and must neither begin a field that frames
-/// the message nor end the head.
+/// Whether a response with bare LFs is ambiguous. It is not if all line ends are bare (RFC 9112 section 2.2). If both kinds
+/// occur, a bare LF may have been injected into a field value, so it must neither precede a field that frames the message nor
+/// end the head.
 fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool {
     if memchr::memchr_iter(b'\n', bytes).all(|at| is_bare(bytes, at)) {
         return false;
@@ -261,19 +263,19 @@ fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool
     };
     let frames = |name: &str| ["content-length", "transfer-encoding"].iter().any(|it| it.eq_ignore_ascii_case(name));
     !bytes.ends_with(b"\r\n\r\n")
-        // The first field follows the status line, which has no value of a field in it.
+        // The first field follows the status line, which contains no field value.
         || lines.iter().skip(1).any(|line| frames(line.name) && follows_bare_lf(line.name))
 }
 
-/// The reason phrase of a response, where it has one and that is not the usual one.
+/// The reason phrase of a response, if it has an unusual one.
 fn unusual_reason(bytes: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
     let line = first_line(bytes)?;
-    // Behind `HTTP/1.1 200 ` (RFC 9112 section 4).
+    // After `HTTP/1.1 200 ` (RFC 9112 section 4).
     let reason = bytes[line].get(13..)?.trim_ascii();
     (!reason.is_empty() && reason != usual_reason(status).as_bytes()).then(|| reason.into())
 }
 
-/// The reason phrase of a status: the one of RFC 9110, which has newer ones for two than the library.
+/// The usual reason phrase of a status: that of RFC 9110, which has newer ones for two than the library.
 pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         413 => "Content Too Large",
@@ -282,26 +284,26 @@ pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// Whether a line of `Connection` has this option; all lines are one list (RFC 9110 sections 5.3 and 7.6.1). What is no token
-/// is no option.
+/// Whether a `Connection` line has this option; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements that are
+/// not tokens are ignored.
 fn has_option(value: &[u8], option: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
 }
 
-/// What `Content-Length` says, where it is one number.
+/// The value of `Content-Length`, if it is a single number.
 pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
     fields.get("content-length").and_then(number)
 }
 
-/// Digits and nothing else (RFC 9110 section 8.6).
+/// Parses a number of digits alone (RFC 9110 section 8.6).
 fn number(value: &[u8]) -> Option<u64> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    // What is no number of 64 bits is none: a length must be right, not the nearest.
+    // A number beyond 64 bits is invalid: a length must be exact.
     let add = |number: u64, byte: &u8| number.checked_mul(10)?.checked_add(u64::from(byte - b'0'));
     if digits { value.iter().try_fold(0, add) } else { None }
 }
 
-/// Writes the head of a request to a server; `host` where it is not among the fields.
+/// Writes the head of a request to a server; `host` is given if it is not among the fields.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
     (method, target): (&Method, &str),
@@ -322,8 +324,8 @@ pub(crate) fn write_request(
     write_fields(out, fields, framing);
 }
 
-/// Writes the head of a response to a client; `more` are whole lines of fields beside the response's own.
-/// `reason` is the reason phrase, where it is not the usual one.
+/// Writes the head of a response to a client; `more` are complete field lines beside the response's own. `reason` is
+/// the reason phrase, if it is not the usual one.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     (status, reason): (StatusCode, Option<&[u8]>),
@@ -399,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn responses() {
         let check = |method: Method, head: &str, expected: Option<(Framing, bool)>| {
             let found = HeadReader::default().answer(head.as_bytes(), &method);
             let found = found.ok().map(|head| head.map(|head| (head.framing, head.keep_alive)).expect("whole"));
@@ -489,7 +491,7 @@ mod tests {
         check("HTTP/1.1 413 Payload Too Large", Some("Payload Too Large"));
     }
 
-    /// Whether the connection goes on after a message with these fields (RFC 9112 section 9.3).
+    /// Whether the connection persists after a message with these fields (RFC 9112 section 9.3).
     #[test]
     fn persistence() {
         let check = |fields: &str, in_11: bool, in_10: bool| {
@@ -522,7 +524,7 @@ mod tests {
         ] {
             check(fields, false, false);
         }
-        // No option of these is `close` or `keep-alive`.
+        // None of these options is `close` or `keep-alive`.
         for fields in [
             "Connection: \r\n",
             "Connection: \"close\"\r\n",
@@ -553,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn written() {
+    fn written_heads() {
         let mut out = Vec::new();
         let fields = [("Host", "a"), ("x", "y")].into_iter().collect();
         write_request(&mut out, (&Method::PUT, "/p?q"), None, &fields, Framing::Length(3));

@@ -19,31 +19,31 @@ use http::Request;
 
 use crate::net::memory::Memory;
 
-/// What waits to be written, in bytes.
+/// The most bytes that are queued to be written.
 const QUEUE: usize = 64 << 10;
 
-/// What a connection may hold without asking.
+/// What a connection may hold without a share of the process's memory.
 const ALWAYS: usize = 64 << 10;
 
-/// What an exchange takes beside data, about.
+/// The approximate memory of an exchange without data.
 const EXCHANGE: usize = 16 << 10;
 
-/// What is taken for granted of a request's head.
+/// The size of a request's head that [`EXCHANGE`] includes.
 const SMALL_HEAD: usize = 2 << 10;
 
-/// What may come of all bodies of requests together, in bytes, before anything is known of them.
+/// The initial receive window of a connection, for all request bodies together.
 pub(crate) const WINDOW_AT_FIRST: u32 = 128 << 10;
 
-/// See above.
+/// The memory budget of a connection.
 pub(crate) struct StreamBudget {
     memory: &'static Memory,
     queued: Cell<usize>,
     held: Cell<usize>,
-    /// What the window of the connection is larger than at first.
+    /// By how much the connection's window exceeds its initial size.
     credit: Cell<u32>,
-    /// Streams that wait for room in the queue.
+    /// Streams that wait for space in the queue.
     waiting: RefCell<Vec<Waker>>,
-    /// The connection, while it takes no more requests.
+    /// The connection's waker, while it accepts no more requests.
     acceptor: Cell<Option<Waker>>,
 }
 
@@ -59,7 +59,7 @@ impl StreamBudget {
         })
     }
 
-    /// How much more may be queued: something.
+    /// How much more may be queued; ready once that is not zero.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
         let room = QUEUE.saturating_sub(self.queued.get());
         if room > 0 {
@@ -72,13 +72,13 @@ impl StreamBudget {
         Poll::Pending
     }
 
-    /// So many bytes are queued.
+    /// Counts bytes as queued.
     pub(crate) fn queue(self: &Rc<Self>, bytes: usize) -> QueuedBytes {
         self.queued.set(self.queued.get() + bytes);
         QueuedBytes { budget: Rc::clone(self), bytes }
     }
 
-    /// A place for an exchange.
+    /// Reserves memory for an exchange.
     pub(crate) fn poll_place(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<HeldMemory> {
         self.acceptor.take();
         if let Some(place) = self.hold(EXCHANGE) {
@@ -89,8 +89,8 @@ impl StreamBudget {
         Poll::Pending
     }
 
-    /// What a request brings along: its fields; without memory for a body, that takes from the window of all. `None` if there is
-    /// none for the fields.
+    /// Reserves memory for a request's fields, and for its body if it has one; without memory for a body, the body shares the
+    /// connection's window. `None` if there is no memory for the fields.
     pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(HeldMemory, Option<WindowCredit>)> {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
@@ -101,7 +101,7 @@ impl StreamBudget {
         Some((head, body.flatten()))
     }
 
-    /// So many bytes are held; `None` if there is no memory for them.
+    /// Reserves memory; `None` if there is none.
     pub(crate) fn hold(self: &Rc<Self>, bytes: usize) -> Option<HeldMemory> {
         let before = self.held.get();
         let after = before.checked_add(bytes)?;
@@ -113,7 +113,7 @@ impl StreamBudget {
         Some(HeldMemory { budget: Rc::clone(self), bytes })
     }
 
-    /// A body is to come, of up to so many bytes at once.
+    /// Enlarges the connection's window for a body of up to this many bytes at once.
     fn receive(self: &Rc<Self>, bytes: u32) -> Option<WindowCredit> {
         if !self.memory.take_spare(bytes as usize) {
             return None;
@@ -122,7 +122,7 @@ impl StreamBudget {
         Some(WindowCredit { budget: Rc::clone(self), bytes })
     }
 
-    /// The window that the connection should have.
+    /// The intended size of the connection's window.
     pub(crate) fn window(&self) -> u32 {
         WINDOW_AT_FIRST + self.credit.get()
     }
@@ -132,7 +132,7 @@ fn beyond(held: usize) -> usize {
     held.saturating_sub(ALWAYS)
 }
 
-/// Bytes in the queue, until this is dropped.
+/// Queued bytes, until this is dropped.
 pub(crate) struct QueuedBytes {
     budget: Rc<StreamBudget>,
     bytes: usize,
@@ -142,7 +142,7 @@ impl Drop for QueuedBytes {
     fn drop(&mut self) {
         let budget = &self.budget;
         budget.queued.set(budget.queued.get() - self.bytes);
-        // Not for each frame: woken streams find room for more than one.
+        // Not after each frame: woken streams then have space for several.
         if budget.queued.get() <= QUEUE / 2 {
             for waker in budget.waiting.take() {
                 waker.wake();
@@ -151,7 +151,7 @@ impl Drop for QueuedBytes {
     }
 }
 
-/// An amount of memory that is held until this is dropped.
+/// An amount of memory, held until this is dropped.
 pub(crate) struct HeldMemory {
     budget: Rc<StreamBudget>,
     bytes: usize,
@@ -172,7 +172,7 @@ impl Drop for HeldMemory {
     }
 }
 
-/// A part of the connection's window, until this is dropped.
+/// A share of the connection's window, held until this is dropped.
 pub(crate) struct WindowCredit {
     budget: Rc<StreamBudget>,
     bytes: u32,
@@ -185,5 +185,5 @@ impl Drop for WindowCredit {
     }
 }
 
-/// What is received of one body before it is passed on, in bytes.
+/// The receive window of a body, in bytes.
 pub(crate) const WINDOW: u32 = 256 << 10;

@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::protocol::fields::Fields;
 use crate::protocol::fields::may_trail;
 
-/// Whether fields are what HTTP/2 lets them be, as far as the library does not see to that itself: it refuses names in upper case
-/// and fields of a connection, but no blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip on the way, so that
-/// what compares values here would see others than the server; and no quotes in names (RFC 9110 section 5.1).
+/// Whether fields are well-formed, beyond what the library checks: it rejects upper-case names and hop-by-hop fields, but neither
+/// blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip so that the proxy's comparisons would see another
+/// value than the server, nor quotes in names (RFC 9110 section 5.1).
 pub(crate) fn are_well_formed(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     headers.iter().all(|(name, value)| {
@@ -16,19 +16,19 @@ pub(crate) fn are_well_formed(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Trailers as they were received, without those that mean nothing there (RFC 9110 section 6.5.1). `None` if they are malformed.
+/// Converts received trailers, without fields that are not allowed there (RFC 9110 section 6.5.1). `None` if they are malformed.
 pub(crate) fn received_trailers(headers: &HeaderMap) -> Option<Fields> {
     let kept = headers.iter().filter(|(name, _)| may_trail(name.as_str().as_bytes()));
     are_well_formed(headers).then(|| kept.map(|(name, value)| (name.as_str(), value.as_bytes())).collect())
 }
 
-/// Fields as they were received.
+/// Converts received fields.
 pub(crate) fn received(headers: &HeaderMap) -> Fields {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
-/// Fields as they are sent: without those that belong to a connection, which HTTP/2 has not (RFC 9113 section 8.2.2), and
-/// without the host, which is not a field there.
+/// Converts fields to send: without hop-by-hop fields, which HTTP/2 does not have (RFC 9113 section 8.2.2), and without
+/// `Host`, which is a pseudo-header field there.
 pub(crate) fn to_send(fields: &Fields) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(fields.len() + 2);
     for (name, value) in fields.raw() {

@@ -1,4 +1,4 @@
-//! Limits frames without use: [`Allowance`]. Pure.
+//! Limits useless frames: [`Allowance`]. Pure.
 //!
 //! SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA and frames of unknown types cost a peer nothing, but cost the proxy time (RFC
 //! 9113 section 10.5). Each of them has a price. Data that is sent to the peer pays for the frames that it has reason to send: window
@@ -6,28 +6,28 @@
 
 use tokio::time::Instant;
 
-/// What a peer may spend at once.
+/// The most that a peer may spend at once.
 const CAPACITY: u32 = 4096;
 
-/// What it gets in a second.
+/// How much the allowance grows per second.
 const PER_SECOND: u32 = 1024;
 
 /// The price of a frame.
 pub(super) const FRAME: u32 = 1;
 
-/// The price of a stream that is given up: somebody may have worked on it.
+/// The price of a stream reset: work may have been done for it.
 pub(super) const RESET: u32 = 2;
 
-/// What a head that was sent pays for: one that comes, the reset of its stream, windows and PINGs.
+/// What a sent head earns: it pays for the next head, the stream's reset, window updates and PINGs.
 pub(super) const FOR_HEAD: u32 = 8;
 
-/// What DATA that was sent pays for: windows of stream and connection, and PINGs that measure.
+/// What sent DATA earns: it pays for window updates of stream and connection, and for PINGs that measure.
 pub(super) const FOR_DATA: u32 = 4;
 
-/// See above.
+/// The allowance of a peer.
 pub(super) struct Allowance {
     left: u32,
-    /// When it was last seen how much time has passed.
+    /// When the allowance last grew.
     seen: Instant,
 }
 
@@ -36,7 +36,7 @@ impl Allowance {
         Allowance { left: CAPACITY, seen: now }
     }
 
-    /// `false`: the peer has no more. The clock is asked only where that depends on it.
+    /// Spends a price. `false`: the peer has exceeded its allowance. The clock is only read if necessary.
     pub(super) fn spend(&mut self, price: u32, now: impl FnOnce() -> Instant) -> bool {
         if self.left < price {
             let now = now();
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// How many frames of this price pass, one after so many microseconds, where each comes with something earned.
+    /// How many frames of a price pass, at intervals of `every` microseconds, if each comes with `earned`.
     fn passes(price: u32, every: u64, earned: u32) -> Option<u64> {
         let began = Instant::now();
         let mut allowance = Allowance::new(began);
@@ -85,7 +85,7 @@ mod tests {
         check(FRAME, 1000, 0, None);
         check(RESET, 2000, 0, None);
         check(FRAME, 500, 0, Some(8379));
-        // Paid for.
+        // Earned by sent data.
         check(FRAME, 0, 1, None);
         check(2 * FRAME, 0, FOR_DATA, None);
         check(FRAME + RESET, 0, FOR_HEAD, None);

@@ -17,7 +17,7 @@ pub(super) const END_HEADERS: u8 = 4;
 pub(super) const PADDED: u8 = 8;
 pub(super) const PRIORITY: u8 = 0x20;
 
-/// The head of a frame.
+/// A frame header.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHead {
     pub(super) length: usize,
@@ -32,46 +32,46 @@ impl FrameHead {
     }
 }
 
-/// A part of a frame: as much of its payload as has come at once.
+/// A part of a frame: as much of its payload as is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FramePart<'a> {
     pub(super) head: FrameHead,
-    /// Its place in the payload.
+    /// Its offset in the payload.
     pub(super) at: usize,
     pub(super) payload: &'a [u8],
-    /// It is the first of its frame.
+    /// Whether it is the first part of its frame.
     pub(super) starts: bool,
 }
 
 impl FramePart<'_> {
-    /// It is the last of its frame.
+    /// Whether it is the last part of its frame.
     pub(super) fn ends(&self) -> bool {
         self.at + self.payload.len() == self.head.length
     }
 }
 
-/// See above.
+/// Splits bytes into frames.
 pub(super) struct Frames {
-    /// Bytes before the first frame.
+    /// How many bytes are left before the first frame.
     preface: usize,
-    /// A head that has not come whole.
+    /// An incomplete frame header.
     partial: [u8; HEAD],
     filled: usize,
     head: FrameHead,
-    /// How much of the payload is to come.
+    /// How much of the payload is left.
     left: usize,
 }
 
-/// The size of a head.
+/// The size of a frame header.
 const HEAD: usize = 9;
 
 impl Frames {
-    /// Behind so many bytes that are no frames.
+    /// A splitter that skips `preface` bytes first.
     pub(super) fn after(preface: usize) -> Frames {
         Frames { preface, partial: [0; HEAD], filled: 0, head: FrameHead::default(), left: 0 }
     }
 
-    /// The next part, and what follows it.
+    /// The next part, and the bytes after it.
     pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<(FramePart<'a>, &'a [u8])> {
         let (_, mut rest) = bytes.split_at(self.preface.min(bytes.len()));
         self.preface -= bytes.len() - rest.len();
@@ -106,7 +106,7 @@ impl Frames {
 mod tests {
     use super::*;
 
-    /// Frames as they are put together from parts of this size.
+    /// Reassembles frames from parts of this size.
     fn frames(bytes: &[u8], preface: usize, size: usize) -> (Vec<(FrameHead, Vec<u8>)>, bool) {
         let mut frames = Frames::after(preface);
         let mut found: Vec<(FrameHead, Vec<u8>)> = Vec::new();

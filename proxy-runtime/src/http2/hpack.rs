@@ -7,17 +7,17 @@
 
 use std::collections::VecDeque;
 
-/// What RFC 7541 section 4.1 adds to each field, and RFC 9113 section 6.5.2, too.
+/// The overhead of each field, by RFC 7541 section 4.1 and RFC 9113 section 6.5.2.
 pub(super) const OVERHEAD: usize = 32;
 
-/// The size of the dynamic table, in bytes: the value at first, and nobody is told another one (`SETTINGS_HEADER_TABLE_SIZE`).
+/// The size of the dynamic table, in bytes: the initial value, as no other is announced (`SETTINGS_HEADER_TABLE_SIZE`).
 const TABLE: usize = 4096;
 
-/// A field, as far as it matters.
+/// The kind of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FieldKind {
     Field,
-    /// `:status`, of a response or of an interim one.
+    /// `:status`, of a final or interim response.
     Status {
         interim: bool,
     },
@@ -25,7 +25,7 @@ enum FieldKind {
     Pseudo,
 }
 
-/// An entry of a table.
+/// A table entry.
 #[derive(Debug, Clone, Copy)]
 struct TableEntry {
     kind: FieldKind,
@@ -36,40 +36,40 @@ struct TableEntry {
 /// The summary of a field block.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FieldBlock {
-    /// `:status`: whether it is an interim one.
+    /// `:status`: whether it is of an interim response.
     pub(super) interim: Option<bool>,
-    /// Another pseudo-header field.
+    /// Whether there is another pseudo-header field.
     pub(super) pseudo: bool,
-    /// The size of its fields (RFC 9113 section 6.5.2); text in Huffman's code counts for as long as it can be.
+    /// The size of its fields (RFC 9113 section 6.5.2); Huffman-coded strings count with their largest possible length.
     pub(super) size: usize,
 }
 
-/// Why a block is not followed to its end.
+/// Why scanning a block failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HpackError {
-    /// It is no HPACK.
+    /// The block is not valid HPACK.
     Malformed,
-    /// Its fields are larger than they may be.
+    /// Its fields exceed the limit.
     TooLarge,
 }
 
-/// Follows the blocks that one side sends.
+/// Scans the field blocks of one side of a connection.
 pub(super) struct Scanner {
     dynamic: VecDeque<TableEntry>,
-    /// The size of the dynamic table, and the most that it may have.
+    /// The size of the dynamic table, and its maximum.
     size: usize,
     max_size: usize,
-    /// The most that a block may have.
+    /// The largest allowed block.
     limit: usize,
-    /// The beginning of a field whose end has not come.
+    /// The beginning of an incomplete field.
     rest: Vec<u8>,
     block: FieldBlock,
-    /// There was a field in this block: the table is not resized any more (RFC 7541 section 4.2).
+    /// The block has had a field: the table may not be resized any more (RFC 7541 section 4.2).
     begun: bool,
 }
 
 impl Scanner {
-    /// For blocks of up to so many bytes.
+    /// A scanner for blocks of up to `limit` bytes.
     pub(super) fn new(limit: usize) -> Scanner {
         Scanner {
             dynamic: VecDeque::new(),
@@ -82,7 +82,7 @@ impl Scanner {
         }
     }
 
-    /// A part of a block.
+    /// Scans a part of a block.
     pub(super) fn feed(&mut self, part: &[u8]) -> Result<(), HpackError> {
         if self.rest.is_empty() {
             let used = self.fields(part)?;
@@ -97,14 +97,14 @@ impl Scanner {
         if self.rest.len() + self.block.size >= self.limit { Err(HpackError::TooLarge) } else { Ok(()) }
     }
 
-    /// The block has come to its end.
+    /// Ends the block, and returns its summary.
     pub(super) fn finish(&mut self) -> Result<FieldBlock, HpackError> {
         self.begun = false;
         let block = std::mem::take(&mut self.block);
         if self.rest.is_empty() { Ok(block) } else { Err(HpackError::Malformed) }
     }
 
-    /// Whole fields; how many bytes they are.
+    /// Scans complete fields; returns how many bytes they have.
     fn fields(&mut self, bytes: &[u8]) -> Result<usize, HpackError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -117,7 +117,7 @@ impl Scanner {
         Ok(bytes.len() - rest.len())
     }
 
-    /// A field (RFC 7541 section 6), and what follows it; `None` where it has no end yet.
+    /// Scans a field (RFC 7541 section 6) and returns the bytes after it; `None` if it is incomplete.
     fn field<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, HpackError> {
         let (prefix, inserts) = match bytes[0] {
             0x80.. => {
@@ -157,7 +157,7 @@ impl Scanner {
         self.found(kind, size);
         if inserts {
             self.evict(size);
-            // What is larger than the table empties it, and that is all (RFC 7541 section 4.4).
+            // An entry larger than the table empties it, and is not added (RFC 7541 section 4.4).
             if size <= self.max_size {
                 self.size += size;
                 self.dynamic.push_front(TableEntry { kind, name, size });
@@ -189,7 +189,7 @@ impl Scanner {
         self.dynamic.get(at).copied().ok_or(HpackError::Malformed)
     }
 
-    /// Makes room for an entry.
+    /// Evicts entries to make space for one of this size.
     fn evict(&mut self, size: usize) {
         while self.size + size > self.max_size {
             let Some(last) = self.dynamic.pop_back() else { break };
@@ -198,7 +198,7 @@ impl Scanner {
     }
 }
 
-/// An integer (RFC 7541 section 5.1), and what follows; `None` where it has no end yet.
+/// Parses an integer (RFC 7541 section 5.1), and returns the bytes after it; `None` if it is incomplete.
 fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, HpackError> {
     let Some((&first, mut rest)) = bytes.split_first() else { return Ok(None) };
     let mask = (1 << prefix) - 1;
@@ -217,7 +217,7 @@ fn integer(bytes: &[u8], prefix: u8) -> Result<Option<(usize, &[u8])>, HpackErro
     Err(HpackError::Malformed)
 }
 
-/// A string (RFC 7541 section 5.2), as it is sent.
+/// A string literal (RFC 7541 section 5.2), as it is encoded.
 #[derive(Clone, Copy)]
 struct StringLiteral<'a> {
     bytes: &'a [u8],
@@ -231,10 +231,10 @@ impl<'a> StringLiteral<'a> {
         Ok(Some((StringLiteral { bytes: text, huffman: bytes[0] & 0x80 != 0 }, rest)))
     }
 
-    /// What a field of this name is. Huffman's code has one form for each text.
+    /// The kind of a field with this name. A string has exactly one Huffman encoding.
     fn kind(self) -> FieldKind {
         let (colon, status): (_, &[u8]) = if self.huffman {
-            // `:` has seven bits.
+            // The code of `:` has seven bits.
             (self.bytes.first().is_some_and(|byte| byte >> 1 == 0b101_1100), &[0xb8, 0x84, 0x8d, 0x36, 0xa3])
         } else {
             (self.bytes.first() == Some(&b':'), b":status")
@@ -246,13 +246,13 @@ impl<'a> StringLiteral<'a> {
         }
     }
 
-    /// Whether this is the status of an interim response: whether it begins with `1`, which has five bits in Huffman's code.
+    /// Whether this is the status of an interim response: it begins with `1`, whose Huffman code has five bits.
     fn is_interim(self) -> bool {
         let begins = |&byte: &u8| if self.huffman { byte >> 3 == 1 } else { byte == b'1' };
         self.bytes.first().is_some_and(begins)
     }
 
-    /// How many bytes it has when it is decoded; not `exactly`, as many as it can have, which is cheaper.
+    /// Its decoded length; without `exactly`, an upper bound, which is cheaper.
     fn length(self, exactly: bool) -> usize {
         match (self.huffman, exactly) {
             (false, _) => self.bytes.len(),
@@ -262,7 +262,8 @@ impl<'a> StringLiteral<'a> {
     }
 }
 
-/// How many bytes a text in Huffman's code has. The code is canonical: how long one is shows in what it is less than.
+/// The decoded length of a Huffman-coded string. The code is canonical, so the length of each code follows from its
+/// value.
 fn decoded_length(bytes: &[u8]) -> usize {
     let (mut window, mut bits, mut length) = (0_u64, 0, 0);
     let mut rest = bytes.iter();
@@ -276,13 +277,13 @@ fn decoded_length(bytes: &[u8]) -> usize {
         let code = CODES.iter().find(|(end, _)| window >> 32 < *end);
         match code {
             Some((_, of)) if *of <= bits => (window, bits, length) = (window << of, bits - of, length + 1),
-            // Padding. What is wrong with it is the decoder's to say.
+            // Padding. The decoder reports malformed padding.
             _ => return length,
         }
     }
 }
 
-/// Where codes of one length end (RFC 7541 appendix B), in 32 bits; and that length.
+/// The upper ends of the codes of each length (RFC 7541 appendix B), in 32 bits, with that length.
 const CODES: [(u64, u32); 21] = [
     (0x5000_0000, 5),
     (0xb800_0000, 6),
@@ -376,7 +377,7 @@ const STATIC: [(u8, u8); 61] = [
 mod tests {
     use super::*;
 
-    /// Scans blocks one after the other, each whole, and byte by byte: that comes to the same.
+    /// Scans blocks one after another, each at once, and byte by byte, with the same result.
     fn check(blocks: &[&[u8]], expected: Result<FieldBlock, HpackError>) {
         let scan = |size: usize| {
             let mut scanner = Scanner::new(1000);
@@ -437,7 +438,7 @@ mod tests {
         check(b"\x00\x05:path\x01/", None, true);
         check(b"\x00\x02:x\x01/", None, true);
         check(b"\x00\x01x\x01:", None, false);
-        // In Huffman's code: `:status: 103`, `:path: /`, `x: y`.
+        // Huffman-coded: `:status: 103`, `:path: /`, `x: y`.
         check(b"\x00\x85\xb8\x84\x8d\x36\xa3\x82\x08\x19", Some(true), false);
         check(b"\x00\x84\xb9\x58\xd3\x3f\x81\x63", None, true);
         check(b"\x00\x81\xf3\x81\xf5", None, false);
@@ -452,13 +453,13 @@ mod tests {
         // The name of an entry with another value.
         check(&[b"\x40\x07:status\x03103", b"\x7e\x03200"], head(42));
         check(&[b"\x40\x05:path\x01/", b"\x20", b"\xbe"], Err(HpackError::Malformed));
-        // 75 bytes are room for two entries of 34, not for three.
+        // 75 bytes have space for two entries of 34, not for three.
         check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\xbf"], Ok(FieldBlock { size: 102, ..FieldBlock::default() }));
         check(&[b"\x3f\x2c\x40\x01x\x01y\x40\x01x\x01z\x40\x01x\x01z\xc0"], Err(HpackError::Malformed));
     }
 
     #[test]
-    fn flaws() {
+    fn malformed_blocks() {
         for block in [
             &b"\x80"[..],
             b"\xbe",
@@ -487,7 +488,7 @@ mod tests {
         check(b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff", "www.example.com".len());
         check(b"\xa8\xeb\x10\x64\x9c\xbf", "no-cache".len());
         check(b"\x9d\x29\xad\x17\x18\x63\xc7\x8f\x0b\x97\xc8\xe9\xae\x82\xae\x43\xd3", "https://www.example.com".len());
-        // The longest codes: a line end has thirty bits.
+        // The longest code, of a line end, has thirty bits.
         check(b"\xff\xff\xff\xf3", 1);
         check(b"\xff\xff\xff\xf3\xff\xff\xff\xcf\xff\xff\xff\x3f", 3);
     }

@@ -26,14 +26,14 @@ use super::frames::{
 use super::hpack::{HpackError, OVERHEAD, Scanner};
 use crate::net::stream::BufferedStream;
 
-/// Why a connection is cut.
+/// Why a connection is terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// Too many frames that ask for nothing.
+    /// Too many useless frames.
     Flood,
-    /// Frames where they may not be.
+    /// Frames where they are not allowed.
     Protocol,
-    /// A field block that is none.
+    /// A malformed field block.
     Compression,
     /// The fields of this stream are far too large.
     HeadTooLarge(u32),
@@ -49,52 +49,52 @@ impl Violation {
     }
 }
 
-/// The side of the peer.
+/// The role of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerRole {
     Client,
     Server,
 }
 
-/// See above.
+/// The monitor of a connection.
 pub(crate) struct Monitor {
     state: RefCell<MonitorState>,
     cut: Cell<Option<Violation>>,
-    /// How many bytes were sent.
+    /// The number of sent bytes.
     written: Cell<u64>,
     largest: usize,
 }
 
-/// So many times the largest head is the end of the connection. What is between is received, so that its client can be answered.
+/// A head that exceeds the limit by this factor ends the connection. Smaller ones are received, so that the client gets a
+/// response.
 const FAR_TOO_LARGE: usize = 4;
 
 impl Monitor {
-    /// `largest` is what heads may come to, and trailers.
+    /// A monitor that limits heads and trailers to `largest` bytes.
     pub(crate) fn new(from: PeerRole, largest: usize) -> Rc<Monitor> {
         let state = RefCell::new(MonitorState::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
         Rc::new(Monitor { state, cut: Cell::new(None), written: Cell::new(0), largest })
     }
 
-    /// What the library may take: nothing that is larger gets to it. It would refuse heads without telling anybody, and shorten
-    /// trailers.
+    /// The limit for the library, which no head may reach: it would refuse larger heads silently, and truncate trailers.
     pub(crate) fn most(&self) -> u32 {
         u32::try_from(self.largest.saturating_mul(FAR_TOO_LARGE)).unwrap_or(u32::MAX)
     }
 
-    /// Whether fields are too large (RFC 9113 section 6.5.2), with so many bytes of pseudo-header fields.
+    /// Whether fields are too large (RFC 9113 section 6.5.2), with `pseudo` bytes of pseudo-header fields.
     pub(crate) fn is_too_large(&self, pseudo: usize, headers: &HeaderMap) -> bool {
         let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
         pseudo + sizes.sum::<usize>() >= self.largest
     }
 
-    /// Whether fields of a stream were malformed. A mark is there once.
+    /// Whether a stream had malformed fields. Removes its mark.
     pub(crate) fn is_malformed(&self, stream: u32) -> bool {
         let marked = &mut self.state.borrow_mut().malformed;
         let at = marked.iter().position(|&malformed| malformed == stream);
         at.map(|at| marked.swap_remove(at)).is_some()
     }
 
-    /// Why the connection was cut, if it was.
+    /// Why the connection was terminated, if it was.
     pub(crate) fn cut(&self) -> Option<Violation> {
         self.cut.get()
     }
@@ -114,8 +114,8 @@ impl Monitor {
         self.state.borrow_mut().send(bytes);
     }
 
-    /// The last frames, where frames can begin now: GOAWAY (RFC 9113 section 5.4.1), and before it the end of the stream that is at
-    /// fault, so that its client knows what to make of it.
+    /// The final frames, if a frame can begin now: GOAWAY (RFC 9113 section 5.4.1), and before it RST_STREAM for the stream at
+    /// fault, so that its client learns the reason.
     fn last_words(&self, cut: Violation) -> Vec<u8> {
         let state = self.state.borrow();
         if !state.sent.is_between() {
@@ -134,30 +134,30 @@ impl Monitor {
     }
 }
 
-/// The most marks of streams that nobody has asked for.
+/// The most streams that are marked at a time.
 const MAX_MARKS: usize = 64;
 
-/// What is known of the frames so far. Pure.
+/// The state of the received frames. Pure.
 struct MonitorState {
     from: PeerRole,
     received: Frames,
     sent: Frames,
     scanner: Scanner,
     allowance: Allowance,
-    /// The first frame has come.
+    /// Whether the first frame has arrived.
     begun: bool,
-    /// The stream of the field block under way.
+    /// The field block that is being received.
     block: Option<OpenBlock>,
-    /// The beginning of a payload that is looked at: padding and priority of HEADERS, or a setting.
+    /// The beginning of a payload that is inspected: padding and priority of HEADERS, or a setting.
     front: [u8; 6],
     /// The latest stream that the client has opened.
     latest: u32,
-    /// Streams at a server that have not ended, and whether their head has come.
+    /// Open streams to a server, and whether the response's head has arrived.
     open: Vec<(u32, bool)>,
     malformed: Vec<u32>,
 }
 
-/// HEADERS whose block has not come to its end.
+/// HEADERS whose field block is incomplete.
 #[derive(Clone, Copy)]
 struct OpenBlock {
     stream: u32,
@@ -207,10 +207,10 @@ impl MonitorState {
     fn begin(&mut self, head: FrameHead) -> Result<(), Violation> {
         // RFC 9113 section 3.4: SETTINGS come first.
         let first = !std::mem::replace(&mut self.begun, true);
-        // Section 6.10: nothing else comes before the end of a block.
+        // Section 6.10: no other frame may interrupt a field block.
         let goes_on = head.kind == CONTINUATION;
         let block = self.block.is_some_and(|block| !goes_on || block.stream != head.stream);
-        // Section 6.6: clients don't push, and servers were told not to.
+        // Section 6.6: clients can't push, and servers were told not to.
         let pushes = head.kind == PUSH_PROMISE;
         if first && (head.kind != SETTINGS || head.has(ACK)) || block || pushes || goes_on && self.block.is_none() {
             return Err(Violation::Protocol);
@@ -221,7 +221,7 @@ impl MonitorState {
         Ok(())
     }
 
-    /// A part of a field block, without padding and priority (RFC 9113 section 6.2).
+    /// Inspects a part of a field block, without padding and priority (RFC 9113 section 6.2).
     fn fields(&mut self, part: FramePart<'_>) -> Result<(), Violation> {
         let (head, FramePart { at, payload, .. }) = (part.head, part);
         let Some(block) = self.block else { return Err(Violation::Protocol) };
@@ -234,8 +234,8 @@ impl MonitorState {
             }
             let [a, b, c, d] = [0, 1, 2, 3].map(|at| self.front[padded + at]);
             let depends_on = u32::from_be_bytes([a & 0x7F, b, c, d]);
-            // Section 5.3.1 of RFC 7540. The library does not decode the block then, and would take all later ones for what they
-            // are not.
+            // RFC 7540 section 5.3.1: a stream must not depend on itself. The library does not decode such a block, so its table
+            // would be wrong for all later blocks.
             if at + payload.len() >= start && start > 1 && depends_on == head.stream {
                 return Err(Violation::Protocol);
             }
@@ -254,8 +254,8 @@ impl MonitorState {
         })?;
         let Some(found) = scanned else { return Ok(()) };
         self.block = None;
-        // Sections 8.1 and 8.3: trailers have no pseudo-header fields, and responses none but `:status`. That it is there, and
-        // what else there has to be in requests, the library sees to.
+        // Sections 8.1 and 8.3: trailers have no pseudo-header fields, and responses only `:status`. The library checks that
+        // it is present, and the pseudo-header fields of requests.
         let is_malformed = match self.from {
             PeerRole::Client => {
                 let trailers = block.stream <= self.latest;
@@ -267,7 +267,7 @@ impl MonitorState {
                     let trailers = std::mem::replace(headed, *headed || found.interim == Some(false));
                     found.pseudo || trailers && found.interim.is_some()
                 }
-                // A stream that was given up, or never was: the library's to deal with.
+                // A stream that was reset or never opened is handled by the library.
                 None => false,
             },
         };
@@ -280,7 +280,7 @@ impl MonitorState {
         if self.malformed.len() > MAX_MARKS { Err(Violation::Protocol) } else { Ok(()) }
     }
 
-    /// RFC 9113 section 6.5.2: servers don't say that they may be pushed to.
+    /// RFC 9113 section 6.5.2: servers must not set ENABLE_PUSH to 1.
     fn settings(&mut self, part: FramePart<'_>) -> Result<(), Violation> {
         const PUSH: [u8; 6] = [0, 2, 0, 0, 0, 1];
         for (at, byte) in (part.at..).zip(part.payload) {
@@ -322,13 +322,13 @@ impl MonitorState {
     }
 }
 
-/// What a part of a frame costs its sender: what brings data, or the end of a body, nothing.
+/// The price of a part of a frame: data and the end of a body are free.
 fn price(part: FramePart<'_>) -> u32 {
     let (head, first) = (part.head, part.payload.first());
     match head.kind {
         DATA if head.has(END_STREAM) => 0,
         DATA if head.length == 0 => FRAME,
-        // All of it is padding (RFC 9113 section 6.1).
+        // The payload is padding alone (RFC 9113 section 6.1).
         DATA if part.at == 0
             && head.has(PADDED)
             && first.is_some_and(|&padding| usize::from(padding) + 1 >= head.length) =>
@@ -342,10 +342,10 @@ fn price(part: FramePart<'_>) -> u32 {
     }
 }
 
-/// The size of what clients begin with (RFC 9113 section 3.4).
+/// The size of a client's connection preface (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 
-/// A connection whose frames are looked at.
+/// A connection whose frames are monitored.
 pub(crate) struct Monitored {
     link: BufferedStream,
     monitor: Rc<Monitor>,
@@ -365,7 +365,7 @@ impl AsyncRead for Monitored {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.link).poll_read(cx, buf))?;
         let Err(cut) = self.monitor.received(&buf.filled()[before..]) else { return Poll::Ready(Ok(())) };
-        // The peer may take nothing: then it is not told.
+        // If the peer reads nothing, it does not receive these frames.
         let last_words = self.monitor.last_words(cut);
         let _ = self.link.stream.poll_write(cx, [&last_words, &[]]);
         let _ = self.link.stream.poll_write(cx, [&[], &[]]);

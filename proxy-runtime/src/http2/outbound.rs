@@ -14,13 +14,13 @@ use crate::body::source::{Source, split};
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 
-/// What waits to be sent of one body, in bytes.
+/// The most bytes of one body that are queued to be sent.
 pub(crate) const SEND_BUFFER: usize = 64 << 10;
 
-/// A part of a body that waits to be sent.
+/// A part of a body that is queued to be sent.
 pub(crate) struct DataPiece {
     data: Bytes,
-    /// Its place in the queue of a client's connection.
+    /// Its share of the connection's queue, for a client's connection.
     _queued: Option<QueuedBytes>,
 }
 
@@ -44,42 +44,42 @@ impl Buf for DataPiece {
     }
 }
 
-/// A body on its way out.
+/// A body that is being sent.
 ///
-/// Nothing is made ready that can't be sent: the source is asked once there is room. Only what is in memory anyway is asked
-/// before, and a body of unknown length, as it may be at its end, which needs no room.
+/// Data is only read from the source once there is space to send it. Exceptions are data that is in memory anyway, and a
+/// body of unknown length, which may be at its end.
 pub(crate) struct Http2Outbound {
-    /// How much is left to send, where that is known.
+    /// How many bytes are left, if that is known.
     left: Option<u64>,
     /// How many bytes were sent.
     pub(crate) sent: u64,
-    /// Since when the other side takes nothing.
+    /// Since when the peer accepts no data.
     pub(crate) blocked: Option<Instant>,
-    /// What of it was there before its head was sent.
+    /// The beginning of the body, read before the head was sent.
     front: Bytes,
-    /// Nothing follows that but these trailers.
+    /// The body has ended; only these trailers are left.
     end: Option<Option<Fields>>,
-    /// What the connection of a client may hold.
+    /// The memory budget of a client's connection.
     budget: Option<Rc<StreamBudget>>,
-    /// What is held while the client takes nothing.
+    /// The memory that is reserved while the client accepts no data.
     held: Option<HeldMemory>,
 }
 
 impl Http2Outbound {
-    /// For a body of so many bytes, where that is known, to a server.
+    /// A body for a server, of this length if it is known.
     pub(crate) fn new(length: Option<u64>) -> Http2Outbound {
         Http2Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
     }
 
-    /// The same, to a client.
+    /// A body for a client.
     pub(crate) fn to_client(length: Option<u64>, budget: &Rc<StreamBudget>) -> Http2Outbound {
         Http2Outbound { budget: Some(Rc::clone(budget)), ..Http2Outbound::new(length) }
     }
 
-    /// Sees whether the body begins, before its head is sent: takes what of it is small and has arrived already.
+    /// Waits for the beginning of the body before its head is sent, and takes a small part that has already arrived.
     ///
     /// # Errors
-    /// It is broken already.
+    /// The body has failed already.
     pub(crate) async fn begin(&mut self, source: &mut impl Source) -> Result<(), Failure> {
         let (mut front, mut look_around) = (Vec::new(), YieldOnce::default());
         let begun = std::future::poll_fn(|cx| {
@@ -113,8 +113,8 @@ impl Http2Outbound {
         Ok(())
     }
 
-    /// Sends what there is, until all is sent. The error is the source's failure, or that there is no memory to wait; none where
-    /// the other side takes no more.
+    /// Sends what is available; ready once the body has been sent. Errors: the source's failure, or no memory to wait; `None` if
+    /// the peer accepts no more.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -123,7 +123,7 @@ impl Http2Outbound {
     ) -> Poll<Result<(), Option<Failure>>> {
         loop {
             if self.front.is_empty() {
-                // A body whose length is known goes on for certain until its end is: nothing of it is made ready that can't be sent.
+                // A body of known length continues until its end: nothing is read that can't be sent.
                 let goes_on = self.left.is_some() && self.end.is_none() && !source.is_at_hand();
                 if goes_on && self.poll_room(cx, stream, 1).map_err(|()| None)?.is_pending() {
                     return self.wait(source);
@@ -159,7 +159,7 @@ impl Http2Outbound {
             let queued = self.budget.as_ref().map(|budget| budget.queue(data.len()));
             let piece = DataPiece { data, _queued: queued };
             if whole && self.end.is_none() {
-                // The source is told that it is at its end; it may have trailers, or think otherwise.
+                // Poll the source once more at its end: it may have trailers, or an error.
                 match source.poll_fill(cx) {
                     Poll::Ready(Err(failure)) => {
                         stream.send_data(piece, false).map_err(|_| None)?;
@@ -177,14 +177,15 @@ impl Http2Outbound {
         }
     }
 
-    /// The next bytes, at most so many.
+    /// Takes the next bytes, at most `most`.
     fn piece(&mut self, source: &mut impl Source, most: usize) -> Bytes {
         if self.front.is_empty() { source.take_bytes(most) } else { split(&mut self.front, most) }
     }
 
-    /// How much can be sent of what is wanted: something, once there is room. The error: the other side takes no more.
+    /// How much of `wanted` can be sent; ready once that is not zero. The error: the peer accepts no more.
     ///
-    /// What is reserved is taken from the other streams, and a source may take its time: so a byte is wanted before it is asked.
+    /// Reserved capacity is taken from other streams, and the source may be slow, so only one byte is reserved before the source
+    /// has data.
     fn poll_room(
         &self,
         cx: &mut Context<'_>,
@@ -207,7 +208,7 @@ impl Http2Outbound {
         Poll::Ready(Ok(room.min(queue)))
     }
 
-    /// The other side takes nothing: the source lets go of what it can, and the rest has to be paid for.
+    /// The peer accepts no data: the source releases the memory that it can, and the rest is reserved.
     fn wait(&mut self, source: &mut impl Source) -> Poll<Result<(), Option<Failure>>> {
         self.blocked.get_or_insert_with(Instant::now);
         if let Some(budget) = self.budget.as_ref().filter(|_| self.held.is_none()) {

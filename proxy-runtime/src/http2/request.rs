@@ -1,4 +1,4 @@
-//! Reads the head of a request in HTTP/2 ([`head`]).
+//! Builds the head of an HTTP/2 request ([`head`]).
 
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Uri, Version};
@@ -8,10 +8,10 @@ use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::protocol::fields::Fields;
 
-/// The head of a request, as it is sent.
+/// Builds the head of a request to send.
 ///
 /// # Errors
-/// [`Failure::BadPath`] or [`Failure::BadHost`]: there are things that HTTP/1.1 can say and this library can't.
+/// [`Failure::BadPath`] or [`Failure::BadHost`]: HTTP/1.1 allows some values that the library rejects.
 pub(crate) fn head(
     (method, target): (&Method, &str),
     scheme: &str,

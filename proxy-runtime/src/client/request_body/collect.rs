@@ -11,25 +11,25 @@ use crate::http1::Framing;
 use crate::net::memory::Charge;
 
 impl RequestBody {
-    /// Receives its first `limit` bytes, and what came with them, or all of it, to be looked at before they go on.
+    /// Receives at least the first `limit` bytes, or all, to be inspected before they are forwarded.
     ///
     /// # Errors
-    /// As it fails.
+    /// The body fails.
     pub(crate) async fn look(&mut self, limit: u64) -> Result<(), Failure> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        // It takes memory as it arrives, not as it is announced.
+        // Memory is reserved as data arrives, not for the announced length.
         let (mut front, mut charge) = (Vec::new(), self.client.worker.memory.charge());
         while front.len() < limit && std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
             if !self.move_to(&mut front, &mut charge) {
                 return Err(Failure::MemoryFull);
             }
         }
-        // Nobody has seen any of it yet but here.
+        // These bytes were not forwarded yet.
         self.begins_with(Front::of(front, charge));
         Ok(())
     }
 
-    /// Moves what there is to `all`; whether there is memory for it.
+    /// Moves the available bytes to `all`; `false` if there is no memory for them.
     fn move_to(&mut self, all: &mut Vec<u8>, charge: &mut Charge) -> bool {
         let mut fits = false;
         self.take(|data| {
@@ -42,11 +42,11 @@ impl RequestBody {
         fits
     }
 
-    /// Receives all of it, if it says that it is no longer than `limit`, and there is memory for it. What was received of one for
-    /// which there is none goes on before the rest.
+    /// Receives the complete body, if its announced length is at most `limit` and there is memory for it. If memory runs out, the
+    /// received bytes are put in front of the rest.
     ///
     /// # Errors
-    /// As it fails.
+    /// The body fails.
     pub(crate) async fn collect(&mut self, limit: u64) -> Result<Option<Bytes>, Failure> {
         let length = match self.framing {
             Framing::Empty => 0,
@@ -56,11 +56,11 @@ impl RequestBody {
         if length == 0 {
             return Ok(Some(Bytes::new()));
         }
-        // It takes memory as it arrives, not as it is announced.
+        // Memory is reserved as data arrives, not for the announced length.
         let (mut all, mut charge) = (Vec::new(), self.client.worker.memory.charge());
         while std::future::poll_fn(|cx| self.poll_fill(cx)).await? {
             if !self.move_to(&mut all, &mut charge) {
-                // What was looked at before is moved first, and all at once.
+                // Bytes that were inspected before are moved first, and all at once.
                 if !all.is_empty() {
                     self.begins_with(Front::of(all, charge));
                 }

@@ -1,5 +1,5 @@
-//! WebSocket over HTTP/2 (RFC 8441): an extended CONNECT becomes a `GET` with `Upgrade`, its 101 a 200, and then bytes go both
-//! ways.
+//! WebSocket over HTTP/2 (RFC 8441): converts an extended CONNECT to a `GET` with `Upgrade`, its 101 to a 200, and then copies
+//! bytes in both directions.
 
 mod sha1;
 
@@ -21,13 +21,13 @@ use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
 use crate::serve::body::Body;
 
-/// What a server is asked with, and has to show that it has understood (RFC 6455 section 1.3).
+/// The key that is sent to a server, which must prove that it has understood it (RFC 6455 section 1.3).
 pub(super) struct WebSocketKey([u8; 24]);
 
-/// Asks for the upgrade as HTTP/1.1 does (RFC 6455 section 4.1); HTTP/2 does without the key (RFC 8441 section 5.1).
+/// Adds the fields of an HTTP/1.1 upgrade (RFC 6455 section 4.1); HTTP/2 has no key (RFC 8441 section 5.1).
 pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // 16 bytes in base64: 21 digits, one of which only two bits count, and the filling.
+    // 16 bytes in base64: 22 digits, of which the last has only two significant bits, and the padding.
     let mut key = [b'='; 24];
     key[..21].fill_with(|| DIGITS[dice.below(64)]);
     key[21] = b"AQgw"[dice.below(4)];
@@ -38,14 +38,14 @@ pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
 }
 
 impl WebSocketKey {
-    /// What `Sec-WebSocket-Accept` has to be (RFC 6455 section 4.2.2).
+    /// The expected `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2).
     fn accepted(&self) -> String {
         const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
         data_encoding::BASE64.encode(&sha1::digest(&[&self.0, GUID].concat()))
     }
 }
 
-/// Makes a 101 the response to an extended CONNECT. `false`: the server has not understood, whatever it says (RFC 6455 section 4.1).
+/// Converts a 101 to the response to an extended CONNECT. `false`: the server's key does not match (RFC 6455 section 4.1).
 pub(super) fn accept(key: &WebSocketKey, answer: &mut Answer<Body>) -> bool {
     let mut shown = answer.fields.all("sec-websocket-accept");
     if shown.next() != Some(key.accepted().as_bytes()) || shown.next().is_some() {
@@ -59,7 +59,7 @@ pub(super) fn accept(key: &WebSocketKey, answer: &mut Answer<Body>) -> bool {
     true
 }
 
-/// Passes bytes through until both sides have ended, or both are silent.
+/// Copies bytes until both sides have ended, or both are idle.
 pub(super) async fn through(
     client: &Client,
     http2: &Http2Client,
@@ -92,7 +92,7 @@ pub(super) async fn through(
 /// One direction.
 #[derive(Default)]
 struct WebSocketDirection {
-    /// Counts what moves.
+    /// How many bytes were copied.
     moved: u64,
     /// The end was passed on.
     shut: bool,

@@ -1,4 +1,4 @@
-//! Frames in, verdicts out.
+//! Tests of the monitor: frames, and its verdicts.
 
 use super::*;
 
@@ -14,8 +14,8 @@ fn headers(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | flags, stream, block)
 }
 
-/// What comes of frames, whole or in bytes: the streams that are marked, or why the connection is cut. To servers, streams 1, 3 and 5
-/// were opened.
+/// Checks the result of frames, passed whole or byte by byte: the marked streams, or the violation. Streams 1, 3 and 5 are open for
+/// servers.
 fn check(from: PeerRole, frames: &[Vec<u8>], expected: Result<&[u32], Violation>) {
     let (preface, bytes) = (vec![0; if from == PeerRole::Client { PREFACE } else { 0 }], frames.concat());
     let bytes = [preface, bytes].concat();
@@ -51,7 +51,7 @@ fn responses() {
     check(&[headers(0, 1, b"\x88"), headers(1, 1, b"\x88")], Ok(&[1]));
     check(&[headers(0, 1, b"\x88"), headers(1, 1, b"\x08\x03103")], Ok(&[1]));
     check(&[headers(0, 1, b"\x88"), data(0, 1), headers(1, 3, b"\x88"), headers(1, 1, b"\x88")], Ok(&[1]));
-    // Streams that are over, or never were.
+    // Streams that have ended or never existed.
     check(&[headers(1, 1, b"\x88"), headers(1, 1, b"\x88\x84"), headers(1, 7, b"\x84")], Ok(&[]));
     check(&[frame(RST_STREAM, 0, 1, &[0; 4]), headers(1, 1, b"\x88\x84")], Ok(&[]));
 }
@@ -135,7 +135,7 @@ fn marks_are_bounded() {
 }
 
 #[test]
-fn last_words() {
+fn final_frames() {
     let check = |from: PeerRole, cut: Violation, written: &[u8], expected: &[Vec<u8>]| {
         let monitor = Monitor::new(from, 250);
         if from == PeerRole::Client {
@@ -178,7 +178,7 @@ fn floods() {
         state.receive(&begun, || now).expect("a beginning");
         let frame = frame(kind, flags, 1, payload);
         let found = (0..10_000).find(|_| {
-            // Whole, and cut in two.
+            // At once, and in two parts.
             let (first, second) = frame.split_at(frame.len() / 2);
             let outcome = state.receive(first, || now).and_then(|()| state.receive(second, || now));
             outcome.is_err_and(|cut| cut == Violation::Flood)
@@ -202,9 +202,9 @@ fn floods() {
     check("ends", DATA, END_STREAM, b"", None);
 }
 
-/// Windows, PINGs and ends of streams are paid for by what they answer.
+/// Window updates, PINGs and stream resets are paid for by the frames that they respond to.
 #[test]
-fn answers_are_no_floods() {
+fn responses_are_not_floods() {
     let now = Instant::now();
     let mut state = MonitorState::new(PeerRole::Client, 1000, now);
     state.receive(&[vec![0; PREFACE], settings()].concat(), || now).expect("a beginning");

@@ -1,9 +1,9 @@
-//! SHA-1 (RFC 3174), which WebSocket's handshake is defined by (RFC 6455 section 4.2.2). It has no security function there, and no
-//! other code may use it. It runs once per WebSocket, over 60 bytes: not worth a library.
+//! SHA-1 (RFC 3174), for the WebSocket handshake alone (RFC 6455 section 4.2.2). It has no security function there, and no other
+//! code may use it. It runs once per WebSocket, over 60 bytes, which does not justify a library.
 
-/// The digest.
+/// Computes the digest.
 pub(super) fn digest(message: &[u8]) -> [u8; 20] {
-    // Section 4: a one bit, zeros, and the length in bits, to whole blocks.
+    // Section 4: a one bit, zeros, and the length in bits, padded to whole blocks.
     let mut padded = message.to_vec();
     padded.push(0x80);
     padded.resize((padded.len() + 8).next_multiple_of(64), 0);
