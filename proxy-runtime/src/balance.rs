@@ -30,24 +30,24 @@ use crate::site::BalancePolicy;
 pub enum Balancer {
     /// In turn, in proportion to weights.
     RoundRobin(RoundRobin),
-    /// The one with the fewest exchanges for its weight.
+    /// The server with the fewest exchanges for its weight.
     LeastConn,
-    /// The less loaded of two, by chance.
+    /// The less loaded of two random servers.
     TwoChoices,
-    /// By chance, in proportion to weights.
+    /// A random server, in proportion to weights.
     Random(Random),
-    /// By key, on a ring.
+    /// By key, with consistent hashing.
     Ring(Ring),
-    /// By key, from a table.
+    /// By key, with a lookup table.
     Maglev(Maglev),
-    /// The faster of two, by chance.
+    /// The faster of two random servers.
     Ewma,
-    /// The first that may be asked.
+    /// The first available server.
     First,
 }
 
 impl Balancer {
-    /// For servers of these names and weights.
+    /// Creates the policy's state for servers with these names and weights.
     pub fn new(policy: BalancePolicy, servers: &[(&str, u32)]) -> Balancer {
         let weights: Vec<u32> = servers.iter().map(|(_, weight)| *weight).collect();
         match policy {
@@ -62,7 +62,7 @@ impl Balancer {
         }
     }
 
-    /// The server to ask; `None` if there is none that may be asked.
+    /// Chooses a server; `None` if none is available.
     pub fn choose(&self, servers: &impl Candidates, context: PickContext<'_>) -> Option<usize> {
         if servers.count() == 0 {
             return None;
@@ -116,7 +116,7 @@ mod tests {
         BalancePolicy::First,
     ];
 
-    /// How many of 100,000 requests each server gets, where each request stays: loads only grow.
+    /// How many of 100,000 concurrent requests each server gets: loads only grow.
     fn shares(policy: BalancePolicy, weights: &[u32], down: &[usize]) -> Vec<u32> {
         let names: Vec<String> = (0..weights.len()).map(|n| format!("10.0.0.{n}:80")).collect();
         let servers: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
@@ -152,9 +152,9 @@ mod tests {
         }
     }
 
-    /// What a server can't take goes to all others alike.
+    /// The share of an unavailable server is spread over all others.
     #[test]
-    fn what_is_down_is_spread() {
+    fn unavailable_shares_are_spread() {
         for policy in ALL {
             match policy {
                 BalancePolicy::First => check(policy, &[1, 1, 1, 1], &[0], &[0.0, 1.0, 0.0, 0.0], 0.0),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_the_only_one() {
+    fn none_or_one_available() {
         for policy in ALL {
             check(policy, &[1, 1], &[0, 1], &[0.0, 0.0], 0.0);
             check(policy, &[0, 0], &[], &[0.0, 0.0], 0.0);
@@ -177,9 +177,9 @@ mod tests {
         }
     }
 
-    /// With more servers than are looked at, the loads still come out even.
+    /// With more servers than are compared, the loads are still even.
     #[test]
-    fn many_servers() {
+    fn many_servers_stay_even() {
         for policy in [BalancePolicy::LeastConn, BalancePolicy::P2c, BalancePolicy::RoundRobin] {
             let shares = shares(policy, &[1; 200], &[]);
             assert!(shares.iter().all(|share| (490..=510).contains(share)), "{policy:?} {shares:?}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_where_it_is() {
+    fn a_key_keeps_its_server() {
         let names: Vec<String> = (0..10).map(|n| format!("10.0.0.{n}:80")).collect();
         let all: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
         let field = |count, down: &[usize]| Field {
@@ -199,7 +199,7 @@ mod tests {
         let keys: Vec<u64> = (0..20_000_u64).map(|number| hash(&number.to_le_bytes(), 2)).collect();
         for kind in [BalancePolicy::Hash, BalancePolicy::Maglev] {
             let before = Balancer::new(kind, &all);
-            // The tenth is gone for good, or only down.
+            // The tenth server is removed, or only unavailable.
             let without = Balancer::new(kind, &all[..9]);
             let (full, fewer, down) = (field(10, &[]), field(9, &[]), field(10, &[9]));
             let choose = |policy: &Balancer, field: &Field, key| {

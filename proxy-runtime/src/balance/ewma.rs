@@ -1,8 +1,9 @@
-//! `ewma`: of two random servers, the one with the lower cost: its latency times the exchanges it has, for its weight.
+//! `ewma`: of two random servers, the one with the lower cost: its latency times its concurrent exchanges, divided by
+//! its weight.
 
 use super::candidates::{Candidates, PickContext, two};
 
-/// What a server costs that has not answered yet, in nanoseconds, while it is waited for.
+/// The assumed latency of a server without a response so far, in nanoseconds.
 const UNKNOWN: f64 = 1e9;
 
 pub(super) fn choose(servers: &impl Candidates, PickContext { dice, now, .. }: PickContext<'_>) -> Option<usize> {

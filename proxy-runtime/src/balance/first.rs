@@ -1,5 +1,5 @@
 //! `first`: the first available server, in the order of the file. With `max-connections` they fill up one after
-//! the other, and those at the end can be switched off.
+//! another, and those at the end can be switched off.
 
 use super::candidates::Candidates;
 

@@ -5,14 +5,14 @@
 
 use super::candidates::{Candidates, PickContext};
 
-/// How many servers are looked at.
+/// The most servers that are compared.
 const SCANNED: usize = 24;
 
 pub(super) fn choose(servers: &impl Candidates, PickContext { dice, .. }: PickContext<'_>) -> Option<usize> {
     let count = servers.count();
     let start = dice.below(count);
     if count <= SCANNED {
-        // From anywhere, so that equals are equal.
+        // From a random start, so that equal servers are equally likely.
         return least(servers, (0..count).map(|step| (start + step) % count));
     }
     least(servers, (0..SCANNED).map(|_| dice.below(count))).or_else(|| servers.from(start))
@@ -22,7 +22,7 @@ fn least(servers: &impl Candidates, positions: impl Iterator<Item = usize>) -> O
     let mut best: Option<(usize, u64, u64)> = None;
     for position in positions {
         let (active, weight) = (u64::from(servers.load(position).active()) + 1, u64::from(servers.weight(position)));
-        // active / weight < best's, without dividing.
+        // active / weight < the best's, without a division.
         if best.is_none_or(|(_, least, its)| active * its < least * weight) && servers.eligible(position) {
             best = Some((position, active, weight));
         }

@@ -10,20 +10,20 @@ use crate::sync::atomic::AtomicU32;
 /// The load of a server.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Exchanges at it now.
+    /// The current number of exchanges.
     active: AtomicU32,
-    /// How long it takes to answer.
+    /// Its latency.
     pub latency: Latency,
 }
 
 impl Load {
-    /// Exchanges at the server now.
+    /// The current number of exchanges.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Counts one more exchange, unless there are `limit` already. It is never counted in vain, not even for a moment: whoever saw that would
-    /// wait for an exchange to end that has not begun.
+    /// Counts one more exchange, unless there are `limit` already. It never counts temporarily: another worker that saw that would wait for
+    /// the end of an exchange that has not begun.
     pub fn begin(&self, limit: u64) -> bool {
         if limit == u64::MAX {
             self.active.fetch_add(1, Ordering::Relaxed);
@@ -33,26 +33,26 @@ impl Load {
         self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// One exchange is over.
+    /// An exchange has ended.
     pub fn end(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Over how many nanoseconds an old latency fades to a third (1/e).
+/// The time in nanoseconds in which an old latency decays to 1/e.
 const FADES: f64 = 10e9;
 
-/// The latency of a server. Written without a lock: of two responses at one moment one may get lost.
+/// The latency of a server. Written without a lock: of two simultaneous updates, one may be lost.
 #[derive(Debug, Default)]
 pub struct Latency {
-    /// Nanoseconds, the bits of an `f64`.
+    /// The moving average in nanoseconds, as the bits of an `f64`.
     average: AtomicU64,
-    /// When that was, in nanoseconds since the start.
+    /// When it was updated, in nanoseconds since the start.
     at: AtomicU64,
 }
 
 impl Latency {
-    /// A response took so long; both in nanoseconds.
+    /// Records a response's latency; both in nanoseconds.
     pub fn observe(&self, took: u64, now: u64) {
         let took = took as f64;
         let faded = self.faded(now);
@@ -61,12 +61,12 @@ impl Latency {
         self.at.store(now, Ordering::Relaxed);
     }
 
-    /// Forgets all: there is another server in its place.
+    /// Resets the latency for another server in the same slot.
     pub fn reset(&self) {
         self.average.store(0, Ordering::Relaxed);
     }
 
-    /// What is left of the average now.
+    /// The decayed average.
     pub(super) fn faded(&self, now: u64) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed)) * self.fading(now)
     }

@@ -4,16 +4,16 @@
 
 use super::candidates::{Candidates, PickContext, hash};
 
-/// Whose a place is.
+/// The table: the server of each slot.
 #[derive(Debug)]
 pub struct Maglev {
     table: Vec<u16>,
 }
 
-/// The paper's size of the table: a prime, much larger than any number of servers.
+/// The table size of the paper: a prime, much larger than any number of servers.
 const PLACES: usize = 65_537;
 
-/// How many other places a key looks at, if its server can't be asked.
+/// How many other slots a key tries if its server is unavailable.
 const LOOKS: u64 = 32;
 
 impl Maglev {
@@ -21,10 +21,10 @@ impl Maglev {
         struct Filler {
             position: u16,
             weight: u64,
-            /// The place it would like next, and how it goes on from there.
+            /// The next slot that it prefers, and the step to the one after that.
             next: u64,
             skip: u64,
-            /// Takes part in a round with each full `largest`.
+            /// It takes a slot in a round for each full `largest`.
             earned: u64,
         }
         let largest = servers.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or_default();
@@ -51,7 +51,7 @@ impl Maglev {
                     continue;
                 }
                 filler.earned -= largest;
-                // A prime and a step below it: every place comes once.
+                // A prime size and a smaller step: every slot is visited once.
                 while table[filler.next as usize] != FREE {
                     filler.next = (filler.next + filler.skip) % PLACES as u64;
                 }
@@ -64,7 +64,7 @@ impl Maglev {
 
     pub(super) fn choose(&self, servers: &impl Candidates, PickContext { key, .. }: PickContext<'_>) -> Option<usize> {
         let places = self.table.len().max(1) as u64;
-        // The key's own place; then others that depend on the key alone, so that its next server is always the same.
+        // The key's own slot; then others that depend on the key alone, so that its next server is always the same.
         let looks = (0..LOOKS).map(|look| if look == 0 { key } else { hash(&key.to_le_bytes(), look) });
         let mut looked = looks.filter_map(|place| self.table.get((place % places) as usize)).map(|&at| usize::from(at));
         let found = looked.find(|&position| servers.eligible(position));

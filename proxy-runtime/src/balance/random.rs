@@ -2,13 +2,13 @@
 
 use super::candidates::{Candidates, PickContext};
 
-/// The weights, summed up from the first on.
+/// The cumulative weights.
 #[derive(Debug)]
 pub struct Random {
     sums: Vec<u64>,
 }
 
-/// How often the dice are thrown again for a server that can't be asked.
+/// How often another server is drawn if one is unavailable.
 const THROWS: usize = 16;
 
 impl Random {

@@ -4,16 +4,16 @@
 
 use super::candidates::{Candidates, PickContext, hash};
 
-/// Points and whose they are, sorted.
+/// The points with their servers, sorted.
 #[derive(Debug)]
 pub struct Ring {
     points: Vec<(u64, u16)>,
 }
 
-/// How many points a server of weight 1 has, if there are no more than a thousand servers.
+/// The points of a server of weight 1, among up to a thousand servers.
 const POINTS: u64 = 160;
 
-/// No more points than this in all.
+/// The most points of all servers together.
 const ALL: u64 = 1 << 18;
 
 impl Ring {
@@ -31,7 +31,7 @@ impl Ring {
     pub(super) fn choose(&self, servers: &impl Candidates, PickContext { key, .. }: PickContext<'_>) -> Option<usize> {
         let start = self.points.partition_point(|&(point, _)| point < key);
         let (before, after) = self.points.split_at(start);
-        // Long runs of servers that can't be asked end in a look at each, once.
+        // A long run of unavailable servers ends in one look at each.
         let near = after.iter().chain(before).take(servers.count().max(16));
         let near = near.map(|&(_, position)| usize::from(position)).find(|&position| servers.eligible(position));
         near.or_else(|| servers.from((key % servers.count().max(1) as u64) as usize))

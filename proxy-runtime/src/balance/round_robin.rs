@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::candidates::Candidates;
 
-/// See above.
+/// The sequence of servers, and the position in it.
 #[derive(Debug)]
 pub struct RoundRobin {
     order: Vec<u16>,
@@ -25,7 +25,7 @@ impl RoundRobin {
             for (current, weight) in current.iter_mut().zip(&weights) {
                 *current += weight;
             }
-            // The first of the largest.
+            // The first one with the largest value.
             let Some(best) = (0..current.len()).rev().max_by_key(|&index| current[index]) else { break };
             current[best] -= total;
             order.push(best as u16);
@@ -34,10 +34,10 @@ impl RoundRobin {
     }
 
     pub(super) fn choose(&self, servers: &impl Candidates) -> Option<usize> {
-        // Each look takes a turn, so that the turns of a server that is down are not all its neighbour's.
+        // Each look takes a turn, so that the turns of an unavailable server do not all go to its neighbour.
         let turn = || self.order.get(self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.order.len())?);
         let mut turns = (0..self.order.len()).map_while(|_| turn()).map(|&position| usize::from(position));
-        // Others take turns meanwhile, so a full round may still have missed the only one left.
+        // Other workers take turns meanwhile, so a full round may have missed the only available server.
         turns.find(|&position| servers.eligible(position)).or_else(|| servers.from(0))
     }
 }

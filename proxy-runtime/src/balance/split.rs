@@ -5,7 +5,8 @@ use crate::context::facts::Facts;
 use crate::context::view::cookie_values;
 use crate::site::{Proxy, Share};
 
-/// The upstream, by its index, and whether the client's cookie has asked for it. `chance` is any number, where chance
+/// Returns the index of the upstream, and whether the client's cookie named it. `chance` is a random number for the
+/// choice without a cookie; `name` returns an upstream's name.
 /// decides; `name` gives an upstream's name.
 pub fn share<'n>(
     proxy: &Proxy,
@@ -28,7 +29,7 @@ pub fn share<'n>(
         None => chance(),
     };
     let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
-    // Scaled, not divided: the low bits of a number are as good as the high ones, and a share has its range.
+    // Scaled instead of taken modulo: each share gets a contiguous range.
     let mut place = ((u128::from(number) * u128::from(total)) >> 64) as u64;
     let found = proxy.shares.iter().find(|share| match place.checked_sub(share.weight) {
         Some(rest) => {
@@ -40,7 +41,7 @@ pub fn share<'n>(
     (found.unwrap_or(first).upstream, false)
 }
 
-/// What the cookie calls an upstream.
+/// The cookie's name for an upstream.
 pub fn cookie_value(upstream: &str) -> String {
     format!("{:016x}", hash(upstream.as_bytes(), 1))
 }

@@ -19,16 +19,16 @@ use crate::context::settings::Settings;
 use crate::net::stream::BufferedStream;
 use crate::site::HealthCheck;
 
-/// However short the interval that a parameter gives: the main thread has other things to do.
+/// The shortest interval, whatever a parameter says: the main thread has other work.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// However long.
+/// The longest interval.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// How soon a name that does not resolve is looked at again.
+/// How soon a name that does not resolve is tried again.
 const UNRESOLVED: Duration = Duration::from_millis(100);
 
-/// Checks a server, for ever. Does nothing where there is no `health-check`.
+/// Checks a server for as long as the process runs. Returns at once without `health-check`.
 pub(crate) async fn keep_checking(
     upstream: &'static UpstreamState,
     server: &'static ServerState,
@@ -38,13 +38,14 @@ pub(crate) async fn keep_checking(
     let Some(check) = &upstream.config.health_check else { return };
     let interval = check.interval.get(settings).clamp(SHORTEST, LONGEST);
     let timeout = check.timeout.get(settings).min(LONGEST);
-    // Spread, so that servers are not all asked at once, nor this one by all proxies.
+    // Random start times, so that neither all servers nor one server by all proxies are checked at the same moment.
     let dice = Dice::new(server.index as u64 ^ upstream.time(Instant::now()) ^ u64::from(std::process::id()) << 32);
     loop {
         let began = Instant::now();
         let generation = server.generation();
         if !server.resolved() {
-            // It is left out anyway. A place may stay empty for long; a name is being looked up, at start above all.
+            // Unresolved servers receive no requests anyway. A discovery slot may stay empty for long; a name is still
+            // being resolved, mostly at start.
             let is_name = matches!(server.target, TargetAddress::Name(_));
             tokio::time::sleep(if is_name { interval.min(UNRESOLVED) } else { interval }).await;
             continue;
@@ -69,7 +70,7 @@ pub(crate) async fn keep_checking(
     }
 }
 
-/// Asks once; why it is not healthy.
+/// Performs one check; the error says why the server is unhealthy.
 async fn ask(
     upstream: &UpstreamState,
     check: &HealthCheck,
@@ -92,7 +93,7 @@ async fn ask(
     talk(check, server, link, introduction).await
 }
 
-/// `head` goes before the request.
+/// Sends the request and evaluates the response; `head` is sent before the request.
 async fn talk(
     check: &HealthCheck,
     server: &ServerState,
@@ -119,7 +120,7 @@ async fn talk(
     }
 }
 
-/// What a response comes to, once enough of it is there; `ended`: no more of it comes.
+/// Evaluates the received part of a response; `None` if more is needed. `ended`: the response has ended.
 fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut head = httparse::Response::new(&mut fields);

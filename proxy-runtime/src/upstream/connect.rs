@@ -17,7 +17,7 @@ use crate::net::descriptors::{self, Descriptors};
 use crate::net::stream::{BufferedStream, Buffers, SocketStream};
 use crate::net::tls::Engine;
 
-/// Connects, for one thread.
+/// Connects to servers, for one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Dialler {
     pub(crate) tls: &'static Engine,
@@ -26,8 +26,8 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Connects to a server of a group, at whichever of its addresses: plain, or encrypted where its `tls` has it so.
-    /// `introduction` goes before the handshake; on a plain connection it is the caller's to send, with what follows it.
+    /// Connects to a server of an upstream, at any of its addresses, with TLS if its `tls` says so. With TLS,
+    /// `introduction` is sent before the handshake; otherwise the caller sends it.
     ///
     /// # Errors
     /// [`Failure::NameUnresolved`], [`Failure::NoDescriptors`], [`Failure::ConnectFailed`], [`Failure::ConnectTimeout`] or
@@ -51,7 +51,7 @@ impl Dialler {
         tokio::time::timeout(patience, connected).await.map_err(|_| Failure::ConnectTimeout)?
     }
 
-    /// Connects to ask whether a server is healthy; another port than its own may be asked. Whoever calls it waits for `patience`.
+    /// Connects for a health check, optionally to another port. The caller enforces `patience`.
     ///
     /// # Errors
     /// See [`Dialler::connect`].
@@ -113,7 +113,7 @@ async fn open(server: &ServerState, port: Option<u16>, patience: Duration) -> Re
         }
     };
     let stream = connected.map_err(|error| unconnected(&error))?;
-    // Heads and bodies are written as they come; waiting for more to send would only delay them.
+    // Heads and bodies are written when they are ready; Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let silence = server.kept.tcp_keepalive;
     if silence < Duration::MAX {
@@ -124,13 +124,13 @@ async fn open(server: &ServerState, port: Option<u16>, patience: Duration) -> Re
     Ok(SocketStream::Tcp(stream))
 }
 
-/// Whose fault it is that there is no connection: the server is not unreachable if this process has no descriptor.
+/// The failure for a connection error: the server is not to blame if this process has no descriptor left.
 fn unconnected(error: &io::Error) -> Failure {
     if descriptors::are_exhausted(error) { Failure::NoDescriptors } else { Failure::ConnectFailed }
 }
 
 impl ResolvedName {
-    /// A connection to whichever address gives one first.
+    /// Connects to several addresses, and returns the first connection.
     async fn race<F: Future<Output = io::Result<TcpStream>>>(
         &self,
         addresses: &[SocketAddr],
@@ -143,14 +143,14 @@ impl ResolvedName {
             race::race(&order, race::delay(order.len(), patience), |index| to(addresses[index]))
                 .await
                 .map_err(|last| last.unwrap_or_else(|| io::ErrorKind::TimedOut.into()))?;
-        // Tried last from now on; a look-up forgets it.
+        // These are tried last until the name is resolved again.
         self.failed.fetch_or(failed, Ordering::Relaxed);
         self.failed.fetch_and(!(1 << winner), Ordering::Relaxed);
         Ok(stream)
     }
 }
 
-/// Why there is no connection.
+/// Why there is no connection, as text.
 pub(crate) fn why(failure: Failure) -> String {
     let why = match failure {
         Failure::NameUnresolved => "its name does not resolve",

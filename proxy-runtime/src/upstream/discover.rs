@@ -21,16 +21,16 @@ use crate::context::settings::Settings;
 use crate::file_pool::{self, Unavailable};
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolve};
 
-/// How long to wait after a failure.
+/// The pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often a file is looked at, where nothing is said.
+/// How often a file is checked by default.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// No more distinct addresses are kept as text, for logs; all further ones share a name.
+/// The most distinct addresses that are kept as text, for logs; further ones share a name.
 const NAMES: usize = 20_000;
 
-/// Keeps the servers of an upstream up to date, for ever. Does nothing where they are written in the site.
+/// Keeps the servers of an upstream up to date for as long as the process runs. Returns at once if the site lists them.
 pub(crate) async fn keep_discovering(
     servers: &'static Servers,
     upstream: &'static UpstreamState,
@@ -55,13 +55,13 @@ pub(crate) async fn keep_discovering(
             }
             DiscoverFrom::Dns(..) | DiscoverFrom::Srv(_) => match resolve {
                 Some(resolve) => resolve(discover).await.map(|(found, good_for)| (Some(found), good_for)),
-                // The compiler gives it to every site that asks.
+                // The compiler links the resolver into every site that uses it.
                 None => Err("there is no name server".to_owned()),
             },
         };
         let good_for = match answer.and_then(|(found, good_for)| Ok((usable(found, discover)?, good_for))) {
             Ok((found, good_for)) => {
-                // `None` is no recovery: after a failure, a file is read again, changed or not.
+                // `None` does not end a failure: after one, the file is read again, changed or not.
                 if std::mem::take(&mut failing) {
                     upstream.notice("its servers are discovered again");
                 }
@@ -85,7 +85,7 @@ pub(crate) async fn keep_discovering(
     }
 }
 
-/// Sorted, and neither none nor too many. `None`: nothing has changed.
+/// Sorts the servers; an error if there are none or too many. `None`: nothing has changed.
 fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<Vec<Discovered>>, String> {
     let Some(mut found) = found else { return Ok(None) };
     found.sort();
@@ -103,7 +103,7 @@ fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<
 }
 
 impl UpstreamState {
-    /// Gives servers their places.
+    /// Assigns slots to servers.
     fn settle(&self, servers: &Servers, found: &[Discovered]) {
         let places = &servers.servers[self.members.clone()];
         let wanted: HashSet<SocketAddr> = found.iter().map(|server| server.address).collect();
@@ -117,7 +117,7 @@ impl UpstreamState {
         let mut tiers = [Vec::new(), Vec::new()];
         for server in found {
             let stays = places.iter().find(|place| place.found() == Some(server.address));
-            // A place that still has exchanges of the last server is given away last.
+            // Prefer a slot without exchanges of its previous server.
             let free = || places.iter().filter(|place| place.found().is_none()).min_by_key(|place| place.load.active());
             let Some(place) = stays.or_else(free) else { continue };
             place.weight.store(server.weight, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl UpstreamState {
             }
             tiers[usize::from(server.backup)].push(place);
         }
-        // All are backups: then none is.
+        // If all are backups, they become the primary servers.
         if tiers[0].is_empty() {
             tiers.swap(0, 1);
         }
@@ -164,7 +164,7 @@ impl ServerState {
     }
 }
 
-/// An address as text, for as long as the process lives.
+/// An address as text, kept for as long as the process runs.
 fn name(address: SocketAddr) -> &'static str {
     static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let text = address.to_string();

@@ -13,15 +13,15 @@ use super::state::UpstreamState;
 use crate::body::inbound::Inbound;
 use crate::http1::HeadReader;
 
-/// The servers of a group, in order.
+/// The servers of an upstream, in order.
 pub(crate) fn members(servers: &'static Servers, upstream: &UpstreamState) -> &'static [ServerState] {
     &servers.servers[upstream.members.clone()]
 }
 
-/// The body of a response with 200, of no more than `limit` bytes. It takes as long as it takes.
+/// Fetches the body of a 200 response of at most `limit` bytes. The caller enforces a time-out.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why the fetch failed.
 pub(crate) async fn get(
     upstream: &UpstreamState,
     server: &ServerState,
@@ -35,7 +35,7 @@ pub(crate) async fn get(
     }
     let mut link = dialler.probe(upstream, server, None, &head, Duration::MAX).await.map_err(why)?;
     if upstream.config.tls.is_some() {
-        // It went before the handshake.
+        // It was sent before the handshake.
         head.clear();
     }
     let host = server.host();

@@ -3,30 +3,30 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// See above. A server is healthy until something says otherwise.
+/// The health of a server, which is healthy until a check or an exchange fails.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    /// Checks say that it is not.
+    /// The checks say that it is unhealthy.
     unhealthy: AtomicBool,
-    /// Checks in a row that say the other thing.
+    /// Consecutive checks that contradict this state.
     against: AtomicU32,
-    /// Exchanges in a row that failed.
+    /// Consecutive failed exchanges.
     failures: AtomicU32,
-    /// Until when it is ejected; 0 if it never was.
+    /// The end of its ejection; 0 if it was never ejected.
     ejected_until: AtomicU64,
-    /// Ejections in a row.
+    /// Consecutive ejections.
     ejections: AtomicU32,
-    /// It was ejected, and not asked since.
+    /// It was ejected, and has had no successful exchange since.
     away: AtomicBool,
     /// When checks found it healthy again; 0 if it always was.
     recovered: AtomicU64,
 }
 
-/// Ejections get longer up to so many doublings.
+/// The ejection time doubles at most this often.
 const DOUBLINGS: u32 = 4;
 
 impl Health {
-    /// Forgets all: there is another server in its place.
+    /// Resets the state for another server in the same slot.
     pub(crate) fn reset(&self) {
         self.unhealthy.store(false, Ordering::Relaxed);
         for count in [&self.against, &self.failures, &self.ejections] {
@@ -37,23 +37,23 @@ impl Health {
         self.away.store(false, Ordering::Relaxed);
     }
 
-    /// Whether it is to be asked.
+    /// Whether the server may receive requests.
     pub(crate) fn is_healthy(&self, now: u64) -> bool {
         !self.unhealthy.load(Ordering::Relaxed) && !self.is_ejected(now)
     }
 
-    /// Whether exchanges have got it ejected.
+    /// Whether failed exchanges have ejected it.
     pub(crate) fn is_ejected(&self, now: u64) -> bool {
         now < self.ejected_until.load(Ordering::Relaxed)
     }
 
-    /// Since when it has been back; `None` if it never was away.
+    /// When it recovered; `None` if it was never unhealthy.
     pub(crate) fn back_since(&self) -> Option<u64> {
         let since = self.recovered.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
         (since > 0).then_some(since)
     }
 
-    /// A check came out; whether that changes anything. Called by one task per server.
+    /// Records a check; returns whether the health has changed. Called by one task per server.
     pub(crate) fn checked(&self, good: bool, (rise, fall): (u64, u64), now: u64) -> bool {
         if good != self.unhealthy.load(Ordering::Relaxed) {
             self.against.store(0, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl Health {
         true
     }
 
-    /// An exchange succeeded; whether it is the first since an ejection.
+    /// Records a successful exchange; returns whether it is the first since an ejection.
     pub(crate) fn succeeded(&self) -> bool {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
@@ -79,13 +79,13 @@ impl Health {
         self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed)
     }
 
-    /// An exchange failed; how many have in a row.
+    /// Records a failed exchange; returns the number of consecutive ones.
     pub(crate) fn failed(&self) -> u64 {
         u64::from(self.failures.fetch_add(1, Ordering::Relaxed)) + 1
     }
 
-    /// Ejects it, for `base` nanoseconds the first time and twice as long each time after; for how long. `None` if it is
-    /// ejected already.
+    /// Ejects the server, for `base` nanoseconds the first time and twice as long each further time; returns the
+    /// duration. `None` if it is ejected already.
     pub(crate) fn eject(&self, base: u64, now: u64) -> Option<u64> {
         let until = self.ejected_until.load(Ordering::Relaxed);
         if now < until {
@@ -93,10 +93,10 @@ impl Health {
         }
         let before = self.ejections.load(Ordering::Relaxed);
         let length = |ejections: u32| base.saturating_mul(1 << (ejections - 1).min(DOUBLINGS));
-        // As long as it was ejected last, it has done well.
+        // If it has worked for as long as its last ejection, the time starts at `base` again.
         let ejections = if before > 0 && now - until < length(before) { before + 1 } else { 1 };
         let next = now.saturating_add(length(ejections));
-        // Of several workers that see it fail at once, one ejects it.
+        // If several workers see it fail at once, one of them ejects it.
         self.ejected_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         self.ejections.store(ejections, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_in_a_row() {
+    fn consecutive_failures_are_counted() {
         let health = Health::default();
         assert_eq!((health.failed(), health.failed()), (1, 2));
         assert!(!health.succeeded());

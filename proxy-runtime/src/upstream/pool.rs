@@ -25,11 +25,11 @@ struct IdleConnection {
     link: BufferedStream,
     opened: Instant,
     since: Instant,
-    /// Which server it is to.
+    /// The generation of the server that it is connected to.
     generation: u32,
 }
 
-/// A connection at work for one exchange. Dropped, it closes.
+/// A connection in use by one exchange. It is closed on drop.
 pub(crate) struct UpstreamConnection {
     pub(crate) link: BufferedStream,
     opened: Instant,
@@ -43,7 +43,7 @@ impl Pools {
         Pools { dialler, servers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
     }
 
-    /// An idle connection that is still good; the one used last, so that the others may run out.
+    /// Takes an idle connection that is still usable: the one used last, so that the others can expire.
     pub(crate) fn take(self: &Rc<Self>, server: &ServerState, now: Instant) -> Option<UpstreamConnection> {
         loop {
             let mut idle = self.idle[server.index].borrow_mut().pop()?;
@@ -60,7 +60,7 @@ impl Pools {
         }
     }
 
-    /// A fresh one.
+    /// Opens a connection.
     ///
     /// # Errors
     /// See [`Dialler::connect`].
@@ -84,12 +84,12 @@ impl Pools {
         Ok(UpstreamConnection { link, opened, generation, pools: Rc::clone(self), server: server.index })
     }
 
-    /// Closes all idle connections; whether there were any.
+    /// Closes all idle connections; returns whether there were any.
     pub(crate) fn let_go(&self) -> bool {
         self.idle.iter().map(|idle| std::mem::take(&mut *idle.borrow_mut()).len()).sum::<usize>() > 0
     }
 
-    /// Closes connections that are too old or have been idle for too long, or whose server has closed them.
+    /// Closes connections that are too old, have been idle for too long, or were closed by their server.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         for (idle, server) in self.idle.iter().zip(&self.servers.servers) {
@@ -99,8 +99,8 @@ impl Pools {
 }
 
 impl IdleConnection {
-    /// Whether it may be used again: it is young and fresh enough, open, and its server has nothing to say. It would have
-    /// closed it otherwise, or sent what nobody has asked for. Costs a system call only if something has happened.
+    /// Whether it may be reused: it is young and fresh enough, open, and there is nothing to read, which would be a close
+    /// or an unexpected response. Costs a system call only if an event has occurred.
     fn is_good(&mut self, server: &ServerState, now: Instant) -> bool {
         self.generation == server.generation()
             && now.saturating_duration_since(self.since) < server.kept.idle_timeout
@@ -110,7 +110,7 @@ impl IdleConnection {
 }
 
 impl UpstreamConnection {
-    /// The exchange is over: the connection rests until the next.
+    /// The exchange is complete: returns the connection to the pool.
     pub(crate) fn release(self) {
         let limit = self.pools.servers.servers[self.server].kept.max_idle;
         let pools = Rc::clone(&self.pools);

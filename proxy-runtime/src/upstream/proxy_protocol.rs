@@ -8,7 +8,7 @@ use crate::site::ProxyProtocol;
 /// The first bytes of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Announces a client that has come to an address of ours; either is unknown on a unix socket.
+/// Writes the header for a client that has connected to `ours`; both addresses are unknown for a Unix socket.
 pub(crate) fn announce(
     version: ProxyProtocol,
     client: Option<SocketAddr>,
@@ -17,7 +17,7 @@ pub(crate) fn announce(
 ) {
     let pair = client.zip(ours).map(|(client, ours)| match (client.ip().to_canonical(), ours.ip().to_canonical()) {
         (from @ IpAddr::V4(_), to @ IpAddr::V4(_)) => (from, to, client.port(), ours.port()),
-        // Both must be of one kind.
+        // Both must be of one family.
         (from, to) => (mapped(from), mapped(to), client.port(), ours.port()),
     });
     match version {
@@ -33,10 +33,10 @@ pub(crate) fn announce(
         }
         ProxyProtocol::V2 => {
             out.extend_from_slice(&SIGNATURE);
-            // Version 2, on behalf of another (PROXY).
+            // Version 2, command PROXY.
             out.push(0x21);
             let Some((from, to, port, our)) = pair else {
-                // Unspecified, and no addresses.
+                // Unspecified family, without addresses.
                 out.extend_from_slice(&[0, 0, 0]);
                 return;
             };
@@ -57,13 +57,13 @@ pub(crate) fn announce(
     }
 }
 
-/// Announces a connection of the proxy's own, such as a health check, that is no client's. Version 1 has no more than "unknown" for it.
+/// Writes the header for a connection of the proxy's own, such as a health check. Version 1 only has `UNKNOWN` for it.
 pub(super) fn announce_own(version: ProxyProtocol, out: &mut Vec<u8>) {
     match version {
         ProxyProtocol::V1 => announce(version, None, None, out),
         ProxyProtocol::V2 => {
             out.extend_from_slice(&SIGNATURE);
-            // Version 2, LOCAL; unspecified, and no addresses.
+            // Version 2, command LOCAL; unspecified family, without addresses.
             out.extend_from_slice(&[0x20, 0, 0, 0]);
         }
     }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements() {
+    fn headers_for_clients() {
         use ProxyProtocol::{V1, V2};
         check(V1, Some(("192.0.2.7:1000", "10.0.0.1:80")), b"PROXY TCP4 192.0.2.7 10.0.0.1 1000 80\r\n");
         check(V1, Some(("[2001:db8::7]:1000", "[::1]:80")), b"PROXY TCP6 2001:db8::7 ::1 1000 80\r\n");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn own_connections() {
+    fn headers_for_own_connections() {
         let check = |version, expected: &[u8]| {
             let mut out = Vec::new();
             announce_own(version, &mut out);

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long an attempt has before the next one begins beside it (section 5, "Connection Attempt Delay"), and the least.
+/// The delay before the next attempt starts in parallel (section 5, "Connection Attempt Delay"), and the shortest one.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// The most addresses of one name; a set of them is the bits of a word.
+/// The most addresses of one name; a set of them is a bit set in one word.
 pub(super) const MAX_ADDRESSES: usize = 64;
 
-/// The order in which to try the addresses of a name, as indices: beginning with one further each time, so that connections
-/// spread over them; families alternate (section 4), so that one that is not reachable here costs one delay; those that have
-/// failed lately come last.
+/// The order in which the addresses of a name are tried, as indices. It begins one address further each time, to spread the
+/// connections; address families alternate (section 4), so that an unreachable family costs one delay; addresses that failed
+/// recently come last.
 pub(super) fn order(addresses: &[SocketAddr], turn: usize, failed: u64) -> Vec<usize> {
     let rotated = (0..addresses.len()).map(|at| (at + turn % addresses.len()) % addresses.len());
     let (good, bad): (Vec<usize>, Vec<usize>) = rotated.partition(|at| failed >> at & 1 == 0);
@@ -41,17 +41,17 @@ fn alternating(addresses: &[SocketAddr], indices: &[usize]) -> Vec<usize> {
     order
 }
 
-/// How long an attempt has before the next begins, so that all of so many begin within `patience`.
+/// The delay between attempts, so that all of them start within `patience`.
 pub(super) fn delay(attempts: usize, patience: Duration) -> Duration {
     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
     (patience / attempts).clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY)
 }
 
-/// The first attempt that succeeds, with those before it that failed or were overtaken. The next begins when one fails, or
-/// has taken `delay`.
+/// Returns the first attempt that succeeds, and the earlier ones that failed or were overtaken. The next attempt starts
+/// when one fails, or has taken `delay`.
 ///
 /// # Errors
-/// All fail: what the last to do so says. `None`: there are none.
+/// All attempts fail: the last error. `None`: there are no addresses.
 pub(super) async fn race<T, E, F: Future<Output = Result<T, E>>>(
     order: &[usize],
     delay: Duration,
@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(delay(0, Duration::MAX), ATTEMPT_DELAY);
     }
 
-    /// Each attempt: after so many milliseconds, whether it connects. What comes of it, after how many, and who failed.
+    /// `attempts`: the milliseconds that each takes, and whether it connects. Checks the result, when it is there, and
+    /// which have failed.
     #[track_caller]
     fn check(attempts: &[(u64, bool)], expected: Result<usize, Option<usize>>, after: u64, behind: u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -164,12 +165,12 @@ mod tests {
         check(&[], Err(None), 0, 0);
         check(&[(5, true)], Ok(0), 5, 0);
         check(&[(5, false)], Err(Some(0)), 5, 0);
-        // Refused at once: the next at once.
+        // Refused at once: the next starts at once.
         check(&[(0, false), (0, true)], Ok(1), 0, 0b1);
-        // One that hangs costs a delay.
+        // An attempt without response costs a delay.
         check(&[(100_000, true), (5, true)], Ok(1), 255, 0b1);
         check(&[(100_000, true), (0, false), (7, true), (0, true)], Ok(2), 257, 0b11);
-        // The first may still win, and a failure beside it begins the next.
+        // The first may still win, and a failure in parallel starts the next.
         check(&[(300, true), (100, true)], Ok(0), 300, 0b10);
         check(&[(600, true), (300, true), (200, false)], Ok(1), 550, 0b101);
         check(&[(400, false), (400, false)], Err(Some(1)), 650, 0);

@@ -10,16 +10,17 @@ use super::server::{ResolvedName, ServerState, TargetAddress};
 use crate::observe;
 use crate::site::Place;
 
-/// How long a response is good.
+/// How long a result is used.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// How long to wait after no response.
+/// The pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait for a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keeps the addresses of a server up to date, for ever. Does nothing for one that has no name.
+/// Keeps the addresses of a server up to date for as long as the process runs. Returns at once if the server has no
+/// name.
 pub(crate) async fn keep_resolving(server: &ServerState) {
     let TargetAddress::Name(ResolvedName { host, port, addresses: known, failed, .. }) = &server.target else { return };
     let (mut failing, mut cut) = (false, false);
@@ -48,7 +49,7 @@ pub(crate) async fn keep_resolving(server: &ServerState) {
                 if **known.load() != addresses {
                     known.store(Arc::new(addresses));
                 }
-                // Whatever could not be connected to is tried in its turn again.
+                // Addresses that failed are tried in turn again.
                 failed.store(0, Ordering::Relaxed);
             }
             answer => {

@@ -11,30 +11,30 @@ use crate::balance::Load;
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{self, Place};
 
-/// A server.
+/// A server and its state.
 pub(crate) struct ServerState {
-    /// Where it stands in [`Servers::servers`].
+    /// Its index in [`Servers::servers`].
     pub(crate) index: usize,
-    /// Its address as written or given.
+    /// Its address as configured.
     pub(super) address: String,
     pub(crate) place: Place,
     pub(crate) target: TargetAddress,
-    /// Its share, relative to the others'.
+    /// Its weight, relative to the others'.
     pub(super) weight: AtomicU32,
-    /// What the cookie of `sticky` calls it.
+    /// Its name in the cookie of `sticky`.
     pub(super) called: AtomicU64,
-    /// Counts up when the place is given to another server.
+    /// Incremented when the slot is assigned to another server.
     pub(super) generation: AtomicU32,
-    /// Exchanges at once.
+    /// The most concurrent exchanges.
     pub(crate) limit: u64,
     pub(crate) load: Load,
     pub(crate) health: Health,
     pub(crate) kept: IdleSettings,
 }
 
-/// Which connections to a server are kept.
+/// The settings for idle connections to a server.
 pub(crate) struct IdleSettings {
-    /// So many per worker.
+    /// The most per worker.
     pub(crate) max_idle: u64,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_age: Duration,
@@ -46,7 +46,7 @@ pub(crate) enum TargetAddress {
     Unix(String),
     Fixed(SocketAddr),
     Name(ResolvedName),
-    /// A place for a server that is found while the proxy runs.
+    /// A slot for a discovered server.
     Discovered(ArcSwapOption<DiscoveredEndpoint>),
 }
 
@@ -54,18 +54,18 @@ pub(crate) enum TargetAddress {
 pub(crate) struct ResolvedName {
     pub(super) host: String,
     pub(super) port: u16,
-    /// What it last resolved to; no more than [`race::MAX_ADDRESSES`].
+    /// The addresses of the last result, at most [`race::MAX_ADDRESSES`].
     pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
     /// Which of them is tried first.
     pub(super) turn: AtomicUsize,
-    /// Those that could not be connected to since the last look-up, or were overtaken: bits, by index.
+    /// A bit set of those that failed or were overtaken since the last result, by index.
     pub(super) failed: AtomicU64,
 }
 
-/// A server that was found.
+/// A discovered server.
 pub(crate) struct DiscoveredEndpoint {
     pub(super) address: SocketAddr,
-    /// The same as text.
+    /// The address as text.
     pub(super) name: &'static str,
 }
 
@@ -92,12 +92,12 @@ impl ServerState {
                 Ok(ip) => TargetAddress::Fixed(SocketAddr::new(ip, port)),
                 Err(_) => name(host, port),
             },
-            // The compiler and the start refuse these; a server without addresses is never chosen.
+            // The compiler and the start reject these; a server without addresses is never chosen.
             Err(_) => name("", 0),
         };
         ServerState {
             address: address.to_owned(),
-            // The compiler and the parameter's type hold it to 1000.
+            // The compiler and the parameter's type limit it to 1000.
             weight: AtomicU32::new(server.weight.get(settings).min(1000) as u32),
             limit: server.max_connections.get(settings),
             ..ServerState::new(index, target, &server.place, upstream, settings)
@@ -134,7 +134,7 @@ impl ServerState {
             load: Load::default(),
             health: Health::default(),
             kept: IdleSettings {
-                // A connection that was announced as one client's is of no use to another.
+                // A connection that was opened with one client's PROXY header can't be used for others.
                 max_idle: if upstream.proxy_protocol.is_some() { 0 } else { pool.max_idle.get(settings) },
                 idle_timeout: pool.idle_timeout.get(settings),
                 max_age: pool.max_age.get(settings),
@@ -143,7 +143,7 @@ impl ServerState {
         }
     }
 
-    /// Its address, for people.
+    /// Its address, for logs and metrics.
     pub(crate) fn name(&self) -> &str {
         match &self.target {
             TargetAddress::Discovered(found) => found.load().as_ref().map_or("", |found| found.name),
@@ -151,12 +151,12 @@ impl ServerState {
         }
     }
 
-    /// Its address, as a `Host`.
+    /// Its address, as the value of `Host`.
     pub(crate) fn host(&self) -> &str {
         if matches!(self.target, TargetAddress::Unix(_)) { "localhost" } else { self.name() }
     }
 
-    /// Its address without the port, to ask for in a handshake.
+    /// Its address without the port, for the TLS handshake.
     pub(super) fn bare_host(&self) -> &str {
         match settings::address(self.name()) {
             Ok(Address::Tcp(host, _)) => host,
@@ -164,17 +164,17 @@ impl ServerState {
         }
     }
 
-    /// Its share, relative to the others'.
+    /// Its weight, relative to the others'.
     pub(crate) fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// Which of the servers that have had its place it is.
+    /// The generation of its slot.
     pub(super) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Whether there is an address to connect to.
+    /// Whether it has an address to connect to.
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
             TargetAddress::Name(name) => !name.addresses.load().is_empty(),

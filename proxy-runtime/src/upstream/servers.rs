@@ -7,14 +7,14 @@ use super::state::UpstreamState;
 use crate::context::settings::Settings;
 use crate::site::{self, Site};
 
-/// All servers of a site, with what changes while it runs.
+/// All servers of a site, with their state.
 pub(crate) struct Servers {
     pub(crate) upstreams: Vec<UpstreamState>,
     pub(crate) servers: Vec<ServerState>,
 }
 
 impl Servers {
-    /// Makes the servers of a site; what is said of them may come from parameters.
+    /// Creates the servers of a site, whose settings may be parameters.
     pub(crate) fn new(site: &'static Site, settings: &Settings) -> Servers {
         Servers::of(site.upstreams, settings)
     }
@@ -36,7 +36,7 @@ impl Servers {
         Servers { upstreams, servers }
     }
 
-    /// All servers, with the upstreams they are of.
+    /// All servers, with their upstreams.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&UpstreamState, &ServerState)> {
         self.upstreams
             .iter()

@@ -25,31 +25,31 @@ use crate::failure::Failure;
 use crate::http2::monitor::{Monitor, Monitored, PeerRole};
 use crate::http2::{DataPiece, SEND_BUFFER};
 
-/// The most exchanges at once on a connection, however many its server allows.
+/// The most concurrent exchanges on a connection, whatever its server allows.
 const MAX_STREAMS: usize = 256;
 
-/// Exchanges on a connection whose server has not said yet how many it allows.
+/// The exchanges on a connection before the server has announced its limit.
 const UNTIL_SETTINGS: usize = 1;
 
-/// What the library takes for the server's limit until then: nothing that a server can say.
+/// The library's value for the server's limit before that: one that no server can announce.
 const UNHEARD: usize = usize::MAX - 1;
 
-/// What a server may send of one body before it is passed on, in bytes.
+/// The receive window of a body, in bytes.
 pub(crate) const WINDOW: u32 = 32 << 10;
 
-/// The same of all bodies together.
+/// The receive window of a connection.
 const CONNECTION_WINDOW: u32 = WINDOW * MAX_STREAMS as u32;
 
-/// A connection with as many exchanges at once was used in a rush, and has grown by it.
+/// From this many concurrent exchanges on, a connection counts as used in a burst, which has grown its buffers.
 const RUSH: usize = 64;
 
-/// For how long connections are idle that are more than one, or were used in a rush.
+/// The idle time-out of surplus connections, and of those that were used in a burst.
 const SURPLUS: Duration = Duration::from_secs(3);
 
-/// The largest header of a response, in bytes.
+/// The largest head of a response, in bytes.
 pub(crate) const MAX_HEADER: usize = 64 << 10;
 
-/// See above.
+/// A worker's HTTP/2 connections to all servers.
 pub(crate) struct SharedPools {
     dialler: Dialler,
     servers: &'static Servers,
@@ -59,34 +59,34 @@ pub(crate) struct SharedPools {
 #[derive(Default)]
 struct ServerConnections {
     connections: RefCell<Vec<SharedConnection>>,
-    /// One is being made.
+    /// A connection is being opened.
     opening: Cell<bool>,
-    /// One was made, or could not be, or its server has said how many exchanges it allows.
+    /// Notified when a connection was opened or has failed, or its server has announced its limit.
     changed: Notify,
 }
 
-/// A connection.
+/// A shared connection.
 struct SharedConnection {
     pub(crate) sender: SendRequest<DataPiece>,
     state: Rc<SharedState>,
     opened: Instant,
-    /// Which server it is to.
+    /// The generation of the server that it is connected to.
     generation: u32,
 }
 
 struct SharedState {
-    /// It is over, or is not to be used again.
+    /// It is closed, or must not be used again.
     closed: Cell<bool>,
-    /// Exchanges on it.
+    /// The number of exchanges on it.
     active: Cell<usize>,
-    /// How many its server allows.
+    /// The server's limit.
     most: Cell<usize>,
-    /// The most that there were.
+    /// The most concurrent exchanges that it has had.
     peak: Cell<usize>,
-    /// When the last one ended.
+    /// When the last exchange ended.
     idle_since: Cell<Option<Instant>>,
     monitor: Rc<Monitor>,
-    /// How many exchanges it takes at once, where it has refused one more.
+    /// The number of exchanges at which the server refused another one.
     full_at: Cell<Option<usize>>,
 }
 
@@ -94,7 +94,7 @@ struct SharedState {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BytesWritten(u64);
 
-/// A place on a connection, until it is dropped.
+/// A slot for an exchange on a connection, until it is dropped.
 pub(crate) struct StreamSlot {
     pub(crate) sender: SendRequest<DataPiece>,
     state: Rc<SharedState>,
@@ -115,13 +115,13 @@ impl SharedState {
 }
 
 impl StreamSlot {
-    /// No more exchanges are to be put on the connection.
+    /// Puts no more exchanges on the connection.
     pub(crate) fn distrust(&self) {
         self.state.closed.set(true);
     }
 
-    /// The server has refused this exchange: so many at once are too many, whatever its settings say. Servers may count streams for
-    /// a moment longer than they last, and streams may be opened before the settings have come.
+    /// The server has refused this exchange: the current number of exchanges is too high, whatever its settings say. Servers may
+    /// count streams a little longer than they last, and streams may be opened before the settings arrive.
     pub(crate) fn refused(&self) {
         let others = self.state.active.get() - 1;
         self.state.full_at.set(Some(others));
@@ -134,12 +134,12 @@ impl StreamSlot {
         BytesWritten(self.state.monitor.written())
     }
 
-    /// What is known of the connection's frames.
+    /// The monitor of the connection's frames.
     pub(crate) fn monitor(&self) -> &Monitor {
         &self.state.monitor
     }
 
-    /// Whether nothing that was put on the connection after that can have left.
+    /// Whether nothing was written since then, so that no request that was started after it can have been sent.
     pub(crate) fn has_written_nothing_since(&self, then: BytesWritten) -> bool {
         self.written() == then
     }
@@ -157,7 +157,7 @@ impl SharedPools {
         SharedPools { dialler, servers, of_server: servers.servers.iter().map(|_| Rc::default()).collect() }
     }
 
-    /// A place on a connection to a server; whether the connection was there before.
+    /// Returns a slot on a connection to a server, and whether the connection existed before.
     ///
     /// # Errors
     /// See [`Dialler::connect`].
@@ -216,7 +216,7 @@ impl SharedPools {
         let (its_state, of_it) = (Rc::clone(&state), Rc::clone(of_it));
         tokio::task::spawn_local(async move {
             std::future::poll_fn(|cx| {
-                // How it ends is told to those who are on it.
+                // The exchanges on the connection learn how it ends.
                 let ended = Pin::new(&mut connection).poll(cx).map(drop);
                 let most = connection.max_concurrent_send_streams();
                 if ended.is_ready() || its_state.most.replace(most) != most {
@@ -230,7 +230,7 @@ impl SharedPools {
         Ok(SharedConnection { sender, state, opened: Instant::now(), generation })
     }
 
-    /// Closes connections that are not to be used again, or have been idle for too long, once nobody is on them.
+    /// Closes connections that must not be used again, or have been idle for too long, once they have no exchanges.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         for (of_it, server) in self.of_server.iter().zip(&self.servers.servers) {
@@ -238,7 +238,7 @@ impl SharedPools {
             of_it.connections.borrow_mut().retain(|shared| {
                 let idle = shared.state.active.get() == 0;
                 let since = shared.state.idle_since.get().filter(|_| idle);
-                // One is enough for the next exchange; those that a rush has left are large.
+                // One spare connection is enough, and those left from a burst are large.
                 spare += usize::from(idle);
                 let large = spare > 1 || shared.state.peak.get() >= RUSH;
                 let surplus = large && since.is_some_and(|since| now.saturating_duration_since(since) >= SURPLUS);
@@ -249,16 +249,16 @@ impl SharedPools {
 }
 
 impl ServerConnections {
-    /// A server will say how many exchanges it allows on a connection that is there.
+    /// Whether a server has yet to announce its limit on an open connection.
     fn hears_soon(&self) -> bool {
         let unheard = |shared: &SharedConnection| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
         self.connections.borrow().iter().any(unheard)
     }
 
-    /// A place on a connection with room.
+    /// A slot on a connection that has one free.
     fn free(&self, server: &ServerState, now: Instant) -> Option<StreamSlot> {
         let mut connections = self.connections.borrow_mut();
-        // What is not to be used again lives as long as somebody is on it.
+        // A closed connection lives as long as it has exchanges.
         connections.retain(|shared| shared.is_good(server, now));
         let at = connections.iter_mut().position(SharedConnection::has_room)?;
         let shared = &connections[at];
@@ -294,7 +294,7 @@ impl SharedConnection {
     }
 }
 
-/// A connection that is being made: those who wait for it are told when it is, or when it can't be.
+/// Marks a connection as being opened; its drop notifies those who wait for it.
 struct OpeningGuard<'a>(&'a ServerConnections);
 
 impl<'a> OpeningGuard<'a> {

@@ -1,7 +1,7 @@
 //! An upstream at run time: chooses a server ([`UpstreamState::lease`]), and records the result ([`Lease::report`]).
 //!
-//! A server is held by a [`Lease`] as long as it has the exchange; its count falls when the lease is dropped, however the
-//! exchange ends. When all available servers are full, requests wait, within the limits of `circuit-breaker`.
+//! A [`Lease`] holds a server for the duration of an exchange; its drop decrements the count, however the exchange ends.
+//! When all available servers are full, requests wait, within the limits of `circuit-breaker`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,37 +18,37 @@ use crate::failure::Failure;
 use crate::observe;
 use crate::site::{BalancePolicy, Upstream};
 
-/// An upstream at work: its servers, and what is counted of it.
+/// An upstream with its servers and counters.
 pub(crate) struct UpstreamState {
     pub(crate) config: &'static Upstream,
-    /// Those to be asked first, and the backups.
+    /// The primary servers, and the backups.
     tiers: ArcSwap<[Priority; 2]>,
-    /// All its servers' positions among all servers.
+    /// The range of its servers among all servers.
     pub(crate) members: std::ops::Range<usize>,
-    /// What the names of its servers in the cookie of `sticky` are made with.
+    /// The key for the names of servers in the cookie of `sticky`.
     pub(crate) cookie_key: Option<[u64; 2]>,
-    /// All its exchanges.
+    /// Its concurrent exchanges.
     load: Load,
     limit: u64,
-    /// Requests that wait, how many may, and for how long.
+    /// The waiting requests, with their limits.
     pending: WaitQueue,
     max_waiting: u64,
     patience: Duration,
-    /// Retries now.
+    /// The number of retries under way.
     retrying: AtomicUsize,
-    /// Nanoseconds that a server takes to warm up.
+    /// The time of `slow-start`, in nanoseconds.
     slow_start: u64,
-    /// For how many nanoseconds `outlier` ejects.
+    /// The ejection time of `outlier`, in nanoseconds.
     eject: u64,
-    /// Too few are healthy; when that was last counted.
+    /// Whether too few servers are healthy, and when that was last computed.
     panics: AtomicBool,
     counted: AtomicU64,
     start: Instant,
-    /// Where it stands among the upstreams.
+    /// Its index among the upstreams.
     pub(crate) index: usize,
 }
 
-/// Servers of one rank.
+/// The servers of a priority level.
 struct Priority {
     policy: Balancer,
     members: Vec<usize>,
@@ -64,12 +64,12 @@ impl Priority {
 
 /// The requirements for a server.
 pub(crate) struct PickRequest<'a> {
-    /// The hash of the key, where the policy goes by one.
+    /// The hash of the key, for policies that use one.
     pub(crate) key: u64,
     pub(crate) dice: &'a Dice,
-    /// Servers that were tried already.
+    /// The servers that were already tried.
     pub(crate) tried: &'a [usize],
-    /// The one that a cookie asks for.
+    /// The server that a cookie names.
     pub(crate) sticky: Option<usize>,
 }
 
@@ -77,18 +77,18 @@ pub(crate) struct PickRequest<'a> {
 pub(crate) struct Lease {
     pub(crate) upstream: &'static UpstreamState,
     pub(crate) server: &'static ServerState,
-    /// Which of the servers that have had its place it is: what comes of the exchange is said of that one alone.
+    /// The generation of the server: the result is reported only if the slot still has the same one.
     generation: u32,
 }
 
-/// How long a count of those that are healthy holds, in nanoseconds.
+/// How long the number of healthy servers is cached, in nanoseconds.
 const COUNT_HOLDS: u64 = 100_000_000;
 
-/// How many retries are always allowed.
+/// The number of retries that are always allowed.
 const MIN_RETRIES: u64 = 3;
 
 impl UpstreamState {
-    /// For servers that were made of `upstream`.
+    /// The state of an upstream with these servers.
     pub(crate) fn new(
         (index, upstream): (usize, &'static Upstream),
         settings: &Settings,
@@ -127,12 +127,13 @@ impl UpstreamState {
         }
     }
 
-    /// Nanoseconds since the start.
+    /// The time in nanoseconds since the start.
     pub(crate) fn time(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// A server for an exchange, now. [`Failure::UpstreamOverloaded`]: it is worth to [wait](UpstreamState::wait).
+    /// Chooses a server for an exchange. After [`Failure::UpstreamOverloaded`], the request may
+    /// [wait](UpstreamState::wait).
     ///
     /// # Errors
     /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`] or [`Failure::UpstreamOverloaded`].
@@ -157,16 +158,16 @@ impl UpstreamState {
         }
     }
 
-    /// A server that has been counted.
+    /// A lease of a server that was already counted.
     fn held(&'static self, server: &'static ServerState) -> Lease {
         Lease { upstream: self, server, generation: server.generation() }
     }
 
-    /// Waits for a server that has room.
+    /// Waits for a server that has capacity.
     ///
     /// # Errors
-    /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`], [`Failure::UpstreamOverloaded`] where too many wait already, or
-    /// [`Failure::PendingTimeout`].
+    /// [`Failure::NameUnresolved`], [`Failure::NoHealthyUpstream`], [`Failure::UpstreamOverloaded`] if too many requests wait
+    /// already, or [`Failure::PendingTimeout`].
     pub(crate) async fn wait(
         &'static self,
         servers: &'static [ServerState],
@@ -179,7 +180,7 @@ impl UpstreamState {
         let deadline = Instant::now() + self.patience.min(Duration::from_secs(1 << 30));
         loop {
             let mut freed = std::pin::pin!(waiting.room());
-            // From here on nothing is missed.
+            // From here on, no notification is missed.
             freed.as_mut().enable();
             match self.lease(servers, pick, Instant::now()) {
                 Err(Failure::UpstreamOverloaded) => {}
@@ -189,17 +190,17 @@ impl UpstreamState {
         }
     }
 
-    /// How many servers it may have.
+    /// The number of its servers.
     pub(crate) fn size(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether anybody wants to know how servers do.
+    /// Whether the results of exchanges are used.
     pub(crate) fn observes(&self) -> bool {
         self.config.outlier.is_some() || self.config.balance == BalancePolicy::Ewma
     }
 
-    /// Chooses and counts: first those to be asked first, then backups, then, if none is healthy, any.
+    /// Chooses and counts a server: first among the primary ones, then the backups, then, if none is healthy, any.
     fn choose(&'static self, tiers: &[Priority; 2], view: &PriorityView<'_>) -> Option<&'static ServerState> {
         if let Some(sticky) = view.pick.sticky.map(|index| &view.servers[index])
             && view.may(sticky)
@@ -230,14 +231,14 @@ impl UpstreamState {
         }
     }
 
-    /// Whether no server is healthy, as far as checks and ejections tell.
+    /// Whether no server is healthy, by checks and ejections.
     pub(crate) fn is_down(&self, servers: &[ServerState]) -> bool {
         let now = self.time(Instant::now());
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
     #[cfg(feature = "admin")]
-    /// Whether a server is healthy, as far as checks and ejections tell, and has an address.
+    /// Whether a server is healthy, by checks and ejections, and has an address.
     pub(crate) fn is_healthy(&self, server: &ServerState) -> bool {
         server.resolved() && server.health.is_healthy(self.time(Instant::now()))
     }
@@ -249,15 +250,15 @@ impl UpstreamState {
     }
 
     #[cfg(feature = "admin")]
-    /// How many requests wait for room.
+    /// The number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.pending.count()
     }
 
-    /// Whether too few servers are healthy for that to be believed.
+    /// Whether so few servers are healthy that health is ignored (`panic-threshold`).
     fn panics(&self, servers: &[ServerState], now: u64) -> bool {
         let threshold = self.config.panic_threshold;
-        // that none is healthy is found out in passing.
+        // The case of no healthy server needs no counting.
         if threshold <= 1 {
             return false;
         }
@@ -273,8 +274,8 @@ impl UpstreamState {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// How many servers there are, and for how many of them something holds. A place that no server has, and one whose name
-    /// does not resolve, is none: it is left out anyway.
+    /// Counts the servers, and those that meet a condition. Empty slots and servers whose names do not resolve do not
+    /// count, as they are not used anyway.
     fn count(&self, servers: &[ServerState], holds: impl Fn(&ServerState) -> bool) -> (u64, u64) {
         let servers = servers[self.members.clone()].iter().filter(|server| server.resolved());
         servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
@@ -289,29 +290,29 @@ impl UpstreamState {
         found.map(|server| server.index)
     }
 
-    /// What the cookie calls a server.
+    /// The name of a server in the cookie.
     pub(crate) fn name(&self, server: &ServerState) -> Option<u64> {
         self.cookie_key.map(|_| server.called.load(Ordering::Relaxed))
     }
 
-    /// Leave for a retry, if the budget has any.
+    /// Allows a retry, if the budget permits it.
     pub(crate) fn retry(&'static self, percent: u64) -> Option<RetryGuard> {
         let others = self.retrying.fetch_add(1, Ordering::Relaxed) as u64;
-        // Dropped, it counts down again.
+        // Its drop decrements the count.
         let retrying = RetryGuard(&self.retrying);
-        // Whoever tries again is one of the exchanges, though it has let go of its server and does not have the next yet.
+        // A retrying request counts as an exchange, even while it holds no server.
         let exchanges = u64::from(self.load.active()).max(others + 1);
         (others < MIN_RETRIES.max(exchanges * percent / 100)).then_some(retrying)
     }
 
-    /// Has other servers from now on: those to be asked first, and the backups.
+    /// Replaces the servers: the primary ones, and the backups.
     pub(crate) fn change(&self, tiers: [Vec<&ServerState>; 2]) {
         let tiers = tiers.map(|members| Priority::new(self.config.balance, members.into_iter()));
         self.tiers.store(Arc::new(tiers));
         self.wake();
     }
 
-    /// Tells those who wait that a server is back.
+    /// Wakes waiting requests after a server has recovered.
     pub(crate) fn wake(&self) {
         self.pending.wake_all();
     }
@@ -323,7 +324,7 @@ impl UpstreamState {
     }
 }
 
-/// The servers of a tier as a policy sees them.
+/// The servers of a priority level as a load-balancing policy sees them.
 #[derive(Clone, Copy)]
 struct PriorityView<'a> {
     upstream: &'static UpstreamState,
@@ -331,17 +332,17 @@ struct PriorityView<'a> {
     tier: &'a Priority,
     pick: &'a PickRequest<'a>,
     now: u64,
-    /// Whether they are healthy is not asked.
+    /// Health is ignored.
     panics: bool,
-    /// Whether those that warm up are spared.
+    /// `slow-start` applies.
     warm: bool,
 }
 
 impl PriorityView<'_> {
-    /// The policy's choice, counted.
+    /// The server that the policy chooses, counted.
     fn chosen(&self) -> Option<&'static ServerState> {
         let ask = PickContext { key: self.pick.key, dice: self.pick.dice, now: self.now };
-        // Another worker may take the last place meanwhile; then that server is full, and no choice any more.
+        // Another worker may take the last slot meanwhile; then that server is full and not eligible any more.
         (0..self.tier.members.len().min(16)).find_map(|_| {
             let server = self.server(self.tier.policy.choose(self, ask)?);
             server.load.begin(server.limit).then_some(server)
@@ -352,7 +353,7 @@ impl PriorityView<'_> {
         &self.servers[self.tier.members[position]]
     }
 
-    /// Whether a server may be asked, if it has room.
+    /// Whether a server may be used, if it has capacity.
     fn might(&self, server: &ServerState) -> bool {
         !self.pick.tried.contains(&server.index)
             && (self.panics || server.health.is_healthy(self.now))
@@ -363,8 +364,8 @@ impl PriorityView<'_> {
         self.might(server) && u64::from(server.load.active()) < server.limit
     }
 
-    /// Whether a server that warms up gets its turn: with a chance that grows from a tenth to all. Where requests go by a
-    /// key, the key decides, so that its server changes once.
+    /// Whether a server in `slow-start` is eligible: with a probability that grows from a tenth to one. For policies with
+    /// a key, the key decides, so that its server changes once.
     fn is_warm(&self, server: &ServerState) -> bool {
         if self.upstream.slow_start == 0 {
             return true;
@@ -399,7 +400,7 @@ impl Candidates for PriorityView<'_> {
 }
 
 impl Lease {
-    /// Tells how the server did: it answered after so long, or not (in time); a response of 5xx is a failure.
+    /// Reports the result of an exchange: its latency, or none after a time-out; a 5xx response is a failure.
     pub(crate) fn report(&self, servers: &[ServerState], good: bool, took: Option<Duration>, now: Instant) {
         let (upstream, health) = (self.upstream, &self.server.health);
         if self.generation != self.server.generation() {
@@ -441,7 +442,7 @@ impl Drop for Lease {
     }
 }
 
-/// A retry on its way.
+/// Counts a retry under way.
 pub(crate) struct RetryGuard(&'static AtomicUsize);
 
 impl Drop for RetryGuard {
@@ -456,7 +457,7 @@ mod tests {
     use crate::site::{self, Place, Setting};
     use crate::upstream::servers::Servers;
 
-    /// Three servers, the last a backup, each with room for two; one request may wait, for a second.
+    /// Three servers, the last a backup, each with a limit of two exchanges; one request may wait, for a second.
     fn servers(change: impl FnOnce(&mut Upstream)) -> &'static Servers {
         let place = Place { file: "site.kdl".into(), line: 1 };
         let server = |number: usize| site::Server {
@@ -467,7 +468,7 @@ mod tests {
         let mut upstream = Upstream::new("app".into(), (1..=3).map(server).collect(), place.clone());
         upstream.circuit_breaker.max_pending = Setting::Fixed(1);
         change(&mut upstream);
-        // A test's life is short.
+        // Leaked: a test is short-lived.
         let upstreams: &'static [Upstream] = Box::leak(vec![upstream].into_boxed_slice());
         Box::leak(Box::new(Servers::of(upstreams, &Settings::default())))
     }
@@ -479,7 +480,7 @@ mod tests {
 
     const PICK: fn(&Dice) -> PickRequest<'_> = |dice| PickRequest { key: 0, dice, tried: &[], sticky: None };
 
-    /// Which server is given, by its position.
+    /// The index of the server that is chosen.
     fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {
         servers.upstreams[0]
             .lease(&servers.servers, &PICK(dice), Instant::now())
@@ -495,11 +496,11 @@ mod tests {
             let order: Vec<_> = held.iter().map(|(index, _)| *index).collect();
             assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup comes last");
             assert!(matches!(given(servers, &dice), Err(Failure::UpstreamOverloaded)));
-            // A second and no more.
+            // The time-out is one second.
             let began = Instant::now();
             assert!(matches!(upstream.wait(&servers.servers, &PICK(&dice)).await, Err(Failure::PendingTimeout)));
             assert_eq!(began.elapsed(), Duration::from_secs(1));
-            // One may wait; it gets what is given back, another is refused.
+            // One may wait and gets the released slot; another one is refused.
             let pick = PICK(&dice);
             let waiting = upstream.wait(&servers.servers, &pick);
             let freed = async {
@@ -516,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_are_ill() {
+    fn unhealthy_servers() {
         with_paused_clock(async {
             let (servers, dice) = (servers(|upstream| upstream.panic_threshold = 50), Dice::new(1));
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -526,7 +527,7 @@ mod tests {
                 (given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0),
                 (1, 1)
             );
-            // Two of three: too few are healthy for that to be believed, once they are counted again.
+            // One of three is healthy, which is below the panic threshold once they are counted again.
             failing(1);
             tokio::time::advance(Duration::from_secs(1)).await;
             let (first, second) = (given(servers, &dice).expect("a server"), given(servers, &dice).expect("a server"));
@@ -535,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_where_that_is_said() {
+    fn no_unhealthy_server_without_a_panic_threshold() {
         with_paused_clock(async {
             let (servers, dice) = (servers(|upstream| upstream.panic_threshold = 0), Dice::new(1));
             for server in &servers.servers {
@@ -555,7 +556,7 @@ mod tests {
             health.checked(false, (1, 1), 0);
             health.checked(true, (1, 1), servers.upstreams[0].time(Instant::now()));
             let share = || (0..10_000).filter(|_| given(servers, &dice).expect("a server").0 == 0).count();
-            // As with a weight of a tenth, of a half, of one.
+            // Like a weight of a tenth, of a half, of one.
             let begins = share();
             tokio::time::advance(Duration::from_secs(50)).await;
             let half = share();
@@ -589,7 +590,7 @@ mod tests {
                 (given(servers, &dice).expect("a server").0, given(servers, &dice).expect("a server").0),
                 (1, 1)
             );
-            // One at a time: the other stays, however it fails.
+            // One at a time: the other stays, however often it fails.
             (0..5).for_each(|_| fail(1));
             assert_eq!(given(servers, &dice).expect("a server").0, 1);
             tokio::time::advance(Duration::from_secs(10)).await;
@@ -602,7 +603,7 @@ mod tests {
     fn retries_have_a_budget() {
         let servers = servers(|_| {});
         let upstream = &servers.upstreams[0];
-        // All may try again at once, who have let go of their servers and have no others yet.
+        // All may retry at once, while none holds a server.
         drop((0..50).map(|_| upstream.retry(100).expect("all of them are allowed")).collect::<Vec<_>>());
         let three: Vec<_> = (0..3).map(|_| upstream.retry(10).expect("three are always allowed")).collect();
         assert!(upstream.retry(10).is_none());

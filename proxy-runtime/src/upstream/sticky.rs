@@ -10,7 +10,7 @@ use crate::context::settings::Settings;
 use crate::context::template::{Piece, display};
 use crate::site::Upstream;
 
-/// What names are made with: a key from the secret. `None` where there is no `sticky`.
+/// The key of the names, derived from the secret. `None` without `sticky`.
 pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> {
     let sticky = upstream.sticky.as_ref()?;
     let mut secret = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> 
                     Piece::Text(text) => secret.extend_from_slice(text.as_bytes()),
                     Piece::Param(index) => display(&mut secret, settings.param(*index)),
                     Piece::File(index) => settings.render_file(*index, &mut secret),
-                    // The compiler lets nothing else stand there.
+                    // The compiler allows nothing else here.
                     _ => {}
                 }
             }

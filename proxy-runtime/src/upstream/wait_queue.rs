@@ -1,10 +1,10 @@
 //! Requests that wait until a server of their upstream has room: [`WaitQueue`].
 //!
 //! A task that returns capacity then checks whether a request waits; a request that is going to wait registers first and then checks for
-//! capacity. One of the two must see the other, or a request waits beside a free server. A processor may let a load overtake a store before
-//! it, though, as Arm's do, so there is a sequentially consistent fence between the two on both sides: fences have one order, and after the
-//! second, the store before the first is seen. Operations that are sequentially consistent themselves would do as well, and save what a
-//! fence costs on x86-64 (some ten nanoseconds an exchange); but loom takes these for weaker than they are, and could not check them.
+//! capacity. One of the two must see the other, or a request waits beside a free server. A processor may move a load before an earlier
+//! store, though, as Arm's do, so there is a sequentially consistent fence between the two on both sides: fences have one order, and after
+//! the second, the store before the first is visible. Sequentially consistent operations would do as well, and save the cost of a fence on
+//! x86-64 (some ten nanoseconds per exchange); but loom treats these as weaker than they are, and could not check them.
 
 use std::sync::atomic::Ordering;
 
@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 
 use crate::sync::atomic::{AtomicUsize, fence};
 
-/// See above.
+/// The waiting requests of an upstream.
 #[derive(Default)]
 pub(super) struct WaitQueue {
     count: AtomicUsize,
@@ -21,7 +21,8 @@ pub(super) struct WaitQueue {
 }
 
 impl WaitQueue {
-    /// A request is going to wait, and looks for room after this; it waits until what is returned is dropped.
+    /// Registers a request that is going to wait, and checks for capacity afterwards; it counts as waiting until the
+    /// result is dropped.
     pub(super) fn join(&self) -> Waiter<'_> {
         let others = self.count.fetch_add(1, Ordering::Relaxed) as u64;
         fence(Ordering::SeqCst);
@@ -29,12 +30,12 @@ impl WaitQueue {
     }
 
     #[cfg(feature = "admin")]
-    /// How many wait.
+    /// The number of waiting requests.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// There is room for one more. Cost where nobody waits: a fence and a load.
+    /// Capacity was returned: wakes one request. Costs a fence and a load if none waits.
     pub(super) fn wake_one(&self) {
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::Relaxed) > 0 {
@@ -42,7 +43,7 @@ impl WaitQueue {
         }
     }
 
-    /// There may be room for all: there are other servers, or one is back.
+    /// Wakes all requests: the servers have changed, or one has recovered.
     pub(super) fn wake_all(&self) {
         self.room.notify_waiters();
     }
@@ -51,12 +52,12 @@ impl WaitQueue {
 /// A waiting request.
 pub(super) struct Waiter<'p> {
     pending: &'p WaitQueue,
-    /// How many waited already.
+    /// How many waited before.
     pub(super) others: u64,
 }
 
 impl<'p> Waiter<'p> {
-    /// Ends when there may be room. Nothing is missed once it is enabled.
+    /// Completes when there may be capacity. No notification is missed once it is enabled.
     pub(super) fn room(&self) -> Notified<'p> {
         self.pending.room.notified()
     }
@@ -77,7 +78,7 @@ mod interleavings {
     use super::*;
     use crate::balance::Load;
 
-    /// Nobody waits while there is room: not after it was given back, and not for having seen the attempt of one that found none.
+    /// No request waits while there is capacity: neither after it was returned, nor because of another one's failed attempt.
     #[test]
     fn nobody_waits_beside_room() {
         loom::model(|| {
@@ -110,13 +111,13 @@ mod interleavings {
                     break;
                 }
                 if room.as_mut().poll(&mut cx).is_pending() {
-                    // It sleeps. When all the others have gone, it must have been woken.
+                    // It sleeps. When all the others have ended, it must have been woken.
                     let (holder, newcomer) = others.take().expect("it sleeps once, as there is room then");
                     holder.join().expect("ended");
                     newcomer.join().expect("ended");
                     assert!(room.poll(&mut cx).is_ready(), "it waits beside room");
                 }
-                // Tokio's `Notify` orders what whoever wakes has done before what whoever is woken does. Loom does not see that.
+                // Tokio's `Notify` orders what the waking task did before what the woken task does. Loom does not see that.
                 fence(Ordering::SeqCst);
             }
         });

@@ -15,7 +15,7 @@ use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::site::HealthCheck;
 
-/// Asks on a connection of its own; why the server is not healthy.
+/// Performs a check on a connection of its own; the error says why the server is unhealthy.
 pub(super) async fn talk(
     upstream: &UpstreamState,
     check: &HealthCheck,
@@ -55,7 +55,7 @@ pub(super) async fn talk(
             if whole.len() as u64 > MAX_ANSWER {
                 break;
             }
-            // It fails only where the stream is over.
+            // This fails only if the stream has ended.
             let _ = answer.flow_control().release_capacity(data.len());
         }
         if check.grpc.is_some() {
@@ -72,9 +72,9 @@ pub(super) async fn talk(
     }
 }
 
-/// A `HealthCheckRequest` with its service, the one field it has (number 1, as text), as a message of gRPC.
+/// A gRPC message with a `HealthCheckRequest`, whose one field (number 1, a string) is the service.
 fn question(service: &str) -> Bytes {
-    // A service's name has fewer than 128 bytes: `check` sees to it; then the length is a byte.
+    // `check` limits a service's name to less than 128 bytes, so its length is one byte.
     let field = match service.len() {
         0 => Vec::new(),
         length => [&[0x0A, length as u8][..], service.as_bytes()].concat(),

@@ -2,10 +2,10 @@
 
 use crate::site::HealthCheck;
 
-/// No more of a response is read, in bytes.
+/// The most bytes of a response that are read.
 pub(super) const MAX_ANSWER: u64 = 64 << 10;
 
-/// What a status and the beginning of a body come to; `None` if the rest of the body matters.
+/// Evaluates a status and the beginning of a body; `None` if more of the body is needed.
 pub(super) fn verdict(check: &HealthCheck, status: u16, body: &[u8]) -> Option<Result<(), String>> {
     if !check.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
         return Some(Err(format!("it answers {status}")));

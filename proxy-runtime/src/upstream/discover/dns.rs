@@ -13,17 +13,17 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::site::{Discover, DiscoverFrom, Discovered, Resolved};
 
-/// How long to wait for a response.
+/// The time-out of a query.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A response is good for so long at least, and at most.
+/// The shortest and the longest time for which a result is used.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The most targets of a service whose addresses are asked for.
+/// The most targets of a service that are resolved.
 const MOST_TARGETS: usize = 1_000;
 
-/// Asks. The name servers are those of this moment: `/etc/resolv.conf` may change.
+/// Queries DNS. The name servers are read each time, as `/etc/resolv.conf` may change.
 pub fn resolve(discover: &'static Discover) -> Pin<Box<dyn Future<Output = Resolved>>> {
     Box::pin(async move {
         let asked = async {
@@ -43,7 +43,7 @@ pub fn resolve(discover: &'static Discover) -> Pin<Box<dyn Future<Output = Resol
     })
 }
 
-/// The servers of a service: those of the first priority, with their weights, and all others as backups.
+/// The servers of a service: those of the first priority with their weights, and all others as backups.
 async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
     let answer = resolver.lookup(name, RecordType::SRV).await.map_err(|error| format!("`{name}`: {error}"))?;
     let servers = answer.answers().iter().filter_map(|record| match &record.data {
@@ -59,7 +59,7 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
     let heaviest = targets.iter().map(|target| target.weight).max().unwrap_or_default().max(1);
     let (mut servers, mut until, mut failed) = (Vec::new(), answer.valid_until(), None);
     for target in targets {
-        // One that does not resolve is left out; if none resolves, there is no result.
+        // A target that does not resolve is omitted; if none resolves, there is no result.
         let (found, its) = match addresses(resolver, &target.target.to_string()).await {
             Ok(found) => found,
             Err(reason) => {
@@ -68,7 +68,7 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
             }
         };
         until = until.min(its);
-        // Weights up to a thousand; one of 0 stands for a small chance (RFC 2782), not for none.
+        // Weights are scaled to a thousand; a weight of 0 means a small chance (RFC 2782), not none.
         let weight = (u32::from(target.weight) * 1000 / u32::from(heaviest)).max(1);
         servers.extend(found.into_iter().map(|ip| Discovered {
             address: SocketAddr::new(ip, target.port),
@@ -84,7 +84,7 @@ async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
 
 fn resolver(discover: &Discover) -> Result<TokioResolver, String> {
     let mut builder = match &*discover.resolvers {
-        // With its search list.
+        // With the search list of `/etc/resolv.conf`.
         [] => TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?,
         named => {
             let servers = named.iter().filter_map(|address| name_server(address)).collect();
@@ -105,7 +105,7 @@ fn good_for(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now()).clamp(SHORTEST, LONGEST)
 }
 
-/// `IP` or `IP:port`, over UDP, and TCP for what does not fit.
+/// Parses `IP` or `IP:port`; queries use UDP, and TCP for large responses.
 fn name_server(address: &str) -> Option<NameServerConfig> {
     let address = address.parse::<SocketAddr>().or_else(|_| address.parse().map(|ip| SocketAddr::new(ip, 53))).ok()?;
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {

@@ -7,21 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use crate::site::Discovered;
 
-/// No larger file is read, in bytes.
+/// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
 /// A file that is read again when it has changed.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFile {
-    /// When it was written, how long it was, and which it was.
+    /// Its modification time, length and inode when it was read.
     seen: Option<(SystemTime, u64, u64)>,
 }
 
-/// Times of files are coarse: one that was written so short a time ago may be written once more without another time.
+/// File times are coarse: a file that was modified this recently may be modified again with the same time.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl WatchedFile {
-    /// The servers; `None` if the file is as it was.
+    /// Reads the servers; `None` if the file is unchanged.
     pub(super) fn read(&mut self, path: &str) -> Result<Option<Vec<Discovered>>, String> {
         let failed = |error: std::io::Error| format!("{path}: {error}");
         let file = fs::File::open(path).map_err(failed)?;
@@ -36,7 +36,7 @@ impl WatchedFile {
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
         let servers = parse(&text).map_err(|reason| format!("{path}: {reason}"))?;
-        // A time in the future is none to go by either.
+        // A time in the future is not reliable either.
         self.seen = seen.0.elapsed().is_ok_and(|ago| ago > SETTLED).then_some(seen);
         Ok(Some(servers))
     }
