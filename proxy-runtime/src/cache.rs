@@ -97,7 +97,7 @@ pub(crate) use self::stats::StoreStats;
 #[cfg(feature = "serve")]
 pub(crate) use self::store::{CacheStore, Lookup, Reservation, StoreLocation};
 
-/// Whatever is in the fields of a message: no panic, and nothing is fresh for ever.
+/// Robustness: for any fields, there is no panic, and no response is fresh for ever.
 #[cfg(all(test, feature = "serve"))]
 mod hostile {
     use std::time::Duration;
@@ -147,7 +147,7 @@ mod hostile {
     ];
 
     #[test]
-    fn fields() {
+    fn any_fields() {
         let mut state = 1_u64;
         let mut below = |count: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,9 +1,9 @@
-//! The purges of a folder of cached responses: [`Bans`]. A file is compared with them when it is read, so a purge looks at no file. A
-//! look-up takes its URL, its host, the paths above it and its tags, whatever the number of purges. Only patterns are tried one after the
-//! other, so these are few: if there are too many, the older half is widened to all of their hosts. Pure, except for a lock.
+//! The purges of a folder of cached responses: [`Bans`]. A file is compared with them when it is read, so a purge looks at no file. The
+//! lookup uses the URL, the host, the paths above it and the tags, whatever the number of purges. Only patterns are tried one after
+//! another, so their number is limited: if there are too many, the older half is widened to all of their hosts. Pure, except for a lock.
 //!
-//! Files and purges are in the order of the folder's [journal](super::journal), by sequence numbers: a purge applies to all files that
-//! were written before it. The number of purges is bounded: the older half is widened, to a purge of everything that was written before.
+//! Files and purges are ordered by sequence numbers of the folder's [journal](super::journal): a purge applies to all files that were
+//! written before it. The number of purges is bounded: the older half is widened to a purge of everything that was written before.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::pattern::{Pattern, parts_of};
 use super::purges::Purge;
 
-/// See above.
+/// The purges of a folder.
 pub(super) struct Bans {
     known: Mutex<KnownBans>,
-    /// So many bytes are remembered.
+    /// The most bytes that are kept.
     most: usize,
 }
 
@@ -22,25 +22,25 @@ pub(super) struct Bans {
 struct KnownBans {
     urls: HashMap<Box<str>, LastPurge>,
     below: HashMap<Box<str>, LastPurge>,
-    /// How long the URLs in `below` are, and how many are so long.
+    /// The lengths of the URLs in `below`, with the number of URLs of each length.
     lengths: BTreeMap<usize, usize>,
     tags: HashMap<Box<str>, LastPurge>,
-    /// All of a host.
+    /// Purges of whole hosts.
     hosts: HashMap<Box<str>, LastPurge>,
-    /// [`MOST_PATTERNS`] at most.
+    /// At most [`MOST_PATTERNS`].
     patterns: Vec<(Pattern, LastPurge)>,
     all: LastPurge,
     bytes: usize,
 }
 
-/// The last purge of something, and the last soft one; 0: there was none.
+/// The sequence numbers of the last purge of something, and of the last soft one; 0 if there was none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct LastPurge {
     hard: u64,
     soft: u64,
 }
 
-/// A purge, and its place in the order.
+/// A purge with its sequence number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ban {
     pub(super) sequence: u64,
@@ -48,17 +48,17 @@ pub(super) struct Ban {
     pub(super) purge: Purge,
 }
 
-/// So many bytes are remembered at most.
+/// The most bytes that are kept by default.
 const MOST: usize = 8 << 20;
 
-/// What one takes beside its text.
+/// The memory of a purge beside its text.
 const OVERHEAD: usize = 64;
 
-/// So many patterns are tried for a file at most: some microseconds.
+/// The most patterns that are tried for a file: some microseconds.
 const MOST_PATTERNS: usize = 64;
 
 impl Bans {
-    /// None yet, and no more than so many bytes.
+    /// An empty list of at most `most` bytes.
     pub(super) fn new(most: u64) -> Bans {
         Bans { known: Mutex::default(), most: usize::try_from(most).unwrap_or(MOST).min(MOST) }
     }
@@ -67,7 +67,7 @@ impl Bans {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one.
+    /// Adds a purge.
     pub(super) fn add(&self, ban: &Ban) {
         let mut known = self.locked();
         known.add(ban);
@@ -76,13 +76,13 @@ impl Bans {
         }
     }
 
-    /// Whether a file was purged that was written after so many purges; and softly. Cost: a look-up for each length of the paths that
-    /// were purged, for the host and for each tag, and a pass over the URL for each pattern of a purge that came later.
+    /// Whether a file written after `sequence` purges was purged, and whether softly. Costs a lookup for each distinct length of
+    /// purged paths, for the host and for each tag, and a match of the URL with each later pattern.
     pub(super) fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
         self.locked().mean(url, tags, sequence)
     }
 
-    /// All that is remembered, in order.
+    /// All purges, in order.
     pub(super) fn all(&self) -> Vec<Ban> {
         let known = self.locked();
         let mut bans = Vec::new();
@@ -110,7 +110,7 @@ impl LastPurge {
         *mark = (*mark).max(sequence);
     }
 
-    /// What both mean.
+    /// Combines two entries.
     fn merge(&mut self, other: LastPurge) {
         self.hard = self.hard.max(other.hard);
         self.soft = self.soft.max(other.soft);
@@ -179,7 +179,8 @@ impl KnownBans {
         }
     }
 
-    /// Makes the older half of the patterns purges of all of their hosts; of one that names several, of everything.
+    /// Widens the older half of the patterns to purges of their hosts; a pattern for several hosts, to a purge of
+    /// everything.
     fn widen_patterns(&mut self) {
         self.patterns.sort_by_key(|(_, marks)| marks.last());
         for (pattern, marks) in self.patterns.drain(..MOST_PATTERNS / 2) {
@@ -200,7 +201,7 @@ impl KnownBans {
 
     fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
         let of = |map: &HashMap<Box<str>, LastPurge>, text: &str| map.get(text).and_then(|marks| marks.mean(sequence));
-        // What `Purge::means` says of each.
+        // The conditions of `Purge::means`.
         let above = self.lengths.keys().filter_map(|&length| {
             let (above, rest) = (url.get(..length)?, url.get(length..)?);
             let is_above = rest.is_empty() || above.ends_with('/') || rest.starts_with(['/', '?']);
@@ -216,7 +217,7 @@ impl KnownBans {
         looked_up.chain(above).chain(tags).chain(matching).min()
     }
 
-    /// Forgets the older half of what is remembered. A URL that was purged has no file any more; all else is widened.
+    /// Drops the older half of the purges. The files of a purged URL are gone already; other purges are widened.
     fn widen_older(&mut self) {
         let maps = [&self.urls, &self.below, &self.tags, &self.hosts];
         let mut all: Vec<u64> = maps.iter().flat_map(|map| map.values().map(LastPurge::last)).collect();
@@ -263,11 +264,11 @@ mod tests {
     }
 
     proptest! {
-        /// What is looked up is what a look at each purge would find.
+        /// The lookup finds what a comparison with each purge would find.
         #[test]
-        fn as_each_would(
+        fn lookup_matches_each_purge(
             purges in prop::collection::vec((0..6_u8, "(h/|h)?[ab/?]{0,4}", any::<bool>()), 0..12),
-            // What responses are kept under has a path.
+            // The URL of a cached response has a path.
             url in "h?[ab?]{0,1}/[ab/?]{0,4}",
             tags in "[abt ]{0,5}",
             sequence in 0..14_u64,
@@ -282,17 +283,17 @@ mod tests {
                 bans.add(&Ban { sequence: number, soft: *soft, purge });
             }
             prop_assert_eq!(bans.mean(&url, &tags, sequence), expected);
-            // As it comes back from what a journal is rewritten with.
+            // The same after a rewrite of the journal.
             let again = Bans::new(u64::MAX);
             bans.all().iter().for_each(|ban| again.add(ban));
             prop_assert_eq!(again.mean(&url, &tags, sequence), expected);
         }
     }
 
-    /// However many there are: no more is remembered than fits, and what was purged is never taken for fresh, but for the URL of a file that
-    /// is gone.
+    /// The number of purges is bounded, and a purged response is never taken for fresh, except one whose URL was purged, as its file is
+    /// gone.
     #[test]
-    fn bounded() {
+    fn purges_are_bounded() {
         let check = |of: fn(String) -> Purge, soft: bool, expected: Option<bool>| {
             const MOST: usize = 100_000;
             let bans = Bans::new(MOST as u64);
@@ -319,7 +320,7 @@ mod tests {
         check(|tag| Purge::Tags(vec![tag]), true, Some(true));
     }
 
-    /// However many patterns there are: no more are tried than so many, and what was purged is never taken for fresh.
+    /// The number of patterns is bounded, and a purged response is never taken for fresh.
     #[test]
     fn patterns_are_few() {
         let check = |text: fn(u64) -> String, url: fn(u64) -> String, other: Option<bool>| {
@@ -336,7 +337,7 @@ mod tests {
         // The older ones are widened to their hosts, or to everything.
         check(|number| format!("a/*/{number}"), |number| format!("http://a/x/{number}?q"), None);
         check(|number| format!("*.a/*/{number}"), |number| format!("https://b.a:8443/x/{number}"), Some(false));
-        // All of a host is looked up, however many hosts there are.
+        // Purges of whole hosts are looked up, however many hosts there are.
         check(|number| format!("h{number}/*"), |number| format!("http://h{number}/x"), None);
     }
 }

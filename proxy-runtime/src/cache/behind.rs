@@ -20,16 +20,16 @@ use crate::file_pool::Unavailable;
 use crate::net::descriptors;
 use crate::observe::notice;
 
-/// So many responses may wait to be written to a disk; more are kept in memory alone.
+/// The most responses that are queued to be written to a disk; further ones are only stored in memory.
 const MOST_WRITING: u64 = 256;
 
 impl CacheStore {
-    /// The largest body that is kept anywhere, in bytes.
+    /// The largest body that can be stored, in bytes.
     pub(crate) fn largest(&self) -> u64 {
         self.disks.max_object().map_or(self.max_object, |largest| largest.max(self.max_object))
     }
 
-    /// Opens a body on disk. `None`: it can't be read now; where it never will be, it is forgotten.
+    /// Opens a body on disk. `None`: it can't be read now; if it never will be, it is removed.
     pub(crate) async fn open(&self, place: StoreLocation, body_file: Arc<BodyFile>) -> Option<CachedBody> {
         let is_this =
             |entry: &CacheEntry| matches!(entry, CacheEntry::BodyFile(_, stored) if Arc::ptr_eq(stored, &body_file));
@@ -41,7 +41,8 @@ impl CacheStore {
         };
         match opened {
             Ok(opened) => Some(CachedBody::BodyFile(Arc::new(opened))),
-            // The file is another process's: while it has the folder, too, the last who has written something has it on disk.
+            // The file is another process's: if several processes use the folder, the disk has the file that was written
+            // last.
             Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
                 self.entries.remove_if(&place.own, is_this);
                 None
@@ -55,12 +56,12 @@ impl CacheStore {
         }
     }
 
-    /// Whether it is known what its folders have.
+    /// Whether the content of its folders is known.
     pub(crate) fn is_learned(&self) -> bool {
         self.disks.iter().all(|disk| disk.is_scanned())
     }
 
-    /// Waits for what is being written, but no longer than this. Blocks.
+    /// Waits for pending writes, but no longer than `patience`. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
         let until = Instant::now() + patience;
         for disk in self.disks.iter() {
@@ -68,19 +69,20 @@ impl CacheStore {
         }
     }
 
-    /// Whether what is not in memory may be on disk.
+    /// Whether the disk may have an entry that is not in memory.
     pub(crate) fn may_recall(&self, place: &StoreLocation) -> bool {
         place.recalled.is_some_and(|name| self.disks.of(name).is_some_and(|disk| disk.may_have(name)))
     }
 
-    /// Brings it into memory. Whether there was something; where the disk does not respond, it is taken to have nothing.
+    /// Loads an entry from disk into memory. Returns whether there was one; a disk that does not respond counts as
+    /// empty.
     pub(crate) async fn recall(&'static self, place: StoreLocation) -> bool {
         let Some(name) = place.recalled else { return false };
         let Some(disk) = self.disks.of(name) else { return false };
         match disk.pool().run(move || self.read_back(disk, name)).await {
             Ok(found) => found,
             Err(Unavailable::Refused) => false,
-            // One file that can't be read must not take one thread after the other.
+            // A file that can't be read must not block one thread after another.
             Err(Unavailable::TimedOut) => {
                 disk.forget(name);
                 false
@@ -88,7 +90,7 @@ impl CacheStore {
         }
     }
 
-    /// Blocks.
+    /// Reads an entry from disk. Blocks.
     fn read_back(&self, disk: &Disk, name: u128) -> bool {
         let (before, groups) = (self.purges(), self.groups.count());
         let entry = match disk.read(name) {
@@ -110,18 +112,18 @@ impl CacheStore {
         if let CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) = &entry {
             head.groups_seen.store(groups::seen(&head.tags, groups), Ordering::Relaxed);
         }
-        // What has come into memory meanwhile is newer than what was read.
+        // An entry that was stored meanwhile is newer than the file.
         self.put(name, entry.clone(), |stored| {
             matches!(stored, None | Some(CacheEntry::Marker(_) | CacheEntry::Encoded(..)))
         });
-        // Somebody may have purged it while it was read.
+        // It may have been purged while it was read.
         if self.purges() != before {
             self.entries.remove_if(&name, |stored| stored.is_same(&entry));
         }
         true
     }
 
-    /// Writes a response that is in memory.
+    /// Writes a response in memory to disk.
     pub(super) fn write_behind(&'static self, name: u128, head: Arc<CachedHead>, content: CachedBody, since: u64) {
         let Some(disk) = self.disks.of(name).filter(|_| !matches!(content, CachedBody::BodyFile(_))) else { return };
         let given_up = move |head: &Arc<CachedHead>| {
@@ -131,7 +133,7 @@ impl CacheStore {
         self.behind(disk, name, move |disk| disk.keep(name, &head, content.pieces(), || given_up(&head)));
     }
 
-    /// Writes a note that there are several responses.
+    /// Writes a `Vary` index to disk.
     pub(super) fn note(&'static self, name: u128, varies: &Arc<VaryIndex>) {
         let Some(disk) = self.disks.of(name) else { return };
         let (varies, since) = (Arc::clone(varies), self.purges());
@@ -142,7 +144,7 @@ impl CacheStore {
         });
     }
 
-    /// Writes on a thread for that. What is not written must not leave an older one in its place.
+    /// Writes on a separate thread. If it fails, an older file must not stay in its place.
     fn behind(
         &'static self,
         disk: &Arc<Disk>,
@@ -167,7 +169,7 @@ impl CacheStore {
         self.purges.since(since, &head.url, &head.tags).is_some()
     }
 
-    /// Begins to write a response that is too large for memory, with what has come of it. `None`: it can't be written.
+    /// Begins to write a response that is too large for memory, with its chunks so far. `None`: it can't be written.
     pub(crate) async fn begin(&'static self, name: u128, head: Arc<CachedHead>, come: Vec<Bytes>) -> Option<DiskWrite> {
         let disk = self.disks.of(name)?;
         let begin = move || {
@@ -180,7 +182,7 @@ impl CacheStore {
         disk.pool().run(begin).await.ok().flatten()
     }
 
-    /// More of it. `None`: it can't be written.
+    /// Writes another chunk. `None`: it can't be written.
     pub(crate) async fn file(&'static self, mut filing: DiskWrite, chunk: Bytes) -> Option<DiskWrite> {
         let pool = filing.disk.pool();
         let write = move || {
@@ -190,10 +192,10 @@ impl CacheStore {
         pool.run(write).await.ok().flatten()
     }
 
-    /// Gives it its name, so that it is kept.
+    /// Names the file, so that it is stored.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why it is not stored.
     pub(crate) async fn finish(
         &'static self,
         filing: DiskWrite,
@@ -205,7 +207,7 @@ impl CacheStore {
         let pool = disk.pool();
         let finish = move || {
             let given_up = || self.is_purged(since, &head) || self.is_superseded(name, &head);
-            // While no other file gets the name: memory and disk have the same one.
+            // While no other file gets the name: memory and disk must have the same response.
             let put =
                 |body_file| self.put_newer(name, &head, CacheEntry::BodyFile(Arc::clone(&head), Arc::new(body_file)));
             match disk.wrote(disk.finish(writer, given_up, put)).ok_or(NotStored::NoRoom)? {
@@ -213,7 +215,7 @@ impl CacheStore {
                 None if self.is_purged(since, &head) => return Err(NotStored::Purged),
                 None => return Err(NotStored::Superseded),
             }
-            // Looked at behind it, as in `keep`.
+            // Checked after the write, as in `keep`.
             if self.is_purged(since, &head) {
                 self.forget_this(name, &head);
                 return Err(NotStored::Purged);
@@ -226,7 +228,7 @@ impl CacheStore {
 }
 
 impl Disk {
-    /// Tells the operator when writing begins to fail, and when it is over.
+    /// Logs when writes begin to fail, and when they succeed again.
     fn wrote<T>(&self, outcome: io::Result<T>) -> Option<T> {
         let folder = self.path_of_folder().display();
         match outcome {
@@ -246,7 +248,7 @@ impl Disk {
     }
 }
 
-/// A large answer on its way to disk.
+/// A large response that is being written to disk.
 pub(crate) struct DiskWrite {
     disk: Arc<Disk>,
     writer: FileWriter,

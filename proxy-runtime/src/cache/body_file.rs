@@ -15,25 +15,25 @@ use siphasher::sip::SipHasher13;
 use crate::file_pool::FilePool;
 use crate::net::descriptors::{self, DescriptorBudget, DescriptorPermit};
 
-/// Before the head: what it is, how long its parts are, and where it is in the order of purges.
+/// The size of the header: magic, lengths of the parts, and the position in the order of purges.
 pub(super) const HEADER: usize = 48;
 
-/// A body is written, checked and read by so many bytes.
+/// The size of the blocks in which a body is written, verified and read.
 pub(super) const BLOCK: usize = 64 << 10;
 
-/// A block has its checksum before it.
+/// The size of the checksum before each block.
 pub(super) const SUM: usize = 8;
 
 /// A folder of files, with the budget to open them.
 pub(crate) struct Folder {
     pub(super) path: PathBuf,
-    /// What names and checksums are made with.
+    /// The key of names and checksums.
     pub(in crate::cache) secret: (u64, u64),
-    /// Where its operations run.
+    /// The pool for its file operations.
     pub(crate) pool: &'static FilePool,
-    /// How many files may be open.
+    /// The budget of open files.
     pub(super) descriptors: &'static DescriptorBudget,
-    /// Bytes of files that are being written, and have no name yet.
+    /// The bytes of files that are being written and have no name yet.
     pub(super) writing: AtomicU64,
 }
 
@@ -54,9 +54,9 @@ impl Folder {
     }
 }
 
-/// An open file, and its place in the budget.
+/// An open file, with its share of the descriptor budget.
 pub(super) struct FileHandle {
-    /// There until it is dropped.
+    /// Present until it is dropped.
     open: Option<(File, DescriptorPermit)>,
     pool: &'static FilePool,
 }
@@ -69,13 +69,13 @@ impl FileHandle {
 
 impl Drop for FileHandle {
     fn drop(&mut self) {
-        // Closing the last handle of a file that has no name frees its blocks: a file operation like others.
+        // Closing the last handle of an unlinked file frees its blocks, which may block like other file operations.
         let open = self.open.take();
         self.pool.aside(move || drop(open));
     }
 }
 
-/// The checksum of a block of a file, or of its head.
+/// The checksum of a block, or of the head.
 pub(super) fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
     hasher.write_u128(name);
@@ -84,23 +84,23 @@ pub(super) fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -
     hasher.finish()
 }
 
-/// The body of a response on disk: where it is. It is opened for each use, so a cached response costs no descriptor.
+/// The location of a response's body on disk. It is opened for each use, so a cached response costs no descriptor.
 pub(crate) struct BodyFile {
     pub(super) folder: Arc<Folder>,
     pub(super) name: u128,
-    /// What its file begins with: the checksum in it tells it from any other response under this name.
+    /// The header of its file, whose checksum distinguishes it from any other response of this name.
     pub(super) header: [u8; HEADER],
     pub(super) offset: u64,
     pub(crate) length: u64,
-    /// It could not be read, or is not what was written.
+    /// It could not be read, or is damaged.
     pub(super) spoilt: AtomicBool,
 }
 
 impl BodyFile {
-    /// Opens it, and reads its beginning: what is torn there is found out before a byte has been promised to anybody. Blocks.
+    /// Opens the file and verifies its first block, so that a damaged file is detected before the response begins. Blocks.
     ///
     /// # Errors
-    /// It can't be opened or read; ESTALE: another response has its name.
+    /// It can't be opened or read; ESTALE: the file belongs to another response of this name.
     pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<OpenBodyFile> {
         let handle = self.folder.open(self.name)?;
         let mut header = [0; HEADER];
@@ -116,23 +116,23 @@ impl BodyFile {
         Ok(opened)
     }
 
-    /// It is of no use: whoever looks for it next is to go to the origin.
+    /// Marks it as unusable: the next request goes to the origin.
     pub(in crate::cache) fn spoil(&self) {
         self.spoilt.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a block of it could not be read.
+    /// Whether a block could not be read.
     pub(in crate::cache) fn is_spoilt(&self) -> bool {
         self.spoilt.load(Ordering::Relaxed)
     }
 
-    /// Where it is read.
+    /// The pool for its file operations.
     pub(in crate::cache) fn pool(&self) -> &'static FilePool {
         self.folder.pool
     }
 }
 
-/// One that is open. It can be read as long as this is there, whatever becomes of its name.
+/// An open body file. It can be read until it is dropped, even if it is removed.
 pub(crate) struct OpenBodyFile {
     pub(in crate::cache) body_file: Arc<BodyFile>,
     handle: FileHandle,
@@ -149,7 +149,7 @@ impl OpenBodyFile {
         self.body_file.length
     }
 
-    /// Where it is read.
+    /// The pool for its file operations.
     pub(crate) fn pool(&self) -> &'static FilePool {
         self.body_file.pool()
     }
@@ -159,10 +159,10 @@ impl OpenBodyFile {
         self.body_file.spoil();
     }
 
-    /// The block that has a byte of the body, and where that is in it. Blocks.
+    /// The block with the byte at an offset of the body, and the offset within the block. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or is not what was written.
+    /// It can't be read, or is damaged.
     pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(first) = first.filter(|_| at < BLOCK as u64) {
@@ -184,10 +184,10 @@ impl OpenBodyFile {
         Ok((data, (at % BLOCK as u64) as usize))
     }
 
-    /// All of it. Blocks.
+    /// Reads the complete body. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or is not what was written.
+    /// It can't be read, or is damaged.
     pub(in crate::cache) fn whole(&self) -> io::Result<Vec<Bytes>> {
         let mut all = Vec::new();
         let mut at = 0;

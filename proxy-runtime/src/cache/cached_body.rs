@@ -11,12 +11,12 @@ use super::body_file::OpenBodyFile;
 pub(crate) enum CachedBody {
     One(Bytes),
     Many(Arc<[Bytes]>),
-    /// On disk, and open.
+    /// On disk, opened.
     BodyFile(Arc<OpenBodyFile>),
 }
 
 impl CachedBody {
-    /// Puts what was received together: small bodies in one piece, large ones in pieces that are not too small.
+    /// Combines received chunks: small bodies into one piece, large ones into pieces that are not too small.
     pub(crate) fn of(chunks: &[Bytes]) -> CachedBody {
         let length: usize = chunks.iter().map(Bytes::len).sum();
         match chunks {
@@ -43,7 +43,7 @@ impl CachedBody {
         }
     }
 
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             CachedBody::BodyFile(opened) => opened.length(),
@@ -51,7 +51,7 @@ impl CachedBody {
         }
     }
 
-    /// Its pieces, in order; none of what is on disk.
+    /// Its pieces, in order; none if it is on disk.
     pub(crate) fn pieces(&self) -> &[Bytes] {
         match self {
             CachedBody::One(one) => std::slice::from_ref(one),
@@ -60,7 +60,7 @@ impl CachedBody {
         }
     }
 
-    /// How much memory it takes.
+    /// The memory that it takes.
     pub(super) fn weight(&self) -> u64 {
         match self {
             CachedBody::BodyFile(_) => 0,
@@ -69,7 +69,7 @@ impl CachedBody {
     }
 }
 
-/// A body of up to so many bytes is kept in one piece, a larger one in pieces of at least as many.
+/// A body of up to this size is stored in one piece, a larger one in pieces of at least this size.
 const PIECE: usize = 64 << 10;
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces() {
+    fn chunks_are_combined() {
         let check = |sizes: &[usize], expected: &[usize]| {
             let chunks: Vec<Bytes> = sizes.iter().map(|&size| Bytes::from(vec![7; size])).collect();
             let content = CachedBody::of(&chunks);

@@ -1,8 +1,8 @@
 //! The cache directives of messages: [`ResponseDirectives`] of a response, [`RequestDirectives`] of a request. Pure.
 //!
-//! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is for caches like this one and goes
-//! before `Cache-Control` and `Expires`. A malformed value makes a response stale rather than fresh (section 4.2.1), and never hides
-//! others beside it: values are bytes, of which an unknown directive may have any (RFC 9110 section 5.5).
+//! RFC 9111 section 5.2, RFC 5861, and RFC 9213 for `CDN-Cache-Control`, which is for caches like this one and takes precedence over
+//! `Cache-Control` and `Expires`. A malformed value makes a response stale rather than fresh (section 4.2.1), and never hides other
+//! directives: values are bytes, and an unknown directive may have any (RFC 9110 section 5.5).
 
 use std::time::Duration;
 
@@ -40,9 +40,10 @@ pub(crate) struct ResponseDirectives {
     pub(crate) while_revalidate: Option<Duration>,
     /// `stale-if-error` (RFC 5861 section 4)
     pub(crate) if_error: Option<Duration>,
-    /// The fields that `no-cache` and `private` list: not to be used again without asking, so they are not kept.
+    /// The fields that `no-cache` and `private` list: they must not be reused without revalidation, so they are not
+    /// stored.
     pub(crate) unkept: Vec<String>,
-    /// It was said to caches like this one alone, and `Expires` does not count.
+    /// The directives are for caches like this one alone, and `Expires` is ignored.
     pub(crate) targeted: bool,
 }
 
@@ -59,18 +60,18 @@ pub(crate) struct RequestDirectives {
     pub(crate) max_age: Option<Duration>,
     /// `min-fresh`
     pub(crate) min_fresh: Option<Duration>,
-    /// `max-stale`; without a number, any.
+    /// `max-stale`; without a number, any staleness.
     pub(crate) max_stale: Option<Duration>,
 }
 
-/// The longest time that counts; longer ones, and numbers that are too large, are this (RFC 9111 section 1.2.2).
+/// The longest time; longer ones, and numbers that are too large, are reduced to it (RFC 9111 section 1.2.2).
 const LONGEST: u64 = 1 << 31;
 
-/// The field that is meant for caches like this one (RFC 9213).
+/// The targeted field for caches like this one (RFC 9213).
 const TARGETED: &str = "cdn-cache-control";
 
 impl ResponseDirectives {
-    /// What holds for a response under a policy: what its fields say, unless the policy overrides that.
+    /// The directives of a response under a policy: those of its fields, unless the policy overrides them.
     pub(crate) fn under(
         policy: &Cache,
         settings: &Settings,
@@ -84,7 +85,7 @@ impl ResponseDirectives {
             control.unwrap_or_else(|| ResponseDirectives::of(fields))
         };
         let mut control = match policy.overrides.iter().find(|rule| rule.is_for(status, fields)) {
-            // Fields that are not for all clients stay out of the cache.
+            // Fields that are not for all clients are still not stored.
             Some(rule) => ResponseDirectives {
                 max_age: Some(rule.ttl.get(settings)),
                 targeted: true,
@@ -99,7 +100,7 @@ impl ResponseDirectives {
         control
     }
 
-    /// What a field for caches says; `None`: it is missing, or malformed.
+    /// The directives of a field for caches; `None`: it is missing or malformed.
     fn of_field(field: ControlField, fields: &Fields, now: Moment) -> Option<ResponseDirectives> {
         let mut control = match field {
             ControlField::XAccelExpires => {
@@ -121,8 +122,8 @@ impl ResponseDirectives {
         Some(control)
     }
 
-    /// `Surrogate-Control`: `no-store`, and `max-age=N+M`, which is fresh for N seconds and may be used for M more while it is fetched
-    /// again. A directive that names another surrogate is not for this one. `None`: nothing is.
+    /// Parses `Surrogate-Control`: `no-store`, and `max-age=N+M`, which means fresh for N seconds, and stale for M more while it is
+    /// revalidated. Directives for another surrogate are ignored. `None`: there is no directive.
     fn for_surrogates(fields: &Fields, name: &'static str) -> Option<ResponseDirectives> {
         let mut control = ResponseDirectives::default();
         for (name, value) in directives(fields, name) {
@@ -144,14 +145,14 @@ impl ResponseDirectives {
         (control != ResponseDirectives::default()).then_some(control)
     }
 
-    /// What the fields of a response say.
+    /// The directives of a response's fields.
     pub(crate) fn of(fields: &Fields) -> ResponseDirectives {
         if let Some(targeted) = ResponseDirectives::targeted(fields) {
             return targeted;
         }
         let mut control = ResponseDirectives::said(fields, "cache-control");
-        // A targeted field that is malformed is not what caches go by (RFC 9213 section 2.1), but what it forbids is not to be done
-        // all the same: a cache may always store less.
+        // A malformed targeted field is ignored (RFC 9213 section 2.1), but its prohibitions are still respected: a cache may
+        // always store less.
         let malformed = ResponseDirectives::said(fields, TARGETED);
         control.must_understand &= !malformed.no_store;
         control.no_store |= malformed.no_store;
@@ -166,7 +167,7 @@ impl ResponseDirectives {
         let mut seen: Vec<&[u8]> = Vec::new();
         for (name, value) in directives(fields, name) {
             let lower = name.to_ascii_lowercase();
-            // Of one that is there twice the first counts (section 4.2.1); what forbids something does so each time.
+            // The first of duplicate directives counts (section 4.2.1); prohibitions count each time.
             let forbids = matches!(lower.as_slice(), b"no-cache" | b"private");
             if !forbids && seen.iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
                 continue;
@@ -194,8 +195,8 @@ impl ResponseDirectives {
         }
     }
 
-    /// Notes the fields that a directive lists; `true`: it lists none, and is about the whole response. So is one that lists what is no
-    /// name of a field: what it means can't be left out.
+    /// Collects the fields that a directive lists; `true`: it lists none, and applies to the whole response. So does one with an
+    /// invalid field name, as it is unknown what it excludes.
     fn fields_of(&mut self, value: Option<&[u8]>) -> bool {
         let mut whole = true;
         for name in members(value.unwrap_or_default()) {
@@ -208,7 +209,7 @@ impl ResponseDirectives {
         whole
     }
 
-    /// `CDN-Cache-Control`, unless it is missing, empty or malformed (RFC 9213 section 2.1).
+    /// Parses `CDN-Cache-Control`; `None` if it is missing, empty or malformed (RFC 9213 section 2.1).
     fn targeted(fields: &Fields) -> Option<ResponseDirectives> {
         let lines: Vec<&[u8]> = fields.all(TARGETED).collect();
         if lines.is_empty() {
@@ -225,8 +226,8 @@ impl ResponseDirectives {
         Some(control)
     }
 
-    /// A directive as a member of a dictionary. Times are integers, and what is none of the type that is defined says nothing (RFC 9213
-    /// section 2.1); but what forbids something does so whatever its value, unless that is false.
+    /// Applies a member of a dictionary. Times are integers, and values of another type are ignored (RFC 9213 section 2.1); but a
+    /// prohibition counts with any value except false.
     fn take_typed(&mut self, name: &str, entry: &ListEntry) {
         let item = match entry {
             ListEntry::Item(item) => Some(&item.bare_item),
@@ -264,7 +265,7 @@ impl Override {
 }
 
 impl RequestDirectives {
-    /// What the fields of a request ask.
+    /// The directives of a request's fields.
     pub(crate) fn of(fields: &Fields) -> RequestDirectives {
         let mut parsed = RequestDirectives::default();
         if !fields.contains("cache-control") {
@@ -287,12 +288,12 @@ impl RequestDirectives {
     }
 }
 
-/// A number of seconds (RFC 9111 section 1.2.2); what is none is 0.
+/// Parses a number of seconds (RFC 9111 section 1.2.2); an invalid one is 0.
 fn seconds(value: Option<&[u8]>) -> Duration {
     Duration::from_secs(number(value.unwrap_or_default()).unwrap_or(0).min(LONGEST))
 }
 
-/// The directives of `Cache-Control` or one like it, over all its lines: names, and values without their quotes.
+/// The directives of `Cache-Control` or a similar field, over all its lines: names, and values without their quotes.
 fn directives<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = (&'a [u8], Option<Vec<u8>>)> {
     fields.all(name).flat_map(quoted_members).map(|member| match split_once(member, b'=') {
         Some((name, value)) => (name.trim_ascii(), Some(unquoted(value.trim_ascii()))),
@@ -300,8 +301,8 @@ fn directives<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item 
     })
 }
 
-/// The members of a list, whose quoted strings may have commas in them (RFC 9110 section 5.6). A quote that nothing closes quotes
-/// nothing: it must not hide what stands behind it.
+/// The members of a list, whose quoted strings may contain commas (RFC 9110 section 5.6). An unclosed quote is taken literally:
+/// it must not hide the rest.
 fn quoted_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -316,7 +317,7 @@ fn quoted_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|member| !member.is_empty())
 }
 
-/// Where the first member ends; `None`: within a quoted string that does not end.
+/// The end of the first member; `None`: it has an unclosed quote.
 fn member_end(list: &[u8]) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {
@@ -355,9 +356,9 @@ mod tests {
         assert_eq!(ResponseDirectives::of(&fields(lines)), expected, "{lines:?}");
     }
 
-    /// What is not UTF-8, or not well-formed, hides nothing that stands beside it.
+    /// A value that is not UTF-8, or malformed, hides nothing beside it.
     #[test]
-    fn any_bytes() {
+    fn odd_values_hide_nothing() {
         let check = |name: &str, line: &[u8], expected: ResponseDirectives| {
             assert_eq!(ResponseDirectives::of(&[(name, line)].into_iter().collect()), expected, "{line:?}");
         };
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn responses() {
         let none = ResponseDirectives::default;
         check(&[], none());
         check(&[("cache-control", "max-age=60")], ResponseDirectives { max_age: secs(60), ..none() });
@@ -398,7 +399,7 @@ mod tests {
             &[("cache-control", "s-maxage=5"), ("cache-control", "no-store, private")],
             ResponseDirectives { s_maxage: secs(5), no_store: true, private: true, ..none() },
         );
-        // Malformed is stale; too large is the largest; the first of two counts.
+        // A malformed value means stale; too large a number is reduced; the first of two counts.
         check(&[("cache-control", "max-age=soon")], ResponseDirectives { max_age: secs(0), ..none() });
         check(&[("cache-control", "max-age=-1")], ResponseDirectives { max_age: secs(0), ..none() });
         check(&[("cache-control", "max-age")], ResponseDirectives { max_age: secs(0), ..none() });
@@ -407,7 +408,7 @@ mod tests {
             ResponseDirectives { max_age: secs(LONGEST), ..none() },
         );
         check(&[("cache-control", "max-age=1, max-age=2")], ResponseDirectives { max_age: secs(1), ..none() });
-        // With fields, `no-cache` and `private` are about these alone; commas within quotes part nothing.
+        // With a list of fields, `no-cache` and `private` apply to these alone; quoted commas separate nothing.
         check(
             &[("cache-control", "no-cache=\"Set-Cookie, X-A\", max-age=1")],
             ResponseDirectives { unkept: vec!["set-cookie".to_owned(), "x-a".to_owned()], max_age: secs(1), ..none() },
@@ -434,7 +435,7 @@ mod tests {
             &[("cdn-cache-control", "no-store, max-age=1;p=2")],
             ResponseDirectives { no_store: true, max_age: secs(1), ..targeted() },
         );
-        // Not a dictionary, or an empty one: it is not there.
+        // An invalid or empty dictionary is ignored.
         for other in ["max-age==1", "MAX-AGE=1", "", "=;"] {
             check(
                 &[("cdn-cache-control", other), ("cache-control", "max-age=9")],
@@ -442,7 +443,7 @@ mod tests {
             );
         }
         check(&[("cdn-cache-control", "max-age=1.5, no-store=?0")], targeted());
-        // A value of another type says nothing; where it is about what is forbidden, that is.
+        // A value of another type is ignored, unless the directive is a prohibition.
         for none in
             ["max-age=\"10000\"", "s-maxage=soon", "max-age", "max-age=(1 2)", "public=1", "stale-if-error=:MQ==:"]
         {
@@ -459,7 +460,7 @@ mod tests {
         );
     }
 
-    /// What holds for a response, in the site's words.
+    /// The directives of a response under a policy.
     #[test]
     fn under_a_policy() {
         use crate::site::{Setting, Text};
@@ -489,7 +490,7 @@ mod tests {
         let unkept = || vec!["set-cookie".to_owned()];
         let none = || ResponseDirectives { unkept: unkept(), ..ResponseDirectives::default() };
         let targeted = || ResponseDirectives { targeted: true, ..none() };
-        // What is overridden says nothing, but for fields that are not to be cached.
+        // Overridden directives are ignored, except for fields that must not be stored.
         let image = ("content-type", "Image/PNG; q=1");
         check(200, &[image, ("cache-control", "no-store")], ResponseDirectives { max_age: secs(7), ..targeted() });
         check(200, &[image, ("x-accel-expires", "1")], ResponseDirectives { max_age: secs(7), ..targeted() });
@@ -509,7 +510,7 @@ mod tests {
             &[("content-type", "text/image/"), ("cache-control", "max-age=1")],
             ResponseDirectives { max_age: secs(1), ..none() },
         );
-        // Fields for caches alone: the first that is well-formed.
+        // Fields for caches alone: the first well-formed one counts.
         let private = ("cache-control", "private");
         check(200, &[private, ("x-accel-expires", "60")], ResponseDirectives { max_age: secs(60), ..targeted() });
         check(200, &[private, ("x-accel-expires", "@1060")], ResponseDirectives { max_age: secs(60), ..targeted() });
@@ -549,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes() {
+    fn requests() {
         let check = |lines: &[(&str, &str)], expected: RequestDirectives| {
             assert_eq!(RequestDirectives::of(&fields(lines)), expected, "{lines:?}")
         };

@@ -8,14 +8,14 @@ use quick_cache::sync::DefaultLifecycle;
 
 use super::entry::CacheEntry;
 
-/// What is counted.
+/// The counters of a store.
 pub(super) struct StoreCounters {
     pub(super) workers: Box<[WorkerCounts]>,
     pub(super) stored: AtomicU64,
     pub(super) evicted: Arc<AtomicU64>,
 }
 
-/// Requests by what became of them, in the order of [`WORDS`]. Two lines of memory, as processors fetch them in pairs.
+/// Requests by cache result, in the order of [`WORDS`]. Aligned to two cache lines, as processors fetch them in pairs.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct WorkerCounts(pub(super) [AtomicU64; WORDS.len()]);
@@ -28,18 +28,18 @@ impl StoreCounters {
         StoreCounters { workers, stored: AtomicU64::new(0), evicted: Arc::default() }
     }
 
-    /// Counts what a store evicts.
+    /// The counter of a store's evictions.
     pub(super) fn evictions(&self) -> Evictions {
         Evictions(Arc::clone(&self.evicted))
     }
 
-    /// One more response is stored.
+    /// Counts a stored response.
     pub(super) fn stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Counts responses that are evicted from memory.
+/// Counts the responses that are evicted from memory.
 #[derive(Clone)]
 pub(super) struct Evictions(Arc<AtomicU64>);
 
@@ -52,7 +52,7 @@ impl Lifecycle<u128, CacheEntry> for Evictions {
         }
     }
 
-    /// Of what is replaced, too. It is dropped outside of the shard's lock.
+    /// Also called for replaced entries. They are dropped outside of the shard's lock.
     fn on_evict(&self, state: &mut Self::RequestState, name: u128, entry: CacheEntry) {
         DefaultLifecycle::default().on_evict(state, name, entry);
     }

@@ -6,14 +6,14 @@ use memchr::memmem;
 use crate::protocol::fields::Fields;
 use crate::site::Device;
 
-/// So much of a `User-Agent` is looked at, in bytes. Browsers send a quarter of it.
+/// The most bytes of a `User-Agent` that are matched. Browsers send a quarter of it.
 const LONGEST: usize = 1024;
 
 /// A client hint (Client Hints in the User-Agent, section 3.3): `?1` or `?0`.
 const HINT: &str = "sec-ch-ua-mobile";
 
-/// The group of the client that sent these fields: the first that has it. Cost: patterns times the length of the `User-Agent`; no
-/// allocation.
+/// The first group that matches the client that sent these fields. Costs the number of patterns times the length of the
+/// `User-Agent`; no allocation.
 pub fn group<'d>(device: &'d Device, sent: &Fields) -> &'d str {
     let mut lower = [0; LONGEST];
     let agent = sent.get("user-agent").unwrap_or_default();
@@ -33,7 +33,7 @@ pub fn group<'d>(device: &'d Device, sent: &Fields) -> &'d str {
     has_it.map_or(&device.default, |group| &group.name)
 }
 
-/// Whether a text has the pieces of a pattern, in their order; `*` stands between them. Both are in lower case.
+/// Whether a text contains the pieces of a pattern, which `*` separates, in their order. Both are in lower case.
 pub fn matches(pattern: &str, mut text: &[u8]) -> bool {
     pattern.split('*').all(|piece| match memmem::find(text, piece.as_bytes()) {
         Some(at) => {
@@ -51,15 +51,15 @@ pub(crate) fn announce(device: &Device, sent: &Fields, forwarded: &mut Fields) {
     }
 }
 
-/// Whether the group stands for this request field, in what the field means for a response.
+/// Whether `Vary` on this request field can be replaced by the group.
 pub(crate) fn stands_for(device: &Device, name: &str) -> bool {
     name.eq_ignore_ascii_case("user-agent")
         || name.eq_ignore_ascii_case(HINT) && looks_at_hint(device)
         || device.header.as_ref().is_some_and(|header| header.eq_ignore_ascii_case(name))
 }
 
-/// A response that varies by the group varies, for clients and the caches on the way to them, by what the group is made of (RFC 9110
-/// section 12.5.5): they do not send the field that the server is sent.
+/// For clients and their caches, a response that varies by the group varies by the request fields that the group is derived from
+/// (RFC 9110 section 12.5.5), as they do not send the field that the server receives.
 #[cfg(feature = "serve")]
 pub(crate) fn tell_clients(device: &Device, response: &mut Fields) {
     let Some(header) = &device.header else { return };
@@ -116,7 +116,7 @@ mod tests {
         agent("a bot", "desktop");
         agent(&format!("{}iphone", "x".repeat(LONGEST)), "desktop");
         agent(&format!("{}iphone", "x".repeat(LONGEST - 6)), "mobile");
-        // The hint, and the first of several.
+        // The client hint, and the first of several groups.
         check(&[("Sec-CH-UA-Mobile", "?1")], "mobile");
         check(&[("Sec-CH-UA-Mobile", "?0")], "desktop");
         check(&[("Sec-CH-UA-Mobile", "1")], "desktop");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn told() {
+    fn vary_for_clients() {
         let check = |hint: bool, vary: &[&str], expected: &[&str]| {
             let mut device = device();
             if !hint {

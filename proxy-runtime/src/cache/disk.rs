@@ -45,36 +45,36 @@ use crate::net::descriptors::DescriptorBudget;
 pub(crate) struct Disk {
     pub(super) folder: Arc<Folder>,
     limits: DiskLimits,
-    /// The largest body it takes.
+    /// The largest body that it stores.
     pub(super) max_object: u64,
     index: Mutex<FileIndex>,
-    /// All that was there at the start is in the index.
+    /// The index contains all files that existed at the start.
     scanned: AtomicBool,
-    /// What was purged without looking at each file.
+    /// The purges that were recorded without looking at each file.
     pub(super) bans: Bans,
-    /// The order of purges, and who else has the folder.
+    /// The order of purges, shared with other processes that use the folder.
     pub(super) journal: Journal,
-    /// Purges on their way to the journal.
+    /// Purges that are queued for the journal.
     pub(super) orders: PurgeQueue,
-    /// Responses that are being written.
+    /// The number of responses that are being written.
     pub(super) writing: AtomicU64,
     /// The last write has failed.
     pub(super) failing: AtomicBool,
-    /// Held while a file gets its name or loses it.
+    /// Held while a file is named or removed.
     naming: Mutex<()>,
     /// Held while files are removed because the file system is full.
     freeing: Mutex<()>,
-    /// Tells files that are being written from those of another process.
+    /// Distinguishes files that are being written from those of other processes.
     process: u64,
     temporary: AtomicU64,
-    /// How many files were removed for want of room.
+    /// The number of evicted files.
     evicted: AtomicU64,
 }
 
-/// What is found under a name.
+/// The file of a name.
 pub(super) enum DiskLookup {
     Answer(Arc<CachedHead>, OpenBodyFile),
-    /// See [`VaryIndex`]: URL, fields, number.
+    /// A [`VaryIndex`]: URL, fields, number.
     Varies(String, Vec<Box<str>>, u64),
 }
 
@@ -82,10 +82,10 @@ pub(super) enum DiskLookup {
 const MAX_HEAD: usize = 1 << 20;
 
 impl Disk {
-    /// Opens a folder, or makes it.
+    /// Opens a folder, or creates it.
     ///
     /// # Errors
-    /// It can't be made or written to.
+    /// It can't be created or written to.
     pub(crate) fn open(folder: &Path, limits: DiskLimits, descriptors: &'static DescriptorBudget) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
@@ -122,17 +122,17 @@ impl Disk {
         self.folder.of(name)
     }
 
-    /// Where its operations run.
+    /// The pool for its file operations.
     pub(super) fn pool(&self) -> &'static FilePool {
         self.folder.pool
     }
 
-    /// Whether it is known what the folder has.
+    /// Whether the content of the folder is known.
     pub(super) fn is_scanned(&self) -> bool {
         self.scanned.load(Ordering::Acquire)
     }
 
-    /// Learns what is there, and removes what is too much, or has no place here any more. Reads no file. Blocks.
+    /// Lists the folder's files, and removes those that exceed the limits or belong elsewhere. Reads no file. Blocks.
     pub(super) fn scan(&self, is_own: impl Fn(u128) -> bool) {
         self.each_file(|name, entry| {
             if !is_own(name) {
@@ -157,37 +157,37 @@ impl Disk {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub(super) fn path_of_folder(&self) -> &Path {
         &self.folder.path
     }
 
-    /// How much it may take, in bytes.
+    /// The most bytes that it may occupy.
     pub(super) fn capacity(&self) -> u64 {
         self.limits.bytes
     }
 
-    /// How many files there are, and how much they occupy.
+    /// The number of files, and the space that they occupy.
     pub(super) fn size(&self) -> (u64, u64) {
         let index = self.locked();
         (index.list.len() as u64, index.total)
     }
 
     #[cfg(feature = "admin")]
-    /// How many files were removed for want of room.
+    /// The number of evicted files.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Whether something may be there under a name, on a disk that responds. Looks at memory alone.
+    /// Whether there may be a file of this name, on a disk that responds. Uses only memory.
     pub(super) fn may_have(&self, name: u128) -> bool {
         let index = self.locked();
         let known = index.places.contains_key(&name) || !self.scanned.load(Ordering::Acquire);
         known && !index.is_doomed(name) && self.folder.pool.is_ready()
     }
 
-    /// Removes what is there under a name: at once for all who ask from now on, and then from the disk. Looks at memory alone; gives
-    /// whether there was something, as far as is known.
+    /// Removes the file of a name: immediately for all later lookups, and then from the disk. Uses only memory; returns whether
+    /// there was one, as far as is known.
     pub(super) fn forget(self: &Arc<Self>, name: u128) -> bool {
         let known = {
             let mut index = self.locked();
@@ -199,7 +199,7 @@ impl Disk {
         known
     }
 
-    /// Removes the files of doomed names behind what is going on, unless that goes on already.
+    /// Starts to remove the files that are marked, in the background, unless that is running.
     fn begin_removing(self: &Arc<Self>) {
         if !std::mem::replace(&mut self.locked().removing, true) {
             let disk = Arc::clone(self);
@@ -207,7 +207,7 @@ impl Disk {
         }
     }
 
-    /// Removes the files of doomed names, until there are none. Blocks.
+    /// Removes the files that are marked. Blocks.
     fn remove_doomed(&self) {
         loop {
             let (name, lost) = {
@@ -236,7 +236,7 @@ impl Disk {
         }
     }
 
-    /// Calls `each` for each file that has a name. Blocks.
+    /// Calls `each` for each named file. Blocks.
     fn each_file(&self, mut each: impl FnMut(u128, &fs::DirEntry)) {
         for first in 0..=255_u8 {
             for entry in fs::read_dir(self.folder.path.join(format!("{first:02x}"))).into_iter().flatten().flatten() {
@@ -248,20 +248,20 @@ impl Disk {
         }
     }
 
-    /// What is there. What is torn, or of another folder, or was purged is nothing, and is removed. Blocks.
+    /// Reads a file's head. A file that is damaged, of another folder or purged is removed. Blocks.
     pub(super) fn read(&self, name: u128) -> Option<DiskLookup> {
         if self.locked().is_doomed(name) {
             return None;
         }
         let file = match self.folder.open(name) {
-            // That passes, and says nothing about the file.
+            // This is temporary, and says nothing about the file.
             Err(error) if descriptors::are_exhausted(&error) => return None,
             file => file.ok(),
         };
         let found = file.and_then(|file| self.read_head(name, file)).and_then(|(found, followed)| {
             let purged = match &found {
                 DiskLookup::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
-                // Softly, each response was purged.
+                // Soft purges apply to the responses themselves.
                 DiskLookup::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
             };
             if let (Some(true), DiskLookup::Answer(head, _)) = (purged, &found) {
@@ -276,7 +276,7 @@ impl Disk {
         found
     }
 
-    /// What is there, and how much of the journal was followed when it was written.
+    /// Reads a file's head, with the position in the journal at which it was written.
     fn read_head(&self, name: u128, handle: FileHandle) -> Option<(DiskLookup, u64)> {
         let mut file = handle.get().ok()?;
         let mut header = [0; HEADER];
@@ -285,7 +285,7 @@ impl Disk {
         let head_length = u32::from_le_bytes(lengths[8..12].try_into().ok()?) as usize;
         let number = |at: usize| Some(u64::from_le_bytes(lengths.get(at..at + 8)?.try_into().ok()?));
         let (length, journal, followed) = (number(12)?, number(20)?, number(28)?);
-        // What was purged in the order of another journal, nobody knows.
+        // Without that journal, it is unknown what was purged.
         if &lengths[..6] != writer::MAGIC || head_length > MAX_HEAD || journal != self.journal.identity() {
             return None;
         }
@@ -305,7 +305,7 @@ impl Disk {
         Some((found, followed))
     }
 
-    /// Keeps a response whose body is in memory; unless `purged` says so at the last moment.
+    /// Stores a response whose body is in memory, unless it was `purged` at the last moment.
     ///
     /// # Errors
     /// It can't be written.
@@ -323,7 +323,7 @@ impl Disk {
         self.finish(writer, purged, drop).map(drop)
     }
 
-    /// Keeps the note that there are several responses under a URL.
+    /// Stores a `Vary` index.
     ///
     /// # Errors
     /// It can't be written.
@@ -336,7 +336,7 @@ impl Disk {
         BodyFile { folder: Arc::clone(&self.folder), name, header, offset, length, spoilt: AtomicBool::new(false) }
     }
 
-    /// Removes what is there under a name; whether there was something. Blocks.
+    /// Removes the file of a name; returns whether there was one. Blocks.
     ///
     /// # Errors
     /// It can't be removed.
@@ -351,10 +351,10 @@ impl Disk {
         removed
     }
 
-    /// Purges: at once for all who ask this process from now on. Looks at memory alone. Gives how many files are gone at once; the others
-    /// go when they are read. `name` is that of a URL.
+    /// Purges: immediately for all later requests of this process. Uses only memory. Returns how many files are gone immediately; the
+    /// others go when they are read. `name` is that of a URL.
     pub(super) fn purge(self: &Arc<Self>, purge: &Purge, soft: bool, name: u128) -> usize {
-        // What it gets is the next number, or one after it.
+        // Its sequence number will be the next one, or later.
         self.bans.add(&Ban { sequence: self.journal.followed() + 1, soft, purge: purge.clone() });
         match purge {
             Purge::Url(_) if !soft => usize::from(self.forget(name)),
@@ -363,7 +363,7 @@ impl Disk {
         }
     }
 
-    /// Forgets files that another process has purged, and removes. Looks at memory alone.
+    /// Removes files from the list that another process has purged and removes. Uses only memory.
     pub(super) fn unlist(&self, purge: &Purge, soft: bool, name: u128) {
         let mut index = self.locked();
         match purge {
@@ -373,8 +373,8 @@ impl Disk {
         }
     }
 
-    /// Removes everything: at once for all who ask from now on, and then from the disk. Looks at memory alone. Gives how many files
-    /// are known.
+    /// Removes everything: immediately for all later requests, and then from the disk. Uses only memory. Returns how many files are
+    /// known.
     fn clear(self: &Arc<Self>) -> usize {
         let count = {
             let mut index = self.locked();
@@ -391,17 +391,17 @@ impl Disk {
     }
 }
 
-/// The secret of a folder's names and checksums.
+/// The key of a folder's names and checksums.
 pub(super) type Secret = (u64, u64);
 
-/// The one that a folder has.
+/// Reads a folder's key.
 pub(super) fn read_secret(folder: &Path) -> Option<Secret> {
     let bytes: [u8; 16] = fs::read(folder.join("secret")).ok()?.try_into().ok()?;
     let bytes = u128::from_le_bytes(bytes);
     Some((bytes as u64, (bytes >> 64) as u64))
 }
 
-/// Has a folder use this one. What it has by another is of no use any more.
+/// Sets a folder's key. Files with another key become unusable.
 pub(super) fn give_secret(folder: &Path, secret: Secret) -> io::Result<()> {
     if read_secret(folder) == Some(secret) {
         return Ok(());
@@ -413,7 +413,7 @@ pub(super) fn give_secret(folder: &Path, secret: Secret) -> io::Result<()> {
     }
 }
 
-/// A folder's own; made once.
+/// A folder's key, which is created once.
 fn secret(folder: &Path) -> io::Result<Secret> {
     let random = RandomState::new();
     match read_secret(folder) {
@@ -422,7 +422,7 @@ fn secret(folder: &Path) -> io::Result<Secret> {
     }
 }
 
-/// Gives what is there then.
+/// Creates a key; returns the one that the folder has in the end.
 fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
     let path = folder.join("secret");
     let made = (u128::from(high) << 64) | u128::from(low);
@@ -430,12 +430,12 @@ fn write_secret(folder: &Path, (low, high): Secret) -> io::Result<Secret> {
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&made.to_le_bytes())?;
     file.sync_all()?;
-    // Whoever is first, of two that start at once.
+    // The first of two processes that start at the same time wins.
     let linked = fs::hard_link(&new, &path);
     fs::remove_file(&new)?;
     match read_secret(folder) {
         Some(secret) => Ok(secret),
-        // It is there and no secret: what goes by it is of no use to anybody.
+        // The file exists but is invalid, and so is everything that uses it.
         None => {
             linked.or_else(|_| fs::write(&path, made.to_le_bytes()))?;
             read_secret(folder).ok_or_else(|| io::Error::other("the folder's secret can't be stored"))
@@ -453,7 +453,7 @@ mod tests {
 
     const AMPLE: DiskLimits = DiskLimits { bytes: 1 << 30, files: 1 << 30, min_free: 0 };
 
-    /// Room for so many bytes of files.
+    /// Limits that allow this many bytes of files.
     fn room_for(bytes: u64) -> DiskLimits {
         DiskLimits { bytes: limits::FOLDERS + bytes, ..AMPLE }
     }
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn survives() {
+    fn survives_a_restart() {
         let folder = folder("survives");
         let lengths = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7];
         {
@@ -503,9 +503,9 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// Whatever is cut off or changed in a file: what is read is what was written, or nothing.
+    /// However a file is truncated or changed, a read returns what was written, or nothing.
     #[test]
-    fn torn() {
+    fn damaged_files() {
         let folder = folder("torn");
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         let whole = body(2 * BLOCK + 100);
@@ -520,7 +520,7 @@ mod tests {
             fs::write(disk.path(7), &changed).expect("changed");
             assert_eq!(read(&disk, 7), None, "changed at {at}");
         }
-        // Another one's file, under this name.
+        // Another response's file under this name.
         fs::write(disk.path(8), &written).expect("copied");
         assert_eq!(read(&disk, 8), None);
         fs::write(disk.path(7), &written).expect("restored");
@@ -528,9 +528,9 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// What was purged stays purged after a restart, softly or not; and what is written after it is not meant.
+    /// Purges, soft or not, persist after a restart, and do not apply to later files.
     #[test]
-    fn purged_for_good() {
+    fn purges_survive_a_restart() {
         let folder = folder("purged");
         let tags = |tag: &str| Purge::Tags(vec![tag.to_owned()]);
         {
@@ -553,15 +553,15 @@ mod tests {
         let found: Vec<bool> = (1..=4).map(|name| disk.read(name).is_some()).collect();
         assert_eq!(found, [true, false, true, true]);
         drop(disk);
-        // Without its journal, nobody knows what was purged.
+        // Without its journal, it is unknown what was purged.
         fs::remove_file(folder.join("journal")).expect("removed");
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!((1..=4).all(|name| disk.read(name).is_none()));
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// What is open counts; where there is no descriptor, nothing is taken to be gone. Another response under the name is not mixed up
-    /// with the one that was meant.
+    /// Open files are counted; without a free descriptor, no file counts as missing. Another response of the same name is not mistaken
+    /// for the requested one.
     #[test]
     fn open_files() {
         let folder = folder("open");
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded() {
+    fn size_is_bounded() {
         let folder = folder("bounded");
         let disk = Arc::new(Disk::open(&folder, room_for(100 << 10), DescriptorBudget::ample()).expect("a folder"));
         disk.scan(|_| true);
@@ -602,7 +602,7 @@ mod tests {
         assert_eq!(disk.clear(), files);
         assert_eq!(disk.locked().total, 0);
         assert!(!disk.may_have(39));
-        // What is written from now on is there, whether the others are gone yet or not.
+        // A file that is written now exists, whether the others are already removed or not.
         disk.keep(39, &head("http://a/", &[], ""), &body(10), || false).expect("written");
         disk.folder.pool.settle(Duration::from_secs(60));
         assert_eq!((0..40).filter(|name| disk.path(*name).exists()).count(), 1);
@@ -610,7 +610,8 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// Small files count as what they occupy, and their number is bounded; a folder leaves free what it has to, and nothing half.
+    /// Small files count with the space that they occupy, and their number is bounded; the configured free space is respected,
+    /// and no partial file is left.
     #[test]
     fn limits() {
         let check = |limits: DiskLimits, size: usize, expected: std::ops::RangeInclusive<usize>| {
@@ -624,7 +625,7 @@ mod tests {
             disk.folder.pool.settle(Duration::from_secs(60));
             assert_eq!(fs::read_dir(folder.join("new")).expect("a folder").count(), 0, "{limits:?}");
             drop(disk);
-            // A start with less room removes what is too much.
+            // A start with lower limits removes the excess.
             let disk =
                 Disk::open(&folder, DiskLimits { files: 5, ..limits }, DescriptorBudget::ample()).expect("a folder");
             disk.scan(|_| true);
@@ -633,7 +634,7 @@ mod tests {
             let _ = fs::remove_dir_all(folder);
         };
         check(AMPLE, 1, 100..=100);
-        // One at a time is being written beside those that are there; an entry takes room, too.
+        // One file at a time is being written beside the existing ones; directory entries take space, too.
         check(room_for(64 << 10), 1, 14..=16);
         check(DiskLimits { files: 10, ..AMPLE }, 1, 10..=10);
         check(room_for(64 << 10), 100 << 10, 0..=0);
@@ -641,9 +642,9 @@ mod tests {
         check(DiskLimits { min_free: 1, ..AMPLE }, 1, 100..=100);
     }
 
-    /// What a process that is gone has not finished is removed; what another one is writing is not.
+    /// Unfinished files of processes that have ended are removed; those that another process is writing are not.
     #[test]
-    fn abandoned() {
+    fn abandoned_files() {
         let folder = folder("abandoned");
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         let writer = disk.begin(1, b"head").expect("begun");

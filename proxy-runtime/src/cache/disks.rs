@@ -23,24 +23,24 @@ use crate::net::descriptors::DescriptorBudget;
 use crate::observe::notice;
 use crate::site;
 
-/// See above.
+/// The disks of a store.
 pub(super) struct Disks {
     list: Vec<Arc<Disk>>,
     placement: Arc<Placement>,
 }
 
-/// Which disk a name is on.
+/// The placement of names on disks.
 struct Placement(Vec<WeightedDisk>);
 
 #[derive(Clone, Copy)]
 struct WeightedDisk {
-    /// Made of the folder's path, so that the order in which folders are listed does not matter.
+    /// Derived from the folder's path, so that the order of the folders does not matter.
     seat: u64,
     size: u64,
 }
 
 impl Placement {
-    /// The disk of a name, by number. Cost: a logarithm for each disk, where there are several.
+    /// The index of a name's disk. Costs a logarithm for each disk, if there are several.
     fn of(&self, name: u128) -> usize {
         if self.0.len() <= 1 {
             return 0;
@@ -51,15 +51,15 @@ impl Placement {
 }
 
 impl WeightedDisk {
-    /// How far it is from a name. The smallest of exponentially distributed numbers is each one's as often as its weight says (Efraimidis and
-    /// Spirakis 2006).
+    /// The distance of the disk from a name. Of exponentially distributed numbers, each is the smallest as often as its weight says
+    /// (Efraimidis and Spirakis 2006).
     fn distance(self, name: u128) -> f64 {
-        // Names are keyed hashes; what comes of the seat is mixed in as SplitMix64 does.
+        // Names are keyed hashes; the seat is mixed in as SplitMix64 does.
         let mut mixed = (name as u64) ^ ((name >> 64) as u64).rotate_left(32) ^ self.seat;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^= mixed >> 31;
-        // Above 0, and 1 at most.
+        // Greater than 0, and at most 1.
         let uniform = ((mixed >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         -uniform.ln() / self.size as f64
     }
@@ -69,7 +69,7 @@ impl Disks {
     /// Opens the folders that can be opened.
     ///
     /// # Errors
-    /// There are some, and none can be opened; or what was given at start does for none.
+    /// None of the folders can be opened, or the limits given at start suit none.
     pub(super) fn open(
         disks: &[site::DiskStore],
         settings: &Settings,
@@ -88,7 +88,7 @@ impl Disks {
     }
 
     fn open_folders(folders: &[(PathBuf, DiskLimits)], descriptors: &'static DescriptorBudget) -> io::Result<Disks> {
-        // Names are made with it, so all have the same, whichever of them are there.
+        // Names depend on the key, so all folders have the same one, whichever of them are available.
         let mut secret = folders.iter().find_map(|(path, _)| read_secret(path));
         let (mut list, mut absent) = (Vec::new(), Vec::new());
         for (path, limits) in folders {
@@ -123,22 +123,22 @@ impl Disks {
         self.list.iter()
     }
 
-    /// The one that a name is on.
+    /// The disk of a name.
     pub(super) fn of(&self, name: u128) -> Option<&Arc<Disk>> {
         self.list.get(self.placement.of(name))
     }
 
-    /// What names are made with.
+    /// The key of names.
     pub(super) fn secret(&self) -> Option<Secret> {
         self.list.first().map(|disk| disk.folder.secret)
     }
 
-    /// The largest body that each takes.
+    /// The largest body that each of them stores.
     pub(super) fn max_object(&self) -> Option<u64> {
         self.list.iter().map(|disk| disk.max_object).min()
     }
 
-    /// What scans a disk. It blocks.
+    /// A function that scans a disk. It blocks.
     pub(super) fn scan(&self, disk: &Arc<Disk>) -> impl FnOnce() + Send + 'static {
         let number = self.list.iter().position(|one| Arc::ptr_eq(one, disk));
         let (disk, placement) = (Arc::clone(disk), Arc::clone(&self.placement));
@@ -146,7 +146,7 @@ impl Disks {
     }
 }
 
-/// Opens a folder. If it was not there when others of the store were, nothing counts that is in it.
+/// Opens a folder. If it was absent while others of the store were available, its content is invalid.
 fn open_one(
     path: &Path,
     limits: DiskLimits,
@@ -156,7 +156,7 @@ fn open_one(
 ) -> io::Result<Disk> {
     let marks: Vec<PathBuf> = folders.iter().map(|(other, _)| mark(other, path)).filter(|mark| mark.exists()).collect();
     if !marks.is_empty() {
-        // Without its journal, no file counts.
+        // Without its journal, no file is valid.
         match fs::remove_file(path.join("journal")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -167,13 +167,13 @@ fn open_one(
     }
     let disk = Disk::open(path, limits, descriptors)?;
     for mark in marks {
-        // One that stays empties it again with the next start.
+        // A mark that stays empties the folder again at the next start.
         let _ = fs::remove_file(mark);
     }
     Ok(disk)
 }
 
-/// Says in one folder that another one was not there.
+/// Records in one folder that another one was absent.
 fn mark(folder: &Path, absent: &Path) -> PathBuf {
     folder.join(format!("absent-{:016x}", seat(absent)))
 }
@@ -199,9 +199,9 @@ mod tests {
         u128::from(hasher.finish()) << 64 | u128::from(number)
     }
 
-    /// By size; and where the list changes, no more moves than has to.
+    /// Placement follows sizes, and a change of the list moves no more responses than necessary.
     #[test]
-    fn placed() {
+    fn placement_is_stable() {
         const NAMES: u64 = 20_000;
         let placement = |sizes: &[(u64, u64)]| {
             Placement(
@@ -255,10 +255,10 @@ mod tests {
             .collect()
     }
 
-    /// Each response is where it is looked for, in whatever order folders are listed, and with whatever others. One that was not there when
-    /// others were comes back empty.
+    /// Each response is found in its place, whatever the order of the folders, and whichever others there are. A folder that was absent
+    /// while others were available comes back empty.
     #[test]
-    fn folders() {
+    fn absent_folders_come_back_empty() {
         let root = std::env::temp_dir().join(format!("kiln-disks-{}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         let [a, b, c] = ["a", "b", "c"].map(|name| root.join(name));
@@ -270,7 +270,7 @@ mod tests {
         let disks = opened(&[b.clone(), a.clone()]);
         assert_eq!(kept(&disks).len(), 40);
         drop(disks);
-        // Another one takes its share; what it has come to have is nowhere else any more.
+        // Another folder takes its share; the responses that it gets are nowhere else any more.
         let disks = opened(&[a.clone(), b.clone(), c.clone()]);
         let stayed = kept(&disks).len();
         assert!((10..40).contains(&stayed), "{stayed}");
@@ -278,7 +278,7 @@ mod tests {
         (0..40).for_each(|number| keep(&disks, number));
         let of_c = disks.list[2].size().0;
         drop(disks);
-        // One that can't be opened: the others go on, and it is empty when it is there again.
+        // A folder that can't be opened: the others continue, and it is empty when it is available again.
         fs::rename(&c, root.join("away")).expect("renamed");
         fs::write(&c, "no folder").expect("written");
         let disks = opened(&[a.clone(), b.clone(), c.clone()]);
@@ -291,7 +291,7 @@ mod tests {
         (0..40).for_each(|number| keep(&disks, number));
         drop(disks);
         assert_eq!(kept(&opened(&[c.clone(), a.clone(), b.clone()])).len(), 40, "it was empty once");
-        // None: that is said.
+        // If none can be opened, there is an error.
         let none = root.join("none");
         fs::write(&none, "").expect("written");
         assert!(Disks::open_folders(&[(none, AMPLE)], DescriptorBudget::ample()).is_err());

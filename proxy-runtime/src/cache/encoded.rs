@@ -1,7 +1,7 @@
 //! Encoded variants of cached responses: compressed once, and cached beside the original.
 //!
-//! A variant is an entry of its own, which is weighed and evicted like others, under a key with a number that belongs to
-//! one content. It is therefore not found any more once the content changes; a purge of a response also purges its variants.
+//! A variant is a separate entry, which is weighed and evicted like others, under a key with a number that belongs to one
+//! content. It is therefore not found any more once the content changes; a purge of a response also purges its variants.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use super::entry::CachedHead;
 use super::store::CacheStore;
 use crate::site::Coding;
 
-/// The forms of one content.
+/// The encoded variants of one content.
 pub(crate) struct EncodedVariants {
     store: &'static CacheStore,
     head: Arc<CachedHead>,
 }
 
 impl EncodedVariants {
-    /// Those of what is kept with this head.
+    /// The variants of the response with this head.
     pub(crate) fn of(store: &'static CacheStore, head: &Arc<CachedHead>) -> EncodedVariants {
         EncodedVariants { store, head: Arc::clone(head) }
     }
 
-    /// How large a form may be, in bytes.
+    /// The largest variant, in bytes.
     pub(crate) fn largest(&self) -> usize {
         usize::try_from(self.store.max_object).unwrap_or(usize::MAX)
     }
 
-    /// The form in this coding, if it is there.
+    /// The variant of this coding, if it is cached.
     pub(crate) fn get(&self, coding: Coding) -> Option<Bytes> {
         match self.store.entries.get(&self.store.name_of_form(self.head.number, coding))? {
             CacheEntry::Encoded(_, bytes) => Some(bytes),
@@ -37,7 +37,7 @@ impl EncodedVariants {
         }
     }
 
-    /// Keeps it.
+    /// Stores a variant.
     pub(crate) fn keep(&self, coding: Coding, bytes: Vec<u8>) {
         let name = self.store.name_of_form(self.head.number, coding);
         self.store.entries.insert(name, CacheEntry::Encoded(Arc::clone(&self.head), bytes.into_boxed_slice().into()));
@@ -49,7 +49,7 @@ impl CacheStore {
         self.name_of([b"form ", &number.to_be_bytes(), coding.name().as_bytes()])
     }
 
-    /// Removes the forms of a response that is removed.
+    /// Removes the variants of a response that is removed.
     pub(super) fn forget_forms(&self, entry: &CacheEntry) {
         if let CacheEntry::Answer(head, _) = entry {
             for coding in [Coding::Zstd, Coding::Brotli, Coding::Gzip] {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::protocol::date::Moment;
 
-    /// A response with a form of it.
+    /// A response with an encoded variant.
     fn kept(url: &str) -> (&'static CacheStore, EncodedVariants) {
         let store = tests::store(1 << 20);
         let head = tests::head(url, &[], "a");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_go_with_what_they_are_of() {
+    fn variants_are_removed_with_the_original() {
         let purges = [Purge::All, Purge::Url("u".to_owned()), Purge::Tags(vec!["a".to_owned()])];
         for purge in purges {
             let (store, variants) = kept("u");
@@ -97,7 +97,7 @@ mod tests {
         let (store, variants) = kept("u");
         store.forget(store.name_of_url("u"), |_| true);
         assert_eq!(variants.get(Coding::Gzip), None);
-        // Another content of the same URL has forms of its own.
+        // Another content of the same URL has its own variants.
         assert_eq!(EncodedVariants::of(store, &tests::head("u", &[], "")).get(Coding::Gzip), None);
     }
 }

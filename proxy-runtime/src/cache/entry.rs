@@ -1,5 +1,5 @@
-//! An entry of the store ([`CacheEntry`]): a response, in memory or on disk, with its [`CachedHead`]; a note that there are several; or a note that there
-//! is none. And the weight of an entry.
+//! An entry of the store ([`CacheEntry`]): a response, in memory or on disk, with its [`CachedHead`]; an index of variants; or a marker for a
+//! response that was not stored. And the weight of an entry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,37 +17,37 @@ use super::vary_index::VaryIndex;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 
-/// The head of a cached response, and what is known of it.
+/// The head of a cached response, and its state.
 pub(crate) struct CachedHead {
     pub(crate) status: StatusCode,
-    /// As they are passed on.
+    /// The fields that are passed on.
     pub(crate) fields: Fields,
     pub(crate) freshness: Freshness,
-    /// The URL it is kept under.
+    /// The URL that it is stored under.
     pub(crate) url: Box<str>,
-    /// What tells it from others under this URL, as a response's `Vary` has it.
+    /// The request fields that distinguish it from others of this URL, from its `Vary`.
     pub(crate) vary: Box<[Box<str>]>,
-    /// By what names it can be purged, parted by spaces.
+    /// The tags that it can be purged by, separated by spaces.
     pub(crate) tags: Box<str>,
-    /// How many invalidations of groups it is known to have outlived; see [`super::groups`].
+    /// The number of group invalidations that it was checked against; see [`super::groups`].
     pub(crate) groups_seen: AtomicU64,
-    /// Somebody has declared it stale.
+    /// It was purged softly.
     pub(crate) outdated: AtomicBool,
-    /// The server, asked about it, has failed, and is not asked again before this: the lower half of milliseconds since 1970, which tells a
-    /// moment that is near from all others for seven weeks, and takes no room.
+    /// The last revalidation has failed, and the server is not asked again before this time: the lower half of milliseconds since 1970,
+    /// which is unambiguous for seven weeks, and takes no extra space.
     pub(crate) not_before: AtomicU32,
-    /// The content's own; see [`super::number`].
+    /// The number of the content; see [`super::number`].
     pub(crate) number: u64,
     pub(crate) order: ResponseOrder,
 }
 
-/// When a response was asked for and when it came, among all requests and responses of this process. One that was read from disk came before
-/// all of them.
+/// The position of a response's request and arrival, among all requests and responses of this process. A response that was read from disk
+/// precedes all of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResponseOrder {
     pub(crate) asked: u64,
     pub(crate) came: u64,
-    /// Its `Date`, where the server sent one. The time at which it was received says nothing.
+    /// Its `Date`, if the server has sent one. The time of receipt does not count.
     pub(crate) made: Option<Moment>,
 }
 
@@ -60,13 +60,13 @@ impl ResponseOrder {
 }
 
 impl CachedHead {
-    /// Whether it replaces a stored response. It does if that had come before this one was asked for; of two that were on their way at
-    /// once, the one with the later `Date` stays (RFC 9111 section 4), or else the one that was asked for later.
+    /// Whether it replaces a stored response. It does if the stored one arrived before this one was requested; of two concurrent ones,
+    /// the one with the later `Date` stays (RFC 9111 section 4), or else the one that was requested later.
     pub(super) fn supersedes(&self, stored: &CachedHead) -> bool {
         self.order.supersedes(stored.order)
     }
 
-    /// It is stale if the note of its URL was declared so since it was received.
+    /// Marks it as stale if the `Vary` index of its URL was purged softly since it was received.
     pub(super) fn outdate_by(&self, note: &VaryIndex) {
         if note.outdates(self.freshness.received) {
             self.outdated.store(true, Ordering::Relaxed);
@@ -77,28 +77,28 @@ impl CachedHead {
         self.outdated.load(Ordering::Relaxed)
     }
 
-    /// Until when the server is left alone that has failed when it was asked about this.
+    /// Until when the server is not asked again after a failed revalidation.
     pub(crate) fn failed_until(&self, now: Moment) -> Option<Moment> {
         let left = u64::from(self.not_before.load(Ordering::Relaxed).wrapping_sub(now.0 as u32));
         (1..=PAUSE.as_millis() as u64).contains(&left).then(|| Moment(now.0.saturating_add(left)))
     }
 }
 
-/// An entry under a name.
+/// An entry of the store.
 #[derive(Clone)]
 pub(super) enum CacheEntry {
     Answer(Arc<CachedHead>, CachedBody),
-    /// One whose body is on disk.
+    /// A response whose body is on disk.
     BodyFile(Arc<CachedHead>, Arc<BodyFile>),
     Varies(Arc<VaryIndex>),
-    /// The last response to this was not kept.
+    /// The last response of this URL was not stored.
     Marker(Arc<MissMarker>),
-    /// The body of a response, compressed.
+    /// An encoded variant of a response's body.
     Encoded(Arc<CachedHead>, Bytes),
 }
 
 impl CacheEntry {
-    /// A response.
+    /// The entry of a response.
     pub(super) fn of(head: &Arc<CachedHead>, content: &CachedBody) -> CacheEntry {
         match content {
             CachedBody::BodyFile(opened) => CacheEntry::BodyFile(Arc::clone(head), Arc::clone(&opened.body_file)),
@@ -119,7 +119,7 @@ impl CacheEntry {
         self.head().is_some_and(|stored| Arc::ptr_eq(stored, head))
     }
 
-    /// Whether it is that very entry.
+    /// Whether it is the very same entry.
     pub(super) fn is_same(&self, other: &CacheEntry) -> bool {
         match (self, other) {
             (CacheEntry::Varies(one), CacheEntry::Varies(other)) => Arc::ptr_eq(one, other),
@@ -160,28 +160,28 @@ pub(super) struct MissMarker {
     pub(super) last_fetch: LastFetch,
 }
 
-/// How the last fetch of what is not there has ended.
+/// How the last fetch of a response that is not cached has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastFetch {
-    /// Nothing is known.
+    /// Unknown.
     Unknown,
-    /// Hit-for-miss: its response was not for others. The next one may be, but nobody waits to see.
+    /// Hit-for-miss: its response was not shareable. The next one may be, but no request waits for that.
     Unshared,
-    /// The server has failed while others waited. The next fetch is for after this moment.
+    /// The server has failed while others waited. The next fetch comes after this time.
     Failed(Moment),
 }
 
-/// How long a server that has failed is not asked again, where several wait: it is asked four times a second.
+/// The pause after a failed fetch that several requests wait for: the server is asked four times a second.
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 impl MissMarker {
-    /// What it says now.
+    /// Its state now.
     fn at(&self, now: Moment) -> LastFetch {
         if self.until > now { self.last_fetch } else { LastFetch::Unknown }
     }
 }
 
-/// What an entry takes beside its own bytes: the table, counts, allocations. Measured; see docs/performance.md.
+/// The memory of an entry beside its own bytes: the table, counters, allocations. Measured; see docs/performance.md.
 const OVERHEAD: u64 = 160;
 
 #[derive(Clone)]
@@ -195,7 +195,7 @@ impl Weighter<u128, CacheEntry> for EntryWeighter {
                 CacheEntry::BodyFile(head, _) => weight(head) + size_of::<BodyFile>() as u64,
                 CacheEntry::Varies(varies) => varies.weight(),
                 CacheEntry::Marker(marker) => (size_of::<MissMarker>() + marker.url.len()) as u64,
-                // Its head may be there on its account alone.
+                // It may be the only one that still holds the head.
                 CacheEntry::Encoded(head, bytes) => weight(head) + bytes.len() as u64,
             }
     }
@@ -206,7 +206,7 @@ fn weight(head: &CachedHead) -> u64 {
     (size_of::<CachedHead>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
 }
 
-/// A number for what is kept, which nothing else has had since the process began.
+/// A number for a cached content, unique in this process.
 pub(crate) fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -31,11 +31,11 @@ use crate::protocol::fields::Fields;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Mutex, MutexGuard};
 
-/// The flights of a store.
+/// The in-flight fetches of a store.
 #[derive(Default)]
 pub(crate) struct Flights {
     shards: [Mutex<HashMap<u128, Arc<Flight>>>; SHARDS],
-    /// How many purges there have been.
+    /// The number of purges so far.
     purges: AtomicU64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum FlightRole {
 }
 
 impl Flights {
-    /// Joins the flight of this name, or begins it.
+    /// Joins the in-flight fetch of this name, or starts one.
     pub(crate) fn join(&'static self, name: u128, url: &str) -> FlightRole {
         let mut flights = self.shard(name);
         match flights.get(&name) {
@@ -57,16 +57,16 @@ impl Flights {
         }
     }
 
-    /// Joins the flight of this name, if a response for all has come.
+    /// Joins the in-flight fetch of this name, if it has a shareable response.
     pub(crate) fn join_landed(&self, name: u128) -> Option<Follower> {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
-        // The lock is let go of before the reader takes it.
+        // The lock is released before the follower takes it.
         let has_landed = matches!(locked(&flight.state).landed(), Some(FetchOutcome::Answer(..)));
         has_landed.then(|| Follower::of(flight))
     }
 
-    /// Joins the flight of this name, if no response has come.
+    /// Joins the in-flight fetch of this name, if no response has arrived.
     pub(crate) fn join_undecided(&self, name: u128) -> Option<Follower> {
         let flights = self.shard(name);
         let flight = flights.get(&name)?;
@@ -74,8 +74,8 @@ impl Flights {
         undecided.then(|| Follower::of(flight))
     }
 
-    /// Begins another flight in the place of one that is too slow, or does not do; of those who want to, the first does, and the
-    /// others join that.
+    /// Starts another fetch in place of one that is too slow or unusable; of several requests, the first one starts it, and the
+    /// others join.
     pub(crate) fn overtake(&'static self, slow: &Arc<Flight>) -> FlightRole {
         let mut flights = self.shard(slow.name);
         match flights.get(&slow.name) {
@@ -84,7 +84,7 @@ impl Flights {
         }
     }
 
-    /// A flight that nobody joins, unless it turns out to be for all.
+    /// A fetch that no request joins, unless its response turns out to be shareable.
     pub(crate) fn beside(&'static self, name: u128, url: &str) -> FetchGuard {
         let (began, purges) = (Instant::now(), self.purges.load(Ordering::SeqCst));
         let flight = Flight { name, url: url.into(), began, purges, state: Mutex::default() };
@@ -97,8 +97,8 @@ impl Flights {
         guard
     }
 
-    /// Lists a flight with a response for all, unless there was a purge since it began, and it was taken off the list, or may have to be. Who
-    /// waits for another one may have this.
+    /// Lists a fetch with a shareable response, unless a purge since its start has delisted it, or might have. Requests that wait for another
+    /// one may use this response.
     fn list(&self, flight: &Arc<Flight>) {
         let other = {
             let mut flights = self.shard(flight.name);
@@ -112,8 +112,8 @@ impl Flights {
         }
     }
 
-    /// Lists a flight under the name that its response is stored under, too: a request that comes after the response has said what it depends on
-    /// looks there, and does not know the name that the flight was begun under.
+    /// Lists a fetch also under the name that its response is stored under: later requests know the response's `Vary` and look there, and do not
+    /// know the name that the fetch was started under.
     fn list_as(&self, flight: &Arc<Flight>, name: u128) {
         let mut flights = self.shard(name);
         if self.purges.load(Ordering::SeqCst) == flight.purges {
@@ -121,17 +121,17 @@ impl Flights {
         }
     }
 
-    /// Nobody who comes from now on joins a flight that was begun before and that a purge means, or may mean. Cost: a look at each
-    /// flight that is listed.
+    /// Delists all fetches that a purge applies to, or may apply to, so that later requests do not join them. Costs a look at each
+    /// listed fetch.
     pub(super) fn purge(&self, purge: &Purge) {
-        // Before the lists: a flight that is listed later has begun later, or sees this.
+        // Before the lists: a fetch that is listed later has started later, or sees this.
         self.purges.fetch_add(1, Ordering::SeqCst);
         for shard in &self.shards {
             locked(shard).retain(|_, flight| !flight.may_be_meant(purge));
         }
     }
 
-    /// Nobody joins it from here on.
+    /// Delists a fetch, so that no request joins it any more.
     fn delist(&self, flight: &Arc<Flight>) {
         let landed = locked(&flight.state).landed().and_then(FetchOutcome::name);
         for name in [Some(flight.name), landed].into_iter().flatten() {
@@ -143,7 +143,7 @@ impl Flights {
     }
 
     #[cfg(feature = "admin")]
-    /// How many there are that can be joined.
+    /// The number of fetches that can be joined.
     pub(super) fn count(&self) -> u64 {
         let begun = |flights: &HashMap<u128, Arc<Flight>>| {
             flights.iter().filter(|(name, flight)| **name == flight.name).count() as u64
@@ -161,12 +161,12 @@ impl Flights {
     }
 }
 
-/// See above.
+/// An in-flight fetch.
 pub(crate) struct Flight {
     name: u128,
     url: Box<str>,
     began: Instant,
-    /// How many purges there had been.
+    /// The number of purges before it.
     purges: u64,
     state: Mutex<FlightState>,
 }
@@ -178,20 +178,20 @@ impl Flight {
                 Some(FetchOutcome::Answer(head, ..) | FetchOutcome::Refreshed(head, ..)) => {
                     purge.means(&self.url, &head.tags)
                 }
-                // Nobody knows yet what tags it will have.
+                // Its tags are not known yet.
                 _ => tags.iter().any(|tag| groups::may_have(&self.url, tag)),
             },
             purge => purge.means(&self.url, ""),
         }
     }
 
-    /// Changes its state, and then wakes whom `by` returns.
+    /// Changes its state, and then wakes the tasks that `by` returns.
     fn change<W: IntoIterator<Item = Waker>>(&self, by: impl FnOnce(&mut FlightState) -> W) {
         let woken = by(&mut locked(&self.state));
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Why it was not kept, if that turned out on the way.
+    /// Why it was not stored, if that was decided during the fetch.
     pub(crate) fn unkept(&self) -> Option<NotStored> {
         locked(&self.state).unkept
     }
@@ -204,30 +204,30 @@ pub(crate) struct FetchGuard {
 }
 
 impl FetchGuard {
-    /// The head has come, of a response that others may have, too. Gives a reader of its body.
+    /// The head of a shareable response has arrived. Returns a follower.
     pub(crate) fn lands(&self, head: Arc<CachedHead>, name: u128, length: Option<u64>) -> Follower {
         let follower = Follower::of(&self.flight);
         self.lands_for_all(FetchOutcome::Answer(head, name, length));
         follower
     }
 
-    /// A reader of what is put into it, whatever it comes to.
+    /// A follower, whatever the outcome will be.
     pub(crate) fn follower(&self) -> Follower {
         Follower::of(&self.flight)
     }
 
-    /// There is no response that others may have.
+    /// The response is not shareable.
     pub(crate) fn lands_alone(self) {
         self.flight.change(|state| state.land(FetchOutcome::Nothing));
     }
 
-    /// What was kept is as it was. It is kept again by now.
+    /// The response was revalidated, and is stored already.
     pub(crate) fn refreshes(self, head: Arc<CachedHead>, name: u128, content: CachedBody) {
         self.lands_for_all(FetchOutcome::Refreshed(head, name, content));
     }
 
     fn lands_for_all(&self, landed: FetchOutcome) {
-        // First: who is woken may look there.
+        // First: woken tasks may look there.
         if let Some(name) = landed.name().filter(|name| *name != self.flight.name) {
             self.flights.list_as(&self.flight, name);
         }
@@ -235,28 +235,29 @@ impl FetchGuard {
         self.flights.list(&self.flight);
     }
 
-    /// More of the body has come.
+    /// Adds a chunk of the body.
     pub(crate) fn push(&self, chunk: Bytes) {
         self.flight.change(|state| state.push(chunk));
     }
 
-    /// It won't be kept, for this reason, or not here: nobody can join any more, and what is read is let go.
+    /// The body will not be stored in memory, for this reason, or because it is stored elsewhere: no request can join
+    /// any more, and chunks that were read are dropped.
     pub(crate) fn passes_on(&self, why: Option<NotStored>) {
         self.flights.delist(&self.flight);
         locked(&self.flight.state).pass_on(why);
     }
 
-    /// It was not kept after all.
+    /// The response was not stored after all.
     pub(crate) fn is_unkept(&self, why: NotStored) {
         locked(&self.flight.state).unkept.get_or_insert(why);
     }
 
-    /// Whether anybody reads it, or waits for it.
+    /// Whether it has followers.
     pub(crate) fn is_read(&self) -> bool {
         locked(&self.flight.state).is_read()
     }
 
-    /// Waits until there is room for more; `false`: nobody wants more.
+    /// Waits until another chunk may be added; `false`: it is neither stored nor read.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = locked(&self.flight.state);
         match state.is_for_nobody() {
@@ -266,12 +267,12 @@ impl FetchGuard {
         }
     }
 
-    /// All that has come of the body.
+    /// The chunks received so far.
     pub(crate) fn chunks(&self) -> Vec<Bytes> {
         locked(&self.flight.state).chunks().cloned().collect()
     }
 
-    /// The body is whole, or will never be. What is to be kept is, by now.
+    /// The body is complete, or failed. If it is to be stored, it is stored already.
     pub(crate) fn ends(self, end: Result<(), Failure>) {
         self.flights.delist(&self.flight);
         self.flight.change(|state| state.finish(end));
@@ -292,13 +293,13 @@ impl Drop for FetchGuard {
 /// A request that waits for a fetch, and then reads its response.
 pub(crate) struct Follower {
     flight: Arc<Flight>,
-    /// Among the followers.
+    /// Its number among the followers.
     number: usize,
-    /// What is read next of the chunk that was read last.
+    /// The unread rest of the current chunk.
     current: Bytes,
-    /// Bytes that are not wanted before those that are.
+    /// How many bytes to skip.
     skip: u64,
-    /// Bytes that are wanted; all, where that is not known.
+    /// How many bytes are left to read; `None` for all.
     left: Option<u64>,
 }
 
@@ -308,7 +309,7 @@ impl Follower {
         Follower { flight: Arc::clone(flight), number, current: Bytes::new(), skip: 0, left: None }
     }
 
-    /// What the request came to.
+    /// Waits for the outcome of the fetch.
     pub(crate) fn poll_landed(&mut self, cx: &mut Context<'_>) -> Poll<FetchOutcome> {
         let mut state = locked(&self.flight.state);
         match state.landed() {
@@ -320,28 +321,28 @@ impl Follower {
         }
     }
 
-    /// Only these bytes are wanted.
+    /// Restricts it to a range of the body.
     pub(crate) fn only(mut self, skip: u64, length: Option<u64>) -> Follower {
         (self.skip, self.left) = (skip, length);
         self
     }
 
-    /// When the fetch began.
+    /// When the fetch started.
     pub(crate) fn began(&self) -> Instant {
         self.flight.began
     }
 
-    /// Whether the head had come before this moment.
+    /// Whether the head had arrived before this time.
     pub(crate) fn landed_before(&self, moment: Instant) -> bool {
         locked(&self.flight.state).landed_at().is_some_and(|landed| landed < moment)
     }
 
-    /// What it reads from.
+    /// The fetch that it follows.
     pub(crate) fn flight(&self) -> Arc<Flight> {
         Arc::clone(&self.flight)
     }
 
-    /// How many bytes are left, where that is known.
+    /// How many bytes are left, if that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.left
     }
@@ -392,7 +393,7 @@ impl Source for Follower {
     }
 
     fn trailers(&mut self) -> Option<Fields> {
-        // RFC 9111 section 3.1: a cache may leave them out.
+        // RFC 9111 section 3.1: a cache may omit trailers.
         None
     }
 
@@ -407,7 +408,7 @@ impl Drop for Follower {
     }
 }
 
-/// Nobody panics while holding one of these; if somebody did, what is there is whole all the same.
+/// No code panics while it holds one of these locks; even if it did, the data would be consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -436,7 +437,7 @@ mod tests {
         }
     }
 
-    /// All that can be read now, and how it ends: `None` if more may come.
+    /// All that can be read now, and how the body ends: `None` if more may follow.
     pub(super) fn read(follower: &mut Follower) -> (String, Option<Result<(), Failure>>) {
         let (mut all, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
         let end = loop {
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_on_the_way() {
+    fn requests_join_a_fetch_in_flight() {
         let flights = flights();
         let guard = begin(flights);
         let mut early = join(flights);
@@ -490,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_in_vain() {
+    fn abandoned_fetches_wake_followers() {
         let flights = flights();
         for (end, expected) in [
             (Box::new(|guard: FetchGuard| drop(guard)) as Box<dyn Fn(FetchGuard)>, "abandoned"),
@@ -514,9 +515,9 @@ mod tests {
         assert_eq!(read(&mut follower), ("ab".to_owned(), Some(Err(Failure::UpstreamTruncated))));
     }
 
-    /// Who is too slow is overtaken by one of those who wait; what comes first is for all, whoever has fetched it.
+    /// A slow fetch is overtaken by one of the waiting requests; the first response is for all, whoever has fetched it.
     #[test]
-    fn overtaken() {
+    fn slow_fetches_are_overtaken() {
         let flights = flights();
         let slow = begin(flights);
         let (mut patient, first, second) = (join(flights), join(flights), join(flights));
@@ -525,26 +526,26 @@ mod tests {
             panic!("there is another one now")
         };
         assert!(flights.join_landed(1).is_none());
-        // The slow one comes first after all: the others look again, and find it.
+        // The slow fetch responds first after all: the others look again, and find its response.
         let _leader = slow.lands(head("http://a/", &[], ""), 1, None);
         assert_eq!((landed(&mut patient), landed(&mut second)), ("answer", "abandoned"));
         assert_eq!(landed(&mut join(flights)), "answer");
         assert!(flights.join_landed(1).is_some());
-        // Another one that ends takes nothing away.
+        // Another fetch that ends removes nothing.
         fast.lands_alone();
         assert!(flights.has(1));
         slow.ends(Ok(()));
         assert!(!flights.has(1));
-        // One that was fetched beside is for all once it turns out to be.
+        // A parallel fetch is listed once its response turns out to be shareable.
         let beside = flights.beside(1, "http://a/");
         assert!(!flights.has(1));
         let _reader = beside.lands(head("http://a/", &[], ""), 1, None);
         assert_eq!(landed(&mut join(flights)), "answer");
     }
 
-    /// What is not kept is not gathered either.
+    /// The body of a response that is not stored is not accumulated.
     #[test]
-    fn passed_on() {
+    fn unstored_bodies_are_not_accumulated() {
         let flights = flights();
         let guard = begin(flights);
         let mut slow = guard.lands(head("http://a/", &[], ""), 1, None);
@@ -566,9 +567,10 @@ mod tests {
         assert_eq!(guard.poll_room(&mut cx), Poll::Ready(false));
     }
 
-    /// Who comes after a purge joins no flight from before it that is meant, whatever becomes of that; who reads it reads on.
+    /// A request after a purge joins no earlier fetch that the purge applies to, whatever its outcome; followers keep
+    /// reading.
     #[test]
-    fn purged() {
+    fn purges_delist_fetches() {
         let check = |purge: &Purge, landed: bool, expected: bool| {
             let flights = flights();
             let guard = begin(flights);
@@ -597,7 +599,7 @@ mod tests {
             check(&tags("t"), landed, true);
             check(&tags("other"), landed, !landed);
         }
-        // Beside, and then for all: not after a purge.
+        // A parallel fetch with a shareable response is not listed after a purge.
         let flights = flights();
         let beside = flights.beside(1, "http://a/");
         flights.purge(&url("http://b/"));
@@ -605,7 +607,7 @@ mod tests {
         assert!(!flights.has(1));
     }
 
-    /// However many follow what is not kept, each gets all of it, and no more is held than they are apart.
+    /// Each of many followers of an unstored body gets all of it, and only the part between them is held.
     #[test]
     fn many_followers() {
         let flights = flights();
@@ -617,7 +619,7 @@ mod tests {
         guard.passes_on(Some(NotStored::TooLarge));
         for round in 0..20 {
             guard.push(text("cd"));
-            // Some leave in the middle.
+            // Some followers leave in the middle.
             followers.truncate(1000 - 10 * round);
             for (index, follower) in followers.iter_mut().enumerate() {
                 let expected = if round == 0 { "abcd" } else { "cd" };
@@ -634,7 +636,7 @@ mod tests {
         assert_eq!(held(&guard), 0);
     }
 
-    /// Many small chunks count for what they take.
+    /// Small chunks count with the memory that they take.
     #[test]
     fn small_chunks() {
         let flights = flights();
@@ -664,7 +666,7 @@ mod interleavings {
         checked.check(model);
     }
 
-    /// Whoever comes after a purge joins no fetch from before it, also if that gets its response, or is overtaken, at the same moment.
+    /// A request after a purge joins no earlier fetch, even if that gets its response or is overtaken at the same moment.
     #[test]
     fn purged_while_it_lands() {
         for overtaken in [false, true] {
@@ -698,7 +700,7 @@ mod interleavings {
         }
     }
 
-    /// A follower that waits is woken for what comes, and reads all of it, whatever steps it takes in between.
+    /// A waiting follower is woken for new chunks, and reads all of them, whatever happens in between.
     #[test]
     fn followed_while_it_comes() {
         for passes in [false, true] {

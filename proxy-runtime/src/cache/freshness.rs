@@ -14,7 +14,7 @@ use crate::protocol::date::{Moment, date};
 use crate::protocol::fields::{Fields, is_token, number, tokens};
 use crate::site::{Cache, Override};
 
-/// Why a response is not kept.
+/// Why a response is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotStored {
     /// The response says `no-store`.
@@ -23,30 +23,30 @@ pub(crate) enum NotStored {
     Private,
     /// The request says `no-store`.
     RequestNoStore,
-    /// The request has `Authorization`, and the response does not say that it is for others as well (section 3.5).
+    /// The request has `Authorization`, and the response does not allow sharing (section 3.5).
     Authorization,
     /// The response sets a cookie.
     SetCookie,
-    /// `Vary` is `*`, or lists a field that the policy does not.
+    /// `Vary` is `*`, or lists a field that the policy does not allow.
     Vary,
-    /// The status is one that is not kept, or not without a word of how long.
+    /// The status is not cacheable, or only with an explicit lifetime.
     Status,
-    /// Nothing says that it may be used twice.
+    /// The response has no lifetime.
     NoLifetime,
-    /// It is larger than the store takes.
+    /// It exceeds the store's limit.
     TooLarge,
-    /// So many responses are being received at once that the store has no room for them.
+    /// The store has no space for another response that is being received.
     NoRoom,
-    /// It was not received whole.
+    /// It was received incompletely.
     Truncated,
-    /// It was received for too long ago, or was purged meanwhile.
+    /// It took too long to receive, or was purged meanwhile.
     Purged,
-    /// There is a newer one by now, or there are several.
+    /// A newer response is cached, or there are several variants.
     Superseded,
 }
 
 impl NotStored {
-    /// Whether it says nothing of the next response to the same.
+    /// Whether the reason is the request's, so that it says nothing about the next response of this URL.
     pub(crate) fn is_of_request(self) -> bool {
         matches!(self, NotStored::RequestNoStore | NotStored::Authorization | NotStored::NoRoom | NotStored::Superseded)
     }
@@ -76,30 +76,30 @@ impl NotStored {
 pub(crate) struct RequestTraits {
     /// It had `Authorization`.
     pub(crate) authorized: bool,
-    /// It said `no-store`.
+    /// It had `no-store`.
     pub(crate) no_store: bool,
     /// When it was sent.
     pub(crate) sent: Moment,
-    /// When the head of the response came.
+    /// When the head of the response arrived.
     pub(crate) answered: Moment,
 }
 
 /// The lifetime of a response, and the permitted uses after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Freshness {
-    /// When it came.
+    /// When it was received.
     pub(crate) received: Moment,
-    /// How old it was then (section 4.2.3).
+    /// Its age at that time (section 4.2.3).
     pub(crate) age: Duration,
-    /// How old it may be and still be fresh.
+    /// The age up to which it is fresh.
     pub(crate) lifetime: Duration,
-    /// How much longer it may be used while it is fetched again.
+    /// How long a stale response may be served while it is revalidated.
     pub(crate) while_revalidate: Duration,
-    /// How much longer it may be used where it can't be fetched.
+    /// How long a stale response may be served if the revalidation fails.
     pub(crate) if_error: Duration,
-    /// It is not to be used without asking, fresh or not.
+    /// It must not be used without revalidation, fresh or not.
     pub(crate) no_cache: bool,
-    /// It is not to be used once it is stale, whatever anybody says.
+    /// It must not be used when it is stale, in any case.
     pub(crate) must_revalidate: bool,
     /// It may be used for requests with `Authorization`.
     pub(crate) for_authorized: bool,
@@ -108,21 +108,21 @@ pub(crate) struct Freshness {
 /// Whether a cached response may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReuseDecision {
-    /// As it is.
+    /// It is fresh.
     Fresh,
-    /// It is stale, and the request wants it all the same (`max-stale`).
+    /// It is stale, and the request accepts that (`max-stale`).
     Wanted,
-    /// As it is, while it is fetched again.
+    /// It is stale, and may be served while it is revalidated.
     WhileRevalidate,
-    /// Not without asking.
+    /// It must be revalidated.
     Ask,
 }
 
 impl Freshness {
-    /// Looks at a response.
+    /// Determines whether a response may be stored, and its freshness.
     ///
     /// # Errors
-    /// Why it is not to be kept.
+    /// The reason why it may not be stored.
     pub(crate) fn of(
         policy: &Cache,
         settings: &Settings,
@@ -144,13 +144,13 @@ impl Freshness {
             for_authorized: is_for_authorized(&control),
         };
         let said = lifetime(policy, settings, status, fields, &control, date);
-        // Not `clamp`, which panics where `min` is longer: parameters may make it so.
+        // Not `clamp`, which panics if `min` is greater, as parameters may make it.
         let lifetime = said.map(|said| said.max(policy.ttl.min.get(settings)).min(policy.ttl.max.get(settings)));
         let stale = |said: Option<Duration>, default: Duration| match said {
-            // Section 4.2.4: what forbids it itself is never used stale, whatever it says beside.
+            // Section 4.2.4: a response that forbids it is never served stale, whatever else it says.
             _ if freshness.must_revalidate || freshness.no_cache => Duration::ZERO,
             Some(said) => said,
-            // Section 5.2.2.10: `s-maxage` means `proxy-revalidate`, too, where the response does not say otherwise itself.
+            // Section 5.2.2.10: `s-maxage` implies `proxy-revalidate`, unless the response itself says otherwise.
             None if control.s_maxage.is_some() => Duration::ZERO,
             None => default,
         };
@@ -161,7 +161,7 @@ impl Freshness {
             must_revalidate: freshness.must_revalidate || control.s_maxage.is_some(),
             ..freshness
         };
-        // One that can never be used again is of no use.
+        // A response that can never be reused is not stored.
         let can_be_asked_for = fields.contains("etag") || fields.contains("last-modified");
         let usable = (freshness.lifetime > Duration::ZERO && !freshness.no_cache)
             || freshness.while_revalidate > Duration::ZERO
@@ -174,23 +174,23 @@ impl Freshness {
         }
     }
 
-    /// How old it is (section 4.2.3).
+    /// Its age (section 4.2.3).
     pub(crate) fn age_at(&self, now: Moment) -> Duration {
         self.age.saturating_add(now.since(self.received))
     }
 
-    /// How much longer it is fresh; `Err` with how long it is stale.
+    /// The remaining freshness; `Err` with the staleness.
     pub(crate) fn left_at(&self, now: Moment) -> Result<Duration, Duration> {
         let age = self.age_at(now);
         if self.lifetime > age { Ok(self.lifetime - age) } else { Err(age - self.lifetime) }
     }
 
-    /// Whether less than this is left of its time, and less than half of it.
+    /// Whether less than `ahead`, and less than half, of its lifetime is left.
     pub(crate) fn ends_within(&self, ahead: Duration, now: Moment) -> bool {
         self.left_at(now).is_ok_and(|left| left < ahead.min(self.lifetime / 2))
     }
 
-    /// Whether it may be used for a request. `outdated` says that somebody has declared it stale.
+    /// Whether it may be used for a request. `outdated`: it was purged softly.
     pub(crate) fn verdict(&self, directives: &RequestDirectives, outdated: bool, now: Moment) -> ReuseDecision {
         if directives.no_cache || self.no_cache {
             return ReuseDecision::Ask;
@@ -216,14 +216,14 @@ impl Freshness {
         }
     }
 
-    /// Whether it may be used because the server can't be asked, or fails (RFC 5861 section 4).
+    /// Whether it may be served because the server is unreachable or fails (RFC 5861 section 4).
     pub(crate) fn serves_errors(&self, now: Moment) -> bool {
         let stale = self.left_at(now).err().unwrap_or_default();
         self.if_error > Duration::ZERO && stale <= self.if_error
     }
 }
 
-/// Section 3, but for how long.
+/// Whether a response may be stored (section 3), apart from its lifetime.
 fn may_be_kept(
     policy: &Cache,
     status: StatusCode,
@@ -231,12 +231,12 @@ fn may_be_kept(
     control: &ResponseDirectives,
     request: &RequestTraits,
 ) -> Result<(), NotStored> {
-    // Section 5.2.2.3: `must-understand` goes before `no-store` where the status is known.
+    // Section 5.2.2.3: `must-understand` overrides `no-store` if the status is known.
     let understood = is_understood(status);
     if control.must_understand && !understood || control.no_store && !control.must_understand {
         return Err(NotStored::NoStore);
     }
-    // A part that is stored as one is judged as what it is a part of.
+    // A stored part is judged by the status of the whole response.
     if status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED) {
         return Err(NotStored::Status);
     }
@@ -264,13 +264,13 @@ fn may_be_kept(
     Ok(())
 }
 
-/// Section 3.5.
+/// Whether a response to a request with `Authorization` may be shared (section 3.5).
 fn is_for_authorized(control: &ResponseDirectives) -> bool {
     control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
-/// The names that `Vary` lists; `None` for `*`, and for what is no name of a field: nobody knows what the response varies by then
-/// (section 4.1).
+/// The names that `Vary` lists; `None` for `*`, and for an invalid name: it is unknown then what the response varies by (section
+/// 4.1).
 pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
     tokens(fields, "vary").map(|name| match std::str::from_utf8(name) {
         Ok(name) if name != "*" && is_token(name.as_bytes()) => Some(name),
@@ -278,19 +278,20 @@ pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
     })
 }
 
-/// Statuses whose meaning for caches is known (RFC 9110 section 15): all that are registered, but for those about parts.
+/// Whether the caching rules of a status are known (RFC 9110 section 15): all registered ones, except those of partial
+/// responses.
 fn is_understood(status: StatusCode) -> bool {
     status.canonical_reason().is_some()
         && !matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
-/// Statuses of which a lifetime may be guessed (section 4.2.2, RFC 9110 section 15.1): those that may be cached by default, and these
-/// failures.
+/// Whether a status is heuristically cacheable (section 4.2.2, RFC 9110 section 15.1): those that are cacheable by default, and some
+/// errors.
 fn is_heuristic(status: StatusCode) -> bool {
     Override::BY_DEFAULT.contains(&status.as_u16()) || matches!(status.as_u16(), 404 | 405 | 410 | 414 | 501)
 }
 
-/// Section 4.2.1: how long it is fresh; `None` where nothing says so.
+/// The lifetime (section 4.2.1); `None` if there is none.
 fn lifetime(
     policy: &Cache,
     settings: &Settings,
@@ -303,7 +304,7 @@ fn lifetime(
         return Some(said);
     }
     if !control.targeted && fields.contains("expires") {
-        // Section 5.3: what is no date, as "0", is past.
+        // Section 5.3: an invalid date, such as "0", is in the past.
         let expires = fields.get("expires").and_then(self::date);
         return Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)));
     }
@@ -318,10 +319,10 @@ fn lifetime(
     heuristic.or_else(|| default.map(|ttl| ttl.get(settings)))
 }
 
-/// Section 4.2.3: how old it was when it came.
+/// The age at the time of receipt (section 4.2.3).
 fn initial_age(fields: &Fields, date: Moment, request: &RequestTraits) -> Duration {
     let apparent = request.answered.since(date);
-    // Section 5.1: what is no number does not count.
+    // Section 5.1: an invalid number is ignored.
     let said = fields.get("age").and_then(|age| number(age.split(|&byte| byte == b',').next()?.trim_ascii()));
     let delay = request.answered.since(request.sent);
     let corrected = Duration::from_secs(said.unwrap_or(0).min(u32::MAX.into())).saturating_add(delay);
@@ -388,7 +389,7 @@ pub(super) mod tests {
         Freshness::of(policy, &Settings::default(), StatusCode::from_u16(status).expect("a status"), &fields, request)
     }
 
-    /// What is kept, and for how long.
+    /// When a response is refreshed ahead of time.
     #[test]
     fn refreshed_ahead() {
         let freshness = |lifetime| {
@@ -403,10 +404,10 @@ pub(super) mod tests {
         check(60, 10, 50, false);
         check(60, 10, 51, true);
         check(60, 0, 59, false);
-        // No more than the second half of its time.
+        // Only in the second half of its lifetime.
         check(10, 60, 4, false);
         check(10, 60, 6, true);
-        // What is stale is another matter.
+        // Stale responses are not refreshed ahead.
         check(60, 10, 60, false);
     }
 
@@ -497,7 +498,7 @@ pub(super) mod tests {
         assert_eq!(of(&policy(), 200, &[("cache-control", "max-age=9")], &directives), Err(NotStored::RequestNoStore));
     }
 
-    /// Section 4.2.3: by `Age`, by `Date`, by the time it took.
+    /// Section 4.2.3: age by `Age`, by `Date`, and by the response time.
     #[test]
     fn ages() {
         let check = |lines: &[(&str, &str)], delay: u64, expected: u64| {

@@ -1,10 +1,10 @@
-//! Cache groups (RFC 9875): a server puts responses into groups (`Cache-Groups`), and the response to a POST or the like names the groups
-//! that have changed (`Cache-Group-Invalidation`).
+//! Cache groups (RFC 9875): a server puts responses into groups (`Cache-Groups`), and the response to an unsafe request such as POST
+//! names the groups that have changed (`Cache-Group-Invalidation`).
 //!
-//! A group is a tag with its origin in it, so the code that purges tags also purges groups: on disk, in the journal, and fetches in flight.
-//! In memory a purge of tags is a pass over all entries, which is too expensive for a response to a POST. Responses in groups are therefore
-//! compared with [`Groups`] when they are looked up: a hit compares two numbers, and looks at its groups once after each invalidation.
-//! Other hits cost nothing.
+//! A group is a tag that includes its origin, so the code that purges tags also purges groups: on disk, in the journal, and in-flight
+//! fetches. In memory a purge of tags is a pass over all entries, which is too expensive for a response to a POST. Responses in groups are
+//! therefore compared with [`Groups`] when they are looked up: a hit compares two numbers, and looks at its groups once after each
+//! invalidation. Other hits cost nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,42 +15,42 @@ use sfv::{BareItem, List, ListEntry, Parser};
 use super::entry::CachedHead;
 use crate::protocol::fields::Fields;
 
-/// The invalidations of a store.
+/// The group invalidations of a store.
 #[derive(Default)]
 pub(super) struct Groups {
-    /// How many there have been.
+    /// The number of invalidations so far.
     count: AtomicU64,
     known: Mutex<KnownGroups>,
 }
 
 #[derive(Default)]
 struct KnownGroups {
-    /// The last one of each group, by number.
+    /// The number of the last invalidation of each group.
     last: HashMap<Box<str>, u64>,
-    /// Of groups that are forgotten, none was later.
+    /// The highest number among dropped groups.
     forgotten: u64,
     bytes: usize,
 }
 
-/// So many bytes of groups are remembered.
+/// The most bytes of groups that are kept.
 const MOST: usize = 1 << 20;
 
-/// What one takes beside its text.
+/// The memory of a group beside its text.
 const OVERHEAD: usize = 64;
 
-/// What no tag of a site's begins with: they are parted by commas.
+/// The first character of a group's tag, which no other tag has, as commas separate tags.
 const MARK: char = ',';
 
-/// What a response that is in no group has seen: no invalidation is about it.
+/// The state of a response without groups: no invalidation applies to it.
 const IN_NONE: u64 = u64::MAX;
 
 impl Groups {
-    /// How many invalidations there have been.
+    /// The number of invalidations so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Responses in these groups that were asked for before are not used any more.
+    /// Invalidates groups: responses in them that were requested before are not used any more.
     pub(super) fn invalidate(&self, groups: &[String]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.count.load(Ordering::Relaxed) + 1;
@@ -68,8 +68,8 @@ impl Groups {
         self.count.store(number, Ordering::Release);
     }
 
-    /// Whether a response is in a group that was invalidated after it was looked at last. Cost: nothing but a comparison where it is in none, or
-    /// there was no invalidation since.
+    /// Whether a group of a response was invalidated since the last check. Costs only a comparison if the response has no groups, or there was
+    /// no invalidation since.
     pub(super) fn have_changed(&self, head: &CachedHead) -> bool {
         let seen = head.groups_seen.load(Ordering::Relaxed);
         if seen == IN_NONE {
@@ -90,7 +90,7 @@ impl Groups {
 }
 
 impl KnownGroups {
-    /// Forgets the older half: what was in any group before the last of these counts as invalidated.
+    /// Drops the older half: what was in any group before the last of these counts as invalidated.
     fn forget_older(&mut self) {
         let mut all: Vec<u64> = self.last.values().copied().collect();
         let middle = all.len() / 2;
@@ -107,13 +107,13 @@ impl KnownGroups {
     }
 }
 
-/// The groups that a field lists, each as a tag. A field that is no list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2);
+/// The groups that a field lists, as tags. A field that is not a list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2);
 /// parameters are ignored.
 pub(crate) fn of(fields: &Fields, name: &'static str, origin: &str) -> Vec<String> {
     listed(fields, name).unwrap_or_default().iter().map(|group| tag(group, origin)).collect()
 }
 
-/// The groups that a field lists. `None`: it is no list of strings.
+/// The groups that a field lists. `None`: it is not a list of strings.
 pub(crate) fn listed(fields: &Fields, name: &'static str) -> Option<Vec<String>> {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     if lines.is_empty() {
@@ -131,35 +131,36 @@ pub(crate) fn listed(fields: &Fields, name: &'static str) -> Option<Vec<String>>
         .collect()
 }
 
-/// A group of an origin, as a tag. Groups are compared by character (section 2.1); tags are parted by blanks, so these are escaped.
+/// The tag of an origin's group. Groups are compared by character (section 2.1); tags are separated by blanks, so these are
+/// escaped.
 pub(crate) fn tag(group: &str, origin: &str) -> String {
     format!("{MARK}{origin}{MARK}{}", group.replace('%', "%25").replace(' ', "%20"))
 }
 
 #[cfg(any(feature = "admin", test))]
-/// The group that a tag stands for.
+/// The group of a tag.
 pub(crate) fn group_of(tag: &str) -> Option<String> {
     let (_, group) = tag.strip_prefix(MARK)?.split_once(MARK)?;
     Some(group.replace("%20", " ").replace("%25", "%"))
 }
 
-/// Whether a response under a URL may have a tag, as far as the URL tells: a group is one origin's.
+/// Whether a response of this URL may have a tag: a group belongs to one origin.
 pub(super) fn may_have(url: &str, tag: &str) -> bool {
     let origin = tag.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK)).map(|(origin, _)| origin);
     origin.is_none_or(|origin| url.starts_with(origin))
 }
 
-/// What a response with these tags has seen of so many invalidations: all, if there is a group among them.
+/// The initial state of a response with these tags, after `count` invalidations: all are known, if a tag is a group.
 pub(super) fn seen(tags: &str, count: u64) -> u64 {
     if tags.contains(MARK) { count } else { IN_NONE }
 }
 
-/// Whether all of these are groups.
+/// Whether all tags are groups.
 pub(super) fn are_all(tags: &[String]) -> bool {
     tags.iter().all(|tag| tag.starts_with(MARK))
 }
 
-/// The origin (RFC 9110 section 4.3.1) of a URL that a response is kept under.
+/// The origin (RFC 9110 section 4.3.1) of a cache key's URL.
 pub(crate) fn origin_of(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url[host..].find(['/', ';']).map_or(url.len(), |end| host + end);
@@ -185,7 +186,7 @@ mod tests {
         check(&["\"a\", \"b\";x=1"], &[",http://a,a", ",http://a,b"]);
         check(&["\"a b\"", "\"100%\", \"%20\""], &[",http://a,a%20b", ",http://a,100%25", ",http://a,%2520"]);
         check(&["\"q\\\"\\\\,\""], &[",http://a,q\"\\,"]);
-        // No list of strings: none.
+        // Invalid lists have no groups.
         check(&["a"], &[]);
         check(&["\"a\", b"], &[]);
         check(&["\"a\", (\"b\")"], &[]);
@@ -224,7 +225,7 @@ mod tests {
         assert!(!groups.have_changed(&one) && groups.have_changed(&two) && groups.have_changed(&two));
         groups.invalidate(&tags("one"));
         assert!(groups.have_changed(&one) && !groups.have_changed(&none));
-        // However many there are: no more is remembered than fits, and what was invalidated stays so.
+        // The number of groups is bounded, and invalidated responses stay so.
         let old = stored(&tags("0")[0], groups.count());
         let new: Vec<Arc<CachedHead>> = (0..20_000)
             .map(|number| {

@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-/// Names are hashes already.
+/// Uses a key as its own hash.
 #[derive(Default)]
 pub(super) struct IdentityHasher(u64);
 
@@ -11,7 +11,7 @@ impl Hasher for IdentityHasher {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        // Names alone are hashed, by the function below.
+        // Only names are hashed, by the function below.
         for &byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }

@@ -11,14 +11,14 @@ pub(crate) struct InspectedResponse {
     pub(crate) head: Arc<CachedHead>,
     /// The length of its body.
     pub(crate) length: u64,
-    /// Its body is on disk alone.
+    /// Its body is only on disk.
     pub(crate) on_disk: bool,
 }
 
 impl CacheStore {
-    /// The responses under some URLs, so many at most, and whether there are more. Of a URL with several only those are found that are in
-    /// memory, as the names of those on disk are made of the requests for them. Cost: a look-up for each URL; where one has several, a pass
-    /// over all entries.
+    /// Lists the responses under some URLs, at most `most`, and returns whether there are more. Of a URL with variants, only those in
+    /// memory are found, as the names of those on disk are derived from requests. Costs a lookup for each URL; for a URL with variants, a
+    /// pass over all entries.
     pub(crate) async fn inspect(&'static self, urls: Vec<String>, most: usize) -> (Vec<InspectedResponse>, bool) {
         let mut found = Vec::new();
         let mut several = Vec::new();
@@ -44,7 +44,7 @@ impl CacheStore {
         (found, more)
     }
 
-    /// What is on disk alone; where that does not respond, nothing.
+    /// Reads an entry that is only on disk; `None` if the disk does not respond.
     async fn inspect_file(&'static self, name: u128) -> Option<InspectedResponse> {
         let disk = self.disks.of(name).filter(|disk| disk.may_have(name))?;
         match disk.pool().run(move || disk.read(name)).await {

@@ -1,8 +1,9 @@
 //! The order of purges in a folder of cached responses: [`Journal`], an append-only file, under a lock, with a line for each
 //! purge. All processes with the folder follow it, so a purge reaches an old and a new binary alike, and outlives both.
 //!
-//! A position in the order is a sequence number: the number of bytes that were in the journal before, including rewritten ones. A cached
-//! response records how far its process had followed when it was written. A followed line is on the disk, so no number is given twice.
+//! A position in the order is a sequence number: the number of bytes that were in the journal before, including those of rewritten
+//! journals. A cached response records how far its process had followed when it was written. A followed line is on the disk, so no
+//! number is used twice.
 //!
 //! The response to a purge is sent once its line is on the disk and in effect in every process with the folder. Each process confirms this
 //! in a file of its own, a [`slot`](super::slots). A hit therefore looks only at its process's memory; only the purge waits. A counter in
@@ -28,43 +29,43 @@ use super::pattern::Pattern;
 use super::purges::Purge;
 use super::slots::Slot;
 
-/// See above.
+/// The journal of a folder.
 pub(super) struct Journal {
     folder: PathBuf,
     secret: (u64, u64),
-    /// How much of the order this process holds to.
+    /// The position up to which this process has followed.
     followed: AtomicU64,
-    /// Tells the journal from another one in its place.
+    /// Distinguishes the journal from a replacement.
     identity: AtomicU64,
     reading: Mutex<JournalReader>,
     /// In bytes.
     length: AtomicU64,
-    /// Where this process says how far it has followed.
+    /// The file in which this process confirms its position.
     slot: Slot,
 }
 
-/// How far a journal was read.
+/// The reading position in a journal.
 struct JournalReader {
     file: File,
-    /// In the file.
+    /// The offset in the file.
     offset: u64,
-    /// What its beginning is in the order.
+    /// The sequence number of the file's beginning.
     base: u64,
-    /// If it is larger, it is rewritten, with what still counts.
+    /// The size at which the journal is compacted.
     large: u64,
 }
 
-/// A journal that nobody else appends to.
+/// A journal that is locked for appending.
 pub(super) struct LockedJournal<'a> {
     journal: &'a Journal,
     reading: MutexGuard<'a, JournalReader>,
     _lock: File,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 enum JournalLine {
-    /// The first one: which journal it is, and where it begins in the order.
+    /// The first line: the journal's identity, and the sequence number of its beginning.
     Journal {
         identity: u64,
         base: u64,
@@ -75,19 +76,19 @@ enum JournalLine {
 /// How long the lock is waited for; less than `file_pool::WAIT`.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is tried meanwhile.
+/// The interval between attempts to lock.
 const TRIAL: Duration = Duration::from_millis(2);
 
-/// Smaller ones are not rewritten, in bytes.
+/// The smallest journal that is compacted, in bytes.
 const LARGE: u64 = 1 << 20;
 
 impl Journal {
-    /// Opens a folder's journal, or makes it, and tells `each` all purges in it. Blocks.
+    /// Opens or creates a folder's journal, and passes all of its purges to `each`. Blocks.
     ///
     /// # Errors
     /// It can't be read or written.
     pub(super) fn open(folder: &Path, secret: (u64, u64), each: &mut dyn FnMut(&Ban)) -> io::Result<Journal> {
-        // Whoever purges from now on waits until this process has followed.
+        // From now on, purges of other processes wait until this process has followed.
         let slot = Slot::take(folder, secret)?;
         let _lock = lock(folder)?;
         let path = folder.join("journal");
@@ -132,22 +133,22 @@ impl Journal {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much of the order this process holds to. Looks at memory alone.
+    /// The position up to which this process has followed. Uses only memory.
     pub(super) fn followed(&self) -> u64 {
         self.followed.load(Ordering::Acquire)
     }
 
-    /// Tells the journal from any other. Looks at memory alone.
+    /// Distinguishes the journal from any other. Uses only memory.
     pub(super) fn identity(&self) -> u64 {
         self.identity.load(Ordering::Acquire)
     }
 
-    /// How much of the disk it takes, in bytes. Looks at memory alone.
+    /// Its size on disk, in bytes. Uses only memory.
     pub(super) fn length(&self) -> u64 {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Tells `each` what has been appended since. Blocks.
+    /// Passes the purges that were appended since the last call to `each`. Blocks.
     ///
     /// # Errors
     /// It can't be read.
@@ -155,11 +156,11 @@ impl Journal {
         self.read_on(&mut self.locked(), each)
     }
 
-    /// What is read counts as followed once `each` has been told, and is on the disk.
+    /// A line counts as followed once `each` has been called, and it is on the disk.
     fn read_on(&self, reading: &mut JournalReader, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         let mut about = reading.file.metadata()?;
         if about.nlink() == 0 {
-            // It was rewritten: what is known already is passed over.
+            // It was rewritten: skip what was read already.
             let file = open(&self.folder.join("journal"))?;
             let (identity, base) = read_first(&file, self.secret).ok_or(io::ErrorKind::InvalidData)?;
             self.identity.store(identity, Ordering::Release);
@@ -193,7 +194,7 @@ impl Journal {
         self.slot.say(self.followed())
     }
 
-    /// A line that was not ended is one from now on, and nobody knows what it says.
+    /// An unterminated last line is terminated, and then counts as damaged.
     fn end_last_line(&self, file: &File) -> io::Result<()> {
         let length = file.metadata()?.len();
         let mut last = [b'\n'];
@@ -203,10 +204,10 @@ impl Journal {
         if last == *b"\n" { Ok(()) } else { file.write_all_at(b"\n", length) }
     }
 
-    /// Has the journal for itself, and tells `each` what others have appended. Blocks.
+    /// Locks the journal, and passes the purges of other processes to `each`. Blocks.
     ///
     /// # Errors
-    /// It can't be locked in time, or read or written.
+    /// It can't be locked in time, or can't be read or written.
     pub(super) fn lock(&self, each: &mut dyn FnMut(&Ban)) -> io::Result<LockedJournal<'_>> {
         let mut reading = self.locked();
         let lock = lock(&self.folder)?;
@@ -216,18 +217,18 @@ impl Journal {
         Ok(LockedJournal { journal: self, reading, _lock: lock })
     }
 
-    /// Whether nobody else has the folder. Blocks.
+    /// Whether no other process uses the folder. Blocks.
     ///
     /// # Errors
-    /// It can't be found out.
+    /// The slots can't be read.
     pub(super) fn is_alone(&self) -> io::Result<bool> {
         Ok(self.slot.others()?.is_empty())
     }
 
-    /// Whether all who have the folder have followed so far. Blocks.
+    /// Whether all processes with the folder have followed up to this position. Blocks.
     ///
     /// # Errors
-    /// It can't be found out.
+    /// The slots can't be read.
     pub(super) fn is_followed(&self, so_far: u64) -> io::Result<bool> {
         Ok(self.slot.others()?.iter().all(|followed| *followed >= so_far))
     }
@@ -237,7 +238,7 @@ impl LockedJournal<'_> {
     /// Appends purges. Blocks.
     ///
     /// # Errors
-    /// They are not on the disk. Some may be there nevertheless, and hold.
+    /// They are not on the disk. Some may still have been appended, and take effect.
     pub(super) fn append(&mut self, purges: &[(Purge, bool)]) -> io::Result<()> {
         let file = &self.reading.file;
         let begin = file.metadata()?.len();
@@ -249,7 +250,7 @@ impl LockedJournal<'_> {
             );
         }
         if let Err(error) = file.write_all_at(&text, begin) {
-            // What others may have read stays; half a line goes.
+            // Lines that others may have read stay; an incomplete one is removed.
             let written = usize::try_from(file.metadata()?.len().saturating_sub(begin)).unwrap_or(0);
             let whole = memchr::memrchr(b'\n', &text[..written.min(text.len())]).map_or(0, |end| end + 1);
             file.set_len(begin + whole as u64)?;
@@ -258,30 +259,30 @@ impl LockedJournal<'_> {
         file.sync_data()
     }
 
-    /// Tells `each` what was appended. Gives how much of the order there is. Blocks.
+    /// Passes the appended purges to `each`, and returns the journal's end position. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or others can't be told that it was.
+    /// It can't be read, or the position can't be confirmed.
     pub(super) fn follow(&mut self, each: &mut dyn FnMut(&Ban)) -> io::Result<u64> {
         self.journal.read_on(&mut self.reading, each)?;
         Ok(self.journal.followed())
     }
 
-    /// Writes the journal again, if it has become too large, with what still counts. Blocks.
+    /// Rewrites the journal, if it is too large, with the purges that are still in effect. Blocks.
     ///
     /// # Errors
-    /// It can't be written; the one that is there goes on.
+    /// It can't be written; the current one stays in use.
     pub(super) fn compact(&mut self, all: impl FnOnce() -> Vec<Ban>) -> io::Result<()> {
         let (journal, reading) = (self.journal, &mut *self.reading);
         if reading.offset <= reading.large {
             return Ok(());
         }
-        // A URL that is forgotten has no file any more: on the disk neither.
+        // A URL that is no longer listed has no files: ensure that their removal is on the disk.
         rustix::fs::syncfs(File::open(&journal.folder)?)?;
         let (identity, end) = (journal.identity(), reading.base + reading.offset);
         let mut purges = Vec::new();
         for mut ban in all() {
-            // What is purged here and not written yet has no place of its own.
+            // A purge of this process that is not written yet has no position of its own.
             ban.sequence = ban.sequence.min(end);
             purges.extend(JournalLine::Purge(ban).text(journal.secret));
         }
@@ -290,13 +291,13 @@ impl LockedJournal<'_> {
         let mut text = JournalLine::Journal { identity, base }.text(journal.secret);
         text.extend(purges);
         replace(&journal.folder, &text)?;
-        // As much again is appended before it is written the next time.
+        // It is compacted again when it has doubled.
         reading.large = reading.large.max(2 * text.len() as u64);
         journal.read_on(reading, &mut |_| {})
     }
 }
 
-/// The lock for all who write the journal, until it is dropped.
+/// Locks the journal for writers, until the result is dropped.
 fn lock(folder: &Path) -> io::Result<File> {
     let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
     let until = Instant::now() + PATIENCE;
@@ -316,7 +317,7 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
 }
 
-/// Puts another journal in the place of what is there. Whoever calls this has the lock.
+/// Replaces the journal. The caller holds the lock.
 fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
     let new = folder.join("journal.new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -328,7 +329,7 @@ fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Which journal it is, and where it begins.
+/// Reads the journal's identity, and the position of its beginning.
 fn read_first(file: &File, secret: (u64, u64)) -> Option<(u64, u64)> {
     let mut text = JournalLine::Journal { identity: 0, base: 0 }.text(secret);
     file.read_exact_at(&mut text, 0).ok()?;
@@ -339,7 +340,7 @@ fn read_first(file: &File, secret: (u64, u64)) -> Option<(u64, u64)> {
 }
 
 impl JournalLine {
-    /// The first line has the same length whatever it says.
+    /// The first line has a fixed length.
     fn text(&self, secret: (u64, u64)) -> Vec<u8> {
         let said = match self {
             JournalLine::Journal { identity, base } => format!("{base:016x} journal {identity:016x} "),
@@ -352,7 +353,7 @@ impl JournalLine {
                     Purge::All => ("all", String::new()),
                 };
                 let mode = if *soft { "soft" } else { "hard" };
-                // URLs are in normal form and tags come from a field: neither has a line end.
+                // URLs are normalized and tags come from a field: neither contains a line end.
                 format!("{sequence:016x} {kind} {mode} {}", text.replace(['\n', '\r'], ""))
             }
         };
@@ -406,7 +407,7 @@ mod tests {
         Purge::Url(text.to_owned())
     }
 
-    /// Who has a folder, and what it was told.
+    /// A process with the folder, and the purges that it has followed.
     struct Process {
         journal: Journal,
         told: Vec<String>,
@@ -428,7 +429,7 @@ mod tests {
             Process { journal, told }
         }
 
-        /// Gives how much of the order there is then.
+        /// Returns the journal's end position.
         fn purge(&mut self, texts: &[&str]) -> u64 {
             let purges: Vec<_> = texts.iter().map(|text| (url(text), false)).collect();
             let told = &mut self.told;
@@ -478,9 +479,9 @@ mod tests {
         }
     }
 
-    /// Two who have a folder: each is told what the other has appended, in one order, and a purge waits for both.
+    /// Each of two processes follows the purges of the other, in one order, and a purge waits for both.
     #[test]
-    fn followed_by_all() {
+    fn all_processes_follow() {
         let folder = folder("followed");
         let mut one = Process::start(&folder);
         assert!(one.journal.is_alone().expect("known"));
@@ -501,9 +502,9 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// Whatever becomes of a journal: no purge is lost without everything being purged, and no number is given twice.
+    /// However a journal is damaged, a purge is only lost if everything is purged instead, and no number is used twice.
     #[test]
-    fn torn() {
+    fn damaged_journals() {
         let folder = folder("torn");
         let path = folder.join("journal");
         let mut process = Process::start(&folder);
@@ -520,7 +521,7 @@ mod tests {
                 fs::write(folder.join("slot-0"), &said).expect("restored");
                 let mut process = Process::start(&folder);
                 let is_new = process.journal.identity() != identity;
-                // Everything, at the beginning of each journal; then `a`, `b`, or everything in their place.
+                // Each journal begins with a purge of everything; then `a`, `b`, or everything in their place.
                 let told = process.told.join(" ");
                 let holds = told.ends_with("a b") || told.ends_with("everything b") || told.ends_with("everything");
                 assert!(is_new || holds, "{at}: {told}");
@@ -537,9 +538,9 @@ mod tests {
         let _ = fs::remove_dir_all(folder);
     }
 
-    /// A journal that is rewritten says the same to who has read it before, and to who has not.
+    /// A rewritten journal has the same effect for processes that have read it before, and for others.
     #[test]
-    fn compacted() {
+    fn compaction_keeps_purges() {
         let folder = folder("compacted");
         let (mut one, mut two) = (Process::start(&folder), Process::start(&folder));
         one.purge(&["a"]);

@@ -13,16 +13,15 @@ use crate::protocol::canonical::decodes_to;
 use crate::protocol::fields::{Fields, members, split_once};
 use crate::site::{Cache, Key, Mark, Part};
 
-/// The URL, as the policy sees it: appended to `out`. What the policy leaves out of the query is not there, and parameters are in the
-/// order that it has.
+/// Appends the URL as the policy sees it to `out`: without omitted query parameters, and in the policy's order.
 pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
     origin(key, facts, out);
     out.push_str(facts.path);
     query::keyed(key, facts.query, out);
 }
 
-/// The target that the server is sent where `send=keyed` has it so: what the key has of the query, and no more. `None`: the request's
-/// own, as of all that passes the cache, which shares no response.
+/// The target for the server with `send=keyed`: with the query of the key alone. `None`: the request's own target, as for all
+/// requests that bypass the cache.
 pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<String> {
     let cache = cache.filter(|cache| cache.key.send_keyed && passes(cache, facts, has_body).is_none())?;
     let mut target = facts.path.to_owned();
@@ -30,8 +29,8 @@ pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<
     Some(target)
 }
 
-/// Scheme, host and port, and the site where that is not enough: appended to `out`, with room for a URL of this request. The port as the
-/// client has it, because servers are told it, and may put it into what they respond.
+/// Appends scheme, host and port, and the site if needed, to `out`, and reserves space for the request's URL. The port is the client's,
+/// because servers receive it, and may include it in their responses.
 pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
     let (scheme, host) = (facts.scheme, facts.authority);
     out.reserve(scheme.len() + host.len() + facts.path.len() + facts.query.map_or(0, str::len) + 12);
@@ -39,30 +38,30 @@ pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
         out.push_str(part);
     }
     if key.site != 0 {
-        // No host has a semicolon.
+        // A host contains no semicolon.
         out.push(';');
         out.push_str(&key.site.to_string());
     }
 }
 
-/// Whether answers may depend on more than the URL, before any of them has said so.
+/// Whether responses may have variants before any response has a `Vary`.
 pub fn has_variants(key: &Key) -> bool {
     key.zone != 0 || key.device.is_some() || !key.headers.is_empty() || !key.cookies.is_empty()
 }
 
-/// The request whose response is selected: as the client sent it, and as the server is sent it.
+/// The request that selects a response: as the client sent it, and as the server receives it.
 pub trait SelectingRequest {
     /// The fields as the client sent them.
     fn sent(&self) -> &Fields;
-    /// The fields as the server is sent them, where the field `name` may differ from what the client sent. `name` is in lower case.
+    /// The fields as the server receives them, if the field `name` may differ from the client's. `name` is in lower case.
     fn forwarded(&self, name: &str) -> Option<&Fields>;
-    /// Whether a field that the server is sent stands for all that clients may send in its place, in what it means for the response.
+    /// Whether the server receives a normalized field, which replaces all values of clients.
     fn is_normalized(&self, _name: &str) -> bool {
         false
     }
 }
 
-/// [`variant_of`] a request that reaches the server as it is.
+/// [`variant_of`] for a request that is forwarded unchanged.
 pub fn variant<'n>(key: &'n Key, vary: impl Iterator<Item = &'n str>, fields: &Fields, out: &mut Vec<u8>) {
     variant_of(key, vary, fields, out);
 }
@@ -77,10 +76,11 @@ impl SelectingRequest for Fields {
     }
 }
 
-/// What the response depends on beside the URL: appended to `out`. `vary` has the names that a response's `Vary` lists, in lower case.
+/// Appends the selecting request's values to `out`. `vary` has the names of a response's `Vary`, in lower case.
 ///
-/// `Vary` is about the request that the server was sent (RFC 9111 section 4.1), which filters and the proxy itself have changed. A field
-/// that the site lists counts as the client sent it and, where that differs, as the server is sent it: whichever the site means, no two
+/// `Vary` refers to the request that the server received (RFC 9111 section 4.1), after changes by filters and the proxy. A field that
+/// the site lists counts as the client sent it and, if that differs, as the server receives it: whichever the site means, no two clients
+/// share a response that they should not.
 /// clients share a response that should not.
 pub fn variant_of<'n>(
     key: &'n Key,
@@ -101,7 +101,7 @@ pub fn variant_of<'n>(
         }
     }
     if let Some(device) = &key.device {
-        // No name of a field has a blank.
+        // A field name contains no blank.
         out.extend_from_slice(b"\ndevice ");
         out.extend_from_slice(device::group(device, request.sent()).as_bytes());
     }
@@ -112,7 +112,7 @@ pub fn variant_of<'n>(
     for name in key.cookies.iter() {
         out.push(b'\n');
         out.extend_from_slice(name.as_bytes());
-        // No value has a semicolon in it, so that no two lists of values are one.
+        // A cookie value contains no semicolon, so different lists stay different.
         for (index, value) in cookies_as_sent(request.sent(), name).enumerate() {
             out.push(if index == 0 { b'=' } else { b';' });
             out.extend_from_slice(value);
@@ -120,7 +120,7 @@ pub fn variant_of<'n>(
     }
 }
 
-/// The values of a cookie with the quotes that they are sent in: some servers take these for a part of them (RFC 6265 section 5.4).
+/// The values of a cookie with their quotes: some servers take these for a part of the value (RFC 6265 section 5.4).
 fn cookies_as_sent<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
     fields
         .all("cookie")
@@ -129,8 +129,8 @@ fn cookies_as_sent<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &
         .map(|(_, value)| value)
 }
 
-/// A field and its value, if it is there: one that is empty is another thing. No value has a line end in it, so that no two lists of fields
-/// are one.
+/// Appends a field and its value, if it is present; an empty field differs from a missing one. A value contains no line end, so different
+/// lists of fields stay different.
 fn header(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     out.push(b'\n');
     out.extend_from_slice(name.as_bytes());
@@ -140,15 +140,15 @@ fn header(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     }
 }
 
-/// The value of a field, so that values which mean the same are the same (RFC 9111 section 4.1): lines are joined, white space
-/// around commas goes; of codings and languages case does not matter, nor the order of codings and of languages with other weights.
+/// Appends the normalized value of a field (RFC 9111 section 4.1): lines are joined, and white space around commas is removed; the
+/// case of codings and languages does not matter, nor the order of codings, nor that of languages with different weights.
 fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     if name == "accept-language" {
         return languages(fields, out);
     }
     let mut members: Vec<Cow<'_, [u8]>> = Vec::new();
     for line in fields.all(name) {
-        // A comma may stand within quotes, and blanks there mean something.
+        // A comma may be quoted, and quoted blanks are significant.
         if name != "accept-encoding" && line.contains(&b'"') {
             members.push(Cow::Borrowed(line));
             continue;
@@ -174,12 +174,12 @@ fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
     }
 }
 
-/// `Accept-Language` (RFC 9110 section 12.5.4): ranges by their weights, however these are written. The order of ranges with one weight stays:
-/// servers take the first.
+/// Appends `Accept-Language` (RFC 9110 section 12.5.4): ranges with normalized weights, sorted by them. Ranges of equal weight keep their
+/// order, as servers use the first.
 fn languages(fields: &Fields, out: &mut Vec<u8>) {
     let members = || fields.all("accept-language").flat_map(members);
     let Some(mut ranges) = members().map(range).collect::<Option<Vec<_>>>() else {
-        // Malformed, which each server reads in its own way. No range begins so.
+        // Malformed: each server may interpret it differently. No range begins like this.
         out.push(b'!');
         return fields.all("accept-language").for_each(|line| out.extend([line, b","].concat()));
     };
@@ -195,7 +195,7 @@ fn languages(fields: &Fields, out: &mut Vec<u8>) {
     }
 }
 
-/// A language range and its weight in thousandths; `None`: it is malformed.
+/// Parses a language range and its weight in thousandths; `None`: it is malformed.
 fn range(member: &[u8]) -> Option<(&[u8], u16)> {
     let (range, weight) = match split_once(member, b';') {
         Some((range, weight)) => (range.trim_ascii_end(), qvalue(weight.trim_ascii())?),
@@ -205,7 +205,7 @@ fn range(member: &[u8]) -> Option<(&[u8], u16)> {
     (plain && !range.is_empty()).then_some((range, weight))
 }
 
-/// `q=` and a `qvalue` (RFC 9110 section 12.4.2), in thousandths.
+/// Parses `q=` and a `qvalue` (RFC 9110 section 12.4.2), in thousandths.
 fn qvalue(weight: &[u8]) -> Option<u16> {
     let given = weight.strip_prefix(b"q=").or(weight.strip_prefix(b"Q="))?;
     let (whole, rest) = given.split_first()?;
@@ -223,7 +223,7 @@ fn qvalue(weight: &[u8]) -> Option<u16> {
     }
 }
 
-/// A coding that is wanted at all; how much, does not matter: any of them is acceptable to who names them.
+/// A coding that the client accepts; its weight does not matter.
 fn coding(member: &[u8]) -> Option<Vec<u8>> {
     let (name, weight) = match member.iter().position(|&byte| byte == b';') {
         Some(at) => (&member[..at], &member[at + 1..]),
@@ -238,11 +238,11 @@ fn coding(member: &[u8]) -> Option<Vec<u8>> {
     if name.is_empty() {
         return None;
     }
-    // What is refused is different from what is not named, which `*` may mean.
+    // A refused coding differs from one that is not listed, which `*` may include.
     Some(if refused { [b"-", name.as_slice()].concat() } else { name })
 }
 
-/// Whether a request has something.
+/// Whether a request matches a `bypass` condition.
 pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     let is = |found: &[u8]| mark.value.as_ref().is_none_or(|value| value.as_bytes() == found);
     match mark.part {
@@ -254,20 +254,20 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     }
 }
 
-/// Why a request passes the cache.
+/// Why a request bypasses the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PassReason {
-    /// Its method is not GET, nor HEAD where that counts (RFC 9111 section 4).
+    /// The method is neither GET nor, if the policy caches it, HEAD (RFC 9111 section 4).
     Method,
-    /// It has a body, which might matter.
+    /// It has a body, which the response may depend on.
     Body,
-    /// It has something that `bypass` lists.
+    /// It matches a `bypass` condition.
     Bypass,
-    /// It has a condition that is about the server's own copy (RFC 9111 section 4.3.2).
+    /// It has a precondition on the server's own copy (RFC 9111 section 4.3.2).
     Condition,
-    /// It wants to speak something else.
+    /// It asks for an upgrade.
     Upgrade,
-    /// It wants a part far into a response that is not there.
+    /// It wants a range far into a response that is not cached.
     Range,
 }
 
@@ -285,7 +285,7 @@ impl PassReason {
     }
 }
 
-/// Why a request passes the cache; `None`: it is looked up.
+/// Why a request bypasses the cache; `None`: it is looked up.
 pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<PassReason> {
     if *facts.method != http::Method::GET && !(cache.head && *facts.method == http::Method::HEAD) {
         return Some(PassReason::Method);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_mean_the_same() {
+    fn equivalent_values() {
         check("accept-encoding", &["gzip, br;q=0.5"], "br,gzip");
         check("accept-encoding", &["BR ,gzip", "gzip"], "br,gzip");
         check("accept-encoding", &["br, gzip;q=0, *"], "*,-gzip,br");
@@ -335,7 +335,7 @@ mod tests {
         check("x-kind", &["\"A , b\"", "C , d"], "\"A , b\",C,d");
     }
 
-    /// Sent as one thing, forwarded as another.
+    /// A request whose forwarded fields differ.
     struct Changed(Fields, Fields);
 
     impl SelectingRequest for Changed {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn keyed_and_changed() {
+    fn changed_fields_count_twice() {
         let key = |headers: &'static [Cow<'static, str>]| Key {
             query: crate::site::Query::Whole,
             send_keyed: false,

@@ -4,8 +4,8 @@
 use crate::protocol::encodings::quality;
 use crate::protocol::fields::{Fields, tokens};
 
-/// The one of `offered` that a client likes best; the first, where it names none of them. Of two ranges with one weight, the first
-/// counts, which is what browsers mean by their order. Cost: ranges times languages, without allocation.
+/// The language of `offered` that a client prefers; the first one if it accepts none of them. Of two ranges with equal weight, the
+/// first counts, as browsers mean it. Costs ranges times languages, without allocation.
 pub(crate) fn preferred<'o>(request: &Fields, offered: &'o [impl AsRef<str>]) -> Option<&'o str> {
     let mut best: Option<(u16, &'o str)> = None;
     for item in tokens(request, "accept-language") {
@@ -23,8 +23,8 @@ pub(crate) fn preferred<'o>(request: &Fields, offered: &'o [impl AsRef<str>]) ->
     best.map(|(_, language)| language).or(offered.first().map(AsRef::as_ref))
 }
 
-/// The language that a range means: itself, the longest that is less specific (`de` for `de-CH`), or the first that is more so (`de-CH` for
-/// `de`). `*` is for what is not named, and means the first.
+/// The language that matches a range: an equal one, the longest less specific one (`de` for `de-CH`), or the first more specific one
+/// (`de-CH` for `de`). `*` matches all others, and selects the first.
 fn lookup<'o>(range: &[u8], offered: &'o [impl AsRef<str>]) -> Option<&'o str> {
     let offered = || offered.iter().map(AsRef::as_ref);
     if range == b"*" {
@@ -64,7 +64,7 @@ mod tests {
         check(&["d"], "en");
         check(&["fr, *;q=0.1, de;q=0.2"], "de");
         check(&["*, de"], "en");
-        // What is refused, malformed or empty says nothing.
+        // Refused, malformed and empty ranges are ignored.
         check(&["de;q=0"], "en");
         check(&["de;q=2, pt-br;q=0.1"], "pt-BR");
         check(&[", ,", ";q=1", "\u{e9}"], "en");

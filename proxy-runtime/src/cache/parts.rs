@@ -1,8 +1,8 @@
 //! Parts of a response (RFC 9111 sections 3.3 and 3.4): the range and version of a 206 ([`Version`]), the assembly of a range
 //! from stored parts ([`Layout`]), and the list of these, which is an entry of the store beside them.
 //!
-//! Each part is an entry with the head that it came with, which has its range, its lifetime, and the tags for
-//! purges. The list is a hint: a part that is missing, or of another version, is fetched again.
+//! Each part is an entry with its own head, which contains its range, its lifetime, and the tags for purges. The list
+//! is a hint: a part that is missing, or of another version, is fetched again.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::protocol::fields::{Fields, number, split_once};
 use crate::protocol::transformed;
 use crate::site;
 
-/// The part that a 206 says it is (RFC 9110 section 14.4), and the length of the whole. `None`: it does not say that, or is several.
+/// The range of a 206 (RFC 9110 section 14.4), and the length of the whole. `None`: it has none, or several.
 pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
     let mut lines = fields.all("content-range");
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -29,36 +29,36 @@ pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
     }
     let (range, total) = split_once(line.strip_prefix(b"bytes ")?, b'/')?;
     let (first, last) = split_once(range, b'-')?;
-    // One that is too large for a number is not known.
+    // A number that overflows is invalid.
     let exact = |digits| number(digits).filter(|&number| number < u64::MAX);
     let (first, last, total) = (exact(first)?, exact(last)?, exact(total)?);
     (first <= last && last < total).then_some((first..last + 1, total))
 }
 
-/// The value of `Range` that asks for a part, which is not empty (RFC 9110 section 14.1.2).
+/// The value of `Range` for a non-empty part (RFC 9110 section 14.1.2).
 pub(crate) fn range(part: &Range<u64>) -> String {
     format!("bytes={}", label(part))
 }
 
-/// What a part is called within what it is a part of.
+/// The label of a part within its response.
 pub(crate) fn label(part: &Range<u64>) -> String {
     format!("{}-{}", part.start, part.end - 1)
 }
 
-/// What the list of parts is called.
+/// The label of the list of parts.
 pub(crate) const LIST: &str = "list";
 
-/// A version of a representation: parts of one may be put together (RFC 9111 section 3.4).
+/// A version of a representation, whose parts may be combined (RFC 9111 section 3.4).
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
-    /// What tells it from all others; where there is nothing, no two parts are known to be of one version.
+    /// Its strong validator; without one, no two parts are known to be of the same version.
     pub(crate) validator: Option<Box<[u8]>>,
     /// The length of the whole.
     pub(crate) total: u64,
 }
 
 impl Version {
-    /// The version that a part is of.
+    /// The version of a part.
     pub(crate) fn of(part: &Fields) -> Option<Version> {
         let (_, total) = content_range(part)?;
         Some(Version { validator: validator(part).map(Box::from), total })
@@ -71,8 +71,8 @@ impl Version {
     }
 }
 
-/// What tells a response from all other versions (RFC 9110 section 8.8.1), as `If-Range` names it: a strong tag, or the date of the last
-/// change, if the response was made at least a second later (section 8.8.2.2).
+/// The strong validator of a response (RFC 9110 section 8.8.1), as used in `If-Range`: a strong entity tag, or `Last-Modified` if the
+/// response was made at least a second later (section 8.8.2.2).
 pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
     if let Some(tag) = fields.get("etag") {
         return tag.starts_with(b"\"").then_some(tag);
@@ -84,14 +84,14 @@ pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
 /// The assembly of a requested range.
 #[derive(Debug, Clone)]
 pub(crate) enum Layout {
-    /// Of the parts that are listed, and what lies between them.
+    /// From listed parts, and fetches of the gaps between them.
     Listed(StoredRanges),
-    /// Of slices: parts of this length, each of which begins at a multiple of it.
+    /// From slices: parts of this length, which begin at multiples of it.
     Slices(u64),
 }
 
 impl Layout {
-    /// The part to use for what begins at `at`, before `end`: one that is stored, or one to fetch. Where the whole is over, so is the part.
+    /// The part that begins at `at`, before `end`: a stored one, or one to fetch. It may extend beyond the end of the whole.
     pub(crate) fn part(&self, at: u64, end: u64) -> Range<u64> {
         match self {
             Layout::Listed(listed) => listed.part(at, end),
@@ -103,15 +103,15 @@ impl Layout {
     }
 }
 
-/// Parts that are stored.
+/// The ranges of stored parts.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredRanges(Vec<Range<u64>>);
 
-/// So many requests are made to fill what lies between parts that are stored; who would need more is served in another way.
+/// The most gaps that are fetched to complete a range; with more, the range is fetched in another way.
 const MOST_GAPS: usize = 4;
 
 impl StoredRanges {
-    /// The parts of a list that is stored.
+    /// Parses a stored list.
     pub(crate) fn of(content: &CachedBody) -> StoredRanges {
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
         let parts = content.pieces().concat();
@@ -119,30 +119,30 @@ impl StoredRanges {
         StoredRanges(parts.filter(|part| part.start < part.end).collect())
     }
 
-    /// One of them.
+    /// Any of the parts.
     pub(crate) fn any(&self) -> Option<Range<u64>> {
         self.0.last().cloned()
     }
 
-    /// The part that has `at`, or what is missing from there, before `end`.
+    /// The stored part with `at`, or the gap there, before `end`.
     fn part(&self, at: u64, end: u64) -> Range<u64> {
         let stored = self.0.iter().filter(|part| part.contains(&at)).max_by_key(|part| part.end);
         let next = self.0.iter().map(|part| part.start).filter(|&start| start > at).min();
         stored.cloned().unwrap_or_else(|| at..next.map_or(end, |next| next.min(end)))
     }
 
-    /// Whether all of a range is stored.
+    /// Whether a range is stored completely.
     pub(crate) fn has(&self, wanted: &Range<u64>) -> bool {
         self.missing(wanted) == (0, 0)
     }
 
-    /// Whether the proxy has enough of a range to fetch no more than the rest: half of it, with few gaps.
+    /// Whether enough of a range is stored to fetch only the rest: half of it, with few gaps.
     pub(crate) fn is_worth_completing(&self, wanted: &Range<u64>) -> bool {
         let (gaps, missing) = self.missing(wanted);
         gaps <= MOST_GAPS && missing <= (wanted.end - wanted.start) / 2
     }
 
-    /// How many gaps there are in a range, and how many bytes in these.
+    /// The number of gaps in a range, and their total size in bytes.
     fn missing(&self, wanted: &Range<u64>) -> (usize, u64) {
         let (mut at, mut gaps, mut missing) = (wanted.start, 0, 0);
         while at < wanted.end {
@@ -157,7 +157,7 @@ impl StoredRanges {
 }
 
 impl CachedHead {
-    /// The head of the whole that a part is of.
+    /// The head of the whole that a part belongs to.
     pub(crate) fn whole(&self) -> CachedHead {
         let mut fields = self.fields.clone();
         transformed::cut(&mut fields);
@@ -181,7 +181,7 @@ impl CachedHead {
         }
     }
 
-    /// The head of a part of what this is the head of.
+    /// The head of a part of this response.
     pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> CachedHead {
         let mut head = self.whole();
         head.status = StatusCode::PARTIAL_CONTENT;
@@ -190,20 +190,20 @@ impl CachedHead {
     }
 
     #[cfg(any(feature = "admin", test))]
-    /// Whether it is that of a list of parts, which is no response.
+    /// Whether it is the head of a list of parts, which is not a response.
     pub(super) fn is_of_list(&self) -> bool {
         self.status == OF_LIST
     }
 }
 
-/// The status of a list, which no stored response has. All else is from one of its parts.
+/// The status of a list, which no stored response has. The other fields are from one of its parts.
 const OF_LIST: StatusCode = StatusCode::CONTINUE;
 
-/// So many parts are listed; those that came first go.
+/// The most parts that are listed; the oldest ones are dropped.
 const MOST_LISTED: usize = 64;
 
 impl CacheStore {
-    /// Lists a part that is stored, beside others of its version; in place of those of an older one.
+    /// Lists a stored part, beside others of its version, or in place of those of an older one.
     pub(crate) fn list_part(&'static self, list: u128, head: &Arc<CachedHead>, since: u64) {
         let (Some(version), Some((part, _))) = (Version::of(&head.fields), content_range(&head.fields)) else { return };
         let mut listed = None;
@@ -227,7 +227,7 @@ impl CacheStore {
         }
     }
 
-    /// Where a part is of what is stored whole at a place.
+    /// The location of a part of a response that is stored completely.
     pub(crate) fn part_of_whole(
         &'static self,
         key: &site::Key,
@@ -238,12 +238,12 @@ impl CacheStore {
         if place.varies {
             return Some(self.part_of(place, part));
         }
-        // It depends on nothing that a request says.
+        // It has no variants.
         self.place(key, &head.url, &Fields::new(), head, Some(part)).ok()
     }
 
-    /// Forgets all that is stored under a URL: when the server made a response, it had another version. `false`: there is a newer response
-    /// to this request, or this part of one.
+    /// Removes all that is stored under a URL and is older than the server's current version. `false`: there is a newer response to this
+    /// request, or a newer part.
     pub(crate) fn forget_older(
         &self,
         key: &site::Key,
@@ -267,7 +267,7 @@ impl CacheStore {
     }
 }
 
-/// A list with one more part, of which those that came first may have gone.
+/// A list with one more part; the oldest ones may be dropped.
 fn list_of(StoredRanges(mut parts): StoredRanges, part: Range<u64>) -> CachedBody {
     let within = |inner: &Range<u64>, outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
     parts.retain(|listed| !within(listed, &part));
@@ -338,9 +338,9 @@ mod tests {
     }
 
     proptest! {
-        /// However parts lie, what is wanted is put together of neighbours, each of which makes it longer; and what is fetched is not there.
+        /// For any stored parts, a range is assembled from adjacent parts, each of which extends it; and only missing ones are fetched.
         #[test]
-        fn put_together(parts in prop::collection::vec((0_u64..50, 1_u64..20), 0..8), start in 0_u64..50, length in 1_u64..50) {
+        fn assembly_of_ranges(parts in prop::collection::vec((0_u64..50, 1_u64..20), 0..8), start in 0_u64..50, length in 1_u64..50) {
             let parts: Vec<_> = parts.into_iter().map(|(start, length)| start..start + length).collect();
             let (layout, wanted) = (StoredRanges(parts.clone()), start..start + length);
             let (mut at, mut missing) = (wanted.start, 0);
@@ -361,10 +361,10 @@ mod tests {
         }
     }
 
-    /// Parts of one version are listed together; one of another takes their place, and the number of them is bounded.
+    /// Parts of one version are listed together; a part of another replaces them, and their number is bounded.
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
-    fn lists() {
+    fn parts_are_listed_by_version() {
         let store = tests::store(8 << 20);
         let list = |head: CachedHead| {
             store.list_part(1, &Arc::new(head), store.purges());
@@ -395,10 +395,10 @@ mod tests {
 
     const URL: &str = "http://a/x";
 
-    /// A part that was asked for earlier than others, and comes later, is listed if it is of their version.
+    /// A part that was requested earlier and arrives later is listed if it is of the same version.
     #[test]
     #[allow(clippy::single_range_in_vec_init, reason = "a list of one part")]
-    fn lists_in_order() {
+    fn late_parts_of_the_same_version_are_listed() {
         let store = tests::store(8 << 20);
         let check = |part: Range<u64>, total, order, expected: (&[Range<u64>], u64)| {
             store.list_part(1, &ordered(&part, total, order), store.purges());
@@ -412,9 +412,9 @@ mod tests {
         check(0..5, 11, (9, 10), (&[0..5], 9));
     }
 
-    /// What is stored of a URL goes where the server has had another version since, and not for a response from before.
+    /// Stored responses of an older version are removed, but not for a response that is older itself.
     #[test]
-    fn forgets_what_is_older() {
+    fn older_versions_are_removed() {
         let (store, request) = (tests::store(8 << 20), Fields::new());
         for (part, order) in [(0..5, (5, 6)), (5..9, (7, 8))] {
             let (head, part) = (ordered(&part, 10, order), label(&part));

@@ -9,18 +9,18 @@ use crate::protocol::canonical;
 use crate::protocol::target::{is_host, split_port};
 use crate::site::NormalForm;
 
-/// Host and path of URLs, and their query where the pattern has a `?`. Scheme and port don't count: they are one resource to whoever purges it.
+/// Host and path of URLs, and their query if the pattern has a `?`. Scheme and port are ignored, as all of them are one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Pattern(Box<str>);
 
-/// The longest one, in bytes.
+/// The longest pattern, in bytes.
 const LONGEST: usize = 1024;
 
-/// Paths as they are written: what only some sites refuse or change is in the URLs of others.
+/// Paths as written: forms that only some sites reject or change are present in the URLs of others.
 const FORM: NormalForm = NormalForm { encoded_slash: true, merge_slashes: false, refuse_parameters: false };
 
 impl Pattern {
-    /// Reads `HOST/PATH`, or `/PATH` on this host. `None`: it is no pattern.
+    /// Parses `HOST/PATH`, or `/PATH` on this host. `None`: it is invalid.
     pub(crate) fn parse(text: &str, host: &str) -> Option<Pattern> {
         let (named, _) = text.split_at(text.find('/')?);
         let target = &text[named.len()..];
@@ -29,28 +29,28 @@ impl Pattern {
         let path = canonical::path(path, FORM).ok()?;
         let query = query.map(canonical::query).transpose().ok()?;
         let query = query.map_or(String::new(), |query| format!("?{query}"));
-        // What `*` stands for is part of a name.
+        // `*` stands for a part of a name.
         let is_known = !host.is_empty() && (is_host(&host) || is_host(&format!("a{}", host.replace('*', "a"))));
         let pattern = format!("{host}{path}{query}");
         (is_known && pattern.len() <= LONGEST).then(|| Pattern(pattern.into()))
     }
 
-    /// One that [`Pattern::as_str`] gave.
+    /// Parses the result of [`Pattern::as_str`].
     pub(super) fn of(text: &str) -> Option<Pattern> {
         text.contains('/').then(|| Pattern(text.into()))
     }
 
-    /// As it is kept.
+    /// The pattern as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// All of one host.
+    /// A pattern for a whole host.
     pub(super) fn of_host(host: &str) -> Pattern {
         Pattern(format!("{host}/*").into())
     }
 
-    /// The one host that it is about, and whether it means all of it.
+    /// The only host that it matches, and whether it matches the whole host.
     pub(super) fn host(&self) -> Option<(&str, bool)> {
         let (host, path) = self.parts();
         (!host.contains('*')).then_some((host, path == "/*"))
@@ -60,12 +60,12 @@ impl Pattern {
         self.0.split_at(self.0.find('/').unwrap_or(self.0.len()))
     }
 
-    /// Whether it means a URL that responses are kept under.
+    /// Whether it matches the URL of a cached response.
     pub(super) fn means(&self, url: &str) -> bool {
         let (host, path) = self.parts();
         let (kept_host, kept_path) = parts_of(url);
         let kept_path = match kept_path.find('?') {
-            // Without a query of its own, it means any.
+            // A pattern without a query matches any query.
             Some(query) if !path.contains('?') => &kept_path[..query],
             _ => kept_path,
         };
@@ -73,7 +73,7 @@ impl Pattern {
     }
 }
 
-/// Host, and path with query, of a URL that responses are kept under (see [`super::key`]).
+/// The host, and the path with query, of a cached response's URL (see [`super::key`]).
 pub(super) fn parts_of(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -81,7 +81,7 @@ pub(super) fn parts_of(url: &str) -> (&str, &str) {
     (split_port(authority).map_or(authority, |(host, _)| host), path)
 }
 
-/// Whether a text is what a pattern says.
+/// Whether a text matches a pattern.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
@@ -150,7 +150,7 @@ mod tests {
         check("[::1]/*", "http://[::1]:80/x", true);
     }
 
-    /// What a pattern says, taken character by character.
+    /// A naive matcher, character by character.
     fn slowly(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_it_says(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
+        fn matches_like_a_naive_matcher(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
             prop_assert_eq!(matches(&pattern, &text), slowly(pattern.as_bytes(), text.as_bytes()));
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::purges::Purge;
 
-/// Purges that are to be written to the journal. Those that come while others are written are written together.
+/// The queue of purges for the journal. Purges that arrive during a write are written together.
 #[derive(Default)]
 pub(super) struct PurgeQueue(Mutex<Vec<QueuedPurge>>);
 
@@ -19,12 +19,13 @@ impl PurgeQueue {
 
 pub(super) struct QueuedPurge {
     pub(super) purges: Vec<(Purge, bool)>,
-    /// Who waits for it, and is told how much of the journal there is then. Nobody waits to hear that a resource has changed.
+    /// Receives the journal's end position, if a request waits for the purge. Invalidations by unsafe requests do not wait.
     pub(super) told: Option<oneshot::Sender<AppendResult>>,
 }
 
 impl QueuedPurge {
-    /// Whether it is done where nobody else has the folder: nobody waits to hear of it, and the file is gone already.
+    /// Whether nothing is left to do if no other process uses the folder: no request waits, and the file is gone
+    /// already.
     pub(super) fn is_done_here(&self) -> bool {
         self.told.is_none() && self.purges.iter().all(|(purge, _)| matches!(purge, Purge::Url(_)))
     }
@@ -32,5 +33,5 @@ impl QueuedPurge {
 
 pub(super) type AppendResult = Result<u64, Arc<io::Error>>;
 
-/// So many may wait to be written, as where the disk hangs.
+/// The most purges that are queued, for example while the disk hangs.
 pub(super) const MOST_ORDERS: usize = 1024;

@@ -12,13 +12,13 @@ use super::pattern::Pattern;
 /// The subject of a purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purge {
-    /// All answers under a URL, and those of its path that are found by a rule ([`super::search`]).
+    /// All responses of a URL, and those of its path that are found by a `No-Vary-Search` rule ([`super::search`]).
     Url(String),
-    /// All below one: the URL itself, and those that go on with `/` or `?`.
+    /// A URL, and all URLs that continue it with `/` or `?`.
     Below(String),
-    /// All whose URL is one of a pattern, on one host or several.
+    /// All URLs that match a pattern, on one host or several.
     Pattern(Pattern),
-    /// All with one of these tags, or in one of these [groups](super::groups).
+    /// All responses with one of these tags, or in one of these [groups](super::groups).
     Tags(Vec<String>),
     /// Everything.
     All,
@@ -38,27 +38,27 @@ impl Purge {
     }
 }
 
-/// The last purges: what was asked for before one and comes after it must not be kept as if there had been none.
+/// The most recent purges: a response that was requested before a purge and arrives after it must not be stored.
 ///
-/// Whoever purges counts that here and then looks at what is stored; whoever stores then looks at the count. One of the two must see the other,
-/// so there is a sequentially consistent fence between the two on both sides, whatever locks the store has besides.
+/// A purge is first counted here, and then looks at the store; a task that stores a response looks at the count afterwards. One of the two must
+/// see the other, so there is a sequentially consistent fence between the two steps on both sides, whatever locks the store has besides.
 #[derive(Default)]
 pub(super) struct Purges {
     count: AtomicU64,
     last: Mutex<VecDeque<(Purge, bool)>>,
 }
 
-/// So many are remembered; what was asked for before these is taken as purged.
+/// The number of purges that are kept; what was requested before these counts as purged.
 pub(super) const REMEMBERED: usize = 4096;
 
 impl Purges {
-    /// How many there have been; all that are not counted yet look at the store later.
+    /// The number of purges; any that is not counted yet looks at the store later.
     pub(super) fn count(&self) -> u64 {
         fence(Ordering::SeqCst);
         self.count.load(Ordering::Acquire)
     }
 
-    /// One more. The store is looked at after this.
+    /// Counts a purge. The store must be looked at after this.
     pub(super) fn add(&self, purge: Purge, soft: bool) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == REMEMBERED {
@@ -69,7 +69,7 @@ impl Purges {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether what has this URL and these tags was purged since there were so many; and softly.
+    /// Whether a response with this URL and these tags was purged since `since` purges; and whether softly.
     pub(super) fn since(&self, since: u64, url: &str, tags: &str) -> Option<bool> {
         if self.count() == since {
             return None;
@@ -89,7 +89,7 @@ mod interleavings {
     use super::*;
     use crate::sync::atomic::AtomicBool;
 
-    /// What is stored while it is purged is gone after both, however weakly the store itself is ordered.
+    /// A response that is stored during a purge is gone afterwards, however weakly the store itself is ordered.
     #[test]
     fn stored_and_purged() {
         loom::model(|| {
@@ -113,12 +113,12 @@ mod interleavings {
     }
 }
 
-/// Whether two URLs are of one path, and one of them is what a rule made of one.
+/// Whether two URLs have the same path, and one of them is the result of a rule.
 fn is_of_path(purged: &str, kept: &str) -> bool {
     kept.contains('#') && parts(purged).0 == parts(kept).0
 }
 
-/// A URL up to its query, and the query.
+/// Splits a URL into the part before the query, and the query.
 pub(super) fn parts(url: &str) -> (&str, &str) {
     url.split_once('?').unwrap_or((url, ""))
 }

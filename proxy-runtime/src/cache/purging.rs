@@ -19,41 +19,41 @@ use crate::file_pool::Unavailable;
 use crate::observe::notice;
 use crate::protocol::date::Moment;
 
-/// How long a purge may take to be written, and then to reach other processes.
+/// The time-out for writing a purge, and then for it to reach other processes.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is seen whether others hold to a purge.
+/// How often other processes are checked for a purge.
 const LOOK: Duration = Duration::from_millis(3);
 
-/// How often the journal is looked at where others have the folder, as while a binary takes over from the one before.
+/// How often the journal is read while other processes use the folder, for example during an upgrade of the binary.
 const SHARED: Duration = Duration::from_millis(10);
 
-/// How often where nobody else has it, as far as is known: well within what another process waits.
+/// How often it is read if no other process is known to use the folder: well within the time-out of another process.
 const ALONE: Duration = Duration::from_millis(250);
 
-/// What is freed for the journal on a full disk, in bytes.
+/// The space that is freed for the journal on a full disk, in bytes.
 const ROOM: u64 = 64 << 10;
 
 impl CacheStore {
-    /// Removes what is kept under a URL, whose resource has changed. Looks at memory alone: files go behind it, and other processes
-    /// with the folder are told behind it.
+    /// Removes the responses of a URL whose resource has changed. Uses only memory: files are removed, and other processes
+    /// notified, in the background.
     pub(crate) fn invalidate(&'static self, url: String, now: Moment) {
         let purge = Purge::Url(url);
         let name = self.name_of_purged(&purge);
         let disk = self.disks.of(name);
         let forget = || disk.map(|disk| disk.forget(name));
-        // Before: nobody reads it back from now on. Behind: what was just being written goes, too.
+        // Before, so that the file is not loaded again; and after, to include a file that was just being written.
         forget();
         self.purge_loaded(&purge, false, now);
         forget();
         for disk in self.disks.iter() {
-            // Where so many wait, the disk hangs, and others can't be told anything.
+            // If the queue is full, the disk hangs, and other processes can't be notified.
             self.order(disk, QueuedPurge { purges: vec![(purge.clone(), false)], told: None });
         }
     }
 
-    /// Responses in these groups have changed: none that was asked for before is used any more. Looks at memory alone, and not at each entry;
-    /// the disk and other processes are told behind it.
+    /// Invalidates groups: responses in them that were requested before are not used any more. Uses only memory, without a pass over the
+    /// entries; the disk and other processes are updated in the background.
     pub(crate) fn invalidate_groups(&'static self, groups: Vec<String>) {
         let purge = Purge::Tags(groups);
         for disk in self.disks.iter() {
@@ -65,18 +65,18 @@ impl CacheStore {
         }
     }
 
-    /// As [`CacheStore::purge_loaded`], of what is in groups: it goes when it is looked up.
+    /// Like [`CacheStore::purge_loaded`], for groups: their responses are removed when they are looked up.
     fn invalidate_loaded(&self, purge: &Purge) {
         self.purges.add(purge.clone(), false);
         self.flights.purge(purge);
         if let Purge::Tags(groups) = purge {
-            // Behind `purges`: a response that is taken to have come later was not on its way meanwhile.
+            // After `purges`: a response that counts as later must not have been in flight at that time.
             self.groups.invalidate(groups);
         }
     }
 
-    /// Purges, for all who ask from now on. Looks at memory alone; what is left to do is [`PendingPurge::carry_out`]. Cost: a look-up for a
-    /// URL and each of its variants, a pass over all entries for all else.
+    /// Purges for all later requests. Uses only memory; the rest is done by [`PendingPurge::carry_out`]. Costs a lookup for a URL and each
+    /// of its variants, and a pass over all entries for other purges.
     pub(crate) fn purge(&'static self, purges: &[Purge], soft: bool, now: Moment) -> PendingPurge {
         let found = purges.iter().map(|purge| self.purge_here(purge, soft, now)).sum();
         let on_disk = self.disks.iter().map(|disk| {
@@ -91,13 +91,13 @@ impl CacheStore {
 
     /// Purges in this process. Gives how many entries it was about.
     fn purge_here(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
-        // The disk first: what is read from there from now on is held against it.
+        // The disk first: files that are read from now on are compared with the purge.
         let name = self.name_of_purged(purge);
         let on_disk = self.disks.iter().map(|disk| disk.purge(purge, soft, name)).sum();
         self.purge_loaded(purge, soft, now).max(on_disk)
     }
 
-    /// The name of what is kept under a URL that is purged.
+    /// The name of the entry of a URL to purge.
     fn name_of_purged(&self, purge: &Purge) -> u128 {
         match purge {
             Purge::Url(url) => self.name_of_url(url),
@@ -105,19 +105,19 @@ impl CacheStore {
         }
     }
 
-    /// Has an order written. If there is no room for it, whoever waits is told by its end.
+    /// Queues a purge for the journal. If the queue is full, the purge is dropped, which the waiting task notices.
     fn order(&'static self, disk: &'static Arc<Disk>, order: QueuedPurge) {
         let mut orders = disk.orders.locked();
         if orders.len() < MOST_ORDERS {
             orders.push(order);
-            // Whoever came before has begun it.
+            // Otherwise the write has been started already.
             if orders.len() == 1 {
                 drop(disk.pool().begin(|| self.write_orders(disk)));
             }
         }
     }
 
-    /// Blocks.
+    /// Writes the queued purges. Blocks.
     fn write_orders(&'static self, disk: &Disk) {
         let locked = disk.journal.lock(&mut |ban| self.follow_other(disk, ban));
         let mut orders = std::mem::take(&mut *disk.orders.locked());
@@ -130,7 +130,7 @@ impl CacheStore {
         let purges: Vec<_> = orders.iter().flat_map(|order| order.purges.iter().cloned()).collect();
         let written = locked.and_then(|mut locked| {
             disk.with_room(ROOM, || locked.append(&purges))?;
-            // Once more, now that it has its place: meanwhile a file of another process may have been read, which had followed further.
+            // Once more, with its final position: meanwhile another process's file that had followed further may have been read.
             let so_far = locked.follow(&mut |ban| self.follow(disk, ban))?;
             if let Err(error) = locked.compact(|| disk.bans.all()) {
                 notice(&format!("cache: the folder's journal can't be rewritten: {error}"));
@@ -139,18 +139,18 @@ impl CacheStore {
         });
         let written = written.map_err(Arc::new);
         for told in orders.into_iter().filter_map(|order| order.told) {
-            // Who does not wait any more has said that it was not carried out.
+            // A task that no longer waits has reported a failure.
             let _ = told.send(written.clone());
         }
     }
 
-    /// Holds to what another process has purged.
+    /// Applies a purge of another process.
     fn follow_other(&self, disk: &Disk, ban: &Ban) {
         disk.unlist(&ban.purge, ban.soft, self.name_of_purged(&ban.purge));
         self.follow(disk, ban);
     }
 
-    /// Holds to a purge in the journal.
+    /// Applies a purge from the journal.
     fn follow(&self, disk: &Disk, ban: &Ban) {
         disk.bans.add(ban);
         match &ban.purge {
@@ -159,29 +159,32 @@ impl CacheStore {
         }
     }
 
-    /// Purges what is in memory, and on its way there. Gives how many entries it was about.
+    /// Purges memory and in-flight fetches. Returns how many entries were affected.
     fn purge_loaded(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
-        // In this order: what comes from now on is held against it; nobody joins what is on its way; what has come goes.
+        // In this order: later arrivals are compared with the purge; no request joins earlier fetches; stored responses
+        // are removed.
         self.purges.add(purge.clone(), soft);
         self.flights.purge(purge);
         self.purge_memory(purge, soft, now)
     }
 
-    /// What follows the purges of other processes that have its folders, for ever: for each folder a function that blocks.
+    /// Functions that follow the purges of other processes for as long as the process runs; each blocks, and is for one
+    /// folder.
     pub(crate) fn followers(&'static self) -> impl Iterator<Item = impl FnOnce() + Send> {
         self.disks.iter().map(move |disk| move || self.keep_following(disk))
     }
 
-    /// Blocks, for ever.
+    /// Blocks for as long as the process runs.
     fn keep_following(&self, disk: &Arc<Disk>) {
         let mut alone = true;
         loop {
             std::thread::sleep(if alone { ALONE } else { SHARED });
-            // Who does not follow does not say so either: whoever purges is told that it does not hold everywhere.
+            // After a failure, this process does not confirm the purge, so the other one reports that it is not in
+            // effect everywhere.
             let _ = disk.journal.follow(&mut |ban| self.follow_other(disk, ban));
             let before = std::mem::replace(&mut alone, disk.journal.is_alone().unwrap_or(false));
             if alone && !before {
-                // What others have written is this process's to count now.
+                // From now on, this process must count the files of the others.
                 drop(disk.pool().begin(self.disks.scan(disk)));
             }
         }
@@ -222,27 +225,28 @@ impl CacheStore {
     }
 }
 
-/// Purges that hold in this process.
+/// Purges that are in effect in this process.
 #[must_use = "they are not durable yet"]
 pub(crate) struct PendingPurge {
-    /// How many entries they were about.
+    /// How many entries were affected.
     pub(super) found: usize,
-    /// For each disk: another process, with other disks beside it, may have any response there.
+    /// For each disk, because another process with other disks may have any response there.
     on_disk: Vec<DiskPurge>,
 }
 
 struct DiskPurge {
     disk: &'static Arc<Disk>,
     written: oneshot::Receiver<AppendResult>,
-    /// Files to remove.
+    /// The names of files to remove.
     names: Vec<u128>,
 }
 
 impl PendingPurge {
-    /// Makes them durable, and waits until all processes that have the folder hold to them. Gives how many entries they were about.
+    /// Makes the purges durable, and waits until all processes with the folder have applied them. Returns how many entries were
+    /// affected.
     ///
     /// # Errors
-    /// They are forgotten with a restart, or do not hold in another process.
+    /// They will be lost with a restart, or are not in effect in another process.
     pub(crate) async fn carry_out(self) -> io::Result<usize> {
         let began = Instant::now();
         let (mut removed, mut failed) = (0, None);
@@ -257,7 +261,7 @@ impl PendingPurge {
 }
 
 impl DiskPurge {
-    /// The same on one disk. Gives how many files are gone.
+    /// Does so for one disk. Returns how many files were removed.
     async fn carry_out(self, began: Instant) -> io::Result<usize> {
         let DiskPurge { disk, written, names } = self;
         let refused = |_: Unavailable| io::Error::new(io::ErrorKind::TimedOut, "the disk does not respond");
@@ -270,7 +274,7 @@ impl DiskPurge {
             }
             sleep(LOOK).await;
         }
-        // Nobody writes them again: what was asked for before is not kept any more.
+        // The files are not written again: responses requested before are not stored any more.
         let remove = move || names.iter().map(|name| disk.remove(*name)).collect::<io::Result<Vec<bool>>>();
         let removed = disk.pool().run(remove).await.map_err(refused)??;
         Ok(removed.into_iter().filter(|removed| *removed).count())

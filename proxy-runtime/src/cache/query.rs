@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use crate::protocol::canonical::{decodes_to, encoded_parameter, escape};
 use crate::site::{Key, Query, Text};
 
-/// What counts of a query, with a mark before each parameter: appended to `out`.
+/// Appends the keyed parameters of a query to `out`, with a separator before each.
 pub(super) fn keyed(key: &Key, query: Option<&str>, out: &mut String) {
     match (&key.query, query) {
         (_, None) => {}
@@ -23,7 +23,7 @@ pub(super) fn keyed(key: &Key, query: Option<&str>, out: &mut String) {
     }
 }
 
-/// The parameters with these names. `alone`: those that have these very names.
+/// The parameters with these names. `alone`: only those with exactly these names.
 fn listed(names: &[Text], alone: bool, query: &str, out: &mut String) {
     let mut mark = '?';
     for name in names {
@@ -34,7 +34,8 @@ fn listed(names: &[Text], alone: bool, query: &str, out: &mut String) {
             }
             out.push(mark);
             mark = '&';
-            // Another spelling may be another parameter, and a name without a value another than an empty one.
+            // Another spelling may be another parameter, and a name without a value may differ from one with an empty
+            // value.
             if alone || exact && value.is_some() {
                 out.push_str(&spelling(name));
                 out.push('=');
@@ -46,7 +47,7 @@ fn listed(names: &[Text], alone: bool, query: &str, out: &mut String) {
     }
 }
 
-/// The parameters but for those with these names. One with a `;` counts whatever its name: some servers read several parameters there.
+/// The parameters except those with these names. One with a `;` always counts, as some servers read several parameters in it.
 fn others(excepted: &[Text], sorted: bool, query: &str, out: &mut String) {
     let is_excepted = |spelt: &str| excepted.iter().any(|pattern| is_named(spelt, pattern));
     let kept = || pairs(query).filter(|(pair, spelt, _)| pair.contains(';') || !is_excepted(spelt));
@@ -56,7 +57,8 @@ fn others(excepted: &[Text], sorted: bool, query: &str, out: &mut String) {
         mark = '&';
         out.push_str(pair);
     };
-    // Parameters that some server may read as one keep their order, as their values are a list, or the last one counts.
+    // Parameters that some server may take for one keep their order, as their values form a list, or the last one
+    // counts.
     if !sorted || query.contains(';') || kept().is_sorted_by(|(_, one, _), (_, next, _)| as_read(one).le(as_read(next)))
     {
         return kept().for_each(|(pair, ..)| push(pair));
@@ -66,7 +68,7 @@ fn others(excepted: &[Text], sorted: bool, query: &str, out: &mut String) {
     kept.iter().for_each(|(pair, ..)| push(pair));
 }
 
-/// Whether a name, as it stands in a query, is this one, or begins with what stands before its `*`.
+/// Whether a name, as spelt in a query, is this one, or begins with the text before its `*`.
 fn is_named(spelt: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => decoded(spelt).take(prefix.len()).eq(prefix.bytes()),
@@ -74,7 +76,7 @@ fn is_named(spelt: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether a query has this parameter, or something that a server may take for it. `is` says whether a value is the wanted one.
+/// Whether a query has this parameter, or one that a server may take for it. `is` compares the value.
 pub(super) fn has(name: &str, query: &str, is: impl Fn(&str) -> bool) -> bool {
     pairs(query).any(
         |(pair, spelt, value)| {
@@ -83,7 +85,7 @@ pub(super) fn has(name: &str, query: &str, is: impl Fn(&str) -> bool) -> bool {
     )
 }
 
-/// What stands between `&`: all of it, the name, and the value behind `=`.
+/// The text between `&` characters: the whole pair, the name, and the value after `=`.
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| match pair.split_once('=') {
         Some((name, value)) => (pair, name, Some(value)),
@@ -97,7 +99,7 @@ fn spelling(name: &str) -> Cow<'_, str> {
     if name.bytes().all(plain) { Cow::Borrowed(name) } else { Cow::Owned(encoded_parameter(name)) }
 }
 
-/// Whether some server reads the parameter `name` out of what stands between two `&`.
+/// Whether some server reads the parameter `name` in a pair.
 fn may_be(pair: &str, name: &str) -> bool {
     pair.split(';').any(|part| {
         let spelt = part.split('=').next().unwrap_or_default();
@@ -105,20 +107,20 @@ fn may_be(pair: &str, name: &str) -> bool {
     })
 }
 
-/// A name as it stands in a query, as far as all servers tell it from others.
+/// A name in a query, reduced to what all servers distinguish.
 fn as_read(spelt: &str) -> impl Iterator<Item = u8> {
     reduced(decoded(spelt))
 }
 
-/// A name without all that a server may not look at: blanks before it, what is in brackets or behind a NUL, case, and which of the marks it is
-/// that PHP turns into `_`.
+/// Reduces a name to what all servers distinguish: without leading blanks, brackets, text after a NUL, case, and the difference between the
+/// characters that PHP turns into `_`.
 fn reduced(name: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     let name = name.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c));
     let name = name.take_while(|byte| !matches!(byte, b'[' | 0));
     name.map(|byte| if matches!(byte, b'.' | b' ') { b'_' } else { byte.to_ascii_lowercase() })
 }
 
-/// What the name or value of a parameter means, decoded as forms are.
+/// The decoded name or value of a parameter, with form decoding.
 pub(super) fn decoded(spelt: &str) -> impl Iterator<Item = u8> {
     let mut rest = spelt.as_bytes();
     std::iter::from_fn(move || {
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts() {
+    fn keyed_parameters() {
         let check = |query: &str, whole: &str, alone: &str| {
             let names = ["page", "sort_by"];
             assert_eq!(
@@ -189,7 +191,7 @@ mod tests {
         check("page=", "?page=", "?page=");
         check("page=a=b;c", "?page=a=b;c", "?page=a=b;c");
         check("p%61ge=2", "?page=2", "?page=2");
-        // What some server reads as one of these.
+        // Some servers read these as one of the listed parameters.
         for odd in [
             "page[]=2",
             "page%5B%5D=2",
@@ -209,7 +211,7 @@ mod tests {
         for odd in ["sort.by=1", "sort+by=1", "sort%20by[]=1", "Sort_By=1"] {
             check(odd, &format!("?{odd}"), "");
         }
-        // And what none does.
+        // No server does this with these.
         for other in ["pages=2", "xpage=2", "pag=e", "x=page", "[page]=2", "page-2=1", "a=1;pages=2", "x[page]=1"] {
             check(other, "", "");
         }
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_count() {
+    fn omitted_parameters() {
         let check = |query: &str, kept: &str, sorted: &str| {
             let names = ["fbclid", "utm_*", "é*"];
             assert_eq!(
@@ -235,16 +237,16 @@ mod tests {
         check("b=2&&a", "?b=2&a", "?a&b=2");
         check("a=2&b=1&a=1", "?a=2&b=1&a=1", "?a=2&a=1&b=1");
         check("%75tm_x=1&fb%63lid&f%62=1", "?f%62=1", "?f%62=1");
-        // Other names than these.
+        // Names other than these.
         check(
             "utm=1&UTM_x=1&xfbclid=1&fbclid2=1",
             "?utm=1&UTM_x=1&xfbclid=1&fbclid2=1",
             "?fbclid2=1&utm=1&UTM_x=1&xfbclid=1",
         );
         check("utm%5Fx=1&+utm_x=1&x=utm_x", "?+utm_x=1&x=utm_x", "?+utm_x=1&x=utm_x");
-        // What some servers read as several parameters.
+        // Some servers read several parameters in one.
         check("utm_x=1;b=2&a=1", "?utm_x=1;b=2&a=1", "?utm_x=1;b=2&a=1");
-        // And as one: `b`, `B`, `b[]`.
+        // Some servers read one parameter in several: `b`, `B`, `b[]`.
         check("c=1&b[]=2&B=1&b=3&a", "?c=1&b[]=2&B=1&b=3&a", "?a&b[]=2&B=1&b=3&c=1");
         assert_eq!(but_for(&[], true, "b=2&a=1"), "?a=1&b=2");
     }
@@ -267,9 +269,10 @@ mod tests {
     }
 
     proptest! {
-        /// Two queries with one key are one to a server that reads them plainly; what it is sent is keyed, and in one form.
+        /// Two queries with the same key are equal to a server that parses them plainly; the query that it receives is
+        /// keyed and normalized.
         #[test]
-        fn one_reading(one in "[&;=+%5Bb.a\\[P]{0,12}", other in "[&;=+%5Bb.a\\[P]{0,12}") {
+        fn equal_keys_are_equal_queries(one in "[&;=+%5Bb.a\\[P]{0,12}", other in "[&;=+%5Bb.a\\[P]{0,12}") {
             let names = [Text::Borrowed("a"), Text::Borrowed("b")];
             let plainly = |query: &str| -> Vec<Vec<String>> {
                 let of = |name: &Text| query_pairs(query).filter(|(spelt, _)| decodes_to(spelt, name)).map(|(_, value)| value.to_owned()).collect();
@@ -281,7 +284,7 @@ mod tests {
                     prop_assert_eq!(plainly(&one), plainly(&other));
                 }
             }
-            // Two queries without what is excepted are one in each reading that some server has.
+            // Two queries without the excepted parameters are equal in each interpretation of some server.
             let forms = |query: &str| -> Vec<Vec<String>> {
                 let separated = |at: &'static [char]| query.split(at).filter(|pair| !pair.is_empty() && !pair.starts_with("a=") && *pair != "a");
                 let of = |name: &'static str, at| separated(at)

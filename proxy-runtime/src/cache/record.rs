@@ -1,4 +1,4 @@
-//! The head of a response, or a note about several, as bytes in a file. Pure.
+//! The serialized head of a response, or of a `Vary` index. Pure.
 //!
 //! Numbers are little-endian, strings have a length prefix. Files are treated as untrusted input: for any
 //! bytes, [`read`] returns their value or nothing.
@@ -13,17 +13,17 @@ use super::freshness::Freshness;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
 
-/// What is in a file, beside a body.
+/// The content of a file, apart from the body.
 pub(super) enum StoredRecord {
     Answer(CachedHead),
-    /// There are several responses under this URL, told apart by these fields; and the note's number.
+    /// A `Vary` index: the URL, the fields, and its number.
     Varies(String, Vec<Box<str>>, u64),
 }
 
 const ANSWER: u8 = 1;
 const VARIES: u8 = 2;
 
-/// A response's head.
+/// Serializes a response's head.
 pub(super) fn of_answer(head: &CachedHead) -> Vec<u8> {
     let mut out = vec![ANSWER];
     let Freshness { received, age, lifetime, while_revalidate, if_error, no_cache, must_revalidate, for_authorized } =
@@ -46,7 +46,7 @@ pub(super) fn of_answer(head: &CachedHead) -> Vec<u8> {
     out
 }
 
-/// A note.
+/// Serializes a `Vary` index.
 pub(super) fn of_varies(url: &str, fields: &[Box<str>], note: u64) -> Vec<u8> {
     let mut out = vec![VARIES];
     text(url.as_bytes(), &mut out);
@@ -69,7 +69,7 @@ fn texts(texts: &[Box<str>], out: &mut Vec<u8>) {
     texts.iter().for_each(|one| text(one.as_bytes(), out));
 }
 
-/// What bytes say.
+/// Parses a record.
 pub(super) fn read(bytes: &[u8]) -> Option<StoredRecord> {
     let mut reading = RecordReader(bytes);
     let kept = match reading.byte()? {
@@ -119,7 +119,7 @@ impl<'b> RecordReader<'b> {
     }
 
     fn strings(&mut self) -> Option<Vec<Box<str>>> {
-        // No room is made for what a number says alone.
+        // Nothing is allocated for an unverified count.
         (0..self.number()?).map(|_| self.string().map(Box::from)).collect()
     }
 
@@ -149,7 +149,7 @@ impl<'b> RecordReader<'b> {
         let not_before = AtomicU32::new(0);
         let (fields, number) = (fields.compact(), entry::number());
         let order = ResponseOrder::default();
-        // Whoever reads it back says what it has outlived.
+        // Set by the code that loads it.
         let groups_seen = AtomicU64::new(0);
         Some(CachedHead {
             status,
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn round_trip() {
         let written = of_answer(&head("http://a/x", &["accept", "b"], "one two"));
         let Some(StoredRecord::Answer(read_again)) = read(&written) else { panic!("an answer") };
         assert_eq!(of_answer(&read_again), written);
@@ -184,9 +184,9 @@ mod tests {
         );
     }
 
-    /// Any prefix, any changed byte: a response or nothing, and no more memory than there are bytes.
+    /// For any truncation or changed byte: a response or nothing, and no more memory than there are bytes.
     #[test]
-    fn hostile() {
+    fn damaged_records() {
         let written = of_answer(&head("http://a/x", &["accept"], "one"));
         for end in 0..written.len() {
             assert!(read(&written[..end]).is_none());

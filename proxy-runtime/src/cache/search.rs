@@ -1,5 +1,5 @@
 //! `No-Vary-Search` (draft-ietf-httpbis-no-vary-search): the parts of a query that do not matter to a response, as the server says. The
-//! last such rule of each path is remembered, and a response with it is cached under the URL in the form of the rule, where requests that
+//! last such rule of each path is kept, and a response with it is cached under the URL in the form of the rule, where requests that
 //! differ only in these parts find it.
 //!
 //! Such a URL ends in `#` and the number of the rule, which no URL of a request has. A purge of a URL removes the rule of its path, and with
@@ -23,25 +23,25 @@ use crate::protocol::fields::Fields;
 /// The `No-Vary-Search` rule of a response: a "URL variation config" that is not the default one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoVarySearch {
-    /// Names of parameters, decoded.
+    /// Decoded names of parameters.
     names: Vec<Vec<u8>>,
-    /// These count and no others (`except`); otherwise all others do (`params`).
+    /// Only these parameters count (`except`); otherwise all others do (`params`).
     counts: bool,
-    /// `key-order`: the order of parameters does not count.
+    /// `key-order`: the order of parameters is ignored.
     any_order: bool,
 }
 
-/// Longer fields are not looked at, in bytes.
+/// The longest field that is parsed, in bytes.
 const LONGEST: usize = 1024;
 
-/// What a path takes whose rule another one has, too, in bytes.
+/// The memory of a path that shares its rule with another one, in bytes.
 const OVERHEAD: u64 = 128;
 
-/// Rules take no more than the store's memory by this: there is room for one beside each small response.
+/// The rules may take the store's memory divided by this: space for one rule per small response.
 const SHARE: u64 = 8;
 
 impl NoVarySearch {
-    /// What the fields of a response say. `None`: nothing, or it is malformed, which is the same.
+    /// Parses a response's field. `None`: it is missing, or malformed, which is equivalent.
     pub(crate) fn of(fields: &Fields) -> Option<NoVarySearch> {
         let lines: Vec<&[u8]> = fields.all("no-vary-search").collect();
         if lines.is_empty() || lines.iter().map(|line| line.len()).sum::<usize>() > LONGEST {
@@ -68,7 +68,7 @@ impl NoVarySearch {
         (rule.counts || rule.any_order || !rule.names.is_empty()).then_some(rule)
     }
 
-    /// What counts of a query, in one form, with a mark before each parameter: appended to `out`. Parameters are read as forms are.
+    /// Appends the significant parameters of a query in one form, with a separator before each. Parameters are decoded as in forms.
     fn write(&self, query: &str, out: &mut String) {
         let pairs = query.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -88,7 +88,7 @@ impl NoVarySearch {
 }
 
 impl NoVarySearch {
-    /// The form of a URL, under the number of the rule.
+    /// The form of a URL, with the number of the rule.
     fn form(&self, (path, query): (&str, &str), number: u64) -> String {
         let mut url = path.to_owned();
         self.write(query, &mut url);
@@ -99,11 +99,11 @@ impl NoVarySearch {
 
 /// The rules of a store, bounded in bytes.
 pub(super) struct SearchRules {
-    /// There is one.
+    /// There is a rule.
     pub(super) any: AtomicBool,
-    /// By the paths that they are for.
+    /// The rules by path.
     pub(super) rules: Cache<u128, Arc<PathRule>, RuleWeighter>,
-    /// The last one, which other paths are likely to have, too.
+    /// The last rule, which other paths are likely to have, too.
     last: Mutex<Option<Arc<NoVarySearch>>>,
     numbers: RandomState,
     made: AtomicU64,
@@ -112,7 +112,7 @@ pub(super) struct SearchRules {
 pub(super) struct PathRule {
     rule: Arc<NoVarySearch>,
     number: u64,
-    /// What it takes.
+    /// Its memory in bytes.
     bytes: u64,
 }
 
@@ -126,7 +126,7 @@ impl Weighter<u128, Arc<PathRule>> for RuleWeighter {
 }
 
 impl SearchRules {
-    /// None yet, for a store of so many bytes.
+    /// An empty set for a store with this much memory.
     pub(super) fn new(memory: u64) -> SearchRules {
         let bytes = memory / SHARE;
         let items = usize::try_from(bytes / OVERHEAD).unwrap_or(usize::MAX).min(1 << 20);
@@ -139,7 +139,7 @@ impl SearchRules {
         }
     }
 
-    /// The rule of a path, which a response has.
+    /// Stores the rule of a path.
     pub(super) fn note(&self, path: u128, rule: NoVarySearch) -> Arc<PathRule> {
         if let Some(noted) = self.rules.get(&path).filter(|noted| *noted.rule == rule) {
             return noted;
@@ -168,7 +168,7 @@ impl PathRule {
 }
 
 impl CachedHead {
-    /// Under what a request for `url` finds a response like this one, by its rule.
+    /// The URL in the form of this response's rule.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         let (_, number) = self.url.rsplit_once('#')?;
         let number = u64::from_str_radix(number, 16).ok()?;
@@ -201,7 +201,7 @@ mod tests {
         check("key-order=?1;x=1, params=(\"a\";y), other=5", Some((&["a"], false, true)));
         check("except=(\"x\"), key-order", Some((&["x"], true, true)));
         check("params=(\"%C3%A9+%E6%B0%97\" \"100%\")", Some((&["é 気", "100%"], false, false)));
-        // The default, and what is malformed.
+        // The default rule, and malformed ones.
         for none in [
             "",
             "params=()",
@@ -226,9 +226,10 @@ mod tests {
         assert_eq!(rule(&["params=(\"a\")", "key-order"]), rule(&["params=(\"a\"), key-order"]));
     }
 
-    /// As many paths as there are small responses in a store; and no more than that, whatever they say.
+    /// There is space for the paths of as many small responses as the store can have, and no more, whatever their
+    /// rules.
     #[test]
-    fn bounded() {
+    fn rules_are_bounded() {
         let searches = SearchRules::new(1 << 20);
         for path in 0..500 {
             searches.note(path, rule(&["params=(\"utm\")"]).expect("a rule"));
@@ -244,7 +245,7 @@ mod tests {
         assert!(searches.rules.weight() <= 1 << 17 && searches.rules.len() < 200);
     }
 
-    /// The examples of the draft, and more.
+    /// The examples of the draft, and others.
     #[test]
     fn forms() {
         let check = |line: &str, one: &str, other: &str, same: bool| {

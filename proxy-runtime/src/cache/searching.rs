@@ -1,4 +1,4 @@
-//! The `No-Vary-Search` rules of servers, as a store keeps and uses them.
+//! The `No-Vary-Search` rules of servers in a store.
 
 use std::sync::atomic::Ordering;
 
@@ -9,8 +9,8 @@ use super::store::CacheStore;
 use crate::protocol::fields::Fields;
 
 impl CacheStore {
-    /// Under what a request for `url` is looked up, if that is another URL: the form that the last rule of its path gives it. Where a
-    /// response without a rule is there for this very URL, it is that one.
+    /// The URL under which a request for `url` is looked up, if it differs: in the form of the last rule of its path. A response
+    /// without a rule under `url` itself takes precedence.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         if !self.searches.any.load(Ordering::Relaxed) {
             return None;
@@ -19,13 +19,14 @@ impl CacheStore {
         (self.has(&form) || !self.has(url)).then_some(form)
     }
 
-    /// Under what a response is kept that has come for `url`, if it has a rule. The rule holds for later requests.
+    /// The URL under which a response for `url` is stored, if it has a rule. The rule applies to later requests.
     pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
         let noted = self.searches.note(self.path_name(url), NoVarySearch::of(response)?);
         Some(noted.form(parts(url)))
     }
 
-    /// Forgets the rule of the path of a URL that is purged, and with it what was kept by the rule. Whether there was one.
+    /// Removes the rule of a purged URL's path, and thereby the responses that were stored by it. Returns whether there
+    /// was one.
     pub(super) fn forget_rule(&self, url: &str) -> bool {
         self.searches.any.load(Ordering::Relaxed) && self.searches.rules.remove(&self.path_name(url)).is_some()
     }

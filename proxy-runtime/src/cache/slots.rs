@@ -18,19 +18,19 @@ pub(super) struct Slot {
     secret: (u64, u64),
     number: u32,
     file: File,
-    /// What is in it.
+    /// The position in the file.
     said: AtomicU64,
     furthest: u64,
 }
 
-/// So many processes have a folder at most.
+/// The most processes with one folder.
 const MOST: u32 = 16;
 
-/// How far, and a checksum.
+/// The size of a position and a checksum.
 const LENGTH: usize = 16;
 
 impl Slot {
-    /// Takes a slot that nobody has. Blocks.
+    /// Takes a free slot. Blocks.
     ///
     /// # Errors
     /// All are taken, or the folder can't be written.
@@ -54,12 +54,12 @@ impl Slot {
         Err(io::Error::other("too many processes have the cache's folder"))
     }
 
-    /// How far anybody had followed when this one was taken, whether it is there still or not.
+    /// The furthest position of any process when this slot was taken, whether it still runs or not.
     pub(super) fn furthest(&self) -> u64 {
         self.furthest
     }
 
-    /// Says how far this process has followed. Blocks.
+    /// Confirms the position of this process. Blocks.
     ///
     /// # Errors
     /// It can't be written.
@@ -74,10 +74,10 @@ impl Slot {
         Ok(())
     }
 
-    /// How far others have followed that have the folder now. Blocks.
+    /// The positions of the other processes that use the folder. Blocks.
     ///
     /// # Errors
-    /// It can't be found out.
+    /// The slots can't be read.
     pub(super) fn others(&self) -> io::Result<Vec<u64>> {
         let mut others = Vec::new();
         self.each_other(|file, followed| {
@@ -105,7 +105,7 @@ fn path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("slot-{number}"))
 }
 
-/// How far somebody has followed; one who has not said anything yet, nothing.
+/// The position of a process; 0 if it has not confirmed any.
 fn read(file: &File, secret: (u64, u64)) -> u64 {
     let mut said = [0; LENGTH];
     let read = file.read_exact_at(&mut said, 0);

@@ -13,20 +13,20 @@ use super::store::CacheStore;
 #[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct StoreStats {
-    /// In memory.
+    /// Responses in memory.
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
     pub(crate) capacity: u64,
-    /// On disk, in all folders.
+    /// Responses on disk, in all folders.
     pub(crate) files: u64,
     pub(crate) disk_bytes: u64,
     pub(crate) disks: Vec<DiskStats>,
-    /// Fetches that others can join.
+    /// In-flight fetches that others can join.
     pub(crate) fetching: u64,
     pub(crate) requests: RequestCounts,
-    /// Responses that were stored, those that were found unchanged included.
+    /// Stored responses, including revalidated ones.
     pub(crate) stored: u64,
-    /// Responses that memory, and the disk, had no room for any more.
+    /// Responses evicted from memory, and from disk.
     pub(crate) evicted: u64,
     pub(crate) disk_evicted: u64,
 }
@@ -39,12 +39,12 @@ pub(crate) struct DiskStats {
     pub(crate) bytes: u64,
     pub(crate) capacity: u64,
     pub(crate) evicted: u64,
-    /// The disk responds, and the last write has not failed.
+    /// The disk responds, and the last write has succeeded.
     pub(crate) works: bool,
 }
 
 impl CacheStore {
-    /// All figures. Cost: a lock for each shard of the flights.
+    /// All statistics. Costs a lock for each shard of the in-flight fetches.
     pub(crate) fn figures(&self) -> StoreStats {
         let disks: Vec<_> = self.disks.iter().map(|disk| disk.figures()).collect();
         StoreStats {
@@ -86,7 +86,7 @@ impl StoreCounters {
 }
 
 impl RequestCounts {
-    /// Each with its word.
+    /// Each counter with its name.
     pub(crate) fn named(&self) -> [(&'static str, u64); WORDS.len()] {
         let RequestCounts { hit, stale, revalidated, joined, miss, pass } = *self;
         let counts = [hit, stale, revalidated, joined, miss, pass];
@@ -94,7 +94,7 @@ impl RequestCounts {
     }
 }
 
-/// Requests, by what became of them: the words of the log.
+/// Requests by cache result, with the words of the log.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct RequestCounts {
     pub(crate) hit: u64,
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counted() {
+    fn hits_are_counted_by_worker() {
         let store = store(1 << 20);
         for (worker, word) in [(0, "hit"), (1, "hit"), (1, "miss"), (0, "pass"), (7, "hit"), (0, "purge"), (0, "")] {
             store.count(worker, word);

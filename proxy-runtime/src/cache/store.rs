@@ -4,7 +4,7 @@
 //! `quick_cache` decides about evictions (a CLOCK with ghosts, sharded, scan-resistant); a hit is a read lock on a shard
 //! and two counts. Names of entries are 128-bit hashes with a key of the process, so nobody outside can produce a collision.
 //!
-//! The entry of a URL is either its response, or a note that there are several ([`super::vary_index`]).
+//! The entry of a URL is either its response, or an index of its variants ([`super::vary_index`]).
 //!
 //! A response replaces only an older one (RFC 9111 section 4), and removing a stale response removes only that one, even if another was
 //! stored meanwhile: checking and acting are one step, under the lock of the name.
@@ -35,57 +35,58 @@ use crate::net::descriptors::DescriptorBudget;
 use crate::protocol::date::Moment;
 use crate::site;
 
-/// A store.
+/// The store of cached responses.
 pub(crate) struct CacheStore {
-    /// As the site calls it.
+    /// Its name in the site.
     pub(crate) name: String,
     pub(super) entries: Cache<u128, CacheEntry, EntryWeighter, BuildHasherDefault<IdentityHasher>, Evictions>,
     pub(super) counters: StoreCounters,
-    /// Whoever looks at what is under a name to put something else in its place holds the name's. Nobody who holds one waits for a disk.
+    /// A task that replaces an entry depending on its current value holds the lock of its name. No task waits for a disk while it holds
+    /// one.
     name_locks: [Mutex<()>; 16],
     pub(crate) flights: Flights,
-    /// The key of the names.
+    /// The key of the entries' names.
     secret: (u64, u64),
-    /// Makes the numbers of [`VaryIndex`](super::vary_index::VaryIndex), which never come again.
+    /// Generates the numbers of [`VaryIndex`](super::vary_index::VaryIndex), which are never reused.
     pub(super) numbers: RandomState,
     pub(super) made: AtomicU64,
-    /// The largest body that is kept, in bytes.
+    /// The largest body that is stored in memory, in bytes.
     pub(crate) max_object: u64,
-    /// Bytes of responses that are being received.
+    /// The bytes of responses that are being received.
     receiving: AtomicU64,
-    /// No more than so many.
+    /// The limit of `receiving`.
     max_receiving: u64,
     pub(super) purges: Purges,
     pub(super) groups: Groups,
-    /// What servers have said of queries.
+    /// The `No-Vary-Search` rules of servers.
     pub(super) searches: SearchRules,
     pub(super) disks: Disks,
 }
 
-/// Under which names a request's answer would be.
+/// The names under which a request's response is stored.
 #[derive(Clone, Copy)]
 pub(crate) struct StoreLocation {
-    /// The URL's, where the URL has one answer.
+    /// The name of the URL, if it has one response.
     pub(crate) own: u128,
-    /// There are answers under this URL, told apart.
+    /// The URL has variants.
     pub(crate) varies: bool,
-    /// Under what it may be on disk.
+    /// The name that the disk may have.
     pub(super) recalled: Option<u128>,
 }
 
-/// The result of a look-up for a request.
+/// The result of a lookup.
 pub(crate) enum Lookup {
     Answer(StoreLocation, Arc<CachedHead>, CachedBody),
     Nothing(StoreLocation, LastFetch),
-    /// One whose body is on disk.
+    /// A response whose body is on disk.
     BodyFile(StoreLocation, Arc<CachedHead>, Arc<BodyFile>),
 }
 
 impl CacheStore {
-    /// Makes a store. What its folder has is learned beside the work.
+    /// Creates a store. The content of its folders is listed in the background.
     ///
     /// # Errors
-    /// The folder can't be made or written to, or a size that was given at start is none for this.
+    /// A folder can't be created or written to, or a size parameter is invalid.
     pub(crate) fn new(
         store: &site::Store,
         settings: &Settings,
@@ -100,7 +101,7 @@ impl CacheStore {
         if max_object > memory / 4 {
             return Err("the cache's `max-object` must be a quarter of its `memory` at most".to_owned());
         }
-        // A response must fit into a shard with room to spare.
+        // A response must fit into a shard, with space to spare.
         let mut shards = (4 * workers).next_power_of_two();
         while shards > 1 && memory / (shards as u64) < 4 * max_object {
             shards /= 2;
@@ -146,12 +147,12 @@ impl CacheStore {
         hasher.finish128().as_u128()
     }
 
-    /// Where a URL's answer is, or the note that there are several.
+    /// The name of a URL's response, or of its `Vary` index.
     pub(super) fn name_of_url(&self, url: &str) -> u128 {
         self.name_of([url.as_bytes(), b"", b""])
     }
 
-    /// A request is over: what the log says of it. Called by the worker of this number alone, so nobody else writes its counts.
+    /// Counts a request by its cache result. Only called by the worker of this number, so no other thread writes its counts.
     pub(crate) fn count(&self, worker: usize, word: &str) {
         let index = WORDS.iter().position(|known| *known == word);
         if let Some((WorkerCounts(counts), index)) = self.counters.workers.get(worker).zip(index) {
@@ -160,13 +161,13 @@ impl CacheStore {
         }
     }
 
-    /// Looks for the response to a request for `url`.
+    /// Looks up the response to a request for `url`.
     pub(crate) fn look_up(&self, key: &site::Key, url: &str, request: &dyn SelectingRequest, now: Moment) -> Lookup {
         let name = self.name_of_url(url);
         let place = StoreLocation { own: name, varies: false, recalled: Some(name) };
         let found = self.entries.get(&name);
         match found {
-            // By which fields is not known yet, so this name is no more than one to wait under.
+            // The response's `Vary` is not known yet, so this name is only used to join in-flight fetches.
             None | Some(CacheEntry::Answer(..) | CacheEntry::BodyFile(..)) if key::has_variants(key) => {
                 let place = self.of_several(key, url, (&[], u64::MAX), request);
                 let last_fetch =
@@ -186,7 +187,7 @@ impl CacheStore {
         }
     }
 
-    /// What there is at a place.
+    /// The lookup result for an entry at a location.
     fn looked(&self, place: StoreLocation, found: Option<CacheEntry>, now: Moment) -> Lookup {
         match found {
             Some(CacheEntry::BodyFile(ref head, _) | CacheEntry::Answer(ref head, _))
@@ -201,7 +202,7 @@ impl CacheStore {
         }
     }
 
-    /// What is on disk, if it can be read and the disk responds.
+    /// The lookup result for a response on disk, if the disk responds.
     fn look_at(&self, place: StoreLocation, head: Arc<CachedHead>, body_file: Arc<BodyFile>) -> Lookup {
         if body_file.is_spoilt() {
             self.forget(place.own, |entry| entry.is_of(&head));
@@ -211,7 +212,7 @@ impl CacheStore {
         Lookup::Nothing(place, LastFetch::Unknown)
     }
 
-    /// Where the response is among several.
+    /// The location of a variant.
     pub(super) fn of_several(
         &self,
         key: &site::Key,
@@ -229,7 +230,7 @@ impl CacheStore {
         self.name_locks[(name >> 64) as usize % self.name_locks.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts something under a name, if it may take the place of what is there.
+    /// Stores an entry, if it may replace the current one.
     pub(super) fn put(
         &self,
         name: u128,
@@ -239,7 +240,7 @@ impl CacheStore {
         self.put_made(name, |stored| may_replace(stored).then_some(entry))
     }
 
-    /// Puts under a name what is made of what is there, if anything is.
+    /// Replaces an entry with one that is derived from it, if `make` returns one.
     pub(super) fn put_made(&self, name: u128, make: impl FnOnce(Option<&CacheEntry>) -> Option<CacheEntry>) -> bool {
         let head = {
             let _locked = self.lock_name(name);
@@ -254,7 +255,7 @@ impl CacheStore {
         true
     }
 
-    /// Puts a response under a name, if it is newer than what is there.
+    /// Stores a response, if it is newer than the current one.
     pub(super) fn put_newer(&self, name: u128, head: &CachedHead, entry: CacheEntry) -> Result<(), NotStored> {
         let put = self.put(name, entry, |stored| match stored {
             Some(CacheEntry::Answer(stored, _) | CacheEntry::BodyFile(stored, _)) => head.supersedes(stored),
@@ -264,19 +265,19 @@ impl CacheStore {
         if put { Ok(()) } else { Err(NotStored::Superseded) }
     }
 
-    /// Whether there is a newer response under a name than this one would be.
+    /// Whether the current response of a name is newer than this one.
     pub(super) fn is_superseded(&self, name: u128, head: &CachedHead) -> bool {
         let stored = self.entries.peek(&name);
         stored.as_ref().and_then(CacheEntry::head).is_some_and(|stored| !head.supersedes(stored))
     }
 
-    /// Where a part is, by what it is called, of what is at a place.
+    /// The location of a part of the response at a location.
     pub(super) fn part_of(&self, place: StoreLocation, part: &str) -> StoreLocation {
         let own = self.name_of([b"", &place.own.to_be_bytes(), part.as_bytes()]);
         StoreLocation { own, recalled: Some(own), ..place }
     }
 
-    /// A name to fetch a part under, before it is known what it depends on.
+    /// A name for fetching a part, before its `Vary` is known.
     pub(crate) fn part_on_its_way(
         &self,
         key: &site::Key,
@@ -287,7 +288,7 @@ impl CacheStore {
         self.part_of(self.of_several(key, url, (&[], u64::MAX), request), part).own
     }
 
-    /// Where a part is, if there are several responses under the URL.
+    /// The location of a part, if the URL has variants.
     pub(crate) fn part_place(
         &self,
         key: &site::Key,
@@ -305,7 +306,7 @@ impl CacheStore {
         Some(place)
     }
 
-    /// Whether there is something at a place that `is_usable`; what is on disk alone is taken to be so.
+    /// Whether there is an entry at a location that `is_usable`; an entry that is only on disk counts as usable.
     pub(crate) fn has_usable(&self, place: &StoreLocation, is_usable: impl Fn(&CachedHead) -> bool) -> bool {
         match self.entries.peek(&place.own) {
             Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) => {
@@ -315,7 +316,7 @@ impl CacheStore {
         }
     }
 
-    /// What is kept at a place.
+    /// The response at a location.
     pub(crate) async fn at(&self, place: StoreLocation) -> Option<(Arc<CachedHead>, CachedBody)> {
         match self.entries.get(&place.own)? {
             CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) if self.groups.have_changed(&head) => {
@@ -328,7 +329,7 @@ impl CacheStore {
         }
     }
 
-    /// Keeps a response. Gives why not, if somebody has purged it since its request was sent, or there is a newer one.
+    /// Stores a response. Fails if it was purged since its request was sent, or a newer one is stored.
     pub(crate) fn keep(
         &'static self,
         name: u128,
@@ -342,7 +343,7 @@ impl CacheStore {
         Ok(())
     }
 
-    /// Keeps a response as the server says that it is now; unless what it asked about is not there any more.
+    /// Stores a revalidated response, unless the stale one has been replaced.
     pub(crate) fn renew(
         &'static self,
         name: u128,
@@ -360,7 +361,7 @@ impl CacheStore {
         Ok(())
     }
 
-    /// Keeps what has just been put under a name.
+    /// Completes the storing of a response that was just put under a name.
     pub(super) fn keep_put(
         &'static self,
         name: u128,
@@ -368,7 +369,7 @@ impl CacheStore {
         content: CachedBody,
         since: u64,
     ) -> Result<(), NotStored> {
-        // Looked at behind it: a purge from now on finds it.
+        // Checked afterwards: a later purge finds the entry.
         match self.purges.since(since, &head.url, &head.tags) {
             Some(false) => {
                 self.entries.remove_if(&name, |entry| entry.is_of(&head));
@@ -381,12 +382,12 @@ impl CacheStore {
         Ok(())
     }
 
-    /// Remembers for a moment that a response was not for others; never in the place of one that is.
+    /// Marks a response as not shareable for a moment (hit-for-miss); never replaces a stored one.
     pub(crate) fn mark_unshared(&self, name: u128, url: &str, now: Moment) {
         self.mark(name, url, Moment(now.0.saturating_add(UNSHARED.as_millis() as u64)), LastFetch::Unshared);
     }
 
-    /// Remembers for a moment that the server has failed when it was asked for this.
+    /// Marks a fetch as failed for a moment.
     pub(crate) fn mark_failed(&self, name: u128, url: &str, now: Moment) {
         let until = Moment(now.0.saturating_add(PAUSE.as_millis() as u64));
         match self.entries.peek(&name) {
@@ -397,23 +398,23 @@ impl CacheStore {
         }
     }
 
-    /// Only where nothing else is: a mark is about the last response, not about what is stored.
+    /// Only stores the marker if there is no other entry: it is about the last response, not about a stored one.
     fn mark(&self, name: u128, url: &str, until: Moment, last_fetch: LastFetch) {
         let marker = CacheEntry::Marker(Arc::new(MissMarker { url: url.into(), until, last_fetch }));
         self.put(name, marker, |stored| matches!(stored, None | Some(CacheEntry::Marker(_))));
     }
 
-    /// Forgets that a response was not for others: the server fails now, for whoever asks.
+    /// Removes a hit-for-miss marker, because the server fails now.
     pub(crate) fn unmark(&self, name: u128) {
         self.entries.remove_if(&name, |entry| matches!(entry, CacheEntry::Marker(_)));
     }
 
-    /// Removes a response, unless there is another one by now.
+    /// Removes a response, unless it has been replaced.
     pub(crate) fn forget_this(&self, name: u128, head: &Arc<CachedHead>) {
         self.forget(name, |entry| entry.is_of(head));
     }
 
-    /// Removes what is under a name, in memory and on disk, if it is this. Where it is no longer in memory, it may still be on disk.
+    /// Removes the entry of a name, in memory and on disk, if `is_this`. An entry that is no longer in memory may still be on disk.
     pub(super) fn forget(&self, name: u128, is_this: impl Fn(&CacheEntry) -> bool) {
         match self.entries.remove_if(&name, is_this) {
             Some((_, entry)) => self.forget_forms(&entry),
@@ -425,35 +426,35 @@ impl CacheStore {
         }
     }
 
-    /// Makes room for so many bytes that will be received.
+    /// Reserves memory for bytes that will be received.
     pub(crate) fn reserve(&'static self, bytes: u64) -> Option<Reservation> {
         let before = self.receiving.fetch_add(bytes, Ordering::Relaxed);
         let reserved = Reservation { store: self, bytes };
         (before + bytes <= self.max_receiving).then_some(reserved)
     }
 
-    /// See [`CachedHead::groups_seen`]: of a response that has come now.
+    /// The initial [`CachedHead::groups_seen`] of a response that arrives now.
     pub(crate) fn groups_seen(&self, tags: &str) -> AtomicU64 {
         AtomicU64::new(groups::seen(tags, self.groups.count()))
     }
 
-    /// How many purges there have been; what is to be kept says how many there were when its request was sent.
+    /// The number of purges; it is recorded when a request is sent, and compared when its response is stored.
     pub(crate) fn purges(&self) -> u64 {
         self.purges.count()
     }
 }
 
-/// How long it is remembered that a response was not for others.
+/// The lifetime of a hit-for-miss marker.
 const UNSHARED: Duration = Duration::from_secs(10);
 
-/// Room for a response that is being received.
+/// Memory that is reserved for a response that is being received.
 pub(crate) struct Reservation {
     store: &'static CacheStore,
     bytes: u64,
 }
 
 impl Reservation {
-    /// Makes room for more, up to so many bytes in all. `false`: there is none.
+    /// Enlarges the reservation to this many bytes in total. `false`: there is no memory.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let before = self.store.receiving.fetch_add(more, Ordering::Relaxed);
@@ -562,7 +563,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn several_answers() {
+    fn variants_by_vary() {
         let store = store(8 << 20);
         let (none, de, en) = (fields(&[]), fields(&[("accept-language", "de")]), fields(&[("accept-language", "en")]));
         put(store, "http://a/x", &de, &["accept-language"], "", "deutsch");
@@ -570,15 +571,15 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
         assert_eq!(get(store, "http://a/x", &en), fresh("english"));
         assert_eq!(get(store, "http://a/x", &none), None);
-        // A response without Vary is told apart like the others.
+        // A response without `Vary` is one more variant.
         put(store, "http://a/x", &none, &[], "", "any");
         assert_eq!(get(store, "http://a/x", &none), fresh("any"));
         assert_eq!(get(store, "http://a/x", &de), fresh("deutsch"));
-        // One more field: those before can't be told apart by it.
+        // With another field in `Vary`, the earlier responses can't be found any more.
         put(store, "http://a/x", &de, &["accept"], "", "neu");
         assert_eq!(get(store, "http://a/x", &de), fresh("neu"));
         assert_eq!(get(store, "http://a/x", &en), None);
-        // Softly, then for good: all under the URL.
+        // Softly, then hard: all variants of the URL.
         drop(store.purge(&[Purge::Url("http://a/x".to_owned())], true, Moment(3000)));
         assert_eq!(get(store, "http://a/x", &de), Some(("neu".to_owned(), true)));
         store.invalidate("http://a/x".to_owned(), Moment(3000));
@@ -587,14 +588,14 @@ pub(super) mod tests {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let hostile = head("http://a/y", &names, "");
         assert!(matches!(store.place(&KEY, "http://a/y", &none, &hostile, None), Err(NotStored::Vary)));
-        // However many fields there were, the last response can be kept.
+        // However many fields there were, the last response can be stored.
         for name in &names {
             put(store, "http://a/z", &none, &["accept", name], "", name);
             assert_eq!(get(store, "http://a/z", &none), fresh(name));
         }
     }
 
-    /// What nobody can find any more takes no room.
+    /// Variants that can't be found any more are removed.
     #[test]
     fn many_variants() {
         let store = store(8 << 20);
@@ -610,14 +611,14 @@ pub(super) mod tests {
         drop(store.purge(&[Purge::Url("http://a/x".to_owned())], false, Moment(0)));
         assert_eq!((store.entries.len(), store.entries.weight()), (0, 0));
         fill(&["x-kind"]);
-        // Those before can't be told apart by another field.
+        // With another field in `Vary`, the earlier variants can't be found any more.
         put(store, "http://a/x", &of(0), &["x-kind", "accept"], "", "it");
         assert_eq!(store.entries.len(), 2);
     }
 
-    /// Nobody who only asks puts anything there.
+    /// Lookups store nothing.
     #[test]
-    fn asked_for() {
+    fn lookups_store_nothing() {
         let store = store(4 << 20);
         let (none, varying) = (fields(&[]), head("http://a/", &["accept"], ""));
         let name = store.name_of_url("http://a/");
@@ -630,9 +631,9 @@ pub(super) mod tests {
         );
     }
 
-    /// Of what was on its way at once, the newest stays, whichever comes last.
+    /// Of concurrent responses, the newest stays, whichever arrives last.
     #[test]
-    fn superseded() {
+    fn newer_responses_stay() {
         let check = |stored: (u64, u64, u64), comes: (u64, u64, u64), stays: bool| {
             let store = store(4 << 20);
             let keep = |(asked, came, made): (u64, u64, u64)| {
@@ -644,25 +645,25 @@ pub(super) mod tests {
             let expected = if stays { Err(NotStored::Superseded) } else { Ok(()) };
             assert_eq!(keep(comes), expected, "{stored:?} {comes:?}");
         };
-        // One after the other: whatever the dates are.
+        // One after another: whatever their dates.
         check((1, 2, 8), (3, 4, 8), false);
         check((1, 2, 9), (3, 4, 8), false);
-        // At once: by date, and then by who asked first.
+        // Concurrent: by date, and then by the order of requests.
         check((1, 3, 8), (2, 4, 9), false);
         check((1, 3, 9), (2, 4, 8), true);
         check((2, 3, 8), (1, 4, 8), true);
         check((2, 3, 8), (1, 4, 9), false);
         check((1, 3, 8), (2, 4, 8), false);
-        // Without a date, or where one has none.
+        // Without a date, or if one has none.
         for (stored, comes) in [(0, 0), (0, 9), (9, 0)] {
             check((1, 3, stored), (2, 4, comes), false);
             check((2, 3, stored), (1, 4, comes), true);
         }
     }
 
-    /// A mark takes nothing away, nor does who forgets what was there before.
+    /// A marker replaces nothing, and removing an old response does not remove its successor.
     #[test]
-    fn what_is_newer_stays() {
+    fn markers_and_removals_keep_newer_entries() {
         let store = store(4 << 20);
         let (old, new) = (head("http://a/", &[], ""), head("http://a/", &[], ""));
         let kept = |head: &Arc<CachedHead>| store.entries.peek(&1).is_some_and(|entry| entry.is_of(head));
@@ -674,7 +675,7 @@ pub(super) mod tests {
         assert!(kept(&new));
         store.forget_this(1, &new);
         assert!(store.entries.is_empty());
-        // What a 304 is about is renewed only where it still is.
+        // A 304 only renews the response that was revalidated.
         let renewed = |before| store.renew(1, before, head("http://a/", &[], ""), CachedBody::One(Bytes::new()), 0);
         assert_eq!(renewed(&old), Err(NotStored::Superseded));
         assert!(store.entries.is_empty());
@@ -683,7 +684,7 @@ pub(super) mod tests {
             (renewed(&old), renewed(&new), renewed(&new)),
             (Err(NotStored::Superseded), Ok(()), Err(NotStored::Superseded))
         );
-        // A note that there are several is no response's to replace.
+        // A `Vary` index is not replaced by a response.
         let place =
             store.place(&KEY, "http://b/", &fields(&[]), &head("http://b/", &["a"], ""), None).expect("a place");
         let name = store.name_of_url("http://b/");
@@ -692,7 +693,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn purged() {
+    fn purges_by_url_path_and_tag() {
         let check = |purge: Purge, soft: bool, left: &[&str], stale: &[&str]| {
             let store = store(8 << 20);
             let urls =
@@ -727,9 +728,9 @@ pub(super) mod tests {
         check(Purge::All, false, &[], &[]);
     }
 
-    /// What was asked for before a purge and comes after it.
+    /// A response that was requested before a purge and arrives after it is not stored.
     #[test]
-    fn purged_on_the_way() {
+    fn purges_apply_to_requests_in_flight() {
         let keep = |purges: &[(Purge, bool)]| {
             let store = store(8 << 20);
             let since = store.purges();
@@ -747,7 +748,8 @@ pub(super) mod tests {
         assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(NotStored::Purged));
     }
 
-    /// Groups are invalidated in what is there, without a pass over it, and in what is on its way; each by its origin.
+    /// An invalidation of a group applies to stored responses, without a pass over them, and to those in flight; only
+    /// within its origin.
     #[test]
     fn groups_invalidated() {
         let store = store(8 << 20);
@@ -765,7 +767,7 @@ pub(super) mod tests {
         assert_eq!((get(store, "http://b/x", &none), get(store, "http://a/none", &none)), (fresh("old"), fresh("old")));
         let place = store.place(&KEY, "http://a/y", &none, &on_its_way, None).expect("a place");
         assert_eq!(store.keep(place.own, on_its_way, CachedBody::One(Bytes::new()), since), Err(NotStored::Purged));
-        // What comes later is in the group, too, and fresh.
+        // A later response is in the group, too, and fresh.
         let head = head("http://a/x", &[], &group("http://a"));
         head.groups_seen.store(store.groups_seen(&head.tags).into_inner(), Ordering::Relaxed);
         let place = store.place(&KEY, "http://a/x", &none, &head, None).expect("a place");
@@ -775,9 +777,9 @@ pub(super) mod tests {
         assert_eq!(get(store, "http://a/x", &none), None);
     }
 
-    /// However many responses come, and however large: no more than it may take.
+    /// The memory limit holds, however many responses arrive, and however large they are.
     #[test]
-    fn bounded() {
+    fn memory_is_bounded() {
         let store = store(4 << 20);
         let body = "x".repeat(10_000);
         for number in 0..2000 {
@@ -812,7 +814,7 @@ pub(super) mod tests {
         store.mark_unshared(name, "http://a/", Moment(0));
         store.unmark(name);
         assert_eq!(get(store, "http://a/", &none), fresh("it"));
-        // What is there stays, with the moment until which nobody asks about it.
+        // A stored response stays, with the time until which it is not revalidated.
         store.mark_failed(name, "http://a/", Moment(1000));
         let Lookup::Answer(_, head, _) = store.look_up(&KEY, "http://a/", &none, Moment(1000)) else { panic!("it is") };
         assert_eq!((head.failed_until(Moment(1249)), head.failed_until(Moment(1250))), (Some(Moment(1250)), None));

@@ -1,4 +1,4 @@
-//! Stores and finds several responses under one URL, by notes.
+//! Stores and finds the variants of a URL, by its `Vary` index.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::vary_index::{MOST_FIELDS, MOST_NAMES, NAME, VaryIndex};
 use crate::site;
 
 impl CacheStore {
-    /// Where a response will be stored that depends on these fields by its `Vary`, or on more by its policy, or is a part: notes
-    /// that there are several, if there are.
+    /// The location for a response that has a `Vary`, or variants by its policy, or is a part: updates the `Vary` index if
+    /// needed.
     ///
     /// # Errors
-    /// It depends on more than can be told apart, or there is a newer one.
+    /// It depends on too many fields, or there is a newer one.
     pub(crate) fn place(
         &'static self,
         key: &site::Key,
@@ -40,13 +40,13 @@ impl CacheStore {
         Ok(part.map_or(place, |part| self.part_of(place, part)))
     }
 
-    /// Joins the fetch that was begun before it was known that there are several responses under a URL, as long as its response, which has said
-    /// so, is not there to be joined itself.
+    /// Joins the fetch that began before the URL was known to have variants, as long as its response, which told so, can't be joined under its
+    /// own name.
     pub(crate) fn join_undecided(&self, place: StoreLocation, url: &str) -> Option<Follower> {
         if place.varies { self.flights.join_undecided(self.name_of_url(url)) } else { None }
     }
 
-    /// Whether a response, or a part of one, that is stored under `name` is one to this request, by what it says it depends on.
+    /// Whether a response, or part, stored under `name` may be used for this request, by its `Vary`.
     pub(crate) fn is_at(
         &self,
         name: u128,
@@ -72,8 +72,8 @@ impl CacheStore {
         }
     }
 
-    /// Notes that there are several responses under a URL, which depend on the fields of this one and those that were known before. Where
-    /// that is too much, the note begins again with this one's, so that a URL can be cached whatever it once depended on.
+    /// Records that a URL has variants, by the fields of this response and the known ones. If that is too many, the index is restarted
+    /// with this response's fields, so that a URL can be cached whatever it once depended on.
     fn note_several(&'static self, name: u128, head: &CachedHead) -> Result<Arc<VaryIndex>, NotStored> {
         if head.vary.len() > MOST_FIELDS {
             return Err(NotStored::Vary);
@@ -88,7 +88,7 @@ impl CacheStore {
         }
         let known = noted.as_ref().map_or(&[][..], |noted| &noted.fields);
         let new = || head.vary.iter().filter(|name| !known.contains(name));
-        // Somebody has noted the same meanwhile.
+        // Another request has recorded the same meanwhile.
         if let Some(noted) = noted.as_ref().filter(|_| new().next().is_none()) {
             return Ok(Arc::clone(noted));
         }
@@ -107,19 +107,19 @@ impl CacheStore {
         Ok(varies)
     }
 
-    /// Lists a stored response in the note of its URL, if it is one of several.
+    /// Lists a stored response in the `Vary` index of its URL, if there is one.
     pub(super) fn list_variant(&self, name: u128, head: &CachedHead) {
         let of_url = self.name_of_url(&head.url);
         if name == of_url {
             return;
         }
         let Some(noted) = self.noted(of_url) else { return };
-        // What does not fit into a shard of the table is not stored.
+        // An entry that exceeds a shard of the table can't be stored.
         let most = MOST_NAMES.min(usize::try_from(self.entries.shard_capacity()).unwrap_or(usize::MAX) / (8 * NAME));
         if noted.list(name, most, |name| self.entries.contains_key(&name)) {
             return;
         }
-        // In its place and in one step: whoever purges it finds one of both.
+        // Replaced in one step: a purge finds either of the two.
         let _ = self.entries.entry(&of_url, Some(Duration::ZERO), |_, stored| {
             if matches!(stored, CacheEntry::Varies(stored) if Arc::ptr_eq(stored, &noted)) {
                 *stored = CacheEntry::Varies(Arc::new(noted.enlarged(name)));
@@ -128,7 +128,7 @@ impl CacheStore {
         });
     }
 
-    /// Forgets the note of a URL that has this number, and all that is stored under it.
+    /// Removes the `Vary` index of a URL, if it has this number, and thereby all of its variants.
     pub(super) fn forget_note(&self, name: u128, number: u64) {
         let is_this = |entry: &CacheEntry| matches!(entry, CacheEntry::Varies(varies) if varies.number == number);
         let Some((_, entry)) = self.entries.remove_if(&name, is_this) else { return };
@@ -138,7 +138,8 @@ impl CacheStore {
         self.release(&entry);
     }
 
-    /// Removes what goes with an entry that was removed: what nobody can find any more. Looks at memory alone; files go behind it.
+    /// Removes entries that depend on a removed one, as they can't be found any more. Uses only memory; files are removed in the
+    /// background.
     pub(super) fn release(&self, entry: &CacheEntry) {
         self.forget_forms(entry);
         let CacheEntry::Varies(varies) = entry else { return };

@@ -1,8 +1,8 @@
-//! Several responses under one URL (RFC 9111 section 4.1): the note about them ([`VaryIndex`]). It lists the fields that select among them, and the
-//! names that they are stored under, so that they are removed with it.
+//! Variants of a response (RFC 9111 section 4.1): the index of a URL ([`VaryIndex`]). It lists the fields that select among them, and the names
+//! that they are stored under, so that they are removed with it.
 //!
-//! The name of a variant is a hash of the URL, the note's number and the request's values of the note's fields. Removing or replacing the note
-//! removes all of them: their names are never used again.
+//! The name of a variant is a hash of the URL, the index's number and the request's values of the fields. Removing or replacing the index
+//! removes all variants: their names are never used again.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
@@ -12,33 +12,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::identity_hasher::IdentityHasher;
 use crate::protocol::date::Moment;
 
-/// The most fields by which responses under one URL are told apart.
+/// The most fields that the variants of a URL may depend on.
 pub(super) const MOST_FIELDS: usize = 16;
 
-/// See above.
+/// The index of a URL's variants.
 pub(super) struct VaryIndex {
     pub(super) url: Box<str>,
-    /// Told apart by these fields, in lower case.
+    /// The fields that distinguish the variants, in lower case.
     pub(super) fields: Box<[Box<str>]>,
-    /// A part of their names.
+    /// Part of the variants' names.
     pub(super) number: u64,
-    /// Those that were received before are stale; in milliseconds since 1970. It is one with that of the note which this was enlarged from, so
-    /// that whoever has that one outdates both.
+    /// Variants that were received before are stale; in milliseconds since 1970. Shared with the index that this one was enlarged from, so
+    /// that a task with the earlier one updates both.
     pub(super) outdated_before: Arc<AtomicU64>,
     names: Mutex<Names>,
-    /// So many names fit. It never changes, as the note weighs accordingly.
+    /// The capacity for names. It is constant, as the weight of the index depends on it.
     room: usize,
 }
 
 type Names = HashSet<u128, BuildHasherDefault<IdentityHasher>>;
 
-/// A note has room for so many names at first, and for twice as many whenever they don't fit: a table of this size has no slot too many.
+/// The initial capacity for names, which doubles whenever it is exceeded: a hash table of this size wastes no slot.
 const FEW_NAMES: usize = 7;
 
-/// The most names that a note has room for. Further variants are stored, too, but stay until they are evicted.
+/// The largest capacity. Further variants are stored, too, but stay until they are evicted.
 pub(super) const MOST_NAMES: usize = FEW_NAMES << 9;
 
-/// What a name takes, in bytes.
+/// The memory of a name, in bytes.
 pub(super) const NAME: usize = 20;
 
 impl VaryIndex {
@@ -50,22 +50,22 @@ impl VaryIndex {
         (size_of::<VaryIndex>() + self.url.len() + 64 * self.fields.len() + NAME * self.room) as u64
     }
 
-    /// Whether what was received at this moment is stale, as the note was declared so since.
+    /// Whether a response received at this time is stale because of a soft purge.
     pub(super) fn outdates(&self, received: Moment) -> bool {
         received.0 < self.outdated_before.load(Ordering::Relaxed)
     }
 
-    /// Whether it tells responses apart by all fields that this one depends on.
+    /// Whether it distinguishes variants by all of these fields.
     pub(super) fn knows(&self, vary: &[Box<str>]) -> bool {
         vary.iter().all(|name| self.fields.contains(name))
     }
 
-    /// Lists one more variant. Whether that is done: where it is not, there must be an enlarged one, which may have room for `most`.
+    /// Lists a variant. `false`: the index is full and must be enlarged, up to a capacity of `most`.
     pub(super) fn list(&self, variant: u128, most: usize, is_stored: impl Fn(u128) -> bool) -> bool {
         let is_full = |names: &Names| names.len() >= self.room && !names.contains(&variant);
-        // Looking at all of them is rare: half of the room is free then, or there is twice as much, or chance decides.
+        // Looking at all names is rare: afterwards half of the capacity is free, or it doubles, or the look is random.
         let looks = is_full(&self.names()) && (self.room < most || variant.is_multiple_of(64));
-        // Not under the lock: who enlarges a note has that of the table first.
+        // Not under the lock: a task that enlarges an index locks the table first.
         let listed: Vec<u128> = if looks { self.names().iter().copied().collect() } else { Vec::new() };
         let gone: Vec<u128> = listed.into_iter().filter(|&name| !is_stored(name)).collect();
         let mut names = self.names();
@@ -81,7 +81,7 @@ impl VaryIndex {
         true
     }
 
-    /// The same note with twice the room, and one variant more. It takes the names over.
+    /// The index with twice the capacity and one more variant. It takes the names over.
     pub(super) fn enlarged(&self, variant: u128) -> VaryIndex {
         let mut names = std::mem::take(&mut *self.names());
         names.insert(variant);
@@ -102,14 +102,14 @@ impl VaryIndex {
 mod tests {
     use super::*;
 
-    /// Lists many variants, of which those that `is_stored` are there: the room that the note has in the end, and how many it has listed.
+    /// Lists many variants, of which those that `is_stored` exist; returns the final capacity, and how many are listed.
     pub(super) fn list(count: u128, most: usize, is_stored: impl Fn(u128) -> bool) -> (usize, usize) {
         let mut note = VaryIndex::new("http://a/".into(), Box::new([]), 1);
         for name in 1..=count {
             if !note.list(name, most, &is_stored) {
                 let larger = note.enlarged(name);
                 assert!(note.names().is_empty() && larger.weight() > note.weight());
-                // Whoever still has the one before means this one, too.
+                // A task that still has the previous index updates this one, too.
                 note.outdated_before.store(9, Ordering::Relaxed);
                 note = larger;
                 assert_eq!((note.number, note.outdated_before.load(Ordering::Relaxed)), (1, 9));
@@ -130,7 +130,7 @@ mod tests {
         ] {
             assert_eq!(list(count, most, |_| true), expected, "{count}");
         }
-        // What is gone makes room for others.
+        // Removed variants make space for others.
         let (room, listed) = list(10_000, MOST_NAMES, |name| name % 1000 == 0);
         assert!(room <= 28 && listed >= 10, "{room} {listed}");
     }

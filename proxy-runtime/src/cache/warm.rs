@@ -1,18 +1,18 @@
-//! URLs of `warm`, as written in sites and lists. Pure; shared with the compiler.
+//! URLs of `warm`, in sites and lists. Pure; shared with the compiler.
 
-/// A URL that the proxy asks itself for.
+/// A URL that the proxy requests itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Url<'t> {
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Host and port, as clients have them.
+    /// Host and port, as in clients' requests.
     pub authority: &'t str,
     /// Path and query.
     pub target: &'t str,
 }
 
 impl Url<'_> {
-    /// An absolute URL; `None`: this is none that a client could ask for.
+    /// Parses an absolute URL; `None`: no client could request it.
     pub fn of(text: &str) -> Option<Url<'_>> {
         let (scheme, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
             (Some(rest), _) => ("http", rest),
@@ -40,7 +40,7 @@ impl Url<'_> {
     }
 }
 
-/// The lines of a list but for blank ones and comments.
+/// The lines of a list, except blank ones and comments.
 pub fn lines(list: &str) -> impl Iterator<Item = &str> {
     list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

@@ -1,4 +1,5 @@
-//! The list of a folder's files, in memory: [`FileIndex`]. It also has files that will be removed, which no longer count. Pure.
+//! The in-memory list of a folder's files: [`FileIndex`]. It also lists files that will be removed, which no longer count.
+//! Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -11,11 +12,11 @@ pub(super) struct FileIndex {
     pub(super) places: HashMap<u128, usize>,
     pub(super) list: Vec<IndexedFile>,
     pub(super) total: u64,
-    /// Names whose files are to be removed, and are nothing already.
+    /// The names of files that will be removed, and count as removed already.
     pub(super) doomed: HashSet<u128>,
-    /// More were to be removed than can be remembered: all that is not in the list counts as removed.
+    /// More files were to be removed than could be listed: all files that are not in the list count as removed.
     pub(super) lost: bool,
-    /// Somebody removes them.
+    /// A task is removing them.
     pub(super) removing: bool,
 }
 
@@ -25,14 +26,14 @@ pub(super) struct IndexedFile {
     pub(super) used: u64,
 }
 
-/// So many names are remembered that are to be removed, while the disk hangs.
+/// The most names of files to remove that are listed while the disk hangs.
 pub(super) const MOST_DOOMED: usize = 1 << 16;
 
-/// So many files are looked at when one has to go.
+/// The sample size of an eviction.
 pub(super) const SAMPLE: usize = 16;
 
 impl FileIndex {
-    /// Whether a file is nothing, though it may be there.
+    /// Whether a file counts as removed, though it may still exist.
     pub(super) fn is_doomed(&self, name: u128) -> bool {
         self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
     }
@@ -46,12 +47,12 @@ impl FileIndex {
         }
     }
 
-    /// Dooms all there is.
+    /// Marks all files as removed.
     pub(super) fn lose(&mut self) {
         *self = FileIndex { lost: true, removing: self.removing, ..FileIndex::default() };
     }
 
-    /// Forgets all files, whatever becomes of them.
+    /// Removes all files from the list, whatever happens to them.
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.list.clear();
@@ -89,7 +90,7 @@ impl FileIndex {
         }
     }
 
-    /// Names are hashes: those that stand beside each other come from anywhere.
+    /// Names are hashes, so neighbouring ones are a random sample.
     pub(super) fn victim(&self, seed: u64) -> Option<(u128, u64)> {
         let start = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 16) as usize;
         let sample = (0..SAMPLE.min(self.list.len())).map(|at| &self.list[(start + at) % self.list.len()]);

@@ -1,4 +1,4 @@
-//! Makes room in a folder: for bytes, files, and the space to leave free on the file system.
+//! Frees space in a folder: for bytes, files, and the space to leave free on the file system.
 
 use std::io;
 use std::sync::PoisonError;
@@ -15,13 +15,12 @@ impl Disk {
         bytes + writing + others <= self.limits.bytes && files <= self.limits.files
     }
 
-    /// Removes files until all are within the limits, or there are none: of some that come to hand the one goes that was not asked for
-    /// for the longest time.
+    /// Removes files until the folder is within its limits, or empty: of a small sample, the least recently used one.
     pub(super) fn evict(&self) {
         while !self.is_within_limits() && self.remove_one().is_some() {}
     }
 
-    /// Gives how large it was.
+    /// Removes one file, and returns its size.
     fn remove_one(&self) -> Option<u64> {
         let (name, size) = self.locked().victim(self.temporary.fetch_add(1, Ordering::Relaxed))?;
         let _ = self.remove(name);
@@ -29,10 +28,10 @@ impl Disk {
         Some(size)
     }
 
-    /// Makes room for so many bytes, which count as being written already.
+    /// Frees space for bytes that are counted as being written already.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no space.
     pub(super) fn make_room(&self, bytes: u64) -> io::Result<()> {
         self.evict();
         if !self.is_within_limits() {
@@ -52,17 +51,17 @@ impl Disk {
         Err(io::Error::new(io::ErrorKind::StorageFull, "less is free than `min-free`"))
     }
 
-    /// How much less is free than has to be, if so many bytes are written.
+    /// How many bytes must be freed before this many are written.
     fn missing(&self, bytes: u64) -> io::Result<u64> {
         let about = rustix::fs::statvfs(&self.folder.path)?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);
         Ok(self.limits.min_free.saturating_add(bytes).saturating_sub(free))
     }
 
-    /// Runs what takes so many bytes of the file system. Where that is full, files are removed for it.
+    /// Runs an operation that writes to the file system. If that is full, removes files and tries again.
     ///
     /// # Errors
-    /// Its own.
+    /// Those of the operation.
     pub(in crate::cache) fn with_room<T>(
         &self,
         bytes: u64,
@@ -74,7 +73,7 @@ impl Disk {
         };
         let mut done = operation();
         if is_full(&done) {
-            // One at a time, or each removes what all need.
+            // One task at a time, or each would remove what all need.
             let _freeing = self.freeing.lock().unwrap_or_else(PoisonError::into_inner);
             done = operation();
             for _ in 0..TRIES {

@@ -1,5 +1,5 @@
-//! Writes a file of a folder: [`FileWriter`]. The file gets its name only when it is complete, and is removed otherwise; room is made for
-//! each piece before it is written.
+//! Writes a file of a folder: [`FileWriter`]. The file gets its name only when it is complete, and is removed otherwise; space is freed
+//! before each piece is written.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,29 +12,29 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::cache::body_file::{FileHandle, Folder};
 
-/// What a file of a response begins with.
+/// The magic number of a response's file.
 pub(super) const MAGIC: &[u8; 6] = b"KILN2\n";
 
-/// A file on its way. Dropped before its end, it is removed.
+/// A file that is being written. It is removed if it is dropped before it is complete.
 pub(in crate::cache) struct FileWriter {
     pub(super) handle: FileHandle,
     pub(super) path: PathBuf,
     pub(super) name: u128,
     pub(super) head: Vec<u8>,
-    /// Room for a checksum, and what has come of the next block.
+    /// Space for a checksum, and the beginning of the next block.
     pub(super) block: Vec<u8>,
-    /// Of the body.
+    /// The length of the body.
     pub(super) length: u64,
     pub(super) blocks: u64,
-    /// Where the next block goes.
+    /// The offset of the next block.
     pub(super) position: u64,
-    /// What counts as occupied by it.
+    /// The occupied space that it accounts for.
     pub(super) charged: u64,
     pub(super) folder: Arc<Folder>,
 }
 
 impl FileWriter {
-    /// What it occupies counts as that of a file with a name from now on, or as nothing.
+    /// Its space is now accounted for by the named file, or not at all.
     pub(super) fn discharge(&mut self) {
         self.folder.writing.fetch_sub(std::mem::take(&mut self.charged), Ordering::Relaxed);
     }
@@ -50,7 +50,7 @@ impl Drop for FileWriter {
     }
 }
 
-/// Makes a file that is locked as long as somebody writes it, by which those are known that nobody does.
+/// Creates a file that is locked while it is written, so that abandoned files can be recognized.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -60,7 +60,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes what processes have left behind that are gone. Others may be writing here, as while a binary takes over from the one before.
+/// Removes files of processes that have ended. Other processes may be writing here, for example during an upgrade of the binary.
 pub(super) fn remove_abandoned(folder: &Path) {
     for entry in fs::read_dir(folder.join("new")).into_iter().flatten().flatten() {
         let file = File::open(entry.path());

@@ -21,7 +21,7 @@ impl Disk {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.path.join("new").join(format!("{:016x}-{number}", self.process));
         let handle = self.with_room(0, || self.folder.handle(|| create(&path)))?;
-        // From here on the file is removed, whatever goes wrong.
+        // From here on, the file is removed on any error.
         let mut writer = FileWriter {
             handle,
             path,
@@ -38,7 +38,7 @@ impl Disk {
         Ok(writer)
     }
 
-    /// More of the body. Blocks.
+    /// Writes a part of the body. Blocks.
     ///
     /// # Errors
     /// It can't be written.
@@ -80,8 +80,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives a file its name, unless `given_up`, and calls `named` with how to read it before another file can have that name. Returns what
-    /// that returns. Blocks.
+    /// Names a file, unless `given_up`, and calls `named` with its [`BodyFile`] before another file can get that name. Returns the result
+    /// of `named`. Blocks.
     ///
     /// # Errors
     /// It can't be written.
@@ -97,7 +97,8 @@ impl Disk {
         header[..6].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&u32::try_from(writer.head.len()).unwrap_or(u32::MAX).to_le_bytes());
         header[12..20].copy_from_slice(&writer.length.to_le_bytes());
-        // In this order, and before `given_up` is asked: that knows all that was followed, and what is purged from now on means this file.
+        // In this order, and before `given_up` is called: `given_up` knows all purges that were followed, and later ones apply to this
+        // file.
         let (journal, followed) = (self.journal.identity(), self.journal.followed());
         header[20..28].copy_from_slice(&journal.to_le_bytes());
         header[28..36].copy_from_slice(&followed.to_le_bytes());

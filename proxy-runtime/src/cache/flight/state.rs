@@ -18,14 +18,13 @@ use crate::failure::Failure;
 /// The outcome of a fetch.
 #[derive(Clone)]
 pub(crate) enum FetchOutcome {
-    /// A response that others may have, too, and the name it will be kept under. Its body follows; its length, where that is
-    /// known.
+    /// A shareable response, and the name that it will be stored under. Its body follows; its length, if it is known.
     Answer(Arc<CachedHead>, u128, Option<u64>),
-    /// What was kept is as it was, under this name.
+    /// The revalidated response, under this name.
     Refreshed(Arc<CachedHead>, u128, CachedBody),
-    /// A response for nobody else.
+    /// The response is not shareable.
     Nothing,
-    /// Who fetched has gone, the server has failed, or another fetch was faster: look again.
+    /// The fetching request was dropped, the server has failed, or another fetch was faster: look again.
     Abandoned,
 }
 
@@ -39,33 +38,33 @@ impl FetchOutcome {
     }
 }
 
-/// See above.
+/// The state of an in-flight fetch.
 #[derive(Default)]
 pub(super) struct FlightState {
     landed: Option<FetchOutcome>,
     landed_at: Option<Instant>,
     chunks: VecDeque<Bytes>,
-    /// What they take, in bytes.
+    /// The memory of the chunks, in bytes.
     held: usize,
-    /// How many chunks were before these.
+    /// How many chunks before these were dropped.
     dropped: usize,
-    /// It will not be kept: chunks go when all followers have read them.
+    /// The body will not be stored: chunks are dropped once all followers have read them.
     passing: bool,
-    /// Why it was not kept, where that turned out on the way.
+    /// Why it was not stored, if that was decided during the fetch.
     pub(super) unkept: Option<NotStored>,
     pub(super) end: Option<Result<(), Failure>>,
     followers: Vec<Option<FollowerState>>,
-    /// Numbers of followers that are free.
+    /// Free follower numbers.
     free: Vec<usize>,
-    /// For each chunk that is there, and the one that comes next: how many followers read it next.
+    /// For each available chunk, and the one after them: how many followers read it next.
     next_for: VecDeque<usize>,
-    /// Who fetches and waits for followers to read.
+    /// The fetching task, while it waits for followers to read.
     filling: Option<Waker>,
 }
 
-/// Who reads along.
+/// The position of a follower.
 struct FollowerState {
-    /// The chunk it will read next, counted from the first of all.
+    /// The chunk that it reads next, counted from the first of all.
     chunk: usize,
     waker: Option<Waker>,
 }
@@ -74,11 +73,11 @@ struct FollowerState {
 pub(super) enum NextChunk {
     Chunk(Bytes),
     End(Result<(), Failure>),
-    /// More is to come.
+    /// More chunks will follow.
     Pending,
 }
 
-/// So many bytes of what is not kept may wait for its followers.
+/// The most bytes of an unstored body that wait for its followers.
 pub(super) const WINDOW: usize = 256 << 10;
 
 impl FlightState {
@@ -90,7 +89,7 @@ impl FlightState {
         self.landed_at
     }
 
-    /// What it has come to; the first word counts, but that a fetch was given up is none. Returns whom to wake.
+    /// Sets the outcome; the first one counts, except an abandoned fetch. Returns the tasks to wake.
     pub(super) fn land(&mut self, landed: FetchOutcome) -> Vec<Waker> {
         if matches!(self.landed, None | Some(FetchOutcome::Abandoned)) {
             (self.landed, self.landed_at) = (Some(landed), Some(Instant::now()));
@@ -99,7 +98,7 @@ impl FlightState {
         Vec::new()
     }
 
-    /// More of the body has come. Returns whom to wake.
+    /// Adds a chunk of the body. Returns the tasks to wake.
     pub(super) fn push(&mut self, chunk: Bytes) -> Vec<Waker> {
         self.held += cost(&chunk);
         self.chunks.push_back(chunk);
@@ -109,29 +108,30 @@ impl FlightState {
         self.wakers()
     }
 
-    /// It will not be kept, for this reason, or elsewhere. Nobody can join from here on.
+    /// The body will not be stored in memory, for this reason, or because it is stored elsewhere. No request can join
+    /// any more.
     pub(super) fn pass_on(&mut self, why: Option<NotStored>) {
         (self.passing, self.unkept) = (true, why);
         self.drop_read();
     }
 
-    /// The body is over. The first word counts. Returns whom to wake.
+    /// The body has ended; the first end counts. Returns the tasks to wake.
     pub(super) fn finish(&mut self, end: Result<(), Failure>) -> Vec<Waker> {
         self.end.get_or_insert(end);
         self.wakers()
     }
 
-    /// All that is there of the body.
+    /// The available chunks of the body.
     pub(super) fn chunks(&self) -> impl ExactSizeIterator<Item = &Bytes> {
         self.chunks.iter()
     }
 
-    /// Whether anybody reads it, or waits for it.
+    /// Whether it has followers.
     pub(super) fn is_read(&self) -> bool {
         self.free.len() < self.followers.len()
     }
 
-    /// Whether more of the body may come now; where not, `waker` is told when it may.
+    /// Whether another chunk may be added now; if not, `waker` is woken when it may.
     pub(super) fn has_room(&mut self, waker: &Waker) -> bool {
         let has_room = !self.passing || self.held < WINDOW;
         if !has_room {
@@ -140,14 +140,14 @@ impl FlightState {
         has_room
     }
 
-    /// Whether it goes to nobody: it is not kept, and nobody reads it.
+    /// Whether it is neither stored nor read.
     pub(super) fn is_for_nobody(&self) -> bool {
         self.passing && !self.is_read()
     }
 
-    /// One more follower; its number.
+    /// Adds a follower, and returns its number.
     pub(super) fn join(&mut self) -> usize {
-        // Zero: chunks are dropped only when nobody can join any more.
+        // Zero: chunks are only dropped when no request can join any more.
         let chunk = self.dropped;
         *self.next_for(chunk) += 1;
         let follower = Some(FollowerState { chunk, waker: None });
@@ -163,7 +163,7 @@ impl FlightState {
         }
     }
 
-    /// What a follower reads next. Returns whom to wake, too.
+    /// The next item for a follower. Also returns a task to wake.
     pub(super) fn read(&mut self, number: usize) -> (NextChunk, Option<Waker>) {
         let Some(follower) = &mut self.followers[number] else { return (NextChunk::Pending, None) };
         let chunk = follower.chunk;
@@ -181,7 +181,7 @@ impl FlightState {
         }
     }
 
-    /// A follower waits.
+    /// Registers a waiting follower.
     pub(super) fn wait(&mut self, number: usize, waker: &Waker) {
         if let Some(follower) = &mut self.followers[number]
             && !follower.waker.as_ref().is_some_and(|known| known.will_wake(waker))
@@ -190,7 +190,7 @@ impl FlightState {
         }
     }
 
-    /// A follower goes. Returns whom to wake.
+    /// Removes a follower. Returns a task to wake.
     pub(super) fn leave(&mut self, number: usize) -> Option<Waker> {
         if let Some(follower) = self.followers[number].take() {
             *self.next_for(follower.chunk) -= 1;
@@ -209,7 +209,7 @@ impl FlightState {
         &mut self.next_for[index]
     }
 
-    /// Drops what all have read, where nobody will come who has not.
+    /// Drops the chunks that all followers have read, if no request can join any more.
     fn drop_read(&mut self) {
         while self.passing && *self.next_for(self.dropped) == 0 {
             let Some(chunk) = self.chunks.pop_front() else { break };
@@ -224,7 +224,7 @@ impl FlightState {
     }
 }
 
-/// What a chunk takes.
+/// The memory of a chunk.
 fn cost(chunk: &Bytes) -> usize {
     chunk.len() + size_of::<Bytes>()
 }
