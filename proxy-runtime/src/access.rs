@@ -37,8 +37,7 @@ use crate::protocol::fields::{Fields, is_token, members, split_once};
 use crate::protocol::media;
 use crate::site::{Access, Auth, AuthScheme, Cors, Origin};
 
-/// The methods that a browser asks about with OPTIONS before it uses them (Fetch standard, "CORS-preflight request"): the
-/// method it asks about.
+/// The method that a CORS preflight asks about, if the request is one (Fetch standard, "CORS-preflight request").
 pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
     if *method != Method::OPTIONS || !fields.contains("origin") {
         return None;
@@ -46,7 +45,7 @@ pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
     Method::from_bytes(fields.get("access-control-request-method")?).ok()
 }
 
-/// The fields of the response to a preflight; `None` if that origin, method or field may not be used.
+/// The response fields for a preflight; `None` if the origin, method or field is not allowed.
 pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> Option<Fields> {
     let method = request.get("access-control-request-method")?;
     if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known.as_bytes() == method) {
@@ -54,7 +53,7 @@ pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> O
     }
     let asked = request.get("access-control-request-headers").unwrap_or_default();
     let known = |name: &[u8]| cors.headers.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-    // What is no name of a field is none that is allowed.
+    // An invalid field name is not allowed.
     if !members(asked).all(|name| is_token(name) && (cors.headers.is_empty() || known(name))) {
         return None;
     }
@@ -74,7 +73,7 @@ pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> O
     Some(fields)
 }
 
-/// Says in a response who may read it. Whatever a server says about that goes: two voices are none.
+/// Sets a response's CORS fields. Upstream CORS fields are removed, because two sources would contradict each other.
 pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
     const PREFIX: &[u8] = b"access-control-";
     let said = |name: &[u8]| name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX);
@@ -82,8 +81,7 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
         answer.retain(|name, _| !said(name));
     }
     if *cors.origins != [Origin::Any] {
-        // Also where there is no origin, or a wrong one: a cache must know that it matters (Fetch standard, "CORS protocol
-        // and HTTP caches").
+        // Also without an origin, or with a wrong one, for caches (Fetch standard, "CORS protocol and HTTP caches").
         answer.add(b"vary", b"Origin");
     }
     let Some(origin) = allowed_origin(cors, request) else { return };
@@ -96,7 +94,7 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
     }
 }
 
-/// What is said of a request's origin, if its pages may read answers.
+/// The value of `Access-Control-Allow-Origin`, if the request's origin is allowed.
 fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
     let origin = request.get("origin")?;
     if *cors.origins == [Origin::Any] {
@@ -118,8 +116,8 @@ fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
     allowed.then_some(origin)
 }
 
-/// A name and a password (RFC 7617 section 2); the password may have colons in it. Those that are not UTF-8 are nobody's: the lists they
-/// are looked up in are UTF-8, so there is no name to find.
+/// Parses a name and a password (RFC 7617 section 2); the password may contain colons. Credentials that are not UTF-8 match no user, as
+/// the lists are UTF-8.
 pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
     let mut lines = fields.all("authorization");
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -132,14 +130,14 @@ pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
     (!decoded.contains(char::is_control)).then(|| (name.to_owned(), password.to_owned()))
 }
 
-/// The only value of the field that a key is in.
+/// The API key in a field, if it has a single value.
 pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let mut lines = fields.all(name);
     let (Some(key), None) = (lines.next(), lines.next()) else { return None };
     (!key.is_empty()).then_some(key)
 }
 
-/// Whether a body may be of the type that a request says it is of.
+/// Whether a request's body may have its media type.
 pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
     if access.request_types.is_empty() {
         return true;
@@ -149,7 +147,7 @@ pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
     media::is_among(&access.request_types, line)
 }
 
-/// The only token of a request: in a cookie, or as RFC 6750 section 2.1 has it.
+/// The token of a request, if it has exactly one: in a cookie, or as in RFC 6750 section 2.1.
 pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
     let token = match cookie {
         Some(name) => {
@@ -164,7 +162,7 @@ pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
             scheme.eq_ignore_ascii_case(b"bearer").then_some(token.trim_ascii_start())?
         }
     };
-    // Three parts of base64url (RFC 7515 section 7.1); anything else is no token, and nobody gets in by it.
+    // Three parts of base64url (RFC 7515 section 7.1); anything else is not a token.
     let is_part = |part: &[u8]| {
         !part.is_empty() && part.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
@@ -172,13 +170,13 @@ pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
     if parts().count() == 3 && parts().all(is_part) { std::str::from_utf8(token).ok() } else { None }
 }
 
-/// Whether a request shows credentials of the right form, whoever's they are.
+/// Whether a request has well-formed credentials, valid or not.
 pub fn shows_credentials(auth: &Auth, fields: &Fields) -> bool {
     match &auth.scheme {
         AuthScheme::Basic(_) => basic_credentials(fields).is_some(),
         AuthScheme::ApiKey(_, name) => api_key(fields, name).is_some(),
         AuthScheme::Jwt(rules) => token(fields, rules.cookie.as_deref()).is_some(),
-        // Whoever is asked decides that.
+        // The authorization service decides that.
         AuthScheme::Forward(_) => true,
     }
 }

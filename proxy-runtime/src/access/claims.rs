@@ -1,25 +1,26 @@
-//! Checks whether a token's claims satisfy a site ([`meet`]; RFC 7519 section 4.1). Pure; signatures are verified by `tokens`.
+//! Checks whether a token's claims satisfy a site's rules ([`meet`]; RFC 7519 section 4.1). Pure; signatures are verified by
+//! `tokens`.
 
 use std::time::Duration;
 
 use crate::context::claims::Claims;
 use crate::site::Jwt;
 
-/// Why a token does not do.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClaimsError {
-    /// It is another's, or for another.
+    /// Its issuer or audience is wrong.
     Invalid,
-    /// It has ended, or not begun.
+    /// It has expired, or is not valid yet.
     Expired,
-    /// It does not say what it has to.
+    /// It lacks a required claim.
     Insufficient,
 }
 
-/// Whether a token lets its bearer in at `now`, which is the time since 1970 (RFC 7519 section 4.1).
+/// Checks a token's claims at `now`, the time since 1970 (RFC 7519 section 4.1).
 ///
 /// # Errors
-/// Why not.
+/// The reason for the rejection.
 pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), ClaimsError> {
     let has = |name: &str, wanted: &str| {
         claims.claim(name).is_some_and(|claim| claim.values.iter().any(|value| value == wanted))
@@ -31,10 +32,10 @@ pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), Cl
     {
         return Err(ClaimsError::Invalid);
     }
-    // One without an end would be good for ever.
+    // A token without an expiry would be valid for ever.
     let Some(ends) = claims.ends else { return Err(ClaimsError::Invalid) };
     let (now, leeway) = (now.as_secs_f64(), rules.leeway.as_secs_f64());
-    // Written so that what is no number is no yes.
+    // Written such that NaN is rejected.
     let begun = claims.begins.is_none_or(|begins| now + leeway >= begins);
     if !(now - leeway < ends && begun) {
         return Err(ClaimsError::Expired);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says() {
+    fn required_claims() {
         let with = |name: &'static str, values: &'static [&'static str]| {
             let others = ALL.iter().filter(|(other, _)| *other != name).copied();
             claims(Some(NOW + 9.0), None, &others.chain([(name, values)]).collect::<Vec<_>>())

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// The key of requests by one [`By`](crate::site::By). Keys by another are counted separately.
+/// The key of requests by one [`By`](crate::site::By). Keys of different limits are counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitKey<'k> {
-    /// Their clients' network.
+    /// The client's network.
     Network(IpAddr),
-    /// What a template makes of them: bytes, so that values which differ count apart.
+    /// The rendered template: bytes, so that different values are counted separately.
     Bytes(&'k [u8]),
 }
 
 impl LimitKey<'_> {
-    /// The network of a client: so many bits of an IPv4 and of an IPv6 address. An IPv4 address that is written as one of IPv6
-    /// is one of IPv4.
+    /// The network of a client: with these prefix lengths of an IPv4 and an IPv6 address. An IPv4-mapped IPv6 address counts
+    /// as IPv4.
     pub fn network(client: IpAddr, (v4, v6): (u8, u8)) -> LimitKey<'static> {
         let address = client.to_canonical();
         let bits = if matches!(address, IpAddr::V4(_)) { v4 } else { v6 };
@@ -24,7 +24,7 @@ impl LimitKey<'_> {
     }
 }
 
-/// As few bytes as tell keys of one kind apart: on the hot path.
+/// Hashes only the bytes that distinguish keys of one kind: on the hot path.
 impl Hash for LimitKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {

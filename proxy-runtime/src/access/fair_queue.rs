@@ -1,8 +1,9 @@
-//! Turns at work that only a few may do at once, shared fairly among clients ([`FairQueue`]): whoever asks a lot waits for itself,
-//! not others for it.
+//! A queue for work with limited concurrency, shared fairly among clients ([`FairQueue`]): a client with many requests delays only
+//! itself.
 //!
-//! Clients are told apart by IPv4 address or IPv6 /64, and get their turns round-robin. How many wait is bounded, for a client and
-//! for all. When all places are taken, a client that has fewer than another gets one of that one's.
+//! Clients are distinguished by IPv4 address or IPv6 /64, and get their turns round-robin. The number of waiting requests is
+//! limited, per client and in total. When the queue is full, a client with fewer waiting requests than another gets one of that
+//! one's places.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// How many of a client may wait.
+/// The most waiting requests of a client.
 const PER_CLIENT: usize = 100;
 
-/// How many may wait.
+/// The most waiting requests.
 const ALL: usize = 1000;
 
-/// How long one waits.
+/// The time-out of a waiting request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct FairQueue {
@@ -29,13 +30,13 @@ pub(crate) struct FairQueue {
 struct QueueState {
     running: usize,
     waiting: usize,
-    /// Who waits, by client; none is empty.
+    /// The waiting requests by client; no list is empty.
     clients: HashMap<IpAddr, VecDeque<oneshot::Sender<HashingTurn>>>,
     /// The clients, in the order of their next turns.
     order: VecDeque<IpAddr>,
 }
 
-/// A turn, which ends when this is dropped.
+/// A turn, which ends when it is dropped.
 pub(crate) struct HashingTurn(Option<Arc<FairQueue>>);
 
 enum TurnState {
@@ -49,7 +50,7 @@ impl FairQueue {
         Arc::new(FairQueue { at_once, state: Mutex::default() })
     }
 
-    /// Waits for a turn. `None`: too many wait, or it has taken too long.
+    /// Waits for a turn. `None`: the queue is full, or the time-out has expired.
     pub(crate) async fn turn(self: &Arc<FairQueue>, client: IpAddr) -> Option<HashingTurn> {
         match self.place(network(client)) {
             TurnState::Now(turn) => Some(turn),
@@ -90,7 +91,7 @@ impl QueueState {
         self.clients.get(&client).map_or(0, VecDeque::len)
     }
 
-    /// Takes the last place of the client with the most, if it still has more than `own` and one without it.
+    /// Removes the last request of the client with the most, if that still has more than `own` and one without it.
     fn make_room(&mut self, own: usize) -> bool {
         let longest = self.clients.values_mut().max_by_key(|waiting| waiting.len());
         let Some(longest) = longest.filter(|longest| longest.len() > own + 1) else { return false };
@@ -99,7 +100,7 @@ impl QueueState {
         true
     }
 
-    /// Removes those that don't wait any more.
+    /// Removes requests that do not wait any more.
     fn forget_those_that_left(&mut self) {
         self.clients.retain(|_, waiting| {
             waiting.retain(|one| !one.is_closed());
@@ -109,7 +110,7 @@ impl QueueState {
         self.waiting = self.clients.values().map(VecDeque::len).sum();
     }
 
-    /// Who has the turn that has ended; nobody, if nobody waits.
+    /// The next request to get a turn; `None` if none waits.
     fn next(&mut self) -> Option<oneshot::Sender<HashingTurn>> {
         let next = self.order.pop_front().and_then(|client| {
             let waiting = self.clients.get_mut(&client)?;
@@ -136,14 +137,14 @@ impl Drop for HashingTurn {
             let Some(next) = queue.lock().next() else { return };
             match next.send(HashingTurn(Some(Arc::clone(&queue)))) {
                 Ok(()) => return,
-                // It has left meanwhile: the turn is the next one's.
+                // It does not wait any more: the turn goes to the next one.
                 Err(mut turn) => turn.0 = None,
             }
         }
     }
 }
 
-/// What counts as one client.
+/// The network that counts as one client.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(client) => Ipv6Addr::from_bits(client.to_bits() >> 64 << 64).into(),
@@ -192,7 +193,7 @@ mod tests {
         drop(first);
         let second = one.try_recv().expect("the other client is second");
         drop(second);
-        // The one that has left is passed over.
+        // The request that was dropped is skipped.
         let third = many[1].try_recv().expect("then the first client again");
         drop(many);
         drop(third);
@@ -207,7 +208,7 @@ mod tests {
         let mut clients: Vec<Vec<_>> = (0..10)
             .map(|client| (0..PER_CLIENT).map(|_| waits(&queue, &format!("192.0.2.{client}"))).collect())
             .collect();
-        // All places are taken, and somebody has more than enough.
+        // The queue is full, and one client has more than its share.
         let mut new: Vec<_> = (0..50).map(|_| waits(&queue, "198.51.100.1")).collect();
         assert_eq!(queue.lock().waiting, ALL);
         let evicted = |waiting: &mut oneshot::Receiver<HashingTurn>| {
@@ -215,11 +216,11 @@ mod tests {
         };
         assert_eq!(clients.iter_mut().flatten().filter_map(|one| evicted(one).then_some(())).count(), 50);
         assert!(!new.iter_mut().any(evicted));
-        // Those that have left make room.
+        // Dropped requests make space.
         clients.clear();
         assert!(!is_refused(&queue, "192.0.2.1"));
         assert_eq!(queue.lock().waiting, 51);
-        // One place each: nobody has too many.
+        // One place per client: none has too many.
         drop(new);
         let one_each = |number: usize| format!("10.0.{}.{}", number / 256, number % 256);
         let each: Vec<_> = (0..ALL).map(|number| waits(&queue, &one_each(number))).collect();

@@ -4,8 +4,8 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-/// Makes names that nobody can guess who does not know the key, which is random and known to nobody (SipHash is a pseudorandom
-/// function).
+/// Computes fingerprints that can't be guessed without the key, which is random and never leaves the process (SipHash is a
+/// pseudorandom function).
 pub(crate) struct Fingerprints((u64, u64));
 
 impl Fingerprints {
@@ -15,7 +15,7 @@ impl Fingerprints {
         Fingerprints((random(0), random(1)))
     }
 
-    /// The name of these, in this order.
+    /// The fingerprint of these parts, in this order.
     pub(crate) fn of<const N: usize>(&self, parts: [&[u8]; N]) -> u128 {
         let mut hasher = SipHasher24::new_with_keys(self.0.0, self.0.1);
         for part in parts {

@@ -1,4 +1,5 @@
-//! Concurrency limits: [`ConcurrencyLimiter`] counts the running requests of each key. It is as large as the number of these.
+//! Concurrency limits: [`ConcurrencyLimiter`] counts the running requests of each key. Its size is that of the keys with
+//! running requests.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::counted::LimitKey;
 
-/// Counts of keys, by their hash: two that share all 64 bits of it, keyed at random, do not happen.
+/// The number of running requests per key, by a hash: randomly keyed 64-bit hashes do not collide in practice.
 pub(crate) struct ConcurrencyLimiter {
     counts: [Mutex<HashMap<u64, u64>>; SHARDS],
     hash: RandomState,
@@ -19,17 +20,17 @@ impl Default for ConcurrencyLimiter {
     }
 }
 
-/// So many workers may count at once without waiting for each other, if their keys are lucky.
+/// How many workers can count at once without contention, if their keys are in different shards.
 const SHARDS: usize = 64;
 
-/// A request that counts, until this is dropped.
+/// A counted request, until this is dropped.
 pub(crate) struct ConcurrencyGuard {
     of: &'static ConcurrencyLimiter,
     key: u64,
 }
 
 impl ConcurrencyLimiter {
-    /// Counts a request of a key, unless there are so many already.
+    /// Counts a request of a key, unless `most` are running already.
     pub(crate) fn admit(&'static self, key: LimitKey<'_>, most: u64) -> Option<ConcurrencyGuard> {
         let key = self.hash.hash_one(key);
         let mut counts = self.shard(key);

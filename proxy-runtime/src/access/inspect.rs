@@ -1,9 +1,8 @@
 //! `block`: searches requests for forbidden patterns ([`Inspector`]). Pure.
 //!
 //! All patterns of a request are searched together, and each part of the request is read once, whatever the number of patterns.
-//! A prefilter finds candidates by the first letters of patterns; these are compared. Requests that
-//! pass the prefilter again and again do not slow it down: from some point on an automaton (Aho and Corasick, 1975) takes over, which is
-//! slower and takes linear time.
+//! A prefilter finds candidates by the first letters of patterns; these are compared. A request with too many false candidates does not
+//! slow it down: from some point on an automaton (Aho and Corasick, 1975) takes over, which is slower and takes linear time.
 
 mod prefilter;
 
@@ -17,34 +16,34 @@ use crate::context::view::cookie_values;
 use crate::protocol::canonical;
 use crate::site::{Blocks, Where};
 
-/// The shortest text that can be looked for, in bytes.
+/// The length of the shortest pattern, in bytes.
 pub const SHORTEST: usize = prefilter::GRAM;
 
-/// Finds texts.
+/// Searches requests for patterns.
 pub struct Inspector {
-    /// Of each rule, whether it is only written down.
+    /// For each rule, whether it only logs.
     log_only: Vec<bool>,
     texts: Vec<Box<[u8]>>,
-    /// One for long texts, one for the others; where there are such.
+    /// One for long patterns, one for the others; if there are any.
     prefilters: Vec<Prefilter>,
     automaton: AhoCorasick,
-    /// What a text means: where it counts, and for which rule.
+    /// For each pattern, the places and rules that it belongs to.
     meanings: Vec<Vec<(usize, usize)>>,
     places: Vec<Where>,
-    /// The number of `headers` among the places.
+    /// The index of `headers` among the places.
     any_header: Option<usize>,
 }
 
-/// The matches so far: rules, by their numbers.
+/// The matches so far, as rule numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PatternMatches {
-    /// It refuses the request.
+    /// The rule that refuses the request.
     pub refused: Option<usize>,
-    /// It would have.
+    /// The rule that only logs it.
     pub noted: Option<usize>,
 }
 
-/// Memory that an [`Inspector`] works in; it can be used again.
+/// Reusable memory of an [`Inspector`].
 #[derive(Debug, Default)]
 pub struct Scratch {
     decoded: Vec<u8>,
@@ -52,7 +51,8 @@ pub struct Scratch {
 }
 
 impl Inspector {
-    /// For these rules, whose texts are in lower case and have [`SHORTEST`] bytes or more, together no more than the compiler takes.
+    /// Builds an inspector for these rules, whose patterns are in lower case and have [`SHORTEST`] bytes or more, within the
+    /// compiler's limits.
     pub fn new(blocks: &Blocks) -> Inspector {
         let patterns = || blocks.rules.iter().flat_map(|rule| &*rule.patterns);
         let mut texts: Vec<Box<[u8]>> = patterns().map(|(_, text)| text.as_bytes().into()).collect();
@@ -84,14 +84,14 @@ impl Inspector {
         }
     }
 
-    /// How much memory it takes, in bytes.
+    /// Its memory in bytes.
     pub fn size(&self) -> usize {
         self.automaton.memory_usage()
             + self.prefilters.iter().map(Prefilter::size).sum::<usize>()
             + self.texts.iter().map(|text| text.len()).sum::<usize>()
     }
 
-    /// What is in a request's head.
+    /// Searches a request's head.
     pub fn head(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> PatternMatches {
         let mut found = PatternMatches::default();
         for (number, place) in self.places.iter().enumerate() {
@@ -101,7 +101,7 @@ impl Inspector {
                 Where::Path => encoded(facts.path, false, &mut scratch.decoded, &mut scan),
                 Where::Query => encoded(facts.query.unwrap_or_default(), true, &mut scratch.decoded, &mut scan),
                 Where::Header(name) if self.any_header.is_none() => facts.fields.all(name).for_each(scan),
-                // Each field is read once, for its own name as well.
+                // Each field is scanned once, for its own name as well.
                 Where::Header(_) => {}
                 Where::AnyHeader => facts.fields.raw().for_each(|(name, value)| {
                     self.scan((number, self.header(name)), value, lower, &mut found);
@@ -113,13 +113,13 @@ impl Inspector {
         found
     }
 
-    /// The number of `header NAME` among the places.
+    /// The index of `header NAME` among the places.
     fn header(&self, name: &[u8]) -> Option<usize> {
         let is = |place: &Where| matches!(place, Where::Header(known) if name.eq_ignore_ascii_case(known.as_bytes()));
         self.places.iter().position(is)
     }
 
-    /// What is in the beginning of its body.
+    /// Searches the beginning of a request's body.
     pub fn body(&self, beginning: &[u8], scratch: &mut Scratch) -> PatternMatches {
         let mut found = PatternMatches::default();
         if let Ok(number) = self.places.binary_search(&Where::Body) {
@@ -128,7 +128,7 @@ impl Inspector {
         found
     }
 
-    /// Looks for what counts in one place, or in another that this is as well.
+    /// Searches a text for the patterns of one place, and of another that it belongs to as well.
     fn scan(
         &self,
         (place, other): (usize, Option<usize>),
@@ -154,13 +154,13 @@ impl Inspector {
         let sifted = self.prefilters.iter().all(|prefilter| prefilter.search(&self.texts, within, &mut take));
         if !sifted {
             let mut all = self.automaton.find_overlapping_iter(&lower[..text.len()]);
-            // Found again, or broken off: both are fine.
+            // Repeated and incomplete results are both fine.
             let _ = all.try_for_each(|matched| take(matched.pattern().as_usize()));
         }
     }
 }
 
-/// Text as it is, and decoded once where that is something else. What is no escape stays as it is.
+/// Scans a text as it is, and percent-decoded once if that differs. Invalid escapes stay as they are.
 fn encoded(text: &str, plus: bool, decoded: &mut Vec<u8>, scan: &mut impl FnMut(&[u8])) {
     scan(text.as_bytes());
     if !text.bytes().any(|byte| byte == b'%' || plus && byte == b'+') {
@@ -196,7 +196,7 @@ mod tests {
         Inspector::new(&Blocks { id: 0, rules: patterns.iter().map(rule).collect::<Vec<_>>().into(), body: 1 })
     }
 
-    /// Which text is found first.
+    /// Checks which pattern is found first.
     fn check(texts: &[&str], body: &str, expected: Option<usize>) {
         let found = inspector(texts).body(body.as_bytes(), &mut Scratch::default()).refused;
         assert_eq!(found, expected, "{texts:?} in {body}");
@@ -213,14 +213,14 @@ mod tests {
         check(&["abcdef"], "abcde", None);
         check(&["../"], "a/../b", Some(0));
         check(&["äbc"], "xäbc", Some(0));
-        // What is behind the end, and what was there before, is no part of it.
+        // Bytes after the end, and those of earlier texts, are not searched.
         check(&["ab\0"], "xab", None);
         check(&["abcdef\0"], "abcdef", None);
     }
 
-    /// Wherever a text stands, and however long those are that are looked for beside it.
+    /// Patterns are found in any position, whatever the lengths of the others.
     #[test]
-    fn everywhere() {
+    fn found_in_any_position() {
         for length in SHORTEST..12 {
             for beside in SHORTEST..12 {
                 let (text, other) = (&"0123456789abcdef"[..length], &"qrstuvwxyzmno"[..beside]);
@@ -240,9 +240,9 @@ mod tests {
         }
     }
 
-    /// Who sends what begins as a text does, again and again, is read by the automaton, which finds the same.
+    /// A text with many false candidates is searched by the automaton, with the same result.
     #[test]
-    fn what_passes_the_sieve_again_and_again() {
+    fn many_false_candidates() {
         let alike: Vec<String> = (0..50).map(|number| format!("aaaaaaaaaa{number:02}")).collect();
         let alike: Vec<&str> = alike.iter().map(String::as_str).collect();
         let long = "a".repeat(10_000);

@@ -1,4 +1,4 @@
-//! The keys of `auth jwt`, as they were last read or fetched, and recently verified tokens ([`KeySets`]).
+//! The keys of `auth jwt`, from files or servers, and recently verified tokens ([`KeySets`]).
 //!
 //! Keys of a server are fetched before the first request, at intervals, and at once if a token names an unknown one, as after
 //! a rotation, but not more often than [`SOON`]. While the server can't be reached, the fetched keys are used for some
@@ -23,26 +23,26 @@ use crate::observe::notice;
 use crate::site::{Jwt, KeySource, KeyUrl, Site};
 use crate::upstream::{Dialler, Servers, fetch};
 
-/// Keys are not fetched twice within this time, whatever is asked for.
+/// The shortest interval between fetches of keys.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Keys are used for so many times the time after which they should have been fetched again.
+/// Keys may be used for this many refresh intervals.
 const GRACE: u32 = 6;
 
-/// How long after a fetch that failed the next is tried; twice as long each time, up to a minute.
+/// The first pause after a failed fetch; it doubles each time, up to a minute.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
 /// How long a request waits for keys.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a fetch may take.
+/// The time-out of a fetch.
 const FETCH: Duration = Duration::from_secs(10);
 
-/// The most bytes that keys may have.
+/// The largest key set, in bytes.
 const MAX_KEYS: usize = 256 << 10;
 
-/// So many tokens that were right are remembered, none longer than [`LONGEST`] bytes.
+/// How many verified tokens are remembered, each of at most [`LONGEST`] bytes.
 const REMEMBERED: usize = 4096;
 const LONGEST: usize = 4096;
 
@@ -57,18 +57,18 @@ pub(crate) struct KeySets {
 /// The keys of one source.
 struct KeySet {
     keys: ArcSwapOption<Keys>,
-    /// Until when they may be used, in milliseconds from the start on.
+    /// Until when they may be used, in milliseconds since the start.
     until: AtomicU64,
-    /// Somebody needs other keys than there are.
+    /// Notified when other keys are needed.
     wanted: Notify,
     arrived: Notify,
-    /// When it was last tried to fetch them, in milliseconds from the start on.
+    /// When the last fetch was attempted, in milliseconds since the start.
     tried: AtomicU64,
 }
 
 impl KeySets {
     /// # Errors
-    /// One for each file that has no keys.
+    /// One for each file without valid keys.
     pub(crate) fn new(site: &Site, settings: &Settings) -> Result<KeySets, Vec<StartError>> {
         let sets = site.key_sources.iter().map(|_| KeySet {
             keys: ArcSwapOption::empty(),
@@ -87,7 +87,7 @@ impl KeySets {
         if refused.is_empty() { Ok(sets) } else { Err(refused) }
     }
 
-    /// Reads all files again; those that have no keys keep what they had. Returns what went wrong.
+    /// Reads all files again; invalid ones keep their previous keys. Returns the errors.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (source, set) in site.key_sources.iter().zip(&self.sets) {
@@ -100,10 +100,10 @@ impl KeySets {
         refused
     }
 
-    /// What a token says, if it lets its bearer in.
+    /// Verifies a token and returns its claims, if it is valid and satisfies the rules.
     ///
     /// # Errors
-    /// It does not.
+    /// The token is rejected.
     pub(crate) async fn claims(&self, rules: &Jwt, token: &str, now: Duration) -> Result<Arc<Claims>, Failure> {
         let set = self.sets.get(rules.key_source as usize).ok_or(Failure::Internal)?;
         let seen = set.generation();
@@ -142,15 +142,15 @@ impl KeySets {
         Ok(claims)
     }
 
-    /// Waits for other keys than were `seen`; whether there are any.
+    /// Waits for newer keys than those that were `seen`; returns whether there are any.
     async fn fetched_again(&self, set: &KeySet, seen: Option<u64>, failure: Failure) -> bool {
         let tried = set.tried.load(Ordering::Relaxed);
         let soon = self.now().saturating_sub(tried) < SOON.as_millis() as u64;
-        // Files are not fetched, and what was fetched just now won't be another.
+        // Keys in files are not fetched, and those that were just fetched are current.
         if set.until.load(Ordering::Relaxed) == u64::MAX || failure == Failure::UnknownKey && soon {
             return false;
         }
-        // From here on no arrival is missed; one in between is seen.
+        // From here on no notification is missed; newer keys are checked for afterwards.
         let arrived = set.arrived.notified();
         if set.generation() != seen {
             return true;
@@ -159,7 +159,7 @@ impl KeySets {
         tokio::time::timeout(PATIENCE, arrived).await.is_ok()
     }
 
-    /// Fetches the keys of a source, for ever. Does nothing for those in files.
+    /// Fetches the keys of a source for as long as the process runs. Returns at once for keys in files.
     pub(crate) async fn keep(
         &self,
         source: &'static KeySource,
@@ -204,13 +204,13 @@ impl KeySets {
 }
 
 impl KeySet {
-    /// Which keys there are.
+    /// The generation of the current keys.
     fn generation(&self) -> Option<u64> {
         self.keys.load().as_ref().map(|keys| keys.generation)
     }
 
     fn put(&self, keys: Keys, until: u64) {
-        // In this order: whoever sees the keys sees until when they hold.
+        // In this order: a task that sees the keys must see their expiry.
         self.until.store(until, Ordering::Relaxed);
         self.keys.store(Some(Arc::new(keys)));
         self.arrived.notify_waiters();

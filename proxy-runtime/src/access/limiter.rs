@@ -16,13 +16,14 @@ use super::counted::LimitKey;
 use crate::site::RateLimit;
 use crate::sync::atomic::AtomicU64;
 
-/// Counts the requests of keys.
+/// A rate limiter for many keys.
 pub struct Limiter {
     lines: Box<[CacheLine]>,
     hash: RandomState,
     /// A tick, in nanoseconds.
     tick: u64,
-    /// All of these in ticks: between two requests at the rate; how far ahead of it a key may be; and how far if it waits.
+    /// In ticks: the interval between requests at the rate; the allowed burst; and the allowed burst including delayed
+    /// requests.
     interval: u32,
     tolerance: u32,
     patience: u32,
@@ -35,23 +36,23 @@ struct CacheLine([AtomicU64; 8]);
 /// The decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitDecision {
-    /// It goes on.
+    /// It is admitted.
     Now,
-    /// It goes on after this time.
+    /// It is admitted after this delay.
     After(Duration),
-    /// It does not; its turn would come after this time.
+    /// It is rejected; it could be admitted after this time.
     Never(Duration),
 }
 
-/// So many ticks has the longest time that is told apart: half of what 32 bits hold is the future, and half of that is left
-/// as a gap between "far ahead" and "long ago".
+/// The longest time in ticks that is represented: half of the 32-bit range is the future, and half of that is left as a gap
+/// between "far ahead" and "long ago".
 const FAR: u64 = 1 << 30;
 
-/// So often a slot is tried for that others are changing.
+/// How often a slot is retried that others are changing.
 const TRIES: usize = 8;
 
 impl Limiter {
-    /// Nobody has come yet.
+    /// An empty limiter.
     pub fn new(limit: &RateLimit) -> Limiter {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (interval, delay) = (nanos(limit.interval).max(1), nanos(limit.delay));
@@ -70,7 +71,7 @@ impl Limiter {
         }
     }
 
-    /// A request of a key, `now` after some moment that is always the same.
+    /// Counts a request of a key, at `now` since a fixed moment.
     pub fn take(&self, key: LimitKey<'_>, now: Duration) -> LimitDecision {
         let hash = self.hash.hash_one(key);
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
@@ -81,7 +82,7 @@ impl Limiter {
             let slots: [u64; 8] = std::array::from_fn(|index| line[index].load(Ordering::Relaxed));
             let (index, ahead) = match slots.iter().position(|slot| slot >> 32 == tag) {
                 Some(own) => (own, self.ahead(slots[own], now)),
-                // A stranger's slot, if none is the key's own: nobody is ahead of the rate who is new.
+                // If the key has no slot, another key's with the earliest time: a new key is not ahead of the rate.
                 None => ((0..slots.len()).min_by_key(|&index| self.ahead(slots[index], now)).unwrap_or(0), 0),
             };
             let seen = slots[index];
@@ -97,16 +98,16 @@ impl Limiter {
                 };
             }
         }
-        // So many change this line at once that one more does not matter.
+        // With so much contention for this line, one more request does not matter.
         LimitDecision::Now
     }
 
-    /// What the table takes, in bytes; it never grows.
+    /// The constant size of the table, in bytes.
     pub fn size(&self) -> usize {
         size_of_val(&*self.lines)
     }
 
-    /// How far ahead of the rate: not at all where the time is past, or from a turn of the clock that is long over.
+    /// How far a slot is ahead of the rate: 0 if its time has passed, or is from an earlier turn of the clock.
     fn ahead(&self, slot: u64, now: u32) -> u32 {
         let ahead = (slot as u32).wrapping_sub(now);
         if slot != 0 && ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
@@ -137,8 +138,8 @@ mod tests {
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
-    /// Requests at these moments, in milliseconds, and what becomes of them: 0 goes on, a positive number waits, a negative
-    /// one is refused and would wait so long.
+    /// Checks requests at these milliseconds and their decisions: 0 is admitted, a positive number is a delay, a negative
+    /// one a rejection with the time to wait.
     fn check(interval: u64, burst: u32, delay: u64, expected: &[(u64, i64)]) {
         let limiter = limiter(MS(interval), burst, MS(delay), 8);
         for &(at, expected) in expected {
@@ -155,11 +156,11 @@ mod tests {
 
     #[test]
     fn rates() {
-        // One each 100 ms.
+        // One per 100 ms.
         check(100, 1, 0, &[(1000, 0), (1000, -100), (1050, -50), (1110, 0), (1120, -90), (5000, 0)]);
-        // Three at once.
+        // A burst of three.
         check(100, 3, 0, &[(0, 0), (0, 0), (0, 0), (0, -100), (110, 0), (110, -90), (1000, 0), (1000, 0), (1000, 0)]);
-        // One at once, and two may wait.
+        // A burst of one, and two may be delayed.
         check(100, 1, 200, &[(0, 0), (0, 100), (0, 200), (0, -300), (310, 0)]);
     }
 
@@ -175,9 +176,9 @@ mod tests {
         assert_eq!(refused, 100);
     }
 
-    /// A flood of keys takes no more memory, and does not get anybody refused who is new.
+    /// A flood of keys takes no more memory, and does not cause rejections of new ones.
     #[test]
-    fn bounded() {
+    fn memory_is_bounded() {
         let limiter = limiter(MS(100), 1, MS(0), 64);
         for key in 0..10_000 {
             assert_eq!(limiter.take(LimitKey::Bytes(format!("flood {key}").as_bytes()), MS(0)), LimitDecision::Now);
@@ -185,9 +186,9 @@ mod tests {
         assert_eq!(limiter.lines.len(), 8);
     }
 
-    /// What the clock's 32 bits forget is not taken for the future.
+    /// Times beyond the clock's 32 bits do not count as future.
     #[test]
-    fn long_ago() {
+    fn old_times_are_past() {
         let limiter = limiter(MS(100), 2, MS(0), 8);
         let turn = Duration::from_nanos(limiter.tick) * u32::MAX;
         for (at, expected) in [(MS(0), true), (MS(1), true), (MS(2), false), (turn / 3, true), (turn / 2, true)] {
@@ -212,9 +213,9 @@ mod interleavings {
 
     use super::*;
 
-    /// Of requests that come at once, as many go on as the burst allows, whatever steps they take in between each other.
+    /// Of concurrent requests, as many are admitted as the burst allows, in any interleaving.
     #[test]
-    fn at_once() {
+    fn concurrent_requests() {
         for (burst, requests) in [(1, 2), (2, 2), (2, 3)] {
             let mut model = loom::model::Builder::new();
             model.preemption_bound = Some(2);

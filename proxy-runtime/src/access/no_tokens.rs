@@ -4,17 +4,17 @@
 use crate::context::claims::Claims;
 use crate::site::Algorithm;
 
-/// No keys.
+/// An empty key set.
 pub(crate) struct Keys {
     pub(crate) generation: u64,
 }
 
-/// Why a token is not verified.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenError {
-    /// It can't be.
+    /// Tokens can't be verified.
     Invalid,
-    /// Not said here.
+    /// Never returned here.
     #[allow(dead_code, reason = "the other says it")]
     UnknownKey,
 }

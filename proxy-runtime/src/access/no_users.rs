@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::failure::Failure;
 
-/// No list.
+/// An empty list.
 pub(crate) struct CredentialList;
 
 impl CredentialList {
@@ -14,7 +14,7 @@ impl CredentialList {
     }
 }
 
-/// Finds nothing right.
+/// Rejects all credentials.
 pub(crate) struct Verifier;
 
 impl Verifier {
@@ -28,7 +28,7 @@ impl Verifier {
     }
 }
 
-/// Nobody's.
+/// No key matches.
 pub(crate) fn key_of<'l>(_: &'l CredentialList, _: &[u8]) -> Option<&'l str> {
     None
 }

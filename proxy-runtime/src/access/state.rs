@@ -1,4 +1,5 @@
-//! The state of access control, shared by all workers: counts of requests, and lists as they were last read ([`AccessState`]).
+//! The state of access control, shared by all workers: counters of requests, and lists as they were last read
+//! ([`AccessState`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,33 +18,34 @@ use crate::context::settings::{Settings, StartError};
 use crate::file_pool;
 use crate::site::{Access, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 
-/// How long it is believed whether a file is there, in milliseconds.
+/// How long the result of looking for a file is cached, in milliseconds.
 const LOOK: u64 = 1000;
 
 /// The state of access control for a site.
 pub(crate) struct AccessState {
-    /// By the numbers of `rate-limit`.
+    /// By the index of `rate-limit`.
     pub(crate) limiters: Vec<Limiter>,
-    /// By the numbers of `maintenance`: when its file was looked for, in milliseconds, and in the lowest bit whether it is there.
+    /// By the index of `maintenance`: when its file was last looked for, in milliseconds, and in the lowest bit whether it
+    /// exists.
     maintained: Vec<AtomicU64>,
-    /// By the numbers of `concurrency-limit`.
+    /// By the index of `concurrency-limit`.
     pub(crate) in_flight: Vec<ConcurrencyLimiter>,
-    /// By the numbers of `Networks::listed`.
+    /// By the index of `Networks::listed`.
     pub(crate) listed: Vec<ArcSwap<Addresses>>,
-    /// By the file that a list is in, and whether it is one of keys.
+    /// By the file that a list is in, and whether it has keys.
     lists: BTreeMap<(u16, bool), ArcSwap<CredentialList>>,
     pub(crate) verifier: Verifier,
-    /// By the numbers of `Blocks`.
+    /// By the index of `Blocks`.
     pub(crate) inspectors: Vec<Inspector>,
     /// The keys of tokens.
     pub(crate) key_sets: KeySets,
-    /// The moment from which limiters count.
+    /// The start of the limiters' clock.
     pub(crate) since: Instant,
 }
 
 impl AccessState {
     /// # Errors
-    /// One for each list that is none.
+    /// One for each invalid list.
     pub(crate) fn new(site: &Site, settings: &Settings) -> Result<AccessState, Vec<StartError>> {
         let mut refused = Vec::new();
         let mut listed = Vec::new();
@@ -60,7 +62,7 @@ impl AccessState {
                 Err(error) => refused.push(error),
             }
         }
-        // Policies are shared, and so are the numbers in them.
+        // Policies are shared, and so are the indices in them.
         let (mut limiters, mut in_flight, mut maintained) = (BTreeMap::new(), 0, 0);
         for access in access_policies(site) {
             for limit in access.rate_limits.iter() {
@@ -93,7 +95,7 @@ impl AccessState {
         if refused.is_empty() { Ok(state) } else { Err(refused) }
     }
 
-    /// Reads all lists again; those that are none keep what they had. Returns what went wrong.
+    /// Reads all lists again; invalid ones keep their previous content. Returns the errors.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (networks, kept) in site.listed.iter().zip(&self.listed) {
@@ -112,8 +114,8 @@ impl AccessState {
         refused
     }
 
-    /// Whether the file of `maintenance` is there. It is looked for once a second, by whoever comes first, beside the event loop;
-    /// while the disk does not respond, what was seen last holds.
+    /// Whether the file of `maintenance` exists. It is looked for once a second, by one request, outside the event loop; while
+    /// the disk does not respond, the last result is used.
     pub(crate) async fn is_maintained(
         &self,
         maintenance: &'static Maintenance,
@@ -121,14 +123,14 @@ impl AccessState {
         now: Instant,
     ) -> bool {
         let Some(seen) = self.maintained.get(maintenance.id as usize) else { return false };
-        // From 1 on: 0 is never.
+        // Starts at 1, as 0 means never.
         let now = now.saturating_duration_since(self.since).as_millis() as u64 + 1;
         let last = seen.load(Ordering::Relaxed);
         if last != 0 && now.saturating_sub(last >> 1) < LOOK {
             return last & 1 == 1;
         }
         if last != 0 {
-            // Others go by this meanwhile.
+            // Other requests use the last result meanwhile.
             seen.store(now << 1 | (last & 1), Ordering::Relaxed);
         }
         let path = std::path::Path::new(maintenance.when.get(settings));
@@ -148,7 +150,7 @@ fn access_policies(site: &Site) -> impl Iterator<Item = &'static Access> {
     site.policies().filter_map(|policy| policy.access.as_ref())
 }
 
-/// The files of lists, each once.
+/// The files of lists, without duplicates.
 fn wanted(site: &Site) -> Vec<(u16, bool)> {
     let key = |access: &Access| match access.auth.as_ref()?.scheme {
         AuthScheme::Basic(file) => Some((file, false)),

@@ -13,43 +13,43 @@ use serde_json::{Map, Value};
 use crate::context::claims::{Claim, Claims};
 use crate::site::Algorithm;
 
-/// Keys that tokens are verified by.
+/// A set of keys that verify tokens.
 pub(crate) struct Keys {
     keys: Vec<VerificationKey>,
-    /// Tells them from those that were there before.
+    /// Distinguishes it from previous sets.
     pub(crate) generation: u64,
 }
 
 struct VerificationKey {
     id: Option<String>,
-    /// What it is for, where it says so.
+    /// The algorithm that the key is for, if it says so.
     algorithm: Option<Algorithm>,
     key: DecodingKey,
 }
 
-/// Why a token is not verified.
+/// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenError {
-    /// It is none, or nobody's.
+    /// It is malformed, or its signature matches no key.
     Invalid,
-    /// It names a key that is not there.
+    /// It names an unknown key.
     UnknownKey,
 }
 
-/// The most keys in a set; more are no set that anybody needs.
+/// The most keys in a set.
 const MOST: usize = 100;
 
-/// The shortest secret, in bytes (RFC 7518 section 3.2): as long as what it makes.
+/// The shortest secret, in bytes: as long as its digest (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
 
-/// A token that names no key is tried with so many: each costs as much as a signature does.
+/// How many keys are tried for a token that names none: each costs a verification.
 const TRIED: usize = 4;
 
 impl Keys {
-    /// Reads keys: a JWK Set or a JWK (RFC 7517), a public key in PEM, or else a secret.
+    /// Parses keys: a JWK Set or a JWK (RFC 7517), a public key in PEM, or else a secret.
     ///
     /// # Errors
-    /// What is wrong; never the key itself.
+    /// What is wrong, without the key itself.
     pub(crate) fn parse(text: &[u8]) -> Result<Keys, String> {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let text = text.trim_ascii();
@@ -66,13 +66,13 @@ impl Keys {
         Ok(Keys { keys, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
     }
 
-    /// What a token says, if it is signed as it has to be.
+    /// Verifies a token's signature, and returns its claims.
     ///
     /// # Errors
-    /// It is not.
+    /// The token is rejected.
     pub(crate) fn verify(&self, token: &str, algorithms: &[Algorithm]) -> Result<Claims, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
-        // RFC 7515 section 4.1.11: what it must be understood for is nothing that is understood here.
+        // RFC 7515 section 4.1.11: no critical extensions are supported.
         if header.crit.is_some() || header.enc.is_some() || header.zip.is_some() {
             return Err(TokenError::Invalid);
         }
@@ -86,7 +86,7 @@ impl Keys {
             is_named && key.algorithm.is_none_or(|own| own == algorithm) && key.key.family() == family(algorithm)
         });
         let mut validation = Validation::new(header.alg);
-        // What it says is looked at by `Claims::meet`.
+        // The claims are checked by `Claims::meet`.
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
         validation.required_spec_claims.clear();
         let Some(first) = fitting.next() else {
@@ -105,7 +105,7 @@ impl Keys {
     }
 }
 
-/// The keys of a set that can verify something; what is not understood is passed over (RFC 7517 section 5).
+/// The keys of a set that can verify tokens; others are ignored (RFC 7517 section 5).
 fn key_set(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut set: Map<String, Value> = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
     let all = match set.remove("keys") {
@@ -149,7 +149,7 @@ fn pem(text: &[u8]) -> Result<DecodingKey, String> {
     key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "it is not an RSA, EC or Ed25519 public key".to_owned())
 }
 
-/// How a token says that it is signed. What a later version of the library knows besides is not known here.
+/// The algorithm that a token names. Algorithms of later versions of the library are unknown here.
 fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
     use jsonwebtoken::Algorithm as Said;
     Some(match algorithm {
@@ -169,7 +169,7 @@ fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
     })
 }
 
-/// What a key says that it is for; `None` for what verifies no token.
+/// The algorithm that a key names; `None` if it does not verify tokens.
 fn meant(algorithm: &KeyAlgorithm) -> Option<Algorithm> {
     Some(match algorithm {
         KeyAlgorithm::HS256 => Algorithm::Hs256,
@@ -202,8 +202,8 @@ fn family(algorithm: Algorithm) -> AlgorithmFamily {
     }
 }
 
-/// Whether the claims that RFC 7519 defines are of the type that it says (sections 4.1.1 to 4.1.7): who issued a token is one, and a list
-/// that has them among others is malformed. Times that are no numbers are never met.
+/// Whether the claims of RFC 7519 have their defined types (sections 4.1.1 to 4.1.7): for example, the issuer is a single value, not a
+/// list. Times that are not numbers are never satisfied.
 fn is_well_formed(all: &Map<String, Value>) -> bool {
     let is = |name: &str, holds: fn(&Value) -> bool| all.get(name).is_none_or(holds);
     is("iss", Value::is_string)
@@ -219,7 +219,7 @@ fn claims(algorithm: Algorithm, all: Map<String, Value>) -> Claims {
     let claims = all.into_iter().map(|(name, value)| {
         let values = match &value {
             Value::Array(members) => members.iter().map(text).collect(),
-            // RFC 8693 section 4.2.
+            // RFC 8693 section 4.2: `scope` is a list of words.
             Value::String(words) if name == "scope" => words.split_ascii_whitespace().map(str::to_owned).collect(),
             other => vec![text(other)],
         };
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn algorithms_are_what_they_are_called() {
+    fn algorithms_match_their_names() {
         for (name, algorithm) in Algorithm::NAMES {
             let said: jsonwebtoken::Algorithm = name.parse().expect("a name that is known");
             assert_eq!(known(said), Some(*algorithm));

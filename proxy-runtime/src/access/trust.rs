@@ -13,15 +13,15 @@ use crate::site::{Trusted, TrustedHeader};
 /// The origin of a request: the client's address and scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientOrigin {
-    /// Whether the peer is believed.
+    /// Whether the peer is trusted.
     pub trusted: bool,
     /// The client's address.
     pub client: IpAddr,
-    /// `http` or `https`, where a trusted peer says so.
+    /// `http` or `https`, if a trusted peer reports it.
     pub scheme: Option<&'static str>,
 }
 
-/// Who is behind a peer.
+/// Determines the origin of a request from a peer.
 pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> ClientOrigin {
     if !matcher::contains(&trusted.networks, peer) {
         return ClientOrigin { trusted: false, client: peer, scheme: None };
@@ -41,12 +41,12 @@ pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> ClientOrigin 
     ClientOrigin { trusted: true, client, scheme }
 }
 
-/// The client by a list of addresses, the nearest first; and how many of them are proxies.
+/// The client in a list of addresses, the nearest first; and how many of them are proxies.
 fn walk(addresses: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: &Trusted) -> (IpAddr, usize) {
     let (mut client, mut hops) = (peer, 0);
     for (index, address) in addresses.enumerate() {
         hops = index;
-        // What is no address ends the chain: nothing before it can be believed.
+        // An invalid address ends the chain: nothing to its left can be trusted.
         let Some(address) = address else { break };
         client = address;
         if !matcher::contains(&trusted.networks, address) {
@@ -56,15 +56,15 @@ fn walk(addresses: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: 
     (client, hops)
 }
 
-/// The members of a comma-separated field, the last first. Empty ones don't count (RFC 9110 section 5.6.1).
+/// The members of a comma-separated field, in reverse order, without empty ones (RFC 9110 section 5.6.1).
 pub(crate) fn list<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     let members = lines.into_iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// The scheme that `X-Forwarded-Proto` has for the hop that the client's address was found at. One value, as most proxies send it, is
-/// the client's; in a list each hop has its own, as it has in the list of addresses.
+/// The scheme in `X-Forwarded-Proto` for the hop at which the client's address was found. A single value, as most proxies send it, is
+/// the client's; a list has one for each hop, like the list of addresses.
 fn forwarded_proto(fields: &Fields, hops: usize) -> Option<&'static str> {
     list(fields, "x-forwarded-proto").take(hops + 1).last().and_then(scheme)
 }
@@ -73,7 +73,7 @@ fn scheme(text: &[u8]) -> Option<&'static str> {
     ["http", "https"].into_iter().find(|known| text.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Both by `Forwarded`: each element says who has asked a proxy and how.
+/// Both from `Forwarded`: each element describes the client of a proxy.
 fn by_forwarded(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> (IpAddr, Option<&'static str>) {
     let lines: Vec<&[u8]> = fields.all("forwarded").collect();
     let (mut client, mut proto) = (peer, None);
@@ -136,14 +136,14 @@ mod tests {
         check("1.1.1.1", "https;x", "");
         check("6.6.6.6, 1.1.1.1, 10.0.0.2", "https", "https");
         check("6.6.6.6, 1.1.1.1, 10.0.0.2", "https, http", "https");
-        // What the client has said before the first proxy has is not believed.
+        // Values to the left of the first proxy's are from the client, and are not trusted.
         check("6.6.6.6, 1.1.1.1", "https, http", "http");
         check("6.6.6.6, 1.1.1.1, 10.0.0.2", "http, https, http", "https");
         check("1.1.1.1", "https, ,", "https");
     }
 
     #[test]
-    fn nobody_else_is_believed() {
+    fn untrusted_peers_are_ignored() {
         let lines =
             [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("forwarded", "for=2.2.2.2;proto=https")];
         check(TrustedHeader::XForwardedFor, "192.0.2.1", &lines, "192.0.2.1", "");

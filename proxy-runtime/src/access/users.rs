@@ -19,22 +19,22 @@ use super::fair_queue::FairQueue;
 use super::fingerprint::Fingerprints;
 use crate::failure::Failure;
 
-/// A list as it was last read.
+/// A list of credentials.
 pub(crate) enum CredentialList {
-    /// Names, and what their passwords hash to.
+    /// Names with their password hashes.
     Users(HashMap<String, Arc<str>>),
-    /// Names, and what the SHA-256 of their keys is. A SHA-256 of what nobody can guess tells nothing.
+    /// Names with the SHA-256 of their keys. The hash of an unguessable key reveals nothing.
     Keys(Vec<(String, [u8; 32])>),
 }
 
-/// The shortest key that is taken as it stands, in bytes: shorter ones can be guessed.
+/// The length of the shortest plain key, in bytes: shorter ones can be guessed.
 const SHORTEST_KEY: usize = 16;
 
 impl CredentialList {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// What is wrong with which line; never the line itself.
+    /// What is wrong in which line, without the line itself.
     pub(crate) fn parse(text: &[u8], keys: bool) -> Result<CredentialList, String> {
         let mut entries = Vec::new();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
@@ -69,7 +69,7 @@ impl CredentialList {
     }
 }
 
-/// `sha256:` and 64 hexadecimal digits, or the key itself.
+/// Parses `sha256:` and 64 hexadecimal digits, or hashes the key itself.
 fn key_digest(secret: &str) -> Result<[u8; 32], &'static str> {
     match secret.strip_prefix("sha256:") {
         Some(digits) => {
@@ -81,7 +81,7 @@ fn key_digest(secret: &str) -> Result<[u8; 32], &'static str> {
     }
 }
 
-/// How a password was hashed.
+/// The algorithm of a password hash.
 #[derive(Clone, Copy)]
 enum HashScheme {
     Argon2,
@@ -102,27 +102,27 @@ impl HashScheme {
     }
 }
 
-/// Whether a password hashes to this; takes milliseconds.
+/// Whether a password matches a hash; takes milliseconds.
 fn is_right(password: &str, hash: &str) -> bool {
     match HashScheme::of(hash) {
         Some(HashScheme::Argon2) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
-        // What is longer than bcrypt looks at would be the same as its beginning: refused.
+        // bcrypt ignores all but the first 72 bytes, so longer passwords are refused.
         Some(HashScheme::Bcrypt) => password.len() <= 72 && bcrypt::verify(password, hash).unwrap_or(false),
         Some(HashScheme::ShaCrypt) => ShaCrypt::default().verify_password(password.as_bytes(), hash).is_ok(),
         None => false,
     }
 }
 
-/// Looks passwords up.
+/// Verifies passwords.
 pub(crate) struct Verifier {
-    /// What was right lately: the fingerprint of a name, a password and the hash that it was right for.
+    /// Recently verified ones: the fingerprint of a name, a password and the hash.
     known: Cache<u128, ()>,
     fingerprints: Fingerprints,
-    /// For hashing.
+    /// The queue for hashing.
     turns: Arc<FairQueue>,
 }
 
-/// So many passwords that were right are remembered.
+/// The number of verified passwords that are remembered.
 const REMEMBERED: usize = 10_000;
 
 impl Verifier {
@@ -131,10 +131,10 @@ impl Verifier {
         Verifier { known: Cache::new(REMEMBERED), fingerprints: Fingerprints::new(), turns: FairQueue::new(threads) }
     }
 
-    /// Whether a user's password is right. Nobody can tell by the time it takes whether there is such a user.
+    /// Whether a user's password is correct. The time that it takes does not reveal whether the user exists.
     ///
     /// # Errors
-    /// Too many passwords are looked up already.
+    /// Too many passwords are being verified.
     pub(crate) async fn verify(
         &self,
         list: &CredentialList,
@@ -150,7 +150,7 @@ impl Verifier {
             return Ok(true);
         }
         let turn = self.turns.turn(client).await.ok_or(Failure::AuthBusy)?;
-        // The turn goes along: hashing ends by itself, whether the client still waits for it or not.
+        // The task holds the turn: hashing completes even if the client disconnects.
         let hashing = move || {
             let _turn = turn;
             is_right(&password, &hash)
@@ -164,7 +164,7 @@ impl Verifier {
     }
 }
 
-/// The name behind a key. All are compared, each in constant time.
+/// The name of a key's owner. All keys are compared, each in constant time.
 pub(crate) fn key_of<'l>(list: &'l CredentialList, key: &[u8]) -> Option<&'l str> {
     let CredentialList::Keys(keys) = list else { return None };
     let digest: [u8; 32] = Sha256::digest(key).into();
@@ -181,7 +181,7 @@ pub(crate) fn key_of<'l>(list: &'l CredentialList, key: &[u8]) -> Option<&'l str
 mod tests {
     use super::*;
 
-    /// Each by a program that is not ours: Python's bcrypt and argon2-cffi, `openssl passwd -5` and `-6`; the password is "secret".
+    /// Created by independent programs: Python's bcrypt and argon2-cffi, `openssl passwd -5` and `-6`; the password is "secret".
     const HASHES: &[(&str, &str)] = &[
         ("bcrypt", "$2b$05$RLN9Enp6Q1ijWwatbgkNiO5.0SX2IkdtP9xqYf3oGCsy0sct.QHZa"),
         (

@@ -1,59 +1,59 @@
 //! The buffered beginning of a request's body: [`Front`].
 //!
-//! Data that was inspected before it is sent (`block`) goes before the rest. Data that is taken of a streaming body is kept
-//! as well, up to a limit, so that its request can be sent again from the first byte if a server has not processed it. It
-//! counts as the process's memory ([`Charge`]). On the hot path of requests with a body: without a limit
-//! nothing is copied.
+//! Data that was inspected before it is sent (`block`) precedes the rest. Data that was consumed of a streaming body is
+//! kept as well, up to a limit, so that the request can be sent again from the first byte if a server has not processed it.
+//! It counts as the process's memory ([`Charge`]). On the hot path of requests with a body: without a limit nothing is
+//! copied.
 
 use crate::net::memory::{Charge, Memory};
 use crate::protocol::fields::Fields;
 
-/// See above.
+/// The buffered beginning of a request's body.
 #[derive(Debug, Default)]
 pub(crate) struct Front {
     bytes: Vec<u8>,
-    /// How much of them is sent.
+    /// How much of them was sent.
     sent: usize,
-    /// So many bytes are kept as they are taken.
+    /// The most consumed bytes that are kept.
     limit: u64,
-    /// The memory that they take.
+    /// The memory that they account for.
     charge: Option<Charge>,
-    /// Some of what was taken is not here: the body can't begin again.
+    /// Some consumed bytes were not kept, so the body can't be rewound.
     gone: bool,
-    /// What followed the body.
+    /// The trailers.
     trailers: Option<Fields>,
 }
 
 impl Front {
-    /// These, of which nobody has been sent anything.
+    /// A buffer of these bytes, none of which were sent.
     pub(crate) fn of(bytes: Vec<u8>, charge: Charge) -> Front {
         Front { bytes, charge: Some(charge), ..Front::default() }
     }
 
-    /// From here on, what is taken is kept, up to `limit` bytes and as far as there is memory for it.
+    /// From now on, keeps consumed bytes, up to `limit` and as far as there is memory.
     pub(crate) fn keep(&mut self, limit: u64, memory: &'static Memory) {
         self.limit = limit;
         self.charge.get_or_insert_with(|| memory.charge());
     }
 
-    /// Nothing of the body was looked at or taken.
+    /// Whether nothing of the body was inspected or consumed.
     pub(crate) fn is_untouched(&self) -> bool {
         !self.gone && self.bytes.is_empty()
     }
 
-    /// What goes before what still comes.
+    /// The bytes that precede those still to be received.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    /// Gives that to `to`, which says how much of it is sent.
+    /// Passes them to `to`, which returns how many were sent.
     pub(crate) fn send(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let sent = to(self.unsent());
         self.sent += sent;
         sent
     }
 
-    /// This was taken behind all that is here, and sent.
+    /// These bytes were consumed after the buffered ones, and sent.
     pub(crate) fn taken(&mut self, data: &[u8]) {
         if data.is_empty() || self.gone {
             return;
@@ -66,7 +66,7 @@ impl Front {
         self.sent = self.bytes.len();
     }
 
-    /// Begins again with the first byte. `false`: it is not here.
+    /// Rewinds to the first byte. `false`: it is not available any more.
     pub(crate) fn rewind(&mut self) -> bool {
         if !self.gone {
             self.sent = 0;
@@ -74,7 +74,7 @@ impl Front {
         !self.gone
     }
 
-    /// The body won't begin again.
+    /// The body will not be rewound any more.
     pub(crate) fn settle(&mut self) {
         self.limit = 0;
         if self.unsent().is_empty() && !self.bytes.is_empty() {
@@ -82,7 +82,7 @@ impl Front {
         }
     }
 
-    /// What followed the body: from `at_client` the first time.
+    /// The trailers, which are taken from `at_client` the first time.
     pub(crate) fn trailers(&mut self, at_client: impl FnOnce() -> Option<Fields>) -> Option<Fields> {
         let trailers = self.trailers.take().or_else(at_client);
         if !self.gone {
@@ -101,7 +101,7 @@ impl Front {
 mod tests {
     use super::*;
 
-    /// All that there is.
+    /// The total memory.
     const ALL: usize = 1000;
 
     fn memory() -> &'static Memory {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_begin_again() {
+    fn bodies_can_be_rewound() {
         let check = |looked_at: &str, limit: u64, taken: &[&str], expected: Option<&str>| {
             let mut front = Front::of(looked_at.as_bytes().to_vec(), memory().charge());
             front.keep(limit, memory());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_ones_do_not() {
+    fn settled_bodies_can_not_be_rewound() {
         let mut front = Front::of(b"ab".to_vec(), memory().charge());
         front.keep(10, memory());
         front.settle();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_are_bounded() {
+    fn total_memory_is_bounded() {
         let memory = memory();
         let kept = |bytes: usize| {
             let mut front = Front::default();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_come_as_often() {
+    fn trailers_are_kept() {
         let mut front = Front::default();
         let fields: Fields = [("a", "b")].into_iter().collect();
         assert_eq!(front.trailers(|| Some(fields.clone())), Some(fields.clone()));

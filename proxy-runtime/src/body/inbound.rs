@@ -5,19 +5,19 @@ use std::task::{Context, Poll, ready};
 use crate::http1::{ChunkStep, Decoder, Framing};
 use crate::net::stream::BufferedStream;
 
-/// A body as it arrives on a connection.
+/// A body that is being received.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) decoder: Decoder,
-    /// So much data is at the front of the link.
+    /// How much data is at the front of the stream's buffer.
     ready: usize,
 }
 
-/// Why an arriving body is not whole.
+/// Why a received body is incomplete.
 pub(crate) enum BodyError {
-    /// It is no body.
+    /// Its framing is malformed.
     Malformed,
-    /// The connection ended before it.
+    /// The connection ended before the body.
     Truncated,
 }
 
@@ -26,12 +26,12 @@ impl Inbound {
         Inbound { decoder: Decoder::new(framing), ready: 0 }
     }
 
-    /// A body that a server sends.
+    /// A body from a server.
     pub(crate) fn of_server(framing: Framing) -> Inbound {
         Inbound { decoder: Decoder::of_server(framing), ready: 0 }
     }
 
-    /// How much data there is now; 0 at the end.
+    /// How much data is available now; 0 at the end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut BufferedStream) -> Poll<Result<usize, BodyError>> {
         loop {
             match self.decoder.find(link.bytes()).map_err(|_| BodyError::Malformed)? {
@@ -54,7 +54,7 @@ impl Inbound {
         }
     }
 
-    /// Gives the data to `to`.
+    /// Passes the data to `to`.
     pub(crate) fn take(&mut self, link: &mut BufferedStream, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let took = to(&link.bytes()[..self.ready]);
         self.ready -= took;

@@ -1,7 +1,7 @@
 //! Writes a message over HTTP/1.1: [`Outbound`], a head and then the body as it arrives.
 //!
-//! A request is sent at once. The head of a response is held back until it is known whether its body begins: until the first byte
-//! is sent, a response that breaks can still be replaced by another. It waits only for data that has arrived already ([`YieldOnce`]).
+//! A request is sent at once. The head of a response is held back until it is known whether its body begins: until the first byte is
+//! sent, a response that breaks can still be replaced by another. It waits only for data that has already arrived ([`YieldOnce`]).
 
 use std::io;
 use std::pin::pin;
@@ -14,67 +14,67 @@ use crate::failure::Failure;
 use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
 
-/// See above.
+/// A message that is being sent.
 #[derive(Debug)]
 pub(crate) struct Outbound {
-    /// What is to be sent before the source's own data: the head, chunks' framing, small pieces of data.
+    /// The bytes to send before the source's own data: the head, chunk framing, small pieces of data.
     out: Vec<u8>,
-    /// How much of `out` is sent.
+    /// How much of `out` was sent.
     sent: usize,
     /// How much of `out` is data.
     held: u64,
-    /// Anything was sent at all.
+    /// Whether anything was sent.
     begun: bool,
-    /// Of a response: what is seen to before its head is sent without its body.
+    /// For a response: the turn of the event loop before its head is sent without a body.
     look_around: Option<YieldOnce>,
     chunked: bool,
-    /// How much of the data that the source has is announced and sent from where it is.
+    /// How much of the source's data is announced and sent from its own buffer.
     promised: usize,
-    /// The source is at its end, and all of it is in `out`.
+    /// The source has ended, and all of its data is in `out`.
     ended: bool,
-    /// The source has failed, and all that it gave before is in `out`.
+    /// The source has failed, and all of its data before is in `out`.
     failed: Option<Failure>,
-    /// Since when the other side takes nothing.
+    /// Since when the peer accepts no data.
     blocked: Option<Instant>,
     /// How many bytes of the body were sent.
     pub(crate) body: u64,
 }
 
-/// Why a message could not be sent whole.
+/// Why a message could not be sent completely.
 #[derive(Debug)]
 pub(crate) enum SendError {
-    /// Its source failed.
+    /// Its source has failed.
     Source(Failure),
-    /// The other side takes no more.
+    /// The peer accepts no more.
     Sink,
 }
 
-/// Up to so many bytes of data are copied together before they are written.
+/// Pieces of data up to this size are copied together before they are written.
 pub(crate) const TOGETHER: usize = 4096;
 
-/// No more than this is put together.
+/// The most bytes that are combined.
 const FULL: usize = 16 << 10;
 
-/// A look at all that has arrived, before something is sent that can't be taken back: those who are ready have their turn, and
-/// sockets are looked at, once.
+/// Yields to the event loop once, before something is sent that can't be taken back: ready tasks get their turn, and sockets
+/// are polled.
 #[derive(Debug, Default)]
 pub(crate) struct YieldOnce {
     done: bool,
 }
 
 impl YieldOnce {
-    /// Ready when that is done.
+    /// Ready once that is done.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.done, true) {
             return Poll::Ready(());
         }
-        // Its waker is called, whatever becomes of this future.
+        // The waker is called even if this future is dropped.
         pin!(tokio::task::yield_now()).as_mut().poll(cx)
     }
 }
 
 impl Outbound {
-    /// Sends the `head` of a request, and a body in chunks or as it is.
+    /// Sends the `head` of a request, and its body, chunked or as it is.
     pub(crate) fn request(head: Vec<u8>, chunked: bool) -> Outbound {
         Outbound {
             out: head,
@@ -91,29 +91,29 @@ impl Outbound {
         }
     }
 
-    /// The same for a response. If its body breaks, what came before is sent first.
+    /// Sends a response. If its body fails, the data before is sent first.
     pub(crate) fn answer(head: Vec<u8>, chunked: bool) -> Outbound {
         Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, chunked) }
     }
 
-    /// Whether not a byte was sent.
+    /// Whether nothing was sent.
     pub(crate) fn is_unsent(&self) -> bool {
         !self.begun
     }
 
-    /// What was to be sent, of which nothing was: its first bytes.
+    /// Takes back the first bytes of an unsent message.
     pub(crate) fn take_back(self, first: usize) -> Vec<u8> {
         let mut out = self.out;
         out.truncate(first);
         out
     }
 
-    /// Since when the other side takes nothing; `None` while it does, or there is nothing to take.
+    /// Since when the peer accepts no data; `None` if it does, or there is nothing to send.
     pub(crate) fn blocked(&self) -> Option<Instant> {
         self.blocked
     }
 
-    /// Sends what there is, until all is sent. `write` with nothing to write sees off what it has taken.
+    /// Sends what is available; ready once all was sent. `write` with no data flushes what it has accepted.
     pub(crate) fn poll<S: Source>(
         &mut self,
         cx: &mut Context<'_>,
@@ -175,7 +175,7 @@ impl Outbound {
         }
     }
 
-    /// So many bytes were written, of which the last ones are the source's.
+    /// Records written bytes, of which the last `took` are the source's.
     fn wrote(&mut self, written: usize, took: usize) {
         (self.begun, self.blocked) = (true, None);
         self.sent += written - took;
@@ -189,7 +189,7 @@ impl Outbound {
         }
     }
 
-    /// Sends something behind what [`Outbound::poll`] has sent, by `send`, until that says that nothing is left.
+    /// Calls `send` for what follows the message, until nothing is left.
     pub(crate) fn poll_rest(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,8 +211,8 @@ impl Outbound {
         }
     }
 
-    /// Puts what there is into `out`, or promises it; whether the source is waited for. Its failure is one of the message's only where
-    /// nothing was sent, or the message is a request: else it comes behind what was accepted.
+    /// Moves available data into `out`, or announces it; returns whether the source is pending. The source's failure is only returned
+    /// if nothing was sent or the message is a request; otherwise it follows the data before it.
     fn gather<S: Source>(&mut self, cx: &mut Context<'_>, source: &mut S) -> Result<bool, Failure> {
         while !self.ended && self.failed.is_none() && self.promised == 0 && self.out.len() < FULL {
             let filled = match source.poll_fill(cx) {
@@ -234,7 +234,7 @@ impl Outbound {
     fn put<S: Source>(&mut self, source: &mut S) {
         let took = source.take(|data| {
             if self.chunked {
-                // Writing to a Vec cannot fail.
+                // A write to a Vec cannot fail.
                 let _ = io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len()));
             }
             if data.len() > TOGETHER {
@@ -259,7 +259,7 @@ impl Outbound {
         }
     }
 
-    /// Sends to a stream.
+    /// Sends the message to a stream.
     pub(crate) fn poll_to<S: Source>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Enforces the minimum rate of a client (`limits min-rate`): [`Pace`]. Pure, but for the clock.
+//! Enforces the minimum rate of a client (`limits min-rate`): [`Pace`]. Pure, except for the clock.
 
 use std::time::Duration;
 
@@ -6,27 +6,28 @@ use tokio::time::Instant;
 
 use crate::net::clock::{Timer, after};
 
-/// How long a client that is waited for may fall short: what the rate is measured over, and the grace at the start.
+/// How long a client may be slower: the period over which the rate is measured, and the grace at the start.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Looking again sooner than this is no use.
+/// The shortest useful interval between checks.
 const LEAST: Duration = Duration::from_millis(100);
 
-/// Each byte that a client sends or takes earns it time; waiting for it uses that up, and no more than the window is ever left.
+/// Each byte that a client sends or reads earns it time; waiting for the client uses time up, and no more than the window is
+/// ever left.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// In bytes a second.
+    /// In bytes per second.
     rate: u64,
     left: Duration,
     most: Duration,
-    /// Since when the client is waited for.
+    /// Since when the client has been waited for.
     waiting: Option<Instant>,
-    /// How many bytes have earned their time.
+    /// How many bytes have been counted.
     counted: u64,
 }
 
 impl Pace {
-    /// For so many bytes a second, or none. What comes in lumps of so many bytes comes so much later.
+    /// For this rate in bytes per second, if there is one. Data that arrives in lumps may arrive one lump later.
     pub(crate) fn new(rate: u64, lump: u64) -> Option<Pace> {
         (rate > 0).then(|| Pace {
             rate,
@@ -37,7 +38,7 @@ impl Pace {
         })
     }
 
-    /// The client is waited for: whether for too long, with so many bytes in `total`.
+    /// The client is waited for: returns whether it is too slow, with `total` bytes so far.
     pub(crate) fn is_too_slow(&mut self, timer: &Timer, total: impl FnOnce() -> u64) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         if !timer.over(after(since, self.left)) {
@@ -63,7 +64,7 @@ impl Pace {
     }
 }
 
-/// How long so many bytes take.
+/// How long this many bytes take.
 fn time(bytes: u64, rate: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / rate)
 }
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// When a client is cut off that sends `bytes` every `every` milliseconds, and is waited for in between.
+    /// When a client is disconnected that sends `first` bytes, then `bytes` every `every` milliseconds.
     fn check(rate: u64, (first, bytes, every): (u64, u64, u64), expected: Option<Duration>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
@@ -86,7 +87,7 @@ mod tests {
                 if pace.is_too_slow(&timer, || first + moved * bytes) {
                     return Poll::Ready(Some(start.elapsed()));
                 }
-                // Time passes only where somebody waits for it.
+                // Time only passes while a task waits for it.
                 if start.elapsed() > Duration::from_secs(300) { Poll::Ready(None) } else { Poll::Pending }
             }));
             assert_eq!(timer.run(client).await, expected, "{first} and {bytes} every {every} ms at {rate}");
@@ -96,14 +97,14 @@ mod tests {
     #[test]
     fn rates() {
         let seconds = |seconds| Some(Duration::from_secs_f64(seconds));
-        // Nothing at all.
+        // No data.
         check(1000, (0, 0, 1000), seconds(10.0));
-        // Much at first earns no more than the window.
+        // A large start earns no more than the window.
         check(1000, (1 << 30, 0, 1000), seconds(20.0));
-        // As fast as it has to be, and faster.
+        // At the minimum rate, and faster.
         check(1000, (0, 1000, 1000), None);
         check(1000, (0, 100, 20), None);
-        // Half as fast: each time is half as long as the one before.
+        // At half the rate: each period is half as long as the one before.
         check(1000, (0, 500, 1000), seconds(19.5));
     }
 }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 
-/// Where a body comes from.
+/// A source of body data.
 pub(crate) trait Source {
-    /// Makes data available; `false` at the end. Asked again only after all of it was consumed.
+    /// Makes data available; `false` at the end. Called again only after all data was consumed.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Failure>>;
-    /// Gives the data to `to`, which says how much of it is dealt with.
+    /// Passes the data to `to`, which returns how much it has consumed.
     fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize;
-    /// Takes up to so many bytes of the data; without a copy, where it is shared memory.
+    /// Takes up to `most` bytes of the data; without a copy if it is shared memory.
     fn take_bytes(&mut self, most: usize) -> Bytes {
         let mut taken = Bytes::new();
         self.take(|data| {
@@ -22,29 +22,29 @@ pub(crate) trait Source {
         });
         taken
     }
-    /// Whether the data is in memory, whoever asks.
+    /// Whether the data is always available without waiting.
     fn is_at_hand(&self) -> bool {
         false
     }
-    /// Nobody takes the data for a while: lets go of what can be had again. Says how much memory is still held that nobody else
-    /// answers for.
+    /// The consumer pauses: releases memory that can be filled again. Returns how much memory is still held that is not
+    /// accounted for elsewhere.
     fn rest(&mut self) -> usize {
         0
     }
-    /// What follows the data.
+    /// The trailers.
     fn trailers(&mut self) -> Option<Fields>;
-    /// Why nothing follows the data that there is, where that is known already.
+    /// The failure after the available data, if it is known already.
     fn broken(&self) -> Option<Failure> {
         None
     }
 }
 
-/// Takes from the front of shared memory that somebody else keeps.
+/// Takes bytes from the front of memory that is shared with others.
 pub(crate) fn split(bytes: &mut Bytes, most: usize) -> Bytes {
     bytes.split_to(bytes.len().min(most))
 }
 
-/// Takes from the front of a block that lives as long as its parts: of a small one it must not.
+/// Takes bytes from the front of a block; a small part is copied, so that it does not keep the block alive.
 pub(crate) fn split_block(block: &mut Bytes, most: usize) -> Bytes {
     let part = split(block, most);
     if part.len() < block.len() { Bytes::copy_from_slice(&part) } else { part }

@@ -89,7 +89,7 @@ impl CacheStore {
         PendingPurge { found, on_disk: on_disk.collect() }
     }
 
-    /// Purges in this process. Gives how many entries it was about.
+    /// Purges in this process. Returns how many entries were affected.
     fn purge_here(&self, purge: &Purge, soft: bool, now: Moment) -> usize {
         // The disk first: files that are read from now on are compared with the purge.
         let name = self.name_of_purged(purge);

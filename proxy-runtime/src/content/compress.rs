@@ -24,29 +24,30 @@ use crate::protocol::fields::Fields;
 use crate::protocol::transformed::{self, OutputBuffer};
 use crate::site::{Coding, Site};
 
-/// No worker compresses more answers than this at once: each takes up to a few megabytes. Beyond, they go as they are.
+/// The most responses that a worker compresses at a time, as each takes up to a few megabytes. Further responses are
+/// not compressed.
 const AT_ONCE: usize = 256;
 
-/// A response that is compressed on its way.
+/// A body that is compressed while it is sent.
 pub(crate) struct CompressedBody<S> {
     body: S,
-    /// `None` when all is out.
+    /// `None` once all was written.
     encoder: Option<Encoder>,
     out: OutputBuffer,
-    /// Where it will be kept, and what there is of it.
+    /// The cached variant that is being built.
     kept: Option<(EncodedVariants, Coding, Vec<u8>)>,
     flushes: bool,
     unflushed: bool,
-    /// Why there is no more; what was taken before is sent first.
+    /// The failure of the source; data before it is sent first.
     failed: Option<Failure>,
     _running: CompressionGuard,
 }
 
 impl<S> CompressedBody<S> {
-    /// Compresses a body of this length, by a coding at its level. What comes of it is kept in `variants`, where there are any.
+    /// Compresses a body of this length, by a coding at its level. The result is cached in `variants`, if there are any.
     ///
     /// # Errors
-    /// As many are compressed as may be, or the coding can't be had: the body as it is.
+    /// The maximum number is being compressed, or the coding is unavailable: the uncompressed body.
     pub(crate) fn new(
         all: &'static Compressing,
         body: S,
@@ -68,7 +69,7 @@ impl<S> CompressedBody<S> {
         })
     }
 
-    /// What was made from there on is kept, as long as it is not too much.
+    /// Adds the output from there on to the cached variant, up to its limit.
     fn keep(&mut self, before: usize) {
         let made = &self.out.bytes()[before..];
         match &mut self.kept {
@@ -140,7 +141,7 @@ impl<S: Source> Source for CompressedBody<S> {
     }
 
     fn rest(&mut self) -> usize {
-        // How many encoders there are is bounded by itself.
+        // The number of encoders is limited separately.
         self.body.rest() + self.out.bytes().capacity()
     }
 
@@ -153,11 +154,11 @@ impl<S: Source> Source for CompressedBody<S> {
     }
 }
 
-/// Lets what encoders take be used again by the next, instead of going back to the system. Called once, before there are any.
+/// Lets encoders reuse memory, instead of returning it to the system. Called once, before there are any.
 ///
-/// An encoder takes up to some megabytes for a response. glibc gives blocks that large back at once, so that the next encoder has
-/// the kernel clear each of their pages again: half of brotli's time. By a block that was given back glibc learns how large blocks
-/// are that come and go, and keeps up to twice that (mallopt(3), `M_MMAP_THRESHOLD`). This one is never touched.
+/// An encoder takes up to some megabytes for a response. glibc returns blocks that large at once, so that the kernel has to clear
+/// each of their pages again for the next encoder: half of brotli's time. When a block is freed, glibc adapts its threshold to the
+/// block's size, and keeps up to twice that (mallopt(3), `M_MMAP_THRESHOLD`). This block is never touched.
 pub(crate) fn keep_memory(site: &Site) {
     const LARGEST: usize = 16 << 20;
     if site.policies().any(|policy| policy.compress.is_some()) {
@@ -165,11 +166,11 @@ pub(crate) fn keep_memory(site: &Site) {
     }
 }
 
-/// Counts answers that are compressed now.
+/// Counts the responses that are being compressed.
 #[derive(Default)]
 pub(crate) struct Compressing(Cell<usize>);
 
-/// One of them, until this is dropped.
+/// Counts one of them, until it is dropped.
 struct CompressionGuard(&'static Compressing);
 
 impl CompressionGuard {

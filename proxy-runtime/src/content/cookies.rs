@@ -3,8 +3,8 @@
 use crate::protocol::fields::split_once;
 use crate::site::CookieRule;
 
-/// What a line becomes by these rules, one after the other. It is bytes: a cookie whose value is not UTF-8 is one (RFC 9110 section 5.5),
-/// and must not lose what the site says of all cookies. One without `=` has no name (RFC 6265bis section 5.6).
+/// Applies rules to a cookie, one after another. It is bytes: a cookie whose value is not UTF-8 is valid (RFC 9110 section 5.5), and
+/// rules for all cookies apply to it. One without `=` has no name (RFC 6265bis section 5.6).
 pub fn rewritten(rules: &[CookieRule], line: &[u8]) -> Vec<u8> {
     let mut parts: Vec<Vec<u8>> = line.split(|&byte| byte == b';').map(|part| part.trim_ascii().to_vec()).collect();
     let name = parts.first().and_then(|cookie| split_once(cookie, b'=')).map_or(b"".as_slice(), |(name, _)| name);
@@ -29,7 +29,7 @@ pub fn rewritten(rules: &[CookieRule], line: &[u8]) -> Vec<u8> {
     parts.join(b"; ".as_slice())
 }
 
-/// The attribute is this, once, where it first was or at the end. The first part is the cookie itself.
+/// Sets an attribute, in place of its first occurrence or at the end. The first part is the cookie itself.
 fn set(parts: &mut Vec<Vec<u8>>, attribute: &str, text: String) {
     let first = parts.iter().skip(1).position(|part| is(part, attribute)).map(|at| at + 1);
     match first {
@@ -85,7 +85,7 @@ mod tests {
         check("a=x=y; Secure", "a=x=y; Secure; HttpOnly; SameSite=Lax; Path=/x");
     }
 
-    /// A rule for all cookies is for those without a name, too.
+    /// A rule for all cookies also applies to those without a name.
     #[test]
     fn nameless() {
         let rule = CookieRule {

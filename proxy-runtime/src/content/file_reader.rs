@@ -20,23 +20,23 @@ use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
 use bytes::{Buf as _, Bytes};
 
-/// Where it is.
+/// The file to read.
 #[derive(Clone)]
 pub(crate) enum FileSource {
-    /// In a store of the cache.
+    /// A file in a cache folder.
     Store(Arc<OpenBodyFile>),
-    /// In a file of its own.
+    /// A plain file.
     Plain(Arc<CountedFile>),
 }
 
 /// How much of a file is read at a time, in bytes.
 const BLOCK: u64 = 64 << 10;
 
-/// Something that is being read.
+/// A pending read.
 type PendingRead<T> = Pin<Box<dyn Future<Output = Result<io::Result<T>, Unavailable>>>>;
 
 impl FileSource {
-    /// Reads the block that has a byte, beside the event loop.
+    /// Reads the block with a byte, outside the event loop.
     fn read(&self, at: u64, left: u64) -> PendingRead<(Bytes, usize)> {
         let from = self.clone();
         let read = move || from.block(at, left);
@@ -45,7 +45,7 @@ impl FileSource {
                 let opened = Arc::clone(opened);
                 Box::pin(async move {
                     let read = opened.pool().run(read).await;
-                    // One file that can't be read must not take one thread after the other.
+                    // A file that can't be read must not block one thread after another.
                     read.inspect_err(|why| {
                         if *why == Unavailable::TimedOut {
                             opened.spoil()
@@ -57,19 +57,19 @@ impl FileSource {
         }
     }
 
-    /// The block that has a byte, and where in it that is.
+    /// The block with a byte, and the offset of the byte in it.
     fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
         match self {
             FileSource::Store(opened) => opened.block(at),
             FileSource::Plain(file) => {
                 let block = disk::read(file, at, left.min(BLOCK), Patience::Any)?;
-                // It has become shorter since its length was told.
+                // The file has been truncated since its length was announced.
                 if block.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((block, 0)) }
             }
         }
     }
 
-    /// A block that is in memory, if that can be told: no disk is waited for.
+    /// A block that is known to be in memory: no disk is waited for.
     fn at_once(&self, at: u64, left: u64) -> Option<Bytes> {
         let FileSource::Plain(file) = self else { return None };
         disk::read(file, at, left.min(BLOCK), Patience::None).ok().filter(|block| !block.is_empty())
@@ -83,17 +83,17 @@ impl FileSource {
     }
 }
 
-/// How much of a file is seen to be in memory at a time, in bytes, before the kernel sends it.
+/// How much of a file is checked to be in memory at a time, in bytes, before the kernel sends it.
 const WINDOW: u64 = 512 << 10;
 
-/// See above.
+/// A file that is being read for a client.
 pub(crate) struct FileReader {
     from: FileSource,
-    /// What is left to read.
+    /// The range that is left to read.
     left: Range<u64>,
     current: Bytes,
     reading: Option<PendingRead<(Bytes, usize)>>,
-    /// What is before this is in memory, as far as can be told.
+    /// The offset up to which the file is in memory, as far as is known.
     seen: u64,
     warming: Option<PendingRead<()>>,
 }
@@ -110,14 +110,14 @@ impl FileReader {
     }
 }
 
-/// Without a detour through this program.
+/// `sendfile`: the kernel sends the file without a copy.
 impl FileReader {
     /// Whether [`FileReader::poll_send`] can be used.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.from, FileSource::Plain(_))
     }
 
-    /// Sends some of what is left; 0 once nothing is. `Err(None)`: the other side takes nothing just now.
+    /// Sends some of what is left; 0 once nothing is. `Err(None)`: the peer accepts no data now.
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,7 +144,7 @@ impl FileReader {
             self.seen = window.end;
         }
         match stream.poll_send_file(cx, file, self.left.start, self.seen - self.left.start) {
-            // It has become shorter since its length was told.
+            // The file has been truncated since its length was announced.
             Poll::Ready(Ok(0)) => unreadable(),
             Poll::Ready(Ok(sent)) => {
                 self.left.start += sent as u64;
@@ -156,13 +156,13 @@ impl FileReader {
     }
 }
 
-/// Whether a part of a file is in memory, by its ends: what the kernel reads and forgets are stretches of a file.
+/// Whether a part of a file is in memory, judged by its ends: the kernel reads and evicts contiguous ranges.
 fn is_in_memory(file: &File, part: &Range<u64>) -> bool {
     let has = |at| disk::read(file, at, 1, Patience::None).is_ok_and(|byte| !byte.is_empty());
     has(part.start) && has(part.end - 1)
 }
 
-/// Brings a part of a file into memory. Blocks.
+/// Reads a part of a file into memory. Blocks.
 fn read_through(file: &File, part: Range<u64>) -> io::Result<()> {
     let mut at = part.start;
     while at < part.end {
@@ -213,7 +213,7 @@ impl Source for FileReader {
     }
 
     fn rest(&mut self) -> usize {
-        // It is read again.
+        // It can be read again.
         self.left.start -= std::mem::take(&mut self.current).len() as u64;
         if self.reading.is_some() { BLOCK as usize } else { 0 }
     }

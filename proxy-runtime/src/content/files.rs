@@ -1,4 +1,4 @@
-//! `files`: maps a path to a file, and makes the head of its response. Pure.
+//! `files`: maps a path to a file, and builds the head of its response. Pure.
 //!
 //! `files::disk` opens and reads files, embedded files are in a `site::bundle`; `serve::files` combines them.
 
@@ -16,18 +16,18 @@ use crate::protocol::media;
 use crate::site::Files;
 pub use crate::site::bundle::ENCODINGS;
 
-/// A path below a folder: names joined by slashes, of which none is empty, `.` or `..`, or has a slash or NUL in it. Empty for
+/// A path below a folder: names joined by slashes, none of which is empty, `.` or `..`, or contains a slash or NUL. Empty for
 /// the folder itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelativePath(Vec<u8>);
 
 impl RelativePath {
-    /// What a path stands for, which is the part in question of one in canonical form. `None` where no file may have this name.
+    /// The file path for the relevant part of a canonical URL path. `None` if no file may have this name.
     ///
-    /// Decodes once, after all else was decided on the encoded path: what is still encoded in a path in normal form is not a
-    /// separator, a dot or NUL by then (see `canonical`), and is refused here if it is all the same, as where
-    /// `limits encoded-slash` lets it through. Compare CVE-2021-41773 and CVE-2021-42013 (Apache: `.%2e/`, `%%32%65`),
-    /// CVE-2018-7490 (uWSGI: `..%2f`), CVE-2013-4547 (nginx: an unencoded blank and NUL).
+    /// Decodes once, after all decisions were made on the encoded path: the escapes in a normalized path can't be
+    /// separators, dots or NUL (see `canonical`), and are refused here if they are, for example because `limits
+    /// encoded-slash` accepts them. Compare CVE-2021-41773 and CVE-2021-42013 (Apache: `.%2e/`, `%%32%65`), CVE-2018-7490
+    /// (uWSGI: `..%2f`), CVE-2013-4547 (nginx: an unencoded blank and NUL).
     pub fn of(path: &str, files: &Files) -> Option<RelativePath> {
         let mut below = Vec::with_capacity(path.len());
         let path = path.strip_prefix('/').unwrap_or(path);
@@ -47,12 +47,12 @@ impl RelativePath {
         Some(RelativePath(below))
     }
 
-    /// The same for a path as the system has it: nothing in it is encoded.
+    /// The file path for a path of the file system, in which nothing is encoded.
     pub fn plain(path: &[u8], files: &Files) -> Option<RelativePath> {
         path.split(|&byte| byte == b'/').all(|name| may_be_name(name, files)).then(|| RelativePath(path.to_owned()))
     }
 
-    /// As the system takes it.
+    /// The path for system calls.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -73,25 +73,25 @@ impl RelativePath {
         RelativePath(joined)
     }
 
-    /// The same with something behind its last name.
+    /// The path with a suffix.
     pub fn with(&self, suffix: &str) -> RelativePath {
         RelativePath([&self.0, suffix.as_bytes()].concat())
     }
 }
 
-/// Whether a file in a folder may be called so.
+/// Whether a file in a folder may have this name.
 fn may_be_name(name: &[u8], files: &Files) -> bool {
     let hidden = name.first() == Some(&b'.') && !files.dotfiles;
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0) && !hidden
 }
 
-/// The entity tag of a file on disk: when it was changed, in nanoseconds, and its length. Weak while it was changed less than two
-/// seconds ago: it might be changed again within what the file system's clock tells apart (RFC 9110 section 8.8.1).
+/// The entity tag of a file on disk: its modification time in nanoseconds, and its length. Weak if it was modified less than two
+/// seconds ago, as it might be modified again within the resolution of the file system's clock (RFC 9110 section 8.8.1).
 pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemTime) -> String {
     let nanos = changed.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let fresh = now.duration_since(changed).is_ok_and(|age| age.as_secs() >= 2);
     let mut tag = String::with_capacity(40);
-    // Writing to a String cannot fail.
+    // A write to a String cannot fail.
     let _ = write!(tag, "{}\"{nanos:x}-{length:x}", if fresh { "" } else { "W/" });
     if !encoding.is_empty() {
         let _ = write!(tag, "-{encoding}");
@@ -100,7 +100,8 @@ pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemT
     tag
 }
 
-/// What is said of a file under this name, in one form. `varies`: there are other forms. `room` in bytes and lines is for more.
+/// The response fields for a file of this name, in one encoding. `varies`: there are other encodings. `room` is the space to
+/// reserve for more, in bytes and lines.
 pub fn fields(
     files: &Files,
     name: &str,
@@ -123,14 +124,14 @@ pub fn fields(
         fields.add(b"vary", b"Accept-Encoding");
     }
     if files.immutable && is_hashed(name) {
-        // RFC 8246; a year is the most that HTTP knows for ever.
+        // RFC 8246; a year is the longest customary lifetime.
         fields.add(b"cache-control", b"public, max-age=31536000, immutable");
     }
     fields
 }
 
-/// Whether a name has a hash of its content in it, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last part
-/// before the extension has eight characters or more, with a letter and a digit among them.
+/// Whether a name contains a content hash, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last part before
+/// the extension has eight characters or more, including a letter and a digit.
 pub fn is_hashed(name: &str) -> bool {
     let Some((stem, _)) = name.rsplit_once('.') else { return false };
     let Some((_, hash)) = stem.rsplit_once(['-', '.']) else { return false };
@@ -163,7 +164,7 @@ mod tests {
         }
     }
 
-    /// What becomes of a path as it arrives: the normal form, then the file.
+    /// Checks the file for a path as received: normalization, then the file name.
     fn check(path: &str, expected: Option<&str>) {
         for encoded_slash in [false, true] {
             let form = NormalForm { encoded_slash, merge_slashes: true, refuse_parameters: false };
@@ -210,7 +211,7 @@ mod tests {
         ] {
             check(path, None);
         }
-        // Encoded twice, or not UTF-8: names like others, which no file has.
+        // Encoded twice, or not UTF-8: ordinary names, which no file has.
         check("/%252e%252e/etc/passwd", Some("%2e%2e/etc/passwd"));
         check("/%c0%ae%c0%ae/etc", Some("\u{fffd}\u{fffd}\u{fffd}\u{fffd}/etc"));
     }

@@ -1,9 +1,9 @@
 //! Copies large tables into large pages.
 //!
-//! A site of 100,000 hosts has megabytes of tables, and a look-up reads a few scattered cache lines. In the binary they
-//! are in pages of 4 KiB, which exceed the processor's TLB: each line then also costs a walk through the page
-//! tables. They are therefore copied at start into memory that the kernel is asked to back with pages of 2 MiB (see
-//! `madvise(2)`, `MADV_HUGEPAGE`). If it has none, all works the same, at the old cost.
+//! A site of 100,000 hosts has megabytes of tables, and a lookup reads a few scattered cache lines. In the binary they
+//! are in pages of 4 KiB, which exceed the processor's TLB: each line then also costs a walk through the page tables.
+//! They are therefore copied at start into memory that the kernel is asked to back with pages of 2 MiB (see
+//! `madvise(2)`, `MADV_HUGEPAGE`). If it has none, all works the same, at the previous cost.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use memmap2::{Advice, MmapMut};
 use crate::router::regex::Joint;
 use crate::site::Site;
 
-/// What less is not worth a copy, in bytes.
+/// The smallest size that is worth a copy, in bytes.
 pub const WORTHWHILE: usize = 1 << 20;
 
 /// A large page, in bytes.
 const PAGE: usize = 2 << 20;
 
-/// A line of memory, in bytes.
+/// A cache line, in bytes.
 const LINE: usize = 64;
 
-/// The site with its tables in large pages, if they have as many bytes as are worth it; as it is otherwise. Costs a copy of
-/// the tables.
+/// Returns the site with its tables in large pages, if they have at least `worthwhile` bytes; the unchanged site otherwise.
+/// Costs a copy of the tables.
 pub fn settle(site: &'static Site, worthwhile: usize) -> &'static Site {
     settled(site, worthwhile).map_or(site, |site| Box::leak(Box::new(site)))
 }
@@ -35,9 +35,9 @@ fn settled(site: &'static Site, worthwhile: usize) -> Option<Site> {
     if size + joint < worthwhile {
         return None;
     }
-    // One more, as the kernel need not begin at a large page.
+    // One more, as the mapping need not begin at a large page.
     let mut map = MmapMut::map_anon(size + joint + PAGE).ok()?;
-    // What the kernel answers changes nothing here.
+    // A failure has no effect here.
     let _ = map.advise(Advice::HugePage);
     let mut end = map.as_ptr().align_offset(PAGE);
     let mut copy = |bytes: &[u8]| -> Option<Range<usize>> {
@@ -56,7 +56,7 @@ fn settled(site: &'static Site, worthwhile: usize) -> Option<Site> {
     Some(site)
 }
 
-/// What a look-up reads, joint expressions aside.
+/// The tables that a lookup reads, except joint expressions.
 fn parts(site: &mut Site) -> [&mut Cow<'static, [u8]>; 11] {
     let tables = &mut site.tables;
     [

@@ -13,10 +13,10 @@ use crate::protocol::fields::Fields;
 use crate::protocol::transformed::{self, OutputBuffer};
 use crate::site::ResponseBody;
 
-/// So much is made at a time, about, in bytes: what is put in may be longer than what it is put in for.
+/// The approximate size of the output per step, in bytes: replacements may be longer than matches.
 const AT_A_TIME: usize = 64 << 10;
 
-/// Finds texts.
+/// Finds and replaces strings.
 pub(crate) struct Replacer {
     automaton: AhoCorasick,
     with: Vec<&'static str>,
@@ -36,7 +36,7 @@ impl Replacer {
         }
     }
 
-    /// A body with the texts in it replaced.
+    /// Wraps a body in which strings are replaced.
     pub(crate) fn replaced<S>(&'static self, body: S) -> ReplacedBody<S> {
         ReplacedBody {
             body,
@@ -48,9 +48,9 @@ impl Replacer {
         }
     }
 
-    /// Moves what is decided from the front of `held` to `out`, about as much as is made at a time. `ended`: nothing follows.
+    /// Moves the decided part of `held` to `out`, about one step of output. `ended`: no data follows.
     fn advance(&self, held: &mut Vec<u8>, ended: bool, out: &mut Vec<u8>) {
-        // Whatever begins before this is here to its end.
+        // A match that begins before this is complete.
         let decided = if ended { held.len() } else { (held.len() + 1).saturating_sub(self.longest) };
         let mut done = 0;
         for found in self.automaton.find_iter(held.as_slice()) {
@@ -69,14 +69,14 @@ impl Replacer {
     }
 }
 
-/// A response in which texts are replaced on its way.
+/// A body in which strings are replaced while it is sent.
 pub(crate) struct ReplacedBody<S> {
     body: S,
     replacer: &'static Replacer,
-    /// What may still become a text.
+    /// The data that may be the beginning of a match.
     held: Vec<u8>,
     ended: bool,
-    /// Why there is no more; what was held back is sent first.
+    /// The failure of the source; data before it is sent first.
     failed: Option<Failure>,
     out: OutputBuffer,
 }
@@ -126,7 +126,7 @@ impl<S: Source> Source for ReplacedBody<S> {
 mod tests {
     use super::*;
 
-    /// What becomes of a text, however it is cut.
+    /// Checks the result for a text, however it is split.
     fn check(texts: &[(&'static str, &'static str)], text: &str, expected: &str) {
         let texts: Vec<_> = texts.iter().map(|(text, with)| ((*text).into(), (*with).into())).collect();
         let rule = Box::leak(Box::new(ResponseBody { id: 0, texts: texts.into(), types: Vec::new().into() }));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn texts() {
+    fn strings_are_replaced() {
         check(&[("abc", "x")], "abcabc ab abc", "xx ab x");
         check(&[("abc", "x"), ("abcd", "y"), ("b", "z")], "abcd abc b ab", "y x z az");
         check(&[("a", "aa")], "banana", "baanaanaa");
@@ -153,9 +153,9 @@ mod tests {
         check(&[("abc", "x")], "", "");
     }
 
-    /// What is put in may be long, and memory stays short.
+    /// A long output is produced in steps, with little memory.
     #[test]
-    fn what_grows_is_made_a_part_at_a_time() {
+    fn long_output_is_produced_in_steps() {
         let with: &'static str = "y".repeat(1000).leak();
         let rule = Box::leak(Box::new(ResponseBody {
             id: 0,

@@ -1,4 +1,4 @@
-//! Handlers that answer without I/O: `respond` and `redirect`; and what is known of any handler's response before it is made. Pure.
+//! Handlers that respond without I/O: `respond` and `redirect`; and what is known of any handler's response in advance. Pure.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ pub use crate::filter::Answer;
 use crate::protocol::escape::UPPER;
 use crate::site::{self, Handler, Redirect, Respond, RespondBody};
 
-/// The head of a handler's response, as far as it is known from the head of the request alone; `None` where it is not.
+/// The head of a handler's response, if it depends on the request's head alone.
 pub fn head(facts: &Facts<'_>, handler: &Handler) -> Option<Answer<()>> {
     match handler {
         Handler::Respond(respond) => Some(head_of(respond)),
@@ -37,9 +37,9 @@ fn head_of(respond: &Respond) -> Answer<()> {
     head
 }
 
-/// Sends the client elsewhere.
+/// Redirects the client.
 pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
-    // A target that takes the host from the request goes to listed hosts only: no open redirects.
+    // A target with the request's host is only used for listed hosts: no open redirects.
     if !redirect.allow_hosts.is_empty() && !redirect.allow_hosts.iter().any(|host| host == facts.host) {
         return Answer::new(StatusCode::MISDIRECTED_REQUEST, Bytes::new());
     }
@@ -48,15 +48,15 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
     answer
 }
 
-/// Sends the client to the same URL with `https`, at the port of this listener's address. Any method stays what it was (RFC
-/// 9110 section 15.4.9).
+/// Redirects the client to the same URL with `https`, at the port of this listener's address, keeping the method (RFC 9110
+/// section 15.4.9).
 pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Bytes::new());
     answer.fields.add(b"location", https_url(facts.host, facts.path, facts.query, address).as_bytes());
     answer
 }
 
-/// The same URL with a slash behind its path, for a folder: what its pages refer to is below it then.
+/// The request's URL with a slash after its path, for a folder: its pages' relative links need it.
 pub fn with_slash(facts: &Facts<'_>) -> String {
     let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
     // `//evil.test/` would be another host (RFC 3986 section 4.2).
@@ -73,9 +73,9 @@ pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &s
     format!("https://{host}{port}{path}{query}")
 }
 
-/// The target. What placeholders put behind a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
-/// section 4.2). A URL has neither bytes beyond ASCII nor blanks and backslashes (section 2): what placeholders put in of these is
-/// percent-encoded, byte for byte. Browsers would drop a tab and read a backslash as a slash, which would make it two again.
+/// The redirect's target. Placeholders after a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
+/// section 4.2). A URL contains neither non-ASCII bytes nor blanks and backslashes (section 2): these are percent-encoded in
+/// placeholders' values, byte for byte. Browsers would drop a tab and read a backslash as a slash, which would make it two again.
 fn location<'t>(facts: &Facts<'_>, redirect: &'t Redirect) -> Cow<'t, [u8]> {
     let mut value = with_query(facts, redirect, redirect.to.rendered(facts));
     let meant = match redirect.to.pieces.first() {
@@ -100,8 +100,8 @@ fn location<'t>(facts: &Facts<'_>, redirect: &'t Redirect) -> Cow<'t, [u8]> {
     Cow::Owned(encoded.collect())
 }
 
-/// A target with the request's query, where it has none of its own: what is between the first `?` and `#` (RFC 3986 section 3.4).
-/// `?{query}` and `?a=b&{query}` leave neither a bare `?` nor a bare `&` where the request has no query.
+/// A target with the request's query, if it has none of its own: a query is between the first `?` and `#` (RFC 3986 section 3.4).
+/// `?{query}` and `?a=b&{query}` leave neither a bare `?` nor a bare `&` if the request has no query.
 fn with_query<'t>(facts: &Facts<'_>, redirect: &Redirect, target: Cow<'t, [u8]>) -> Cow<'t, [u8]> {
     let query = facts.query.unwrap_or_default().as_bytes();
     let end = target.iter().position(|&byte| byte == b'#').unwrap_or(target.len());
@@ -123,7 +123,7 @@ fn with_query<'t>(facts: &Facts<'_>, redirect: &Redirect, target: Cow<'t, [u8]>)
     Cow::Owned([path, mark, query, &target[end..]].concat())
 }
 
-/// Bytes without `byte` at both ends.
+/// Removes `byte` from both ends.
 fn trimmed(mut bytes: &[u8], byte: u8) -> &[u8] {
     while let Some(rest) = bytes.strip_prefix(&[byte]).or_else(|| bytes.strip_suffix(&[byte])) {
         bytes = rest;
@@ -139,7 +139,7 @@ pub fn body(facts: &Facts<'_>, bytes: &'static site::Bytes) -> Bytes {
     }
 }
 
-/// The compiler lets only 200 to 599 through, so the fallback is never taken.
+/// The compiler only accepts 200 to 599, so the fallback is never used.
 fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

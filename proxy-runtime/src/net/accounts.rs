@@ -1,26 +1,27 @@
 //! Looks up users and groups by name in `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
 //!
-//! Other sources are not used: a binary may be linked without the C library's name services. Users that only these know must be given by number.
+//! Other sources are not used: a binary may be linked without the C library's name services. Users that are only known to these must be given by
+//! number.
 
 use std::io::{self, Read as _};
 
 use crate::protocol::fields;
 
-/// The most that is read of a file, in bytes.
+/// The most bytes of a file that are read.
 const LONGEST: u64 = 16 << 20;
 
-/// The number of a user.
+/// Returns the number of a user.
 ///
 /// # Errors
-/// There is none of that name.
+/// No user has this name.
 pub(crate) fn user(name: &str) -> io::Result<u32> {
     find("/etc/passwd", "user", name)
 }
 
-/// The number of a group.
+/// Returns the number of a group.
 ///
 /// # Errors
-/// There is none of that name.
+/// No group has this name.
 pub(crate) fn group(name: &str) -> io::Result<u32> {
     find("/etc/group", "group", name)
 }
@@ -36,14 +37,14 @@ fn find(path: &str, kind: &str, name: &str) -> io::Result<u32> {
     number(&text, name).ok_or_else(|| failed(format!("there is none in {path}")))
 }
 
-/// The third member of the line that begins with a name.
+/// The third field of the line that begins with a name.
 fn number(text: &[u8], name: &str) -> Option<u32> {
     let mut lines = text.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':'));
     let mut line = lines.find(|line| line.clone().next() == Some(name.as_bytes()))?;
     id(line.nth(2)?)
 }
 
-/// A number; the last one is none, but stands for "as it is" (chown(2)).
+/// Parses a number; the largest one is invalid, as it means "unchanged" (chown(2)).
 fn id(digits: &[u8]) -> Option<u32> {
     fields::number(digits).and_then(|number| u32::try_from(number).ok()).filter(|number| *number != u32::MAX)
 }

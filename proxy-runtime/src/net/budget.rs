@@ -9,7 +9,7 @@ use crate::context::settings::Settings;
 use crate::failure::Failure;
 use crate::site::Site;
 
-/// The budget of connections.
+/// The limits of client connections and handshakes.
 #[derive(Debug)]
 pub(crate) struct ConnectionBudget {
     max: usize,
@@ -18,12 +18,12 @@ pub(crate) struct ConnectionBudget {
     per_client: u32,
     handshakes: usize,
     shaking: AtomicUsize,
-    /// Connections per client, counted only where that is limited. Locked per connection, never per request; as large
-    /// as there are open connections.
+    /// The connections per client, only counted if they are limited. Locked per connection, never per request; its size
+    /// is that of the open connections.
     clients: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// A connection that counts.
+/// A counted connection.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: &'static ConnectionBudget,
@@ -31,7 +31,7 @@ pub(crate) struct Permit {
 }
 
 impl ConnectionBudget {
-    /// `connections`: as many as there are file descriptors for.
+    /// `connections`: the number that the descriptor limit allows.
     pub(crate) fn new(site: &Site, settings: &Settings, connections: usize) -> ConnectionBudget {
         let limits = &site.root.limits;
         ConnectionBudget {
@@ -45,25 +45,25 @@ impl ConnectionBudget {
         }
     }
 
-    /// The most connections that there were since this was asked last, and how many there are.
+    /// The peak number of connections since the last call, and the current number.
     pub(crate) fn connections(&self) -> (usize, usize) {
         let now = self.open.load(Ordering::Relaxed);
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     #[cfg(feature = "admin")]
-    /// How many connections there are.
+    /// The current number of connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Room for a TLS handshake, until the guard is dropped.
+    /// Counts a TLS handshake, until the guard is dropped.
     pub(crate) fn handshake(&'static self) -> Option<Handshake> {
         let counted = Handshake(self);
         (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
     }
 
-    /// Counts a connection; its client with it, where that is known.
+    /// Counts a connection, and its client if that is known.
     pub(crate) fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         self.most.fetch_max(before + 1, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Permit {
     }
 }
 
-/// A TLS handshake under way.
+/// Counts a TLS handshake under way.
 pub(crate) struct Handshake(&'static ConnectionBudget);
 
 impl Drop for Handshake {

@@ -1,7 +1,7 @@
-//! Checks certificate and key files against the needs of a site. Pure.
+//! Checks certificate and key files against the requirements of a site. Pure.
 //!
 //! The compiler calls it for files that exist when a site is built, and the proxy with `--check` and when it starts. It takes PEM (RFC
-//! 7468), and returns its content and [`CertificateError`]s. It needs no cryptography: it compares the certificate with the public half in
+//! 7468), and returns its content and [`CertificateError`]s. It needs no cryptography: it compares the certificate with the public key in
 //! the key file.
 
 use std::fmt;
@@ -18,28 +18,28 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, ExtendedKeyUsage, KeyUsage, S
 /// An error in a certificate or its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateError {
-    /// There is no certificate in the file, or what is there can't be read.
+    /// The file contains no valid certificate.
     NoCertificate(String),
-    /// There is no key in the file, or what is there can't be read.
+    /// The file contains no valid key.
     NoKey(String),
-    /// The key is another one's.
+    /// The key does not belong to the certificate.
     KeyMismatch,
-    /// The certificate at this place of the chain (from 0) is not what signed the one before it.
+    /// The certificate at this index of the chain has not signed the one before it.
     Order(usize),
-    /// It was good until then, as text.
+    /// It expired at this time, as text.
     Expired(String),
-    /// It will be good from then on, as text.
+    /// It is not valid before this time, as text.
     NotYet(String),
-    /// It is good until then, which is soon, as text.
+    /// It expires soon, at this time, as text.
     Soon(String),
-    /// None of the certificates is for this host.
+    /// No certificate covers this host.
     NotFor(String),
-    /// The certificate says what it is for, and that is not to identify a server: this is missing.
+    /// Its key usage excludes servers: this is missing.
     Purpose(&'static str),
 }
 
 impl CertificateError {
-    /// Whether nothing can be encrypted with it at all.
+    /// Whether the certificate can't be served at all.
     pub fn is_fatal(&self) -> bool {
         matches!(self, CertificateError::NoCertificate(_) | CertificateError::NoKey(_) | CertificateError::KeyMismatch)
     }
@@ -65,7 +65,7 @@ impl fmt::Display for CertificateError {
     }
 }
 
-/// A chain of certificates that was read.
+/// A parsed chain of certificates.
 #[derive(Debug)]
 pub struct Chain {
     /// The certificates, in the order of the file.
@@ -74,7 +74,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Reads a chain.
+    /// Parses a chain.
     ///
     /// # Errors
     /// [`CertificateError::NoCertificate`].
@@ -89,7 +89,7 @@ impl Chain {
         Ok(Chain { certificates, parsed: parsed.map_err(|error| flaw(&error))? })
     }
 
-    /// Reads a chain of one certificate, as a client shows it.
+    /// Parses a single certificate, as a client presents it.
     ///
     /// # Errors
     /// [`CertificateError::NoCertificate`].
@@ -98,12 +98,12 @@ impl Chain {
         Ok(Chain { certificates: vec![CertificateDer::from(der.to_vec())], parsed: vec![parsed] })
     }
 
-    /// Whose the first certificate is, as in `CN=alice,O=Example` (RFC 4514).
+    /// The subject of the first certificate, such as `CN=alice,O=Example` (RFC 4514).
     pub fn subject(&self) -> String {
         self.parsed[0].tbs_certificate().subject().to_string()
     }
 
-    /// The hosts that the first certificate is for: names, wildcards, addresses.
+    /// The hosts of the first certificate: names, wildcards, addresses.
     pub fn hosts(&self) -> Vec<String> {
         let Ok(Some((_, names))) = self.parsed[0].tbs_certificate().get_extension::<SubjectAltName>() else {
             return Vec::new();
@@ -121,26 +121,26 @@ impl Chain {
         names.0.iter().filter_map(host).collect()
     }
 
-    /// From when until when it is good.
+    /// The period in which all of the chain is valid.
     pub fn validity(&self) -> (SystemTime, SystemTime) {
         let validity = self.parsed[0].tbs_certificate().validity();
         (validity.not_before.to_system_time(), validity.not_after.to_system_time())
     }
 
-    /// What an authority knows the first certificate by: the identifier of the key that has signed it, and its own serial number, both as they
-    /// are encoded (RFC 9773 section 4.1).
+    /// The identifier of the first certificate for an authority: the key identifier of its issuer, and its serial number, both as they are
+    /// encoded (RFC 9773 section 4.1).
     pub fn renewal_id(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let first = self.parsed[0].tbs_certificate();
         let (_, signer) = first.get_extension::<AuthorityKeyIdentifier>().ok()??;
         Some((signer.key_identifier?.as_bytes().to_vec(), first.serial_number().as_bytes().to_vec()))
     }
 
-    /// Until when, as text.
+    /// The end of its validity, as text.
     pub fn until(&self) -> String {
         self.parsed[0].tbs_certificate().validity().not_after.to_string()
     }
 
-    /// What is wrong with it at a time, given its key; `soon` is how near its end is too near.
+    /// The errors at a given time, with its key; `soon` is the remaining validity that causes a warning.
     pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<CertificateError> {
         let mut flaws = Vec::new();
         if key.is_some_and(|key| self.has_key(key) == Some(false)) {
@@ -163,8 +163,8 @@ impl Chain {
         flaws
     }
 
-    /// What the first certificate would need to identify a server, where it says what it is for (RFC 5280 sections 4.2.1.3 and
-    /// 4.2.1.12, RFC 8446 section 4.4.2.2). One that says nothing is for everything.
+    /// The key usage that the first certificate lacks to identify a server, if it restricts its usage (RFC 5280 sections
+    /// 4.2.1.3 and 4.2.1.12, RFC 8446 section 4.4.2.2).
     fn not_for_servers(&self) -> Option<&'static str> {
         let certificate = self.parsed[0].tbs_certificate();
         let for_servers = |usage: &ExtendedKeyUsage| {
@@ -172,7 +172,7 @@ impl Chain {
         };
         let extended = certificate.get_extension::<ExtendedKeyUsage>();
         let signs = certificate.get_extension::<KeyUsage>();
-        // What can't be read is not trusted by clients either.
+        // Clients do not trust malformed extensions either.
         if !extended.is_ok_and(|found| found.is_none_or(|(_, usage)| for_servers(&usage))) {
             Some("no serverAuth in its extended key usage")
         } else if !signs.is_ok_and(|found| found.is_none_or(|(_, usage)| usage.digital_signature())) {
@@ -182,7 +182,7 @@ impl Chain {
         }
     }
 
-    /// Whether a key is the first certificate's; `None` where the key's file does not have its public half in it.
+    /// Whether a key belongs to the first certificate; `None` if its file does not contain the public key.
     fn has_key(&self, key: &PrivateKeyDer<'_>) -> Option<bool> {
         let public = self.parsed[0].tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes();
         let sec1 = |der: &[u8]| Some(sec1::EcPrivateKey::from_der(der).ok()?.public_key? == public);
@@ -206,7 +206,7 @@ impl Chain {
     }
 }
 
-/// Reads a key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+/// Parses a key: PKCS #8, PKCS #1 or SEC 1, not encrypted.
 ///
 /// # Errors
 /// [`CertificateError::NoKey`].
@@ -217,8 +217,8 @@ pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     })
 }
 
-/// Whether a certificate for `name` (which may be a wildcard) is good for `host`, a host of a site: `*.example.com` stands
-/// for all hosts below, and a certificate can be for no more than those one label below (RFC 6125 section 6.4.3).
+/// Whether a certificate for `name` (which may be a wildcard) covers `host`, a host of a site: a site's `*.example.com`
+/// matches all hosts below, but a certificate's only those one label below (RFC 6125 section 6.4.3).
 pub fn covers(name: &str, host: &str) -> bool {
     name == host
         || name.strip_prefix("*.").is_some_and(|suffix| {
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_hosts_are_covered() {
+    fn covered_hosts() {
         for (name, host, expected) in [
             ("a.example", "a.example", true),
             ("a.example", "b.example", false),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn invalid_files() {
         assert!(matches!(Chain::read(b"junk"), Err(CertificateError::NoCertificate(_))));
         assert!(
             matches!(key(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n"), Err(CertificateError::NoKey(reason)) if reason == "it is encrypted")

@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// See above.
+/// The timer of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
-    /// The earliest deadline of those who wait.
+    /// The earliest pending deadline.
     next: Cell<Option<Instant>>,
-    /// The time, while everything is polled because the timer went off.
+    /// The current time, while everything is polled because the timer has fired.
     struck: Cell<Option<Instant>>,
 }
 
 impl Timer {
-    /// Whether the deadline is over. If it is not, the task is polled again when it is.
+    /// Whether a deadline has passed. If not, the task is polled again when it passes.
     pub(crate) fn over(&self, deadline: Option<Instant>) -> bool {
         let Some(deadline) = deadline else { return false };
         if self.struck.get().is_some_and(|now| deadline <= now) {
@@ -31,8 +31,8 @@ impl Timer {
         false
     }
 
-    /// Runs what waits by this timer. It is pinned by whoever has it: an `async fn` has room for what it is given twice, as it comes
-    /// and as it is pinned, and this is most of what a connection takes.
+    /// Runs a future with this timer. The caller pins it: an `async fn` would reserve space for it twice, before and after pinning,
+    /// and it is most of the size of a connection.
     pub(crate) async fn run<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
         let mut sleep = pin!(tokio::time::sleep(LOOK_AROUND));
         std::future::poll_fn(|cx| {
@@ -56,19 +56,19 @@ impl Timer {
     }
 }
 
-/// A moment later than `start`, which may be never.
+/// The time `wait` after `start`; `None` means never.
 pub(crate) fn after(start: Instant, wait: Duration) -> Option<Instant> {
     start.checked_add(wait)
 }
 
-/// Where nobody waits for anything sooner.
+/// When the timer fires without any deadline.
 const LOOK_AROUND: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Deadlines come earlier and later than those before; each is met, and no sooner.
+    /// Deadlines move forwards and backwards; each fires in time, and not early.
     #[test]
     fn deadlines() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -1,8 +1,8 @@
 //! The budget of file descriptors: [`Descriptors`], their number, and its division.
 //!
 //! The soft limit is raised to the hard one at start, as nginx's `worker_rlimit_nofile` and HAProxy's `ulimit-n` do. A reserve for the process
-//! itself is set aside; the rest is divided, as HAProxy computes `maxconn`, so that an accepted connection can be
-//! served: each has one descriptor for itself and one for a server.
+//! itself is set aside; the rest is divided, as HAProxy computes `maxconn`, so that an accepted connection can be served: each has one
+//! descriptor for itself and one for a server.
 //!
 //! ```text
 //! limit ─┬─ reserve: listeners, event loops, health checks, short-lived files
@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// See above.
+/// The descriptor budgets.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     pub(crate) budgets: Budgets,
     pub(crate) servers: DescriptorBudget,
     pub(crate) files: DescriptorBudget,
-    /// How often somebody found none.
+    /// How often there was no free descriptor.
     pressed: AtomicUsize,
 }
 
@@ -39,12 +39,12 @@ pub(crate) struct Budgets {
     pub(crate) files: usize,
 }
 
-/// The most files at once, where there are descriptors in plenty.
+/// The most open files, if there are enough descriptors.
 const MOST_FILES: usize = 1024;
 
 impl Budgets {
-    /// Shares a limit out, after `reserve`. Where `clients` would leave too few for the others, they are fewer. `None`: there is nothing
-    /// to share out.
+    /// Divides a limit, after `reserve`. If `clients` would leave too few for other uses, it is reduced. `None`: nothing is left to
+    /// divide.
     fn of(limit: usize, reserve: usize, clients: usize) -> Option<Budgets> {
         let free = limit.checked_sub(reserve)?;
         let files = (free / 8).clamp(1, MOST_FILES);
@@ -52,7 +52,7 @@ impl Budgets {
         (clients > 0).then(|| Budgets { limit, clients, servers: free - files - clients, files })
     }
 
-    /// The smallest limit that has room for so many clients.
+    /// The smallest limit that allows this many clients.
     fn needed(reserve: usize, clients: usize) -> usize {
         let all = (1..=MOST_FILES).map(|files| clients.saturating_mul(2).saturating_add(files).saturating_add(reserve));
         let mut enough =
@@ -62,10 +62,10 @@ impl Budgets {
 }
 
 impl Descriptors {
-    /// Raises the limit, and shares it out. A second value is what to tell the operator.
+    /// Raises the limit, and divides it. The second value is a notice for the operator.
     ///
     /// # Errors
-    /// The limit is too small for the process to serve anybody.
+    /// The limit is too small to serve clients.
     pub(crate) fn new(reserve: usize, clients: usize) -> Result<(Descriptors, Option<String>), String> {
         let limit = raise();
         let budgets = Budgets::of(limit, reserve, clients).ok_or_else(|| {
@@ -96,23 +96,23 @@ impl Descriptors {
         }
     }
 
-    /// Somebody found no descriptor: whoever has one that is idle lets go of it.
+    /// There was no free descriptor: idle connections to servers should be closed.
     pub(crate) fn press(&self) {
         self.pressed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often somebody found none.
+    /// How often there was no free descriptor.
     pub(crate) fn pressed(&self) -> usize {
         self.pressed.load(Ordering::Relaxed)
     }
 }
 
-/// Raises the soft limit to the hard one, and gives what it is then.
+/// Raises the soft limit to the hard one, and returns the new limit.
 fn raise() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    // Without a limit, the system's own is far beyond what connections can be counted in.
+    // Without a limit, the system's own is far beyond any number of connections.
     current.map_or(1 << 24, |limit| usize::try_from(limit).unwrap_or(usize::MAX)).min(1 << 24)
 }
 
@@ -123,12 +123,12 @@ pub(crate) fn are_exhausted(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| NONE_LEFT.contains(&code))
 }
 
-/// What it is called where a budget is used up: as if the limit were reached.
+/// The error if a budget is used up: the same as at the limit itself.
 pub(crate) fn exhausted() -> io::Error {
     io::Error::from_raw_os_error(24)
 }
 
-/// A budget.
+/// A budget of descriptors.
 #[derive(Debug)]
 pub(crate) struct DescriptorBudget {
     max: usize,
@@ -136,14 +136,14 @@ pub(crate) struct DescriptorBudget {
 }
 
 impl DescriptorBudget {
-    /// A budget without bounds to speak of.
+    /// A practically unlimited budget.
     #[cfg(test)]
     pub(crate) fn ample() -> &'static DescriptorBudget {
         Box::leak(Box::new(DescriptorBudget::of(1 << 20)))
     }
 }
 
-/// One descriptor's place in a budget, until it is dropped.
+/// One descriptor of a budget, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DescriptorPermit(&'static DescriptorBudget);
 
@@ -152,14 +152,14 @@ impl DescriptorBudget {
         DescriptorBudget { max, used: AtomicUsize::new(0) }
     }
 
-    /// A place, if there is one.
+    /// Takes one, if there is one left.
     pub(crate) fn take(&'static self) -> Option<DescriptorPermit> {
         let held = DescriptorPermit(self);
         (self.used.fetch_add(1, Ordering::Relaxed) < self.max).then_some(held)
     }
 }
 
-/// An open file that has its place in a budget.
+/// An open file, counted in a budget.
 pub(crate) struct CountedFile {
     file: File,
     _held: DescriptorPermit,
@@ -210,7 +210,7 @@ mod tests {
         check(42, 40, 10_000, None);
         check(40, 40, 10_000, None);
         check(12, 40, 10_000, None);
-        // What is said to be needed is enough, and no less is.
+        // The stated requirement is sufficient and minimal.
         for clients in [1, 2, 9, 1000, 3584, 10_000, 1 << 20] {
             let needed = Budgets::needed(40, clients);
             let at = |limit| Budgets::of(limit, 40, clients).map_or(0, |all| all.clients);

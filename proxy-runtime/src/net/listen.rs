@@ -1,4 +1,4 @@
-//! Sockets to accept from: bound before anything is served, one per worker and listener ([`Bound`]).
+//! Listening sockets: bound before anything is served, one per worker and listener ([`Bound`]).
 //!
 //! Sockets that a parent process passes on (`LISTEN_FDS`) are used instead of binding.
 
@@ -13,17 +13,17 @@ use crate::context::settings::{self, Address, Settings, StartError};
 use crate::net::accounts;
 use crate::site::{Listener, Site, SocketFile};
 
-/// Connections that wait to be accepted; the kernel may allow fewer.
+/// The listen backlog; the kernel may limit it further.
 const BACKLOG: i32 = 4096;
 
-/// What the kernel takes of a response beyond what is on its way to the client, in bytes: more of it is memory that a slow reader
-/// costs, megabytes each (tcp(7), `TCP_NOTSENT_LOWAT`).
+/// The most unsent bytes that the kernel buffers per connection: more of it is memory that slow readers cost, megabytes each
+/// (tcp(7), `TCP_NOTSENT_LOWAT`).
 const QUEUE: u32 = 128 << 10;
 
-/// The same where `limits min-rate` has to see whether clients take anything: room is told of when half of it is free.
+/// The same if `limits min-rate` must measure how fast clients read: writability is signalled when half of it is free.
 pub(crate) const FINE_QUEUE: u64 = 16 << 10;
 
-/// A bound socket, not yet part of an event loop.
+/// A bound socket, not registered with an event loop yet.
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(std::net::TcpListener),
@@ -31,25 +31,25 @@ pub(crate) enum Bound {
 }
 
 impl Bound {
-    /// Bounds what the kernel takes for each connection that will be accepted: they inherit it, so that it costs none of them a call.
+    /// Limits the kernel's send queue of accepted connections: they inherit it, which saves a system call for each.
     fn bound_queue(&self, queue: u32) {
         if let Bound::Tcp(socket) = self {
-            // A kernel that does not know this takes more.
+            // Kernels without this option buffer more.
             let _ = socket2::SockRef::from(socket).set_tcp_notsent_lowat(queue);
         }
     }
 }
 
-/// What a worker accepts from: the listener's number, and its socket.
+/// The listener's index, and its socket.
 pub(crate) type Accepting = (u32, Bound);
 
-/// Per worker, what it accepts from; and the socket of `admin`.
+/// The sockets of each worker; and the socket of `admin`.
 type AllBound = (Vec<Vec<Accepting>>, Option<Bound>);
 
 /// Binds every listener, once per worker, and that of `admin` once.
 ///
 /// # Errors
-/// One for each address that can't be had.
+/// One for each address that can't be bound.
 pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<AllBound, Vec<StartError>> {
     let mut inherited = Inherited::take();
     let measures = site.policies().any(|policy| policy.limits.min_rate > 0);
@@ -91,7 +91,7 @@ fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mu
         (Some(socket), _) => socket,
         (None, Address::Unix(path)) => Bound::Unix(bind_unix(path, file)?),
         (None, Address::Tcp(host, port)) => {
-            // One socket per worker: the kernel spreads connections over them.
+            // One socket per worker: the kernel distributes connections over them.
             return (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect();
         }
     };
@@ -112,7 +112,7 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// A socket that has its address, and does not accept connections yet.
+/// Binds a socket without listening.
 fn bind_address(host: &str, port: u16, shared: bool) -> io::Result<Socket> {
     let all = host.is_empty() || host == "::";
     let address = match host {
@@ -121,7 +121,7 @@ fn bind_address(host: &str, port: u16, shared: bool) -> io::Result<Socket> {
         host => host.parse().map_err(io::Error::other)?,
     };
     match bind_socket(SocketAddr::new(address, port), shared) {
-        // A machine without IPv6: its IPv4 addresses are all it has.
+        // Without IPv6 on this machine, bind to its IPv4 addresses.
         Err(error) if all && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {
             bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), shared)
         }
@@ -148,8 +148,8 @@ fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::Un
     if is_left_behind(path) {
         std::fs::remove_file(path)?;
     }
-    // The file has its permissions from the start: who connects before they are set is connected for good. Nothing else runs yet
-    // that a mask could get in the way of.
+    // The file must have its permissions from the start: a client that connects before they are set stays connected. No other
+    // thread runs yet, so the process's umask can be changed.
     let before = file.mode.map(|mode| rustix::process::umask(Mode::from_raw_mode(!u32::from(mode) & 0o777)));
     let socket = std::os::unix::net::UnixListener::bind(path);
     before.map(rustix::process::umask);
@@ -162,7 +162,7 @@ fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::Un
     Ok(socket)
 }
 
-/// Whether a path is a socket of a process that is gone.
+/// Whether a path is a socket of a process that has ended.
 fn is_left_behind(path: &str) -> bool {
     let answer = is_socket(path).then(|| std::os::unix::net::UnixStream::connect(path));
     answer.is_some_and(|answer| answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
@@ -173,7 +173,7 @@ fn is_socket(path: &str) -> bool {
     Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
 }
 
-/// Sets the permissions of a socket's file that is there already.
+/// Sets the permissions of an existing socket's file.
 fn set_mode(path: &str, file: &SocketFile) -> io::Result<()> {
     match file.mode {
         Some(mode) if is_socket(path) => {
@@ -199,9 +199,9 @@ fn set_owner(path: &str, file: &SocketFile) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Availability {
     Free,
-    /// The parent process hands it over.
+    /// The parent process passes it on.
     Inherited,
-    /// A process of this user has it and shares it, as another instance of the proxy does.
+    /// A process of this user has bound it and shares it, as another instance of the proxy does.
     Shared,
 }
 
@@ -215,11 +215,11 @@ impl std::fmt::Display for Availability {
     }
 }
 
-/// Finds out whether the listeners' addresses can be had, without accepting a connection there, and without leaving a trace:
+/// Checks whether the listeners' addresses can be bound, without accepting a connection there, and without side effects, as
 /// another instance may be serving on them.
 ///
 /// # Errors
-/// One for each address that can't be had.
+/// One for each address that can't be bound.
 pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availability>, Vec<StartError>> {
     let mut inherited = Inherited::take();
     let (mut found, mut refused) = (Vec::new(), Vec::new());
@@ -240,8 +240,8 @@ fn probe(address: &str, inherited: &mut Inherited) -> io::Result<Availability> {
     match (inherited.find(&address), address) {
         (Some(_), _) => Ok(Availability::Inherited),
         (None, Address::Unix(path)) => probe_unix(path),
-        // A bound socket takes no connections from one that listens, as long as it does not listen itself. The kernel shares an
-        // address among the processes of one user that all ask for that (SO_REUSEPORT, socket(7)).
+        // A socket that is only bound takes no connections from one that listens. The kernel shares an address among the
+        // processes of one user if all request that (SO_REUSEPORT, socket(7)).
         (None, Address::Tcp(host, port)) => match bind_address(host, port, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 bind_address(host, port, true).map(|_| Availability::Shared)
@@ -260,7 +260,7 @@ fn probe_unix(path: &str) -> io::Result<Availability> {
         }
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(_) => {
-            // Whether one can be made there is found out beside it.
+            // Binding a temporary name shows whether a socket can be created there.
             let beside = format!("{path}.{}", std::process::id());
             std::os::unix::net::UnixListener::bind(&beside)?;
             std::fs::remove_file(&beside).map(|()| Availability::Free)
@@ -268,7 +268,7 @@ fn probe_unix(path: &str) -> io::Result<Availability> {
     }
 }
 
-/// Sockets handed over by a parent process.
+/// Sockets that a parent process passes on.
 struct Inherited(Vec<Bound>);
 
 impl Inherited {

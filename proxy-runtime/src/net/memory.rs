@@ -21,13 +21,13 @@ use bytes::Bytes;
 use crate::context::settings::Settings;
 use crate::site::Site;
 
-/// See above.
+/// The memory budget of the process.
 #[derive(Debug)]
 pub(crate) struct Memory {
     limit: usize,
     used: AtomicUsize,
     most: AtomicUsize,
-    /// Connections that take no more requests until less is in use; how many there are, so that nobody else has to lock.
+    /// Connections that accept no requests until less is in use; and their number, so that other tasks need not lock.
     waiting: Mutex<Vec<Waker>>,
     waiters: AtomicUsize,
 }
@@ -47,24 +47,24 @@ impl Memory {
         }
     }
 
-    /// The most that was in use since this was asked last, and how much is.
+    /// The peak usage since the last call, and the current usage.
     pub(crate) fn used(&self) -> (usize, usize) {
         let now = self.used.load(Ordering::Relaxed);
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     #[cfg(feature = "admin")]
-    /// How much is in use.
+    /// The current usage.
     pub(crate) fn in_use(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes so many bytes, if there are as many. They are given back by [`Memory::give`].
+    /// Takes an amount of memory, if it is available. It is returned with [`Memory::give`].
     pub(crate) fn take(&self, bytes: usize) -> bool {
         self.take_below(bytes, self.limit)
     }
 
-    /// The same, if no more than half of all is in use then: for what would be of use, and can be done without.
+    /// Takes memory if no more than half of the budget is in use afterwards: for optional uses.
     pub(crate) fn take_spare(&self, bytes: usize) -> bool {
         self.take_below(bytes, self.limit / 2)
     }
@@ -78,7 +78,7 @@ impl Memory {
         taken.is_ok()
     }
 
-    /// Gives back what was taken. Who waits is woken once an eighth is free, not for each byte.
+    /// Returns memory. Waiting tasks are woken once an eighth is free, not for each byte.
     pub(crate) fn give(&self, bytes: usize) {
         let used = self.used.fetch_sub(bytes, Ordering::SeqCst) - bytes;
         if self.waiters.load(Ordering::SeqCst) > 0 && used <= self.limit - self.limit / 8 {
@@ -90,7 +90,7 @@ impl Memory {
         }
     }
 
-    /// A task is woken when there is more again.
+    /// Wakes the task when memory is available again.
     pub(crate) fn wait(&self, cx: &Context<'_>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -98,18 +98,18 @@ impl Memory {
         }
         self.waiters.store(waiting.len(), Ordering::SeqCst);
         if self.used.load(Ordering::SeqCst) <= self.limit - self.limit / 8 {
-            // Given back in between.
+            // It was returned in between.
             cx.waker().wake_by_ref();
         }
     }
 
-    /// A share that is nothing yet.
+    /// An empty share.
     pub(crate) fn charge(&'static self) -> Charge {
         Charge { memory: self, bytes: 0 }
     }
 }
 
-/// A share, until it is dropped.
+/// A share of the budget, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     memory: &'static Memory,
@@ -117,14 +117,14 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// Makes it larger by so many bytes, if there are as many.
+    /// Enlarges the share, if memory is available.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let grown = self.memory.take(bytes);
         self.bytes += if grown { bytes } else { 0 };
         grown
     }
 
-    /// Bytes that have the share for as long as any part of them is held.
+    /// Bytes that hold the share as long as any part of them exists.
     pub(crate) fn keeps(self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(ChargedBytes { bytes, _charge: self })
     }

@@ -7,19 +7,19 @@ use crate::site::{KeyExchangeGroup, Tls, TlsVersion};
 
 /// The result of a TLS handshake.
 pub(crate) struct Secured {
-    /// The `tls` that the client was served by, by index.
+    /// The index of the `tls` that was used.
     pub(crate) tls: u16,
     pub(crate) version: TlsVersion,
-    /// The group of the key exchange, if it is one that a site can ask for; `None` for a session of TLS 1.2 that was resumed.
+    /// The key exchange group, if it is one that a site can require; `None` for a resumed TLS 1.2 session.
     pub(crate) group: Option<KeyExchangeGroup>,
-    /// HTTP/2 was agreed on.
+    /// HTTP/2 was negotiated.
     pub(crate) http2: bool,
-    /// Who the client has shown to be.
+    /// The client's verified certificate.
     pub(crate) certificate: Option<Rc<ClientCertificate>>,
 }
 
 impl Secured {
-    /// Whether what was agreed on by the rules of `made_for` is what `wanted` would have agreed to as well.
+    /// Whether the result of a handshake by the rules of `made_for` also satisfies `wanted`.
     pub(crate) fn serves(&self, made_for: &Tls, wanted: &Tls) -> bool {
         made_for.client == wanted.client
             && self.version >= wanted.min_version

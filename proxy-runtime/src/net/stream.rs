@@ -1,7 +1,7 @@
-//! A connection of any kind, over TCP or a unix socket, plain or encrypted: [`SocketStream`]; and with a read
-//! buffer: [`BufferedStream`].
+//! A connection over TCP or a Unix socket, plain or encrypted: [`SocketStream`]; and with a read buffer:
+//! [`BufferedStream`].
 //!
-//! I/O without decisions. Buffers belong to the worker and are lent to a link only while there are bytes in them: an
+//! I/O without decisions. Buffers belong to the worker and are lent to a stream only while there are bytes in them: an
 //! idle connection, or one that waits for the other side, holds none.
 
 use std::cell::{Cell, RefCell};
@@ -21,7 +21,7 @@ use crate::net::descriptors::DescriptorPermit;
 pub(crate) enum SocketStream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Over one of the others.
+    /// TLS over one of the others.
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<BufferedStream>>),
 }
@@ -42,7 +42,7 @@ impl SocketStream {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 
-    /// The other side's address and this one's; a unix socket has none.
+    /// The peer's and the local address; a Unix socket has none.
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         match self {
             SocketStream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
@@ -52,13 +52,13 @@ impl SocketStream {
         }
     }
 
-    /// Writes from the first of `bufs`, and from the second as well where there is something in it. With nothing in either,
-    /// what was taken before is seen off: encrypted, it may still be here.
+    /// Writes from the first of `bufs`, and from the second as well if it is not empty. If both are empty, flushes accepted
+    /// data, which TLS may still hold.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: [&[u8]; 2]) -> Poll<io::Result<usize>> {
         let [first, second] = bufs;
         let written = match (first.is_empty(), second.is_empty()) {
             (true, true) => return either!(self, stream => Pin::new(stream).poll_flush(cx)).map_ok(|()| 0),
-            // `send` costs less than `writev` with one piece.
+            // `send` costs less than `writev` with a single buffer.
             (false, true) => either!(self, stream => Pin::new(stream).poll_write(cx, first)),
             (true, false) => either!(self, stream => Pin::new(stream).poll_write(cx, second)),
             _ => {
@@ -77,15 +77,15 @@ impl SocketStream {
         !matches!(self, SocketStream::Tcp(_) | SocketStream::Unix(_))
     }
 
-    /// Whether [`SocketStream::poll_send_file`] works.
+    /// Whether [`SocketStream::poll_send_file`] is supported.
     pub(crate) fn sends_files(&self) -> bool {
         matches!(self, SocketStream::Tcp(_))
     }
 
-    /// Sends some of a stretch of a file as it is; 0 where the file ends before that. May wait for the disk.
+    /// Sends some of a range of a file with `sendfile`; 0 if the file ends before it. May wait for the disk.
     ///
     /// # Errors
-    /// Those of writing; and of a connection that is encrypted or no TCP.
+    /// Those of a write; and of a connection that is encrypted or not TCP.
     pub(crate) fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -107,10 +107,10 @@ impl SocketStream {
         }
     }
 
-    /// Closing will tell the other side that something went wrong.
+    /// Closing the connection will reset it, to signal an error to the peer.
     pub(crate) fn reset_on_close(&self) {
         match self {
-            // Where it can't be set, the close is orderly.
+            // If this fails, the close is orderly.
             SocketStream::Tcp(stream) => {
                 drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
             }
@@ -125,7 +125,7 @@ impl SocketStream {
     }
 }
 
-/// A worker's buffers for reading that nobody uses just now.
+/// A worker's free read buffers.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     size: usize,
@@ -134,11 +134,11 @@ pub(crate) struct Buffers {
     spare: Cell<usize>,
 }
 
-/// The most buffers kept for later.
+/// The most free buffers.
 const MAX_FREE: usize = 64;
 
 impl Buffers {
-    /// Buffers of `size` bytes, which is the most that a link reads ahead.
+    /// Buffers of `size` bytes, the most that a stream reads ahead.
     pub(crate) fn new(size: usize) -> Buffers {
         Buffers { size, free: RefCell::default(), spare: Cell::new(0) }
     }
@@ -150,7 +150,7 @@ impl Buffers {
         buffer.unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
     }
 
-    /// Lets go of those that nobody has needed since the last time.
+    /// Drops the buffers that were not needed since the last sweep.
     pub(crate) fn sweep(&self) {
         let mut free = self.free.borrow_mut();
         let needed = free.len().saturating_sub(self.spare.get());
@@ -166,7 +166,7 @@ impl Buffers {
     }
 }
 
-/// A connection, and the bytes that were read from it and not yet used.
+/// A connection, and the bytes that were read from it and not consumed.
 #[derive(Debug)]
 pub(crate) struct BufferedStream {
     pub(crate) stream: SocketStream,
@@ -174,9 +174,9 @@ pub(crate) struct BufferedStream {
     buffer: Option<Box<[u8]>>,
     start: usize,
     end: usize,
-    /// The other side has said all.
+    /// The peer has closed its sending side.
     ended: bool,
-    /// Its descriptor's place in a budget, if it is counted here.
+    /// Its descriptor, if it is counted here.
     #[allow(dead_code, reason = "held until the connection is closed")]
     descriptor: Option<DescriptorPermit>,
 }
@@ -186,7 +186,7 @@ impl BufferedStream {
         BufferedStream { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
     }
 
-    /// The same for one whose descriptor has a place in a budget.
+    /// A stream whose descriptor is counted in a budget.
     pub(crate) fn counted(
         stream: SocketStream,
         buffers: &'static Buffers,
@@ -197,7 +197,7 @@ impl BufferedStream {
         link
     }
 
-    /// What was read and not used.
+    /// The bytes that were read and not consumed.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
@@ -206,12 +206,12 @@ impl BufferedStream {
         self.start == self.end
     }
 
-    /// The other side has said all, and it was read.
+    /// Whether the peer has closed its sending side, and all of its data was read.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// So many bytes are used.
+    /// Consumes bytes.
     pub(crate) fn consume(&mut self, len: usize) {
         self.start += len;
         if self.start == self.end {
@@ -219,10 +219,10 @@ impl BufferedStream {
         }
     }
 
-    /// Reads more behind what there is. `Ok(false)`: nothing more comes.
+    /// Reads more bytes into the buffer. `Ok(false)`: the peer has closed its sending side.
     ///
     /// # Errors
-    /// Those of reading, and [`io::ErrorKind::OutOfMemory`] where the buffer is full.
+    /// Those of a read, and [`io::ErrorKind::OutOfMemory`] if the buffer is full.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
@@ -252,7 +252,7 @@ impl BufferedStream {
         Poll::Ready(Ok(len > 0))
     }
 
-    /// Nobody takes what was read for a while: it stays in as much memory as it takes. Says how much that is.
+    /// The data is not consumed for a while: moves it into as much memory as it needs. Returns its size.
     pub(crate) fn shrink(&mut self) -> usize {
         let len = self.end - self.start;
         if let Some(buffer) = self.buffer.take_if(|buffer| buffer.len() == self.buffers.size && len < buffer.len() / 2)
@@ -264,7 +264,7 @@ impl BufferedStream {
         self.buffer.as_ref().map_or(0, |buffer| buffer.len())
     }
 
-    /// Gives the buffer back; what is in it is lost.
+    /// Returns the buffer to the worker, and discards its content.
     fn rest(&mut self) {
         (self.start, self.end) = (0, 0);
         if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.len() == self.buffers.size) {
@@ -273,7 +273,7 @@ impl BufferedStream {
     }
 }
 
-/// For those who speak another protocol over it: first what was read already.
+/// For other protocols over the connection: returns the buffered bytes first.
 impl AsyncRead for BufferedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = self.get_mut();

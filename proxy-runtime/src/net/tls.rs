@@ -1,9 +1,9 @@
-//! Encrypted connections, from clients and to servers: [`Engine`].
+//! TLS connections, from clients and to servers: [`Engine`].
 //!
 //! rustls implements the protocol and aws-lc the cryptography; this module chooses the certificate for a client and the requirements
-//! for a server's. The host name of a client (RFC 6066 section 3) is looked up in the table that maps requests to sites,
-//! and the site has its certificates: a perfect hash, for ten as for a hundred thousand sites. The data that handshakes need is
-//! made at start and when files are read again, and swapped as a whole: open connections continue with the data that they began with.
+//! for a server's. The host name of a client (RFC 6066 section 3) is looked up in the table that maps requests to sites, and the site
+//! has its certificates: a perfect hash, for ten as for a hundred thousand sites. The data that handshakes need is created at start
+//! and when files are read again, and swapped as a whole: open connections continue with the data that they began with.
 
 mod accept;
 #[cfg(feature = "acme")]

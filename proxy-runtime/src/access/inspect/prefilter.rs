@@ -1,62 +1,62 @@
-//! Finds candidates for patterns: [`Prefilter`], a bit for each hash of three bytes at the beginning of a pattern. Its look-ups don't depend
-//! on each other, as the steps of an automaton do, and its table is small enough for the first-level cache.
+//! Finds candidates for patterns: [`Prefilter`], a bit for each hash of three bytes at the beginning of a pattern. Its lookups don't depend
+//! on each other, as the steps of an automaton do, and its table fits into the first-level cache.
 //!
-//! If all patterns are long enough, only every second to fourth position is looked at: wherever such a pattern is, one of
-//! these is within its beginning (Wu and Manber, 1994, with shifts that are all the same).
+//! If all patterns are long enough, only every second to fourth position is tested: wherever such a pattern is, one of
+//! these is within its beginning (Wu and Manber, 1994, with constant shifts).
 
 use std::ops::ControlFlow;
 
-/// So many bytes are looked at.
+/// The number of bytes that are hashed.
 pub(super) const GRAM: usize = 3;
 
-/// The longest way from one place to the next, in bytes.
+/// The largest stride, in bytes.
 const FARTHEST: usize = 4;
 
-/// Texts of so many bytes can be found so.
+/// The length from which on patterns allow the largest stride.
 pub(super) const LONG: usize = GRAM + FARTHEST - 1;
 
-/// At so many places at once: nearly always nothing passes at any of them, and one branch says so.
+/// How many positions are tested at once: usually none of them passes, which costs one branch.
 const STEP: usize = 8;
 
-/// The bytes of so many places.
+/// The bytes of that many positions.
 const BLOCK: usize = FARTHEST * STEP;
 
-/// The bits of a hash: 16 KiB of bits.
+/// The bits of a hash: the table has 16 KiB.
 const BITS: u32 = 17;
 
-/// The bits of a hash that tell groups apart.
+/// The bits of a hash that select a group.
 const GROUP_BITS: u32 = 12;
 
-/// How much is compared before it is given up, in bytes for each byte that is read.
+/// The most bytes that are compared for each byte that is read, before the search is aborted.
 const EFFORT: usize = 4;
 
-/// A bit for each hash; of a size that is known, so that no look-up is checked.
+/// A bit for each hash; the size is constant, so that lookups need no bounds check.
 type Bits = [u32; 1 << (BITS - 5)];
 
-/// See above.
+/// A prefilter for a set of patterns.
 pub(super) struct Prefilter {
-    /// From one place to the next, in bytes.
+    /// The distance between tested positions, in bytes.
     stride: usize,
     bits: Box<Bits>,
-    /// What is looked for, in the order of their hashes.
+    /// The trigrams, in the order of their hashes.
     trigrams: Vec<Trigram>,
-    /// Where among them those begin whose hashes begin so.
+    /// The index of each group's first trigram.
     groups: Box<[u32]>,
 }
 
-/// Three bytes at the beginning of a text.
+/// Three bytes at the beginning of a pattern.
 struct Trigram {
     gram: [u8; GRAM],
-    /// How far in.
+    /// Their offset in the pattern.
     offset: u8,
     text: u32,
 }
 
-/// Why a search ended before its end.
+/// Why a search ended early.
 enum EarlyExit {
-    /// Enough was found.
+    /// The caller has found enough.
     Enough,
-    /// So much looked like texts that it was given up.
+    /// Too many false candidates were compared.
     GivenUp,
 }
 
@@ -75,7 +75,7 @@ fn group(hash: u32) -> usize {
 }
 
 impl Prefilter {
-    /// For the texts with these numbers, each of [`GRAM`] bytes or more; `None` for no texts.
+    /// A prefilter for the patterns with these numbers, each of [`GRAM`] bytes or more; `None` for no patterns.
     pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Prefilter> {
         let shortest = which.iter().map(|&text| texts[text].len()).min()?;
         let stride = (shortest + 1).saturating_sub(GRAM).clamp(1, FARTHEST);
@@ -100,13 +100,13 @@ impl Prefilter {
         Some(Prefilter { stride, bits, trigrams, groups })
     }
 
-    /// How much memory it takes, in bytes.
+    /// Its memory in bytes.
     pub(super) fn size(&self) -> usize {
         size_of::<Bits>() + 4 * self.groups.len() + self.trigrams.len() * size_of::<Trigram>()
     }
 
-    /// Calls `found` with each text that is in the first `length` bytes of what was [`padded`], until it has enough. `false`: so much
-    /// looked like texts that it was given up.
+    /// Calls `found` with each pattern in the first `length` bytes of a [`padded`] text, until it has enough. `false`: the search was
+    /// aborted because of too many false candidates.
     pub(super) fn search(
         &self,
         texts: &[Box<[u8]>],
@@ -135,7 +135,7 @@ impl Prefilter {
             let Some(block) = padded[at..].first_chunk() else { return false };
             let mut passing = self.passing::<STRIDE>(block);
             if end - at < STRIDE * STEP {
-                // What is behind the end was never sent.
+                // Bytes after the end are not part of the text.
                 passing &= (1 << (end - at).div_ceil(STRIDE)) - 1;
             }
             while passing != 0 {
@@ -152,19 +152,19 @@ impl Prefilter {
         true
     }
 
-    /// At which places of a block something passes, a bit for each.
+    /// The positions of a block that pass, as a bit set.
     fn passing<const STRIDE: usize>(&self, block: &[u8; BLOCK]) -> u32 {
-        // The lower three of these count.
+        // The lower three of these are used.
         let bytes = |at: usize| block[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let bit = |place: usize| {
             let hash = hash_of(bytes(STRIDE * place));
             (self.bits[hash as usize / 32] >> (hash % 32) & 1) << place
         };
-        // Not summed up one by one: they need not wait for each other.
+        // Combined as a tree, so that the lookups do not depend on each other.
         ((bit(0) | bit(1)) | (bit(2) | bit(3))) | ((bit(4) | bit(5)) | (bit(6) | bit(7)))
     }
 
-    /// Compares texts with what is here.
+    /// Compares the patterns of a hash with the text here.
     fn compare(
         &self,
         texts: &[Box<[u8]>],
@@ -189,7 +189,7 @@ impl Prefilter {
     }
 }
 
-/// Appends what a search may read beyond the end.
+/// Appends padding that a search may read beyond the end.
 pub(super) fn padded(text: &mut Vec<u8>) {
     text.extend_from_slice(&[0; BLOCK]);
 }

@@ -86,7 +86,7 @@ impl Disk {
         done
     }
 
-    /// Removes files of so many bytes together, and a little more, so that it is not to be done for each write; whether there was one.
+    /// Removes files of this total size, and a little more, so that not every write must do it; returns whether there was one.
     fn free(&self, bytes: u64) -> bool {
         let (mut freed, mut removed, enough) = (0, false, bytes.max(self.size().1 / 64));
         while freed < enough || !removed {

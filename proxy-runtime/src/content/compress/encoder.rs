@@ -10,25 +10,25 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::site::Coding;
 
-/// An encoder at work.
+/// A running encoder.
 pub(super) enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
     Zstd(ZstdEncoder<'static, Vec<u8>>),
 }
 
-/// How far back brotli looks, as a power of two: 256 KiB, for what is compressed while a client waits is small or comes slowly,
-/// and each response has such a window.
+/// The window size of brotli, as a power of two: 256 KiB, because dynamic responses are small or slow, and each has such a
+/// window.
 const BROTLI_WINDOW: i32 = 18;
 
-/// How far back zstd looks, as a power of two: 1 MiB. More than 8 MiB no browser takes (RFC 9659).
+/// The window size of zstd, as a power of two: 1 MiB. Browsers accept no more than 8 MiB (RFC 9659).
 const ZSTD_WINDOW: u32 = 20;
 
-/// How much brotli takes in at once, in bytes.
+/// The input buffer of brotli, in bytes.
 const BUFFER: usize = 16 << 10;
 
 impl Encoder {
-    /// `None` where there is no memory for it.
+    /// `None` if there is no memory for it.
     pub(super) fn new(coding: Coding, level: u8, length: Option<u64>) -> Option<Encoder> {
         Some(match coding {
             Coding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(u32::from(level)))),
@@ -52,7 +52,7 @@ impl Encoder {
         })
     }
 
-    /// Takes data in; what is ready is appended to `out`. `false`: it has failed.
+    /// Encodes data; available output is appended to `out`. `false`: it has failed.
     pub(super) fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
         let done = match self {
             Encoder::Gzip(encoder) => encoder.write_all(data),
@@ -63,7 +63,7 @@ impl Encoder {
         done.is_ok()
     }
 
-    /// Appends all that was taken in so far.
+    /// Flushes all data encoded so far.
     pub(super) fn flush(&mut self, out: &mut Vec<u8>) -> bool {
         let done = match self {
             Encoder::Gzip(encoder) => encoder.flush(),
@@ -74,7 +74,7 @@ impl Encoder {
         done.is_ok()
     }
 
-    /// Appends what is left, and the end.
+    /// Finishes the stream.
     pub(super) fn finish(self, out: &mut Vec<u8>) -> bool {
         let rest = match self {
             Encoder::Gzip(encoder) => encoder.finish(),
@@ -110,7 +110,7 @@ mod tests {
         out
     }
 
-    /// What goes in comes out, however it is cut, and what is flushed can be read by then.
+    /// Decoding returns the input, however it was split, and flushed data can be decoded at once.
     #[test]
     fn round_trips() {
         let data: Vec<u8> = (0..200_000_u32).flat_map(|number| (number % 1000).to_string().into_bytes()).collect();

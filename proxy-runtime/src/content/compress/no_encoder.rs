@@ -3,7 +3,7 @@
 
 use crate::site::Coding;
 
-/// There is none.
+/// There is no encoder.
 pub(super) enum Encoder {}
 
 impl Encoder {

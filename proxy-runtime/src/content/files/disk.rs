@@ -2,8 +2,7 @@
 //!
 //! A path is opened by `openat2(2)` with `RESOLVE_BENEATH`: the kernel ensures that no name, link or race leads out of the
 //! folder. The folder is opened for each request, so that a folder that was replaced as a whole (a link to a release) is used
-//! at once. A file is examined after it was opened, by its handle: there is no time between check and
-//! use.
+//! at once. A file is examined after it was opened, by its handle: there is no time between check and use.
 //!
 //! Most requested files are in memory: the kernel is asked first in a way that never waits for a disk
 //! (`RESOLVE_CACHED`, `RWF_NOWAIT`), and only the rest is left to a thread that may wait ([`Patience`]).
@@ -20,74 +19,74 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use super::{ENCODINGS, RelativePath};
 use crate::site::Files;
 
-/// The result of a path's look-up.
+/// The result of looking up a path.
 pub(crate) enum FileLookup {
     /// A file.
     File(OpenedFile),
-    /// A folder, asked for without the slash at its end.
+    /// A folder, requested without a trailing slash.
     Folder,
-    /// A folder without an index: its names, those of folders with a slash behind them.
+    /// A folder without an index: its names, with a slash after those of folders.
     Listing(Listing),
-    /// Nothing, or nothing that may be served.
+    /// Not found, or must not be served.
     Nothing,
-    /// It is there and can't be read.
+    /// It exists and can't be read.
     Unreadable,
-    /// A disk would have to be waited for.
+    /// The lookup would wait for a disk.
     WouldWait,
 }
 
 /// Whether an operation may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It may not: this is the event loop.
+    /// It may not: it runs in the event loop.
     None,
     /// It may.
     Any,
 }
 
-/// A file that was opened.
+/// An opened file.
 pub(crate) struct OpenedFile {
     pub(crate) file: File,
-    /// The name its type goes by.
+    /// The name that determines its media type.
     pub(crate) name: String,
     pub(crate) length: u64,
     pub(crate) changed: SystemTime,
-    /// `Content-Encoding`; empty for none.
+    /// `Content-Encoding`, or empty.
     pub(crate) encoding: &'static str,
-    /// All of it, where it is small.
+    /// The complete content of a small file.
     pub(crate) content: Option<Bytes>,
 }
 
-/// Files up to this length are read as they are opened, in bytes.
+/// The largest file that is read when it is opened, in bytes.
 pub(crate) const SMALL: u64 = 64 << 10;
 
 /// The names in a folder.
 pub(crate) struct Listing {
     pub(crate) names: Vec<String>,
-    /// There are more; which ones are left out is up to the file system.
+    /// There are more; the file system determines which ones are omitted.
     pub(crate) cut: bool,
 }
 
-/// No more names than this are listed.
+/// The most names that are listed.
 pub(crate) const LISTED: usize = 10_000;
 
-/// No more entries of a folder are looked at, those included that are not listed.
+/// The most entries of a folder that are read, including unlisted ones.
 const READ: usize = 100_000;
 
-/// A path, and how it is asked for.
+/// A path to look up.
 #[derive(Clone)]
 pub(crate) struct FileQuery {
     pub(crate) files: &'static Files,
-    /// Where the folder is.
+    /// The path of the folder.
     pub(crate) root: &'static str,
     pub(crate) below: RelativePath,
-    /// It ends with a slash.
+    /// The requested path ends with a slash.
     pub(crate) folder: bool,
-    /// The encodings that the client takes.
+    /// The encodings that the client accepts.
     pub(crate) taken: [bool; 3],
 }
 
-/// Finds what answers for a path. May block, with patience.
+/// Looks up the file for a path. May block, with patience.
 pub(crate) fn find(asked: &FileQuery, patience: Patience) -> FileLookup {
     let FileQuery { files, root, below, folder, taken } = asked;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -115,7 +114,7 @@ impl Patience {
     }
 }
 
-/// A look into a folder.
+/// A lookup in a folder.
 struct FolderLookup<'a> {
     files: &'a Files,
     root: &'a File,
@@ -134,7 +133,7 @@ impl FolderLookup<'_> {
             return match folder {
                 true => self.folder(below, &there),
                 false if self.files.or_else.is_empty() => FileLookup::Folder,
-                // With `else`, a folder without an index is not there.
+                // With `else`, a folder without an index counts as not found.
                 false => match self.at(&below.join(&self.files.index), false) {
                     FileLookup::File(_) => FileLookup::Folder,
                     FileLookup::Folder => FileLookup::Nothing,
@@ -142,7 +141,7 @@ impl FolderLookup<'_> {
                 },
             };
         }
-        // Neither a file with a slash behind it, nor what is no file: reading a pipe or a device would wait, or worse.
+        // A file requested with a slash, or a special file: reading a pipe or a device could block, or worse.
         if folder || !about.is_file() {
             return FileLookup::Nothing;
         }
@@ -154,7 +153,7 @@ impl FolderLookup<'_> {
                 Err(FileLookup::WouldWait) => return FileLookup::WouldWait,
                 Err(_) => continue,
             };
-            // One that is older was made of something else.
+            // An older one was made from other content.
             if let Ok(about) = beside.metadata()
                 && about.is_file()
                 && about.modified().is_ok_and(|made| made >= changed)
@@ -189,17 +188,17 @@ impl FolderLookup<'_> {
             resolve |= ResolveFlags::NO_SYMLINKS;
         }
         let path: &[u8] = if below.as_bytes().is_empty() { b"." } else { below.as_bytes() };
-        // Opening a pipe does not wait.
+        // Opening a pipe must not block.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mut tries = 0;
         loop {
             match openat2(self.root, path, flags, Mode::empty(), resolve) {
                 Ok(file) => return Ok(File::from(file)),
-                // It is not known without a look, or the kernel can't tell (before Linux 5.12).
+                // This needs disk I/O, or the kernel can't tell (before Linux 5.12).
                 Err(Errno::AGAIN | Errno::INVAL) if self.patience == Patience::None => {
                     return Err(FileLookup::WouldWait);
                 }
-                // Something was renamed meanwhile: the kernel wants to be asked again.
+                // A concurrent rename: the kernel asks for a retry.
                 Err(Errno::AGAIN) if tries < 8 => tries += 1,
                 Err(
                     Errno::NOENT
@@ -238,8 +237,8 @@ fn list(files: &Files, folder: &File) -> FileLookup {
     FileLookup::Listing(Listing { names, cut })
 }
 
-/// Reads a part of a file; less where it has become shorter, or, without patience, where the rest is not in memory. May block,
-/// with patience.
+/// Reads a part of a file; less if it was truncated, or, without patience, if the rest is not in memory. May block, with
+/// patience.
 pub(crate) fn read(file: &File, from: u64, length: u64, patience: Patience) -> io::Result<Bytes> {
     let mut content = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;

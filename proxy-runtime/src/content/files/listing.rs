@@ -2,7 +2,7 @@
 
 use crate::protocol::canonical::{decode, encoded_name};
 
-/// The page for a folder, of which `path` is shown, as it reads decoded. `cut`: there are more names.
+/// Renders the page for a folder; `path` is shown decoded. `cut`: there are more names.
 pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bool, cut: bool) -> String {
     let title = html(&shown(path));
     let mut out = format!(
@@ -16,7 +16,7 @@ pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bo
     let mut count = 0;
     for name in names {
         count += 1;
-        // Behind `./`, so that a name with a colon is not taken for a scheme (RFC 3986 section 4.2).
+        // After `./`, so that a name with a colon is not taken for a scheme (RFC 3986 section 4.2).
         out.push_str(&format!("<li><a href=\"./{}\">{}</a>\n", encoded_name(name), html(name)));
     }
     out.push_str("</ul>\n");
@@ -26,7 +26,7 @@ pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bo
     out
 }
 
-/// A path as people read it. What is not UTF-8 shows as such; what is no escape stays as it is.
+/// The decoded path, for display. Invalid UTF-8 is replaced; invalid escapes stay as they are.
 fn shown(path: &str) -> String {
     let mut decoded = Vec::with_capacity(path.len());
     decode(path, &mut decoded);

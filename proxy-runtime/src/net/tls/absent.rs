@@ -6,7 +6,7 @@ use crate::net::secured::Secured;
 use crate::net::stream::{BufferedStream, SocketStream};
 use crate::site::{Site, UpstreamTls};
 
-/// What no site needs here.
+/// An empty engine.
 pub(crate) struct Engine {
     pub(crate) challenges: acme::Challenges,
 }

@@ -24,10 +24,10 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 impl Engine {
-    /// Makes the handshake. The caller bounds how long that takes.
+    /// Performs the handshake. The caller enforces a time-out.
     ///
     /// # Errors
-    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the client has been told. The connection, if it is still there, can only be
+    /// [`Failure::Handshake`], or [`Failure::UnknownServerName`]: the alert has been sent. The connection, if it is still open, can only be
     /// closed.
     pub(crate) async fn accept(
         &self,
@@ -47,17 +47,17 @@ impl Engine {
         if self.challenges.any() {
             let asks = begun.client_hello().alpn().is_some_and(|mut alpn| alpn.any(|one| one == acme::PROTOCOL));
             if let Some(config) = name.as_deref().filter(|_| asks).and_then(|name| self.challenges.config(name)) {
-                // The handshake is all that the authority wants (RFC 8737 section 3).
+                // The authority only needs the handshake (RFC 8737 section 3).
                 if let Ok(mut stream) = begun.into_stream(config).await {
                     let _ = stream.shutdown().await;
                 }
                 return Err((Failure::AcmeChallenge, None));
             }
         }
-        // Asked for where it matters alone: it is a system call.
+        // Only queried if it is needed, as it is a system call.
         let own = if name.is_none() { begun.io.stream.addresses().1.map(|own| own.ip()) } else { None };
         let Some(tls) = self.chosen(site, listener, name.as_deref(), own) else {
-            // There is nobody left to tell that this could not be said.
+            // If this fails, the client has disconnected.
             let _ = begun.io.write_all(&UNRECOGNIZED_NAME).await;
             return Err((Failure::UnknownServerName, Some(begun.io)));
         };
@@ -71,7 +71,7 @@ impl Engine {
         let stream = begun.into_stream(config).into_fallible().await;
         let stream = stream.map_err(|(error, link)| {
             let why = match explain(&error) {
-                // A client offers no groups where none of its suites needs one.
+                // A client offers no groups if none of its cipher suites needs one.
                 NO_GROUP if !in_common => NO_CIPHER_SUITE,
                 why => why,
             };
@@ -104,8 +104,8 @@ impl Engine {
         Ok((SocketStream::Tls(Box::new(stream.into())), secured))
     }
 
-    /// The host that a client names in its handshake, of which nothing is used up; `None` where it names none, or speaks
-    /// something else.
+    /// The server name in a client's handshake, of which nothing is consumed; `None` if there is none, or the client
+    /// uses another protocol.
     pub(crate) async fn server_name(&self, link: &mut BufferedStream) -> Option<String> {
         let (mut acceptor, mut fed) = (Acceptor::default(), 0);
         std::future::poll_fn(|cx| {
@@ -131,8 +131,8 @@ impl Engine {
         .await
     }
 
-    /// The index of the `tls` for a name. A client that names nobody (it connects to an address) gets that of the site which has
-    /// its own address `own` for a host, the default, or the only one there is.
+    /// The index of the `tls` for a name. A client without a server name (which connects to an address) gets that of the site
+    /// whose host is the local address `own`, the default, or the only one.
     fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
         let speaks = &site.listeners[listener as usize].speaks;
         let of_site = |host: &str| {
@@ -143,7 +143,7 @@ impl Engine {
         match name {
             Some(name) => of_site(name).or(speaks.default),
             None => {
-                // A site that has this address for its host, or one for all.
+                // A site with this address as its host, or one for all hosts.
                 let host = own.map(|own| match own.to_canonical() {
                     IpAddr::V4(own) => own.to_string(),
                     IpAddr::V6(own) => format!("[{own}]"),

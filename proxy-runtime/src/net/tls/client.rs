@@ -1,4 +1,4 @@
-//! TLS settings for connections to servers: an upstream's `tls`.
+//! TLS settings for connections to servers: the `tls` of an upstream.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, Chain};
 use crate::site::Upstream;
 
-/// Makes what connections to an upstream's servers need; `None` where they are plain.
+/// Builds the TLS configuration of an upstream; `None` if its connections are plain.
 ///
 /// # Errors
-/// A certificate or key is none, or there is nothing to verify servers by.
+/// A certificate or key is invalid, or there are no root certificates.
 pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Arc<ClientConfig>>, StartError> {
     let Some(tls) = &upstream.tls else { return Ok(None) };
     let refuse = |message: String| StartError { message, place: upstream.place.clone() };
@@ -40,7 +40,7 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     Ok(Some(Arc::new(config)))
 }
 
-/// What servers are verified by: the certificates in this file, or those that the machine trusts.
+/// The root certificates that servers are verified with: those in this file, or the system's.
 pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca {
@@ -60,7 +60,8 @@ pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStor
     Ok(roots)
 }
 
-/// `verify=#false`: any certificate will do. The handshake's signature is still looked at: the server has the key.
+/// `verify=#false`: accepts any certificate. The handshake's signature is still verified, so the server has the
+/// certificate's key.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -8,11 +8,11 @@ use crate::net::stream::{BufferedStream, SocketStream};
 use crate::site::UpstreamTls;
 
 impl Engine {
-    /// Makes the handshake with a server of the upstream with this index, which is asked for as `name`. Gives the
-    /// connection, and whether the server has agreed to HTTP/2.
+    /// Performs the handshake with a server of the upstream with this index, whose name is `name`. Returns the
+    /// connection, and whether HTTP/2 was negotiated.
     ///
     /// # Errors
-    /// Why there is none, for people.
+    /// The reason for the failure, as text.
     pub(crate) async fn connect(
         &self,
         upstream: usize,

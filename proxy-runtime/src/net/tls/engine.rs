@@ -1,4 +1,5 @@
-//! The data that a site's handshakes need ([`Engine`]): made at start and when files are read again, and swapped as a whole.
+//! The data that a site's handshakes need ([`Engine`]): created at start and when files are read again, and swapped as a
+//! whole.
 
 use std::sync::Arc;
 
@@ -12,19 +13,19 @@ use crate::site::{Certificates, Site, Tls};
 
 /// The data that a site's handshakes need; shared by all workers.
 pub(crate) struct Engine {
-    /// For clients, as the site's list of `tls`.
+    /// The configurations for clients, in the order of the site's list of `tls`.
     pub(super) served: Vec<ArcSwap<TlsConfigs>>,
-    /// For servers, as the site's list of upstreams.
+    /// The configurations for servers, in the order of the site's upstreams.
     pub(super) asked: Vec<ArcSwapOption<ClientConfig>>,
-    /// What an authority wants to see.
+    /// The pending ACME challenges.
     pub(crate) challenges: acme::Challenges,
 }
 
 impl Engine {
-    /// Makes what is needed from the files as they were read.
+    /// Builds the configurations from the site's files.
     ///
     /// # Errors
-    /// One for each certificate or key that is none.
+    /// One for each invalid certificate or key.
     pub(crate) fn new(site: &Site, settings: &Settings) -> Result<Engine, Vec<StartError>> {
         let mut refused = Vec::new();
         let mut kept = |outcome: Result<_, Vec<StartError>>| outcome.map_err(|found| refused.extend(found)).ok();
@@ -44,12 +45,12 @@ impl Engine {
         if refused.is_empty() { Ok(Engine { served, asked, challenges }) } else { Err(refused) }
     }
 
-    /// Makes it all again from files that were read again; what can't be made stays as it was. Returns what went wrong.
+    /// Rebuilds them from files that were read again; those that can't be built are unchanged. Returns the errors.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (tls, served) in site.tls.iter().zip(&self.served) {
-            // One that nobody but the proxy signs is as good as another, and clients may have come to know it; those of an
-            // authority are seen to elsewhere.
+            // A self-signed certificate need not change, and clients may trust it; those of an authority are updated
+            // elsewhere.
             if !matches!(tls.certificates, Certificates::Files(_)) {
                 continue;
             }
@@ -68,7 +69,7 @@ impl Engine {
     }
 }
 
-/// The certificate that an authority has issued before, if it is still there.
+/// The stored certificate of an authority, if there is one.
 fn acme_certificate(tls: &Tls, site: &Site, settings: &Settings) -> Option<Vec<u8>> {
     (tls.certificates == Certificates::Acme).then(|| acme::stored(tls, site, settings))?
 }

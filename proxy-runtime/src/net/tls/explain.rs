@@ -7,8 +7,8 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 pub(super) const NO_CIPHER_SUITE: &str = "no cipher suite in common";
 pub(super) const NO_GROUP: &str = "no key exchange group in common";
 
-/// What an operator can do something about has words of its own: the client and the site have nothing in common, a certificate
-/// is refused by either side, or the other side is gone.
+/// Errors that an operator can act on have their own texts: no common parameters, a certificate that either side rejects, or a
+/// closed connection.
 pub(super) fn explain(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(error) => of_library(error),
@@ -61,7 +61,7 @@ fn of_library(error: &Error) -> &'static str {
     }
 }
 
-/// What a client says of the proxy's own certificate, above all (RFC 8446 section 6.2).
+/// Alerts from the client, mostly about the proxy's certificate (RFC 8446 section 6.2).
 fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA => {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons() {
+    fn texts() {
         let library = |error: Error| io::Error::new(io::ErrorKind::InvalidData, error);
         check(library(PeerIncompatible::NoCipherSuitesInCommon.into()), "no cipher suite in common");
         check(library(PeerIncompatible::NullCompressionRequired.into()), "the client lacks what TLS needs");

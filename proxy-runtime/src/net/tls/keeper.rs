@@ -22,21 +22,21 @@ use crate::net::certificate::Chain;
 use crate::observe::notice;
 use crate::site::{Acme, Certificates, Site, Tls};
 
-/// How many certificates are asked for at once.
+/// The most certificates that are ordered at a time.
 const AT_ONCE: usize = 4;
 
-/// Clocks are set, and machines sleep: it is looked at the time at least this often.
+/// The longest sleep, as clocks are set, and machines are suspended.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// How long an authority may take to say when a certificate should be renewed.
+/// The time-out for renewal information from an authority.
 const ASKING: Duration = Duration::from_secs(60);
 
-/// How soon it is tried again to write a certificate; twice as long each time, up to the longest.
+/// The first pause before another attempt to write a certificate; it doubles each time, up to the longest.
 const WRITE_AGAIN: Duration = Duration::from_secs(2);
 
 const WRITE_AGAIN_AT_MOST: Duration = Duration::from_secs(300);
 
-/// Sees to all certificates of the site, for ever.
+/// Keeps all certificates of the site up to date for as long as the process runs.
 pub(crate) fn keep_certificates(site: &'static Site, settings: &'static Settings, engine: &'static Engine) {
     let Some(acme) = site.acme else { return };
     let few = Rc::new(Semaphore::new(AT_ONCE));
@@ -48,7 +48,7 @@ pub(crate) fn keep_certificates(site: &'static Site, settings: &'static Settings
     }
 }
 
-/// Sees to one certificate.
+/// Keeps one certificate up to date.
 struct CertificateKeeper {
     index: usize,
     tls: &'static Tls,
@@ -58,21 +58,21 @@ struct CertificateKeeper {
     folder: StateFolder,
     dice: Dice,
     schedule: Schedule,
-    /// What is served; nothing where it is not for all hosts.
+    /// The current certificate; `None` if it does not cover all hosts.
     current: Option<CurrentCertificate>,
-    /// Where in its window a renewal falls, from 0 to 1; another for each certificate.
+    /// The position of a renewal within its window, from 0 to 1; random for each certificate.
     luck: f64,
     unwritten: Option<UnwrittenCertificate>,
 }
 
-/// What is known of a certificate that is served.
+/// The certificate that is served.
 struct CurrentCertificate {
     validity: (SystemTime, SystemTime),
-    /// What the authority knows it by.
+    /// Its identifier for the authority.
     id: Option<CertificateIdentifier<'static>>,
-    /// When the authority would like it renewed.
+    /// The renewal window that the authority suggests.
     window: Option<Window>,
-    /// When it is asked about that, and how often that has failed.
+    /// When the authority is asked for that, and how often that has failed.
     ask: Instant,
     unanswered: u32,
 }
@@ -84,7 +84,7 @@ impl CurrentCertificate {
     }
 }
 
-/// A certificate that is served from memory alone, because it could not be written.
+/// A certificate that is only in memory, because it could not be written.
 struct UnwrittenCertificate {
     pem: String,
     again: Instant,
@@ -100,7 +100,7 @@ impl CertificateKeeper {
     ) -> CertificateKeeper {
         let folder = StateFolder::new(acme.state.get(settings));
         let dice = Dice::new(index as u64 ^ u64::from(std::process::id()) << 32);
-        // What can't be served is as good as not there.
+        // A certificate that can't be served counts as missing.
         let usable = |pem: &Vec<u8>| server::candidate(pem, pem, None).is_ok();
         let pem = std::fs::read(folder.certificate(&tls.name)).ok().filter(usable);
         let chain = pem.and_then(|pem| Chain::read(&pem).ok());
@@ -155,19 +155,19 @@ impl CertificateKeeper {
         }
     }
 
-    /// When the next certificate is due: now if there is none.
+    /// When the next certificate must be ordered: now if there is none.
     fn due(&self) -> SystemTime {
         self.current
             .as_ref()
             .map_or(SystemTime::UNIX_EPOCH, |current| schedule::renewal(current.validity, current.window, self.luck))
     }
 
-    /// When the authority is asked about a renewal.
+    /// When the authority is asked for renewal information.
     fn ask_at(&self) -> Option<Instant> {
         self.current.as_ref().filter(|current| current.id.is_some()).map(|current| current.ask)
     }
 
-    /// Asks when the certificate should be renewed. Where that fails, what was said last holds.
+    /// Asks for renewal information. If that fails, the previous one is used.
     async fn ask(&mut self, accounts: &Accounts) {
         let luck = self.throw();
         let Some(CurrentCertificate { id: Some(id), .. }) = &self.current else { return };
@@ -197,7 +197,8 @@ impl CertificateKeeper {
         let luck = self.throw();
         let pause = self.schedule.began(Now::read(), luck);
         self.keep_pause(Some(pause));
-        // What has failed once is ordered without a word about the one that it replaces: authorities differ about that.
+        // After a failure, the order does not name the certificate that it replaces, because authorities differ about
+        // that.
         let known = self.current.as_ref().filter(|current| current.window.is_some() && self.schedule.failures() == 1);
         let wanted = OrderRequest {
             replaces: known.and_then(|current| current.id.clone()),
@@ -212,11 +213,11 @@ impl CertificateKeeper {
                 let validity = self.current.as_ref().map(|current| current.validity);
                 let life = validity.and_then(|(from, until)| until.duration_since(from).ok()).unwrap_or_default();
                 let pause = self.schedule.succeeded(life, self.due(), Now::read(), luck);
-                // Until it is written, a new start would order another one.
+                // Until it is written, a new process would order another one.
                 if pause.is_some() || self.unwritten.is_none() {
                     self.keep_pause(pause);
                 }
-                // When all is in its place: whoever reads this may end the process.
+                // Logged at the end, because the reader may stop the process.
                 self.say(&format!("a certificate was obtained, valid until {good_until}"));
             }
             Err(error) => {
@@ -227,7 +228,7 @@ impl CertificateKeeper {
         }
     }
 
-    /// Serves a certificate from now on, and writes it, now or later. Says until when it is good.
+    /// Serves a certificate from now on, and writes it, now or later. Returns the end of its validity.
     fn serve(&mut self, pem: String) -> Result<String, AcmeError> {
         let flaw = |flaw: String| AcmeError::from(flaw).about("the new certificate can't be used");
         let chain = Chain::read(pem.as_bytes()).map_err(|error| flaw(error.to_string()))?;
@@ -246,7 +247,7 @@ impl CertificateKeeper {
         Ok(chain.until())
     }
 
-    /// Writes what is not written yet, if it is time to try.
+    /// Writes a pending certificate, if the next attempt is due.
     fn write(&mut self) {
         let Some(unwritten) = &mut self.unwritten else { return };
         if Instant::now() < unwritten.again {
@@ -277,7 +278,7 @@ impl CertificateKeeper {
         }
     }
 
-    /// A pause that can't be written holds for as long as the process lives; that nothing can be is said of the certificate.
+    /// A pause that can't be written applies as long as the process runs; the write error is logged for the certificate.
     fn keep_pause(&self, pause: Option<schedule::Pause>) {
         let _ = self.folder.keep_pause(&self.tls.name, pause);
     }
@@ -288,7 +289,7 @@ impl CertificateKeeper {
         self.tls.hosts.iter().all(|host| names.iter().any(|name| is(host, name)))
     }
 
-    /// A number from 0 to 1.
+    /// A random number from 0 to 1.
     fn throw(&self) -> f64 {
         self.dice.below(1000) as f64 / 1000.0
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::filter::Answer;
 
-/// None.
+/// There are no challenges.
 #[derive(Default)]
 pub(crate) struct Challenges(());
 

@@ -17,9 +17,9 @@ use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, CertificateError, Chain, covers};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
 
-/// The configurations of one `tls`, by the protocols of the listener.
+/// The configurations of one `tls`, for the protocols of listeners.
 pub(super) struct TlsConfigs {
-    /// There is no certificate yet: an authority has still to issue it.
+    /// There is no certificate yet: an authority has to issue it.
     empty: bool,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
@@ -27,7 +27,7 @@ pub(super) struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    /// `None` as long as there is no certificate.
+    /// `None` until there is a certificate.
     pub(super) fn config(&self, speaks: &Speaks) -> Option<Arc<ServerConfig>> {
         let config = match (speaks.http1, speaks.http2) {
             (true, true) => &self.both,
@@ -38,15 +38,15 @@ impl TlsConfigs {
     }
 }
 
-/// Makes what a `tls` needs from the files as they were read; `stored` is what an authority has issued before, the chain with its key.
+/// Builds the configurations of a `tls` from its files; `stored` is the last certificate of an authority, with its key.
 ///
 /// # Errors
-/// One for each certificate or key that is none.
+/// One for each invalid certificate or key.
 pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
     let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
-        // Until there is one, nobody is served.
+        // Without a certificate, handshakes are refused.
         Certificates::Acme => stored.iter().filter_map(|pem| candidate(pem, pem, None).ok()).collect(),
         Certificates::Internal => {
             vec![internal(tls).map_err(|error| refuse(format!("can't make a certificate: {error}")))?]
@@ -55,10 +55,10 @@ pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> R
     with(keys, tls, settings)
 }
 
-/// The same with these certificates.
+/// Builds the configurations with these certificates.
 ///
 /// # Errors
-/// What the rest is made of is none.
+/// Another part of the configuration is invalid.
 pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
     let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let provider = provider(&tls.groups);
@@ -80,7 +80,7 @@ pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -
     };
     let empty = keys.is_empty();
     let mut config = builder.with_cert_resolver(Arc::new(CertResolver(keys)));
-    // Sessions are kept by clients, in tickets: here they would take memory.
+    // Clients store sessions in tickets; here they would take memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match &tls.tickets {
         Some(rotate) => {
@@ -98,11 +98,11 @@ pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -
     Ok(TlsConfigs { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
 }
 
-/// The certificates that a client can be shown.
+/// Chooses a certificate for a client.
 #[derive(Debug)]
 struct CertResolver(Vec<HostCertificate>);
 
-/// A certificate that a client can be shown.
+/// A certificate for clients.
 #[derive(Debug)]
 pub(super) struct HostCertificate {
     key: Arc<CertifiedKey>,
@@ -110,9 +110,9 @@ pub(super) struct HostCertificate {
 }
 
 impl ResolvesServerCert for CertResolver {
-    /// The first that is for the host and that the client can verify; with none for the host, any it can verify. With none that it
-    /// can, any at all: then the library finds no signature algorithm in common, and says so (`handshake_failure`), where it would
-    /// deny access to a client that no certificate is found for.
+    /// The first certificate that covers the host and that the client can verify; otherwise, any that it can verify. If it can
+    /// verify none, returns any: then the library finds no common signature algorithm and sends `handshake_failure`, whereas
+    /// without a certificate it would send `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |shown: &&HostCertificate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let host = hello.server_name().unwrap_or_default();
@@ -140,7 +140,7 @@ fn certify(file: &Certificate, settings: &Settings) -> Result<HostCertificate, C
     candidate(&settings.file(file.chain), &settings.file(file.key), file.ocsp.map(|ocsp| settings.file(ocsp).to_vec()))
 }
 
-/// A chain and its key, as files have them.
+/// Parses a chain and its key.
 pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<HostCertificate, CertificateError> {
     let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
@@ -153,7 +153,7 @@ pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Resu
     Ok(HostCertificate { key: Arc::new(certified), hosts })
 }
 
-/// `tls internal`: signed by itself, made at each start. For development.
+/// Creates a self-signed certificate for `tls internal`, at each start. For development.
 fn internal(tls: &Tls) -> Result<HostCertificate, Box<dyn std::error::Error>> {
     let named = tls.hosts.iter().filter(|host| **host != "*").map(ToString::to_string);
     let hosts: Vec<String> = named.chain(["localhost".to_owned()]).collect();
@@ -163,7 +163,7 @@ fn internal(tls: &Tls) -> Result<HostCertificate, Box<dyn std::error::Error>> {
     Ok(HostCertificate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
 }
 
-/// What clients' certificates must be signed by.
+/// The root certificates that client certificates are verified with.
 fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertStore, String> {
     let chain = Chain::read(&settings.file(client.ca)).map_err(|flaw| flaw.to_string())?;
     let mut roots = RootCertStore::empty();
@@ -173,7 +173,7 @@ fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertSto
     Ok(roots)
 }
 
-/// A key for session tickets.
+/// Creates a key for session tickets.
 fn ticket_key() -> Result<Box<dyn ProducesTickets>, GetRandomFailed> {
     let key = aws_lc_rs::Ticketer::new().map_err(|_| GetRandomFailed)?;
     Ok(Box::new(TicketKey(key)))
@@ -197,7 +197,7 @@ impl ProducesTickets for TicketKey {
     }
 }
 
-/// What is wrong with certificates that can be served all the same: expired, for other hosts, in the wrong order.
+/// Warnings about certificates that can be served: expired, for other hosts, in the wrong order.
 pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
     let mut found = Vec::new();
     for tls in site.tls {
@@ -218,5 +218,5 @@ pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
     found
 }
 
-/// How near its end a certificate is worth a word.
+/// The remaining validity that causes a warning.
 const SOON: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -22,14 +22,14 @@ pub(crate) struct Accounts {
     registered: Mutex<AccountState>,
 }
 
-/// What is known of it.
+/// The state of an account.
 #[derive(Default)]
 struct AccountState {
-    /// Id and key, as they are kept in the file.
+    /// Its id and key, as in the file.
     credentials: Option<Vec<u8>>,
-    /// They are not in the file yet.
+    /// They have not been written yet.
     unwritten: bool,
-    /// Registrations that have failed in a row; until when there is no other, and why.
+    /// Consecutive failed registrations; the end of the pause after them, and the reason.
     failures: u32,
     refused: Option<(Instant, AcmeError)>,
 }
@@ -40,10 +40,10 @@ impl Accounts {
         Accounts { acme, settings, path, registered: Mutex::default() }
     }
 
-    /// The account: the one that was made before, or a new one.
+    /// Returns the account: an existing one, or a new one.
     ///
     /// # Errors
-    /// The authority can't be asked, or refuses.
+    /// The authority can't be reached, or refuses.
     pub(crate) async fn get(&self) -> Result<Account, AcmeError> {
         let mut registered = self.registered.lock().await;
         if registered.credentials.is_none() {
@@ -56,10 +56,10 @@ impl Accounts {
         self.restore(registered.credentials.as_deref().unwrap_or_default()).await
     }
 
-    /// Another account in the place of one that the authority does not know; the one that another task has registered meanwhile, if it has.
+    /// Replaces an account that the authority does not know; with the one that another task has registered meanwhile, if there is one.
     ///
     /// # Errors
-    /// The authority can't be asked, or refuses.
+    /// The authority can't be reached, or refuses.
     pub(crate) async fn replace(&self, unknown: &Account) -> Result<Account, AcmeError> {
         let mut registered = self.registered.lock().await;
         if let Some(credentials) = registered.credentials.as_deref()
@@ -72,7 +72,7 @@ impl Accounts {
         self.register(&mut registered).await
     }
 
-    /// Whether the authority refuses whatever comes from this account.
+    /// Whether the authority refuses all requests of this account.
     pub(crate) async fn is_refused(&self, account: &Account) -> bool {
         let contact = self.contact();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
@@ -103,7 +103,7 @@ impl Accounts {
                 Ok(account)
             }
             Err(error) => {
-                // All certificates need it: each of them asking would be as many registrations.
+                // All certificates need the account, and each would try to register it.
                 registered.failures = registered.failures.saturating_add(1);
                 let pause = schedule::pause(registered.failures, 0.0).max(error.retry_after.unwrap_or(Duration::ZERO));
                 let error = error.about("the account can't be registered");
@@ -113,7 +113,7 @@ impl Accounts {
         }
     }
 
-    /// What is in the file; nothing, if it is not this authority's.
+    /// The content of the file; `None` if it belongs to another authority.
     fn kept(&self) -> Result<Option<Vec<u8>>, AcmeError> {
         let kept = match std::fs::read(&self.path) {
             Ok(kept) => kept,
@@ -134,7 +134,7 @@ impl Accounts {
         Ok(usable.then_some(kept))
     }
 
-    /// Writes what is not written yet. Without the file a new start registers another account; nothing else needs it.
+    /// Writes a pending account. Without the file, a new process registers another account, without further effect.
     fn write(&self, registered: &mut AccountState) {
         let Some(credentials) = registered.credentials.as_deref().filter(|_| registered.unwritten) else { return };
         match store::write(&self.path, credentials) {
@@ -157,10 +157,10 @@ impl Accounts {
         self.acme.email.as_ref().map(|email| format!("mailto:{email}"))
     }
 
-    /// An account elsewhere that this one belongs to.
+    /// The external account that this one is bound to.
     fn external(&self) -> Result<Option<ExternalAccountKey>, AcmeError> {
         let Some((id, key)) = &self.acme.external else { return Ok(None) };
-        // The key is given in base64 for URLs (RFC 8555 section 7.3.4).
+        // The key is in base64url (RFC 8555 section 7.3.4).
         let key = self.settings.file(*key);
         let end = key.iter().rposition(|byte| !byte.is_ascii_whitespace() && *byte != b'=').map_or(0, |last| last + 1);
         let key = data_encoding::BASE64URL_NOPAD.decode(key[..end].trim_ascii_start());

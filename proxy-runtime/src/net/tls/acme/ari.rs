@@ -12,22 +12,22 @@ use crate::net::certificate::Chain;
 /// An authority's renewal information for a certificate.
 pub(crate) struct RenewalInfo {
     pub(crate) window: Window,
-    /// Where it says why, for people.
+    /// The URL of an explanation for people.
     pub(crate) explanation: Option<String>,
-    /// When it is asked again.
+    /// When to ask for it again.
     pub(crate) ask_again: Duration,
 }
 
-/// What an authority knows a certificate by (RFC 9773 section 4.1).
+/// The identifier of a certificate for its authority (RFC 9773 section 4.1).
 pub(crate) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>> {
     let (signer, serial) = chain.renewal_id()?;
     Some(CertificateIdentifier::new(signer.as_slice().into(), serial.as_slice().into()).into_owned())
 }
 
-/// Asks about a certificate; nothing, where the authority says nothing of any.
+/// Fetches a certificate's renewal information; `None` if the authority does not support it.
 ///
 /// # Errors
-/// It can't be asked, or does not know the certificate, or what it says makes no sense.
+/// The authority can't be reached, does not know the certificate, or its response is invalid.
 pub(crate) async fn ask(account: &Account, id: &CertificateIdentifier<'_>) -> Result<Option<RenewalInfo>, AcmeError> {
     let (info, retry_after) = match account.renewal_info(id).await {
         Err(instant_acme::Error::Unsupported(_)) => return Ok(None),
@@ -43,7 +43,7 @@ pub(crate) async fn ask(account: &Account, id: &CertificateIdentifier<'_>) -> Re
             explanation: info.explanation_url,
             ask_again: schedule::ask_again(retry_after),
         })),
-        // RFC 9773 section 4.2: as though it had said nothing.
+        // RFC 9773 section 4.2: an invalid window is ignored.
         _ => Err("a window for renewal ends before it begins".into()),
     }
 }
@@ -70,7 +70,7 @@ mod tests {
             let found = identifier(&chain).expect("an identifier");
             assert_eq!(found.to_string(), format!("{signer}.{expected}"));
         };
-        // The example of RFC 9773: 0x8765_4321 is encoded with a zero before it.
+        // The example of RFC 9773: 0x8765_4321 is encoded with a leading zero.
         check(&[0x87, 0x65, 0x43, 0x21], "AIdlQyE");
         check(&[0x12, 0x34], "EjQ");
     }

@@ -1,4 +1,4 @@
-//! The pending challenges: [`Challenges`], which workers read, and [`ChallengeGuard`], a guard that keeps one in it.
+//! The pending challenges: [`Challenges`], which workers read, and [`ChallengeGuard`], which keeps one pending.
 //!
 //! http-01 is a response to a plain request (RFC 8555 section 8.3), tls-alpn-01 a certificate that is made for a handshake (RFC 8737).
 //! Without a pending challenge a request costs one load here.
@@ -18,29 +18,29 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use crate::filter::Answer;
 use crate::net::tls::provider::provider;
 
-/// The protocol of a handshake that is a challenge.
+/// The protocol of a challenge handshake.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
-/// Where plain requests of an authority go.
+/// The path prefix of an authority's http-01 requests.
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
 
 /// The pending challenges of authorities.
 #[derive(Default)]
 pub(crate) struct Challenges {
     count: AtomicUsize,
-    /// What is answered to a token.
+    /// The responses by token, for http-01.
     plain: RwLock<HashMap<String, String>>,
-    /// What is shown for a host.
+    /// The certificates by host, for tls-alpn-01.
     shown: RwLock<HashMap<String, Arc<ServerConfig>>>,
 }
 
 impl Challenges {
-    /// Whether there is any. One load, on the path of every request.
+    /// Whether there are any. One load, on the path of every request.
     pub(crate) fn any(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// The response to a plain request, if it is an authority's.
+    /// The response to an authority's http-01 request.
     pub(crate) fn answer(&self, path: &str) -> Option<Answer<Bytes>> {
         if !self.any() {
             return None;
@@ -52,15 +52,15 @@ impl Challenges {
         Some(answer)
     }
 
-    /// What is shown in a handshake, if it is an authority's.
+    /// The certificate for an authority's tls-alpn-01 handshake.
     pub(crate) fn config(&self, host: &str) -> Option<Arc<ServerConfig>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
 
-    /// Meets a challenge until what is returned is dropped.
+    /// Responds to a challenge until the result is dropped.
     ///
     /// # Errors
-    /// There is no certificate to be made for that host.
+    /// The certificate for the host can't be created.
     pub(crate) fn meet(&self, proof: Proof<'_>) -> Result<ChallengeGuard<'_>, String> {
         let key = match proof {
             Proof::Plain { token, text } => {
@@ -79,15 +79,15 @@ impl Challenges {
     }
 }
 
-/// How a host is shown to be one's own.
+/// The proof of control over a host.
 pub(crate) enum Proof<'a> {
-    /// This text, to whoever asks for the token.
+    /// http-01: this text, under the token.
     Plain { token: &'a str, text: &'a str },
-    /// A certificate for the host with this digest in it.
+    /// tls-alpn-01: a certificate for the host that contains this digest.
     Handshake { host: &'a str, digest: &'a [u8] },
 }
 
-/// A challenge that is met until this is dropped.
+/// Responds to a challenge until it is dropped.
 pub(crate) struct ChallengeGuard<'a> {
     challenges: &'a Challenges,
     key: ChallengeKey,
@@ -113,7 +113,7 @@ impl Drop for ChallengeGuard<'_> {
     }
 }
 
-/// The name that an authority gives in its handshake for a host. That of an address is the one it has in the DNS (RFC 8738 section 6).
+/// The server name of an authority's handshake for a host. An address has its reverse DNS name (RFC 8738 section 6).
 fn server_name(host: &str) -> String {
     match address(host) {
         Some(IpAddr::V4(address)) => {
@@ -128,14 +128,14 @@ fn server_name(host: &str) -> String {
     }
 }
 
-/// What tls-alpn-01 wants to see (RFC 8737 section 3): a certificate that nobody has signed, with a digest in it.
+/// Creates the certificate for tls-alpn-01 (RFC 8737 section 3): self-signed, and containing a digest.
 fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
     let mut params = rcgen::CertificateParams::new(vec![host.to_owned()])?;
     params.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest)];
     let key = rcgen::KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
-    // Not looked at here: the extension is critical, and the library does not know it.
+    // Not verified here: the extension is critical, and the library does not know it.
     let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
     let mut config = ServerConfig::builder_with_provider(provider(&[]))
         .with_safe_default_protocol_versions()?
@@ -145,7 +145,7 @@ fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std
     Ok(Arc::new(config))
 }
 
-/// The address that a host is, if it is one.
+/// The address of a host, if it is one.
 pub(crate) fn address(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }

@@ -23,24 +23,24 @@ use crate::context::settings::Settings;
 use crate::net::tls::client;
 use crate::net::tls::provider::provider;
 
-/// How long a response may take.
+/// The time-out of a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many bytes a response may have.
+/// The largest response, in bytes.
 const LARGEST: usize = 1 << 20;
 
-/// When an authority is asked again about something it says nothing of (RFC 9773 section 4.3.3).
+/// The default interval between requests for renewal information (RFC 9773 section 4.3.3).
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 
-/// A client for HTTPS, and for HTTP where a URL says so.
+/// A client for HTTPS, and for HTTP if a URL says so.
 #[derive(Clone)]
 pub(super) struct HttpsClient(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
 
 impl HttpsClient {
-    /// One that verifies servers by the certificates in this file, or by those that the machine trusts.
+    /// A client that verifies servers with the root certificates in this file, or with the system's.
     ///
     /// # Errors
-    /// There is nothing to verify servers by.
+    /// There are no root certificates.
     pub(super) fn new(ca: Option<u16>, settings: &Settings) -> Result<HttpsClient, String> {
         let config = ClientConfig::builder_with_provider(provider(&[]))
             .with_safe_default_protocol_versions()
@@ -51,10 +51,10 @@ impl HttpsClient {
         Ok(HttpsClient(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    /// The response to a request, whole.
+    /// Sends a request, and returns the complete response.
     ///
     /// # Errors
-    /// Why there is none, for people.
+    /// The reason for the failure, as text.
     pub(super) async fn send(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, String> {
         let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let received = async {
@@ -99,7 +99,7 @@ impl HttpClient for HttpsClient {
     }
 }
 
-/// An error with what is behind it: hyper's own says little.
+/// An error with its causes, because hyper's own message says little.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut reason = error.to_string();
     let mut source = error.source();
@@ -110,7 +110,7 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     reason
 }
 
-/// What `Retry-After` says (RFC 9110 section 10.2.3). A date is taken from the server's own clock where it tells the time.
+/// Parses `Retry-After` (RFC 9110 section 10.2.3). A date is relative to the server's `Date`, if there is one.
 fn retry_after(fields: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| fields.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
     let said = text(RETRY_AFTER)?;
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_retry_after_says() {
+    fn retry_after_values() {
         let check = |said: &str, date: Option<&str>, expected: Option<u64>| {
             let mut fields = HeaderMap::new();
             fields.insert(RETRY_AFTER, HeaderValue::from_str(said).expect("a value"));

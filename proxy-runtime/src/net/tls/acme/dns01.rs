@@ -13,40 +13,40 @@ use crate::context::settings::{Settings, StartError};
 use crate::observe::notice;
 use crate::site::{Acme, DnsProvider, DnsUpdate};
 
-/// How long a provider may take for a record.
+/// The time-out of a provider for a record.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The longest wait before the authority is told.
+/// The longest propagation time.
 const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
 
-/// A record that an authority is to find.
+/// A record for an authority.
 pub(super) struct DnsChallenge<'a> {
     provider: &'a DnsProvider,
     record: TxtRecord,
 }
 
 impl<'a> DnsChallenge<'a> {
-    /// The record that shows that a name is one's own.
+    /// The record that proves control over a name.
     pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> DnsChallenge<'a> {
         DnsChallenge { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
     }
 
-    /// Sets it.
+    /// Sets the record.
     ///
     /// # Errors
-    /// The provider has not, as far as is known.
+    /// The provider has failed, as far as is known.
     pub(super) async fn present(&self, settings: &Settings) -> Result<(), String> {
         self.act(Action::Present, settings).await
     }
 
-    /// Removes it, or says why not.
+    /// Removes the record, or logs the failure.
     pub(super) async fn cleanup(&self, settings: &Settings) {
         if let Err(reason) = self.act(Action::Cleanup, settings).await {
             notice(&format!("acme: {reason}"));
         }
     }
 
-    /// How long after it was set the authority is told.
+    /// The time between setting the record and telling the authority.
     pub(super) fn propagation(&self, settings: &Settings) -> Duration {
         self.provider.propagation.get(settings).min(LONGEST_PROPAGATION)
     }
@@ -82,7 +82,7 @@ impl<'a> DnsChallenge<'a> {
     }
 }
 
-/// Why the start fails: what providers are told or asked by can't be used.
+/// The reasons why the start fails: a provider's settings are unusable.
 pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<StartError> {
     let wrong = |provider: &DnsProvider| match &provider.update {
         DnsUpdate::Exec(command) => exec::check(command),

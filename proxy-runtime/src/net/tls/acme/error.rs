@@ -5,51 +5,51 @@ use std::time::{Duration, Instant};
 
 use instant_acme::Problem;
 
-/// What comes before the name of each problem.
+/// The prefix of problem names.
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 
-/// The longest reason that is logged, in characters.
+/// The longest logged reason, in characters.
 const LONGEST_REASON: usize = 1000;
 
-/// Why an order fails.
+/// Why an order has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AcmeError {
-    /// For people.
+    /// The reason, as text.
     reason: String,
-    /// How long the authority wants to be left alone.
+    /// The pause that the authority asks for.
     pub(crate) retry_after: Option<Duration>,
-    /// The name of the authority's problem, as in `rateLimited`.
+    /// The name of the authority's problem, such as `rateLimited`.
     problem: Option<String>,
 }
 
 impl AcmeError {
-    /// What the authority says about a request that it refuses.
+    /// The error for a refusal with a problem document.
     pub(crate) fn refused(problem: &Problem, retry_after: Option<Duration>) -> AcmeError {
         let name = problem.r#type.as_deref().and_then(|kind| kind.strip_prefix(NAMESPACE));
         AcmeError { retry_after, problem: name.map(str::to_owned), ..AcmeError::from(said(problem)) }
     }
 
-    /// The authority refuses a request without a problem document.
+    /// The error for a refusal without a problem document.
     pub(crate) fn status(status: http::StatusCode, retry_after: Option<Duration>) -> AcmeError {
         AcmeError { retry_after, ..AcmeError::from(format!("the authority responds {}", status.as_u16())) }
     }
 
-    /// The same about something.
+    /// Adds a context to the reason.
     pub(crate) fn about(self, what: &str) -> AcmeError {
         AcmeError { reason: shortened(format!("{what}: {}", self.reason)), ..self }
     }
 
-    /// The same, to be tried again after this time.
+    /// Sets the pause before the next attempt.
     pub(crate) fn after(self, wait: Duration) -> AcmeError {
         AcmeError { retry_after: Some(wait), ..self }
     }
 
-    /// Whether the authority has this problem.
+    /// Whether it is this problem of the authority.
     pub(crate) fn is(&self, problem: &str) -> bool {
         self.problem.as_deref() == Some(problem)
     }
 
-    /// Whether it is the authority that refuses, for a reason that it names.
+    /// Whether the authority has refused with a named problem.
     pub(crate) fn is_refusal(&self) -> bool {
         self.problem.is_some()
     }
@@ -98,7 +98,7 @@ impl From<AcmeError> for instant_acme::Error {
     }
 }
 
-/// What a problem document says, its parts about single identifiers included (RFC 8555 section 6.7.1).
+/// The text of a problem document, including its subproblems (RFC 8555 section 6.7.1).
 fn said(problem: &Problem) -> String {
     let of = |kind: &Option<String>, detail: &Option<String>| {
         let kind = kind.as_deref().map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));
@@ -124,10 +124,10 @@ fn shortened(reason: String) -> String {
     }
 }
 
-/// How often a request is made that the authority turns away for its nonce alone; instant-acme makes each three times by itself.
+/// How often a request is repeated because of its nonce; instant-acme itself makes three attempts each time.
 const NONCES: u32 = 6;
 
-/// Makes a request again for as long as the authority only dislikes the nonce, of which it sends another each time (RFC 8555 section 6.5).
+/// Repeats a request as long as the authority only rejects the nonce, of which it sends a new one each time (RFC 8555 section 6.5).
 pub(crate) async fn again<T>(mut ask: impl AsyncFnMut() -> Result<T, instant_acme::Error>) -> Result<T, AcmeError> {
     let mut left = NONCES;
     loop {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_for_people() {
+    fn texts_of_problems() {
         let check = |document: &str, reason: &str, problem: Option<&str>| {
             let document: Problem = serde_json::from_str(document).expect("a problem");
             let error = AcmeError::from(instant_acme::Error::Api(document));

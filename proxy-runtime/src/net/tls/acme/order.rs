@@ -14,27 +14,27 @@ use super::error::{AcmeError, again};
 use crate::context::settings::Settings;
 use crate::site::{Acme, Challenge, Text};
 
-/// How long an authority may take to look at challenges, and again to sign.
+/// The time-out for the authority to validate challenges, and again to issue the certificate.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How long an order may take in all.
+/// The time-out of an order.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The request of an order, and the means for its challenges.
 pub(crate) struct OrderRequest<'a> {
     pub(crate) acme: &'a Acme,
     pub(crate) settings: &'a Settings,
-    /// What the certificate is for.
+    /// The hosts of the certificate.
     pub(crate) hosts: &'a [Text],
-    /// The certificate that it is for the place of (RFC 9773 section 5).
+    /// The certificate that it replaces (RFC 9773 section 5).
     pub(crate) replaces: Option<CertificateIdentifier<'static>>,
     pub(crate) challenges: &'a Challenges,
 }
 
-/// Asks for a certificate: its key, and the chain behind it.
+/// Orders a certificate; returns its key and chain.
 ///
 /// # Errors
-/// There is none.
+/// The order has failed.
 pub(crate) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Result<String, AcmeError> {
     let mut records = Vec::new();
     let propagation = wanted.acme.dns.iter().map(|provider| provider.propagation.get(wanted.settings)).max();
@@ -49,14 +49,14 @@ pub(crate) async fn obtain(wanted: &OrderRequest<'_>, accounts: &Accounts) -> Re
         sign(&mut order, wanted.hosts).await
     };
     let outcome = tokio::time::timeout(LONGEST + propagation.unwrap_or_default(), ordered).await;
-    // However it has ended.
+    // In any case.
     for record in &records {
         record.cleanup(wanted.settings).await;
     }
     outcome.unwrap_or_else(|_| Err("the authority takes too long".into()))
 }
 
-/// A new order. An account that the authority does not know, or not any more, is registered again, once.
+/// Creates an order. An account that the authority does not know, or not any more, is registered again, once.
 async fn begin(wanted: &OrderRequest<'_>, identifiers: &[Identifier], accounts: &Accounts) -> Result<Order, AcmeError> {
     let account = accounts.get().await?;
     let refused = match ask_for(wanted, identifiers, &account).await {
@@ -64,7 +64,7 @@ async fn begin(wanted: &OrderRequest<'_>, identifiers: &[Identifier], accounts: 
         Err(refused) => refused,
     };
     let unknown = refused.is("accountDoesNotExist")
-        // Of an account that was deactivated; but also of hosts that it may not ask for.
+        // For a deactivated account; but also for hosts that the account may not order.
         || refused.is("unauthorized") && accounts.is_refused(&account).await;
     if !unknown {
         return Err(refused);
@@ -78,7 +78,7 @@ async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account:
         wanted.acme.profile.as_deref().into_iter().fold(new, NewOrder::profile)
     };
     if let Some(profile) = wanted.acme.profile.as_deref() {
-        // draft-ietf-acme-profiles section 4: nobody asks for one that is not offered.
+        // draft-ietf-acme-profiles section 4: a client must not request a profile that is not offered.
         let offered: Vec<_> = account.profiles().map(|offered| offered.name).collect();
         if !offered.contains(&profile) {
             let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
@@ -88,7 +88,7 @@ async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account:
     if let Some(replaced) = &wanted.replaces {
         let replacing = new().replaces(replaced.clone());
         match again(async || account.new_order(&replacing).await).await {
-            // No order was made, and it may be about the other certificate: it was replaced already, or is not known any more.
+            // No order was created, possibly because of the other certificate: it was replaced already, or is unknown.
             Err(refused) if ["alreadyReplaced", "malformed", "unauthorized"].iter().any(|name| refused.is(name)) => {}
             outcome => return outcome,
         }
@@ -97,7 +97,7 @@ async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account:
     again(async || account.new_order(&new).await).await
 }
 
-/// What an authority calls a host; addresses have no brackets (RFC 8738 section 3).
+/// The identifier of a host; addresses have no brackets (RFC 8738 section 3).
 fn identifier(host: &str) -> Identifier {
     match address(host) {
         Some(address) => Identifier::Ip(address),
@@ -105,7 +105,7 @@ fn identifier(host: &str) -> Identifier {
     }
 }
 
-/// How it is shown that a host is one's own. The authority says what it wants shown: it must be what was asked for.
+/// The challenge for a host, by its authorization, which must be for a host of the order.
 fn challenge(wanted: &OrderRequest<'_>, host: &str) -> Result<Challenge, AcmeError> {
     if !wanted.hosts.iter().any(|one| **one == *host || address(host).is_some_and(|ip| address(one) == Some(ip))) {
         return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
@@ -125,7 +125,7 @@ fn kind(challenge: Challenge) -> ChallengeType {
     }
 }
 
-/// Meets all challenges. Records outlive this: they are on the list before they are set.
+/// Responds to all challenges. Records must be removed later: they are added to the list before they are set.
 async fn meet<'a>(
     wanted: &OrderRequest<'a>,
     order: &mut Order,
@@ -167,7 +167,7 @@ async fn meet<'a>(
     Ok(met)
 }
 
-/// Tells the authority that it can look.
+/// Tells the authority that the challenges are ready.
 async fn say_so(wanted: &OrderRequest<'_>, order: &mut Order) -> Result<(), AcmeError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
@@ -184,7 +184,7 @@ async fn say_so(wanted: &OrderRequest<'_>, order: &mut Order) -> Result<(), Acme
     Ok(())
 }
 
-/// After this, looking at the authorizations asks for nothing.
+/// Fetches all authorizations, so that looking at them needs no further request.
 async fn fetch_authorizations(order: &mut Order) -> Result<(), AcmeError> {
     again(async || {
         let mut authorizations = order.authorizations();
@@ -196,12 +196,12 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), AcmeError> {
     .await
 }
 
-/// Waits until the authority believes it all.
+/// Waits until the authority has validated the challenges.
 async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
     let waited = again(async || order.poll_ready(&patience()).await).await;
     match waited {
         Ok(OrderStatus::Ready) => return Ok(()),
-        // The order's own word; what the challenges say is nearer to the point.
+        // The order's own error; those of the challenges are more precise.
         Err(error) if !error.is_refusal() || error.is("accountDoesNotExist") => return Err(error),
         _ => {}
     }
@@ -221,10 +221,10 @@ async fn become_ready(order: &mut Order) -> Result<(), AcmeError> {
     Err(AcmeError::from(reasons.join("; ")).about("the authority could not verify it"))
 }
 
-/// Has a new key signed. Gives the key, and the chain.
+/// Requests a certificate for a new key. Returns the key and the chain.
 async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
     let flaw = |error: rcgen::Error| AcmeError::from(error.to_string());
-    // An address is one without its brackets.
+    // Certificates contain addresses without brackets.
     let hosts: Vec<String> = hosts.iter().map(|host| host.trim_matches(['[', ']']).to_owned()).collect();
     let mut params = rcgen::CertificateParams::new(hosts).map_err(flaw)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -235,7 +235,7 @@ async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
     Ok(format!("{}{chain}", key.serialize_pem()))
 }
 
-/// How an order is looked at again: soon at first, then after a fifth of the time that it has taken so far; or when the authority says.
+/// The intervals at which an order is polled: short at first, then a fifth of the time so far; or as the authority says.
 fn patience() -> RetryPolicy {
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.2).timeout(PATIENCE)
 }

@@ -6,20 +6,20 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The first pause after a failure; each failure in a row doubles it, up to the longest.
+/// The first pause after a failure; each consecutive failure doubles it, up to the longest.
 const PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
-/// No authority makes anybody wait for longer: the longest limit of Let's Encrypt is per week.
+/// The longest pause that an authority can ask for: the longest limit of Let's Encrypt is per week.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Certificates with a shorter life are renewed when half of it is over, others at two thirds.
+/// Certificates with a shorter lifetime are renewed after half of it, others after two thirds.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 24 * 3600);
 
-/// No window makes a renewal later than this part of the life.
+/// A suggested window delays a renewal to this part of the lifetime at most.
 const LATEST: f64 = 0.95;
 
-/// The time, by both clocks.
+/// The current time, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) wall: SystemTime,
@@ -32,29 +32,29 @@ impl Now {
     }
 }
 
-/// A pause as it is kept in a file.
+/// A pause, as stored in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pause {
-    /// Orders in a row that have not come to a certificate of use.
+    /// Consecutive orders without a usable certificate.
     pub(crate) failures: u32,
-    /// Until when, in seconds since 1970.
+    /// Its end, in seconds since 1970.
     pub(crate) until: u64,
-    /// How long it is, in seconds.
+    /// Its length in seconds.
     pub(crate) wait: u64,
 }
 
-/// When one certificate may be ordered.
+/// The schedule of one certificate's orders.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Orders in a row that have failed, or have come to a certificate that was ordered again soon.
+    /// Consecutive orders that have failed, or whose certificate was soon ordered again.
     failures: u32,
     not_before: Instant,
-    /// When the last order has come to a certificate, and what its life is.
+    /// When the last order has succeeded, and the lifetime of its certificate.
     settled: Option<(Instant, Duration)>,
 }
 
 impl Schedule {
-    /// Goes on with what was kept.
+    /// Restores a schedule from a stored pause.
     pub(crate) fn restored(kept: Option<Pause>, now: Now) -> Schedule {
         let Some(Pause { failures, until, wait }) = kept else {
             return Schedule { failures: 0, not_before: now.monotonic, settled: None };
@@ -65,29 +65,30 @@ impl Schedule {
         Schedule { failures, not_before: now.monotonic + left, settled: None }
     }
 
-    /// Orders in a row that have not come to a certificate of use, that which is under way included.
+    /// Consecutive orders without a usable certificate, including the current one.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether the last order has come to a certificate of use.
+    /// Whether the last order has succeeded.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled.is_some()
     }
 
-    /// How long it is until the next order of a certificate that is due then.
+    /// How long to wait before ordering a certificate that is due at `due`.
     pub(crate) fn wait(&self, due: SystemTime, now: Now) -> Duration {
         due.duration_since(now.wall).unwrap_or_default().max(self.pause(now))
     }
 
-    /// What is left of the pause, whatever is due.
+    /// The rest of the pause.
     pub(crate) fn pause(&self, now: Now) -> Duration {
         self.not_before.saturating_duration_since(now.monotonic)
     }
 
-    /// An order begins. It counts as failed until it has succeeded: a process that ends meanwhile has had it.
+    /// Begins an order. It counts as failed until it has succeeded, in case the process ends meanwhile.
     pub(crate) fn began(&mut self, now: Now, luck: f64) -> Pause {
-        // One that is ordered again before a quarter of its life is over, by a clock that is wrong or an authority that wants it, is no success.
+        // If a certificate is ordered again within a quarter of its lifetime, because a clock is wrong or the authority wants it, the last order
+        // does not count as a success.
         if self.settled.take().is_some_and(|(at, life)| now.monotonic.saturating_duration_since(at) >= life / 4) {
             self.failures = 0;
         }
@@ -95,13 +96,14 @@ impl Schedule {
         self.put_off(pause(self.failures, luck), now)
     }
 
-    /// The order has failed, and the authority may have said how long to wait.
+    /// The order has failed; the authority may have asked for a pause.
     pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Now, luck: f64) -> Pause {
         let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         self.put_off(pause(self.failures, luck).max(asked), now)
     }
 
-    /// The order has come to a certificate with such a life, which is due again at `due`: at once, where a clock is wrong.
+    /// The order has succeeded, with a certificate of this lifetime, which is due again at `due`: at once, if a clock is
+    /// wrong.
     pub(crate) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
         if due <= now.wall {
             return Some(self.put_off(pause(self.failures, luck), now));
@@ -113,28 +115,28 @@ impl Schedule {
 
     fn put_off(&mut self, wait: Duration, now: Now) -> Pause {
         self.not_before = now.monotonic + wait;
-        // Rounded up, so that what is kept is no shorter.
+        // Rounded up, so that the stored pause is not shorter.
         let until = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default() + wait;
         Pause { failures: self.failures, until: until.as_secs() + 1, wait: wait.as_secs() + 1 }
     }
 }
 
-/// How long to wait after so many failures in a row, give or take a fifth; `luck` is from 0 to 1.
+/// The pause after consecutive failures, plus or minus a fifth; `luck` is from 0 to 1.
 pub(crate) fn pause(failures: u32, luck: f64) -> Duration {
     let long = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     long.mul_f64(0.8 + luck * 0.4)
 }
 
-/// When an authority would like a certificate renewed (RFC 9773 section 4.2).
+/// The suggested renewal window of an authority (RFC 9773 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) start: SystemTime,
     pub(crate) end: SystemTime,
 }
 
-/// When a certificate with this validity is renewed: at some time within the authority's window, as `luck` has it, from 0 to 1. Without a
-/// window, when two thirds of its life are over, of a short one half, or up to a twentieth of it earlier, so that proxies that were started
-/// together do not ask together. In any case before it ends.
+/// When a certificate with this validity is renewed: at a time within the authority's window, determined by `luck`, from 0 to 1. Without a
+/// window, after two thirds of its lifetime, or half of a short one, or up to a twentieth of it earlier, so that proxies that were started
+/// together do not order together. In any case before it expires.
 pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
     let life = until.duration_since(from).unwrap_or_default();
     let part = if life < SHORT_LIVED { 1.0 / 2.0 } else { 2.0 / 3.0 };
@@ -147,7 +149,7 @@ pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Wi
     }
 }
 
-/// When an authority is asked again about a window: what it says, from a minute to a day (RFC 9773 section 4.3.2).
+/// When to ask an authority for a window again: as it says, from a minute to a day (RFC 9773 section 4.3.2).
 pub(crate) fn ask_again(retry_after: Duration) -> Duration {
     retry_after.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
 }
@@ -191,13 +193,13 @@ mod tests {
         check(90 * DAY, Some((100, 300)), 0.0, 100);
         check(90 * DAY, Some((100, 300)), 0.5, 200);
         check(90 * DAY, Some((70 * DAY, 80 * DAY)), 1.0, 80 * DAY);
-        // Not after its end, whatever the authority says.
+        // Before it expires, whatever the authority suggests.
         check(100 * DAY, Some((94 * DAY, 200 * DAY)), 0.5, 95 * DAY);
         check(100 * DAY, Some((1000 * DAY, 2000 * DAY)), 0.0, 95 * DAY);
     }
 
     #[test]
-    fn what_is_kept_holds() {
+    fn stored_pauses_apply() {
         let start = Instant::now();
         let check = |failures, until, wait, now, expected| {
             let now = Now { wall: at(now), monotonic: start };
@@ -210,14 +212,14 @@ mod tests {
         check(1, 1000, 600, 5000, 0);
         // The clock was set back.
         check(1, 1000, 600, 10, 600);
-        // Nobody waits for ever, whatever a file says.
+        // Pauses are bounded, whatever a file says.
         check(1, u64::MAX, u64::MAX, 10, 7 * DAY);
         let now = Now { wall: at(5), monotonic: start };
         assert_eq!(Schedule::restored(None, now).wait(at(7), now), Duration::from_secs(2));
     }
 
     #[test]
-    fn the_authority_is_believed_within_reason() {
+    fn suggested_times_are_bounded() {
         let check = |retry_after: Option<u64>, expected: u64| {
             let now = Now { wall: at(DAY), monotonic: Instant::now() };
             let mut schedule = Schedule::restored(None, now);
@@ -233,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn success_is_what_lasts() {
+    fn short_lived_success_does_not_reset_failures() {
         let start = Instant::now();
         let mut schedule = Schedule::restored(None, Now { wall: at(DAY), monotonic: start });
         let mut passed = Duration::ZERO;
-        // How long after an order the next one begins, and how long the pause after that is.
+        // The time between an order and the next, and the pause after that.
         let mut check = |after: u64, expected: u64| {
             passed += Duration::from_secs(after);
             let now = Now { wall: at(DAY), monotonic: start + passed };
@@ -256,12 +258,12 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clock says, whatever comes of orders and however often the process starts again with the right time, two
-        /// orders are never nearer to each other than the shortest pause.
+        /// For any clock, any outcomes of orders and any number of restarts with the right time, two orders are never closer
+        /// than the shortest pause.
         #[test]
-        fn never_without_a_pause(steps in proptest::collection::vec((0..4_u8, 0..4_000_000_u64, 0.0..1.0_f64), 1..60)) {
+        fn orders_are_never_closer_than_a_pause(steps in proptest::collection::vec((0..4_u8, 0..4_000_000_u64, 0.0..1.0_f64), 1..60)) {
             let start = Instant::now();
-            // The monotonic clock goes on by what is waited for; the wall clock is what it is set to.
+            // The monotonic clock advances by the waits; the wall clock is set arbitrarily.
             let (mut passed, mut wall) = (Duration::ZERO, 1_000_000_000_u64);
             let mut schedule = Schedule::restored(None, Now { wall: at(wall), monotonic: start });
             let mut last: Option<Duration> = None;
@@ -271,7 +273,7 @@ mod tests {
                 let due = at(number * 500);
                 let wait = schedule.wait(due, now);
                 if wait > Duration::ZERO {
-                    // Somebody sets the clock; some time passes.
+                    // The clock is set; some time passes.
                     wall = number * 1000;
                     passed += Duration::from_millis(number % 5000);
                     continue;

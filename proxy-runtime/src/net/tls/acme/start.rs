@@ -5,7 +5,7 @@ use super::store::StateFolder;
 use crate::context::settings::{Settings, StartError};
 use crate::site::{Site, Tls};
 
-/// Why the start fails: the folder can't be had, or nobody can set records.
+/// The reasons why the start fails: the folder is unusable, or no provider can set records.
 pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<StartError> {
     let Some(acme) = site.acme else { return Vec::new() };
     let mut refused = dns01::refused(acme, settings);
@@ -14,7 +14,7 @@ pub(crate) fn refused(site: &Site, settings: &Settings) -> Vec<StartError> {
     refused
 }
 
-/// The certificate that was got before with its key, if it is still there.
+/// The stored certificate with its key, if there is one.
 pub(crate) fn stored(tls: &Tls, site: &Site, settings: &Settings) -> Option<Vec<u8>> {
     std::fs::read(StateFolder::new(site.acme?.state.get(settings)).certificate(&tls.name)).ok()
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::schedule::Pause;
 
-/// `state` of `acme`.
+/// The folder `state` of `acme`.
 #[derive(Debug, Clone)]
 pub(crate) struct StateFolder(PathBuf);
 
@@ -19,10 +19,10 @@ impl StateFolder {
         StateFolder(PathBuf::from(path))
     }
 
-    /// Makes it, and sees whether files can be written.
+    /// Creates the folder, and checks whether files can be written.
     ///
     /// # Errors
-    /// It can't be had.
+    /// The folder is unusable.
     pub(crate) fn prepare(&self) -> Result<(), String> {
         let probe = self.0.join(".writable");
         let tried = std::fs::create_dir_all(self.0.join("certificates"))
@@ -31,19 +31,19 @@ impl StateFolder {
         tried.map_err(|error| format!("can't keep certificates in `{}`: {error}", self.0.display()))
     }
 
-    /// Where the certificate of the `tls` with this name is, with its key.
+    /// The path of a certificate with its key, by the name of its `tls`.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.of_certificate(name, "pem")
     }
 
-    /// The file of an account, which is one authority's.
+    /// The path of an authority's account.
     pub(crate) fn account(&self, directory: &str) -> PathBuf {
         let name: String =
             directory.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
         self.0.join(format!("account-{name}.json"))
     }
 
-    /// The pause before the next order.
+    /// Reads the pause before the next order.
     pub(crate) fn pause(&self, name: &str) -> Option<Pause> {
         let text = std::fs::read(self.of_certificate(name, "pause")).ok()?;
         let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
@@ -52,7 +52,7 @@ impl StateFolder {
         Some(Pause { failures, until: number("until")?, wait: number("wait")? })
     }
 
-    /// Keeps the pause, or that there is none.
+    /// Stores a pause, or removes it.
     pub(crate) fn keep_pause(&self, name: &str, pause: Option<Pause>) -> std::io::Result<()> {
         let path = self.of_certificate(name, "pause");
         let Some(Pause { failures, until, wait }) = pause else {
@@ -64,7 +64,8 @@ impl StateFolder {
         write(&path, serde_json::json!({ "failures": failures, "until": until, "wait": wait }).to_string().as_bytes())
     }
 
-    /// Hosts are letters, digits, dots and hyphens; what is not, as the star of a wildcard and the colons of an address, is a `_`.
+    /// Hosts consist of letters, digits, dots and hyphens; other characters, such as the `*` of a wildcard and the colons of an
+    /// address, become `_`.
     fn of_certificate(&self, name: &str, kind: &str) -> PathBuf {
         let plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '-');
         let name: String = name.chars().map(|char| if plain(char) { char } else { '_' }).collect();
@@ -72,7 +73,7 @@ impl StateFolder {
     }
 }
 
-/// A file for the owner's eyes alone, replaced whole.
+/// Writes a file that only its owner can read, replacing it as a whole.
 pub(crate) fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

@@ -1,5 +1,5 @@
-//! Sets records by a program that the site names. It is run without a shell, as `PROGRAM ARG... present|cleanup NAME VALUE`: the form of
-//! lego's `exec`.
+//! Sets records with a program that the site names. It is run without a shell, as `PROGRAM ARG... present|cleanup NAME VALUE`: the form
+//! of lego's `exec`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::pin;
@@ -13,16 +13,16 @@ use tokio::process::{ChildStderr, Command};
 use super::txt_record::{Action, TxtRecord};
 use crate::site::Text;
 
-/// How much of what a program says on standard error is told, in bytes.
+/// The most bytes of a program's standard error that are logged.
 const MAX_WORDS: u64 = 500;
 
-/// How long it is listened to after its end.
+/// How long standard error is read after the program's end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Runs it, and waits for its end.
+/// Runs a program, and waits for its end.
 ///
 /// # Errors
-/// It can't be run, or ends with another status than 0.
+/// It can't be run, or its exit status is not 0.
 pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) -> Result<(), String> {
     let (program, arguments) = command.split_first().ok_or("no program is named")?;
     let mut child = Command::new(&**program)
@@ -31,7 +31,7 @@ pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) ->
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // What it starts ends with it.
+        // Its child processes are killed with it.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -46,7 +46,7 @@ pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) ->
         };
         drop(group);
         if !silent {
-            // What it has started may have its standard error still.
+            // A child process may still have its standard error open.
             let _ = tokio::time::timeout(LAST_WORDS, listening).await;
         }
         status
@@ -59,15 +59,15 @@ pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) ->
     Err(format!("`{program}` ends with {status}: {words}"))
 }
 
-/// Takes what a program says, of which the beginning is told.
+/// Reads a program's standard error, and keeps the beginning.
 async fn listen(stderr: Option<ChildStderr>, words: &mut Vec<u8>) {
     let Some(mut stderr) = stderr else { return };
     let _ = (&mut stderr).take(MAX_WORDS).read_to_end(words).await;
-    // A pipe that nobody reads would stop it.
+    // Otherwise the program would block on a full pipe.
     let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
 }
 
-/// The processes that a program has started; ended when dropped.
+/// The process group of a program; killed on drop.
 struct ProcessGroup(Option<Pid>);
 
 impl Drop for ProcessGroup {
@@ -78,10 +78,10 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// Whether there is such a program.
+/// Checks whether the program exists.
 ///
 /// # Errors
-/// There is none.
+/// It does not exist.
 pub(super) fn check(command: &[Text]) -> Result<(), String> {
     let program = command.first().ok_or("no program is named")?;
     let found = std::fs::metadata(&**program).map_err(|error| format!("`{program}`: {error}"))?;

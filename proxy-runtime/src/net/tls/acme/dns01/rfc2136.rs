@@ -15,20 +15,20 @@ use tokio::net::TcpStream;
 use super::txt_record::{Action, TxtRecord};
 use crate::site::TsigAlgorithm;
 
-/// How long records may be remembered, in seconds.
+/// The TTL of records, in seconds.
 const TTL: u32 = 60;
 
-/// How far clocks may differ, in seconds: what RFC 8945 section 10 recommends.
+/// The allowed clock difference, in seconds: as RFC 8945 section 10 recommends.
 const FUDGE: u16 = 300;
 
 /// A key that is shared with a name server.
 pub(super) struct TransactionKey(TSigner);
 
 impl TransactionKey {
-    /// The content is base64, as `tsig-keygen` gives it.
+    /// Parses a key in base64, as `tsig-keygen` writes it.
     ///
     /// # Errors
-    /// It is no key, or has no such name.
+    /// The key or its name is invalid.
     pub(super) fn new(name: &str, content: &[u8], algorithm: TsigAlgorithm) -> Result<TransactionKey, String> {
         let key = data_encoding::BASE64.decode(content.trim_ascii()).map_err(|_| "the key is not base64")?;
         if key.is_empty() {
@@ -43,19 +43,19 @@ impl TransactionKey {
     }
 }
 
-/// The address of a name server.
+/// Parses the address of a name server.
 ///
 /// # Errors
-/// It is none.
+/// It is invalid.
 pub(super) fn address(server: &str) -> Result<SocketAddr, String> {
     let plain = server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     plain.or_else(|_| server.parse()).map_err(|_| format!("`{server}` is not an IP address"))
 }
 
-/// Adds a value to a name, or takes it away.
+/// Adds a value to a name, or removes it.
 ///
 /// # Errors
-/// The name server can't be asked, refuses, or is not who it should be.
+/// The name server can't be reached, refuses, or its signature is invalid.
 pub(super) async fn update(
     action: Action,
     server: &str,
@@ -80,7 +80,7 @@ pub(super) async fn update(
     let request = request.to_vec().map_err(unsaid)?;
     let length = u16::try_from(request.len()).map_err(|_| "the names are too long")?;
 
-    // RFC 1035 section 4.2.2: its length goes before a message.
+    // RFC 1035 section 4.2.2: a message is preceded by its length.
     let mut stream = TcpStream::connect(address(server)?).await.map_err(failed)?;
     stream.write_all(&[&length.to_be_bytes()[..], &request].concat()).await.map_err(failed)?;
     let mut response = vec![0; usize::from(stream.read_u16().await.map_err(failed)?)];
@@ -92,7 +92,7 @@ pub(super) async fn update(
             code => Err(format!("the name server `{server}` refuses: {code}")),
         },
         Ok(_) => Err(format!("the name server `{server}` responds to something else")),
-        // One that does not know the key can't sign: what it says is told, and not believed.
+        // A server that does not know the key can't sign: its response is reported, but not trusted.
         Err(_) => Err(match Message::from_vec(&response).map(|message| message.response_code) {
             Ok(code) if code != ResponseCode::NoError => {
                 format!("the name server `{server}` refuses, unsigned: {code}")

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// A record that an authority is to find.
+/// A record for an authority.
 pub(super) struct TxtRecord {
-    /// Absolute, with the dot at the end.
+    /// The absolute name, with a trailing dot.
     pub(super) name: String,
     pub(super) value: String,
 }
 
-/// What is done with a record.
+/// The action for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Present,
@@ -17,7 +17,7 @@ pub(super) enum Action {
 }
 
 impl fmt::Display for Action {
-    /// As providers are told.
+    /// The action's name for providers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Action::Present => "present",

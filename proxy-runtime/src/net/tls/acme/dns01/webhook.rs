@@ -8,10 +8,10 @@ use super::txt_record::{Action, TxtRecord};
 use crate::context::settings::Settings;
 use crate::net::tls::acme::client::HttpsClient;
 
-/// Asks it.
+/// Sends a request to the service.
 ///
 /// # Errors
-/// It can't be asked, or responds with another status than 2xx.
+/// It can't be reached, or does not respond with a 2xx.
 pub(super) async fn ask(
     action: Action,
     url: &str,
@@ -35,10 +35,10 @@ pub(super) async fn ask(
     Err(format!("`{url}` responds {}", response.status().as_u16()))
 }
 
-/// Whether it can be asked.
+/// Checks the service's settings.
 ///
 /// # Errors
-/// The URL is none, or the token can't be sent.
+/// The URL is invalid, or the token can't be sent.
 pub(super) fn check(url: &str, token: Option<&[u8]>) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
     let host = uri.host().unwrap_or_default();
@@ -55,7 +55,7 @@ pub(super) fn check(url: &str, token: Option<&[u8]>) -> Result<(), String> {
     token.map_or(Ok(()), |token| bearer(token).map(|_| ()))
 }
 
-/// RFC 6750 section 2.1.
+/// The value of `Authorization` (RFC 6750 section 2.1).
 fn bearer(token: &[u8]) -> Result<HeaderValue, String> {
     let token = token.trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_asked() {
+    fn valid_urls_and_tokens() {
         let check = |url, token: Option<&[u8]>, expected| assert_eq!(check(url, token).is_ok(), expected, "{url}");
         check("https://dns.test/hook", Some(b"secret\n"), true);
         check("http://127.0.0.1:8080", None, true);
