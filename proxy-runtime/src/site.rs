@@ -63,68 +63,68 @@ pub use crate::value::{Bytes, List, Place, Text};
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
 pub const VERSION: u32 = 23;
 
-/// A whole compiled site.
+/// A compiled site.
 #[derive(Clone)]
 pub struct Site {
-    /// The path of the main site file as the compiler was given it.
+    /// The path of the main site file, as it was given to the compiler.
     pub name: &'static str,
     /// SHA-256 over all source files, in hexadecimal.
     pub digest: &'static str,
     /// The compiler's version and the profile it was built for.
     pub built: &'static str,
-    /// Every file the site was built from, for `--config`.
+    /// All files that the site was built from, for `--config`.
     pub sources: &'static [SourceFile],
-    /// Every file that was compiled in as bytes.
+    /// All embedded files.
     pub assets: &'static [Asset],
-    /// What may differ between two starts.
+    /// The parameters, which may change between two starts.
     pub params: &'static [Param],
     /// Files that are read at start and again on SIGHUP.
     pub files: &'static [FileRef],
-    /// Workers and drain.
+    /// The process settings: workers and drain.
     pub process: &'static Process,
-    /// Sockets to accept from.
+    /// The listeners.
     pub listeners: &'static [Listener],
-    /// How connections are encrypted.
+    /// The TLS settings for clients.
     pub tls: &'static [Tls],
-    /// Who is asked for certificates.
+    /// The ACME settings.
     pub acme: Option<&'static Acme>,
-    /// Where those listen to who operate the proxy.
+    /// The admin endpoint.
     pub admin: Option<&'static Admin>,
     /// Connections that are passed through.
     pub streams: &'static [Stream],
-    /// Networks whose word about the client is taken.
+    /// The trusted proxies.
     pub trusted: &'static Trusted,
-    /// What holds before a site is known.
+    /// The policy for requests whose site is unknown.
     pub root: &'static Policy,
-    /// The look-up tables of hosts and paths.
+    /// The lookup tables of hosts and paths.
     pub tables: Tables,
     /// One entry per `site` node, indexed by the host table's values.
     pub sites: &'static [Host],
-    /// The routes, by the path tables' values.
+    /// The routes, indexed by the path tables' values.
     pub routes: Routes,
     /// One entry per upstream, named or anonymous.
     pub upstreams: &'static [Upstream],
-    /// Where answers are kept.
+    /// The cache stores.
     pub stores: &'static [Store],
-    /// Networks of which some are in files.
+    /// Network rules with lists in files.
     pub listed: &'static [Listed],
-    /// Where the keys of tokens come from.
+    /// The sources of token keys.
     pub key_sources: &'static [KeySource],
-    /// The files of folders that are compiled in.
+    /// The embedded folders.
     pub bundle: Bundle,
-    /// Asks by DNS, where an upstream does.
+    /// Resolves servers by DNS, if an upstream uses it.
     pub resolve: Option<Resolve>,
     /// The tests of the site file, for `--self-test`.
     pub tests: &'static [Test],
 }
 
 impl Site {
-    /// What holds where a site is known: for sites, and for routes.
+    /// The policies of sites and routes.
     pub fn policies(&self) -> impl Iterator<Item = &'static Policy> + use<'_> {
         self.sites.iter().map(|host| host.policy).chain(self.routes.policies.iter().copied())
     }
 
-    /// The files that certificates and keys are in, by index.
+    /// The indices of files with certificates and keys.
     pub fn certificate_files(&self) -> Vec<u16> {
         let mut files = Vec::new();
         for tls in self.tls {
@@ -144,17 +144,17 @@ impl Site {
     }
 }
 
-/// A file of the site's sources.
+/// A source file of the site.
 pub struct SourceFile {
-    /// Its path as the compiler was given it.
+    /// Its path, as it was given to the compiler.
     pub path: &'static str,
     /// Its whole text.
     pub text: &'static str,
 }
 
-/// A file whose bytes are compiled in.
+/// An embedded file.
 pub struct Asset {
-    /// Its path, as the file that names it has it, from where the compiler was.
+    /// Its path relative to the compiler's working directory, as the file that names it has it.
     pub path: &'static str,
     /// SHA-256 of its content, in hexadecimal.
     pub digest: &'static str,
@@ -165,21 +165,21 @@ pub struct Asset {
 pub struct Host {
     /// Its first host, for logs.
     pub name: Text,
-    /// How its paths are brought to normal form.
+    /// The normal form of its paths.
     pub normal_form: NormalForm,
-    /// Limits, time-outs, pages and log where no route is known.
+    /// The policy for requests without a route.
     pub policy: PolicyId,
-    /// How connections to it are encrypted, by index.
+    /// The index of its TLS settings.
     pub tls: Option<u16>,
-    /// The listener that speaks `https` for it, by index.
+    /// The index of the listener for its `https` URLs.
     pub secure: Option<u16>,
-    /// The first of its routes; all up to the next one's are its own.
+    /// Its first route; the ones up to the next site's first are its own.
     pub first_route: u32,
 }
 
-/// The flags of a compiled proxy, which no parameter can have as its name.
+/// The flags of a compiled proxy, which are not allowed as names of parameters.
 pub const FLAGS: [&str; 7] = ["help", "version", "check", "self-test", "config", "manifest", "licences"];
 
-/// The statuses that the proxy answers with itself; `error-page` takes these.
+/// The statuses of the proxy's own error responses, which `error-page` accepts.
 pub const OWN_ERRORS: [u16; 18] =
     [400, 401, 403, 404, 405, 408, 412, 413, 414, 415, 417, 421, 429, 431, 500, 502, 503, 504];

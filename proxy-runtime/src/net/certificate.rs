@@ -121,7 +121,7 @@ impl Chain {
         names.0.iter().filter_map(host).collect()
     }
 
-    /// The period in which all of the chain is valid.
+    /// The validity period of the first certificate.
     pub fn validity(&self) -> (SystemTime, SystemTime) {
         let validity = self.parsed[0].tbs_certificate().validity();
         (validity.not_before.to_system_time(), validity.not_after.to_system_time())

@@ -11,7 +11,7 @@ use crate::context::param::Setting;
 use crate::context::template::Template;
 use crate::value::{List, Text};
 
-/// The access control of a route. Its parts are in the order in which they act on a request.
+/// The access control of a route. Its parts are in the order in which they are applied to a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Access {
@@ -19,11 +19,11 @@ pub struct Access {
     pub maintenance: Option<Maintenance>,
     /// `allow` and `deny`.
     pub networks: Option<Networks>,
-    /// `request-content-types`: what bodies may be; empty for anything.
+    /// `request-content-types`: the allowed media types of bodies; empty allows any.
     pub request_types: List<Text>,
-    /// `rate-limit`; all hold.
+    /// `rate-limit`; all of them apply.
     pub rate_limits: List<RateLimit>,
-    /// `concurrency-limit`; all hold.
+    /// `concurrency-limit`; all of them apply.
     pub in_flight: List<InFlight>,
     /// `cors`.
     pub cors: Option<Cors>,
@@ -36,7 +36,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether nothing stands there.
+    /// Whether there are no rules.
     pub fn is_open(&self) -> bool {
         *self == Access::default()
     }
@@ -46,11 +46,11 @@ impl Access {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Maintenance {
-    /// Its number among all.
+    /// Its index among all `maintenance`.
     pub id: u32,
-    /// While this file is there, nobody gets in.
+    /// While this file exists, requests are refused.
     pub when: Setting<Text>,
-    /// When clients may come again.
+    /// The value of `Retry-After`.
     pub retry_after: Option<Setting<Duration>>,
 }
 
@@ -58,29 +58,29 @@ pub struct Maintenance {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Networks {
-    /// Who may come in, as far as the site itself says.
+    /// The allowed networks, without those in files.
     pub allowed: Addresses,
-    /// The same with what files say, where there are any; by number among all such.
+    /// The index of the complete rules, if some are in files.
     pub listed: Option<u32>,
 }
 
-/// Networks of which some are in files that are read at start.
+/// Network rules, some of which are in files that are read at start.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Listed {
-    /// In the order in which they are written.
+    /// The rules in the order of the site file.
     pub rules: List<NetworkRule>,
-    /// Whether those may come in that are in none.
+    /// Whether addresses without a rule are allowed.
     pub default: bool,
 }
 
-/// A network, or a list of them.
+/// A rule for a network, or for a list of them.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NetworkRule {
-    /// This network; whether it is allowed.
+    /// A network, and whether it is allowed.
     Network(IpNet, bool),
-    /// Those in the file with this index.
+    /// The networks in the file with this index, and whether they are allowed.
     File(u16, bool),
 }
 
@@ -88,21 +88,21 @@ pub enum NetworkRule {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RateLimit {
-    /// Its number among all.
+    /// Its index among all `rate-limit`.
     pub id: u32,
-    /// One request each so long, on the average.
+    /// The average interval between requests.
     pub interval: Duration,
-    /// So many at once.
+    /// The size of a burst.
     pub burst: u32,
     /// The key by which requests are counted.
     pub by: By,
-    /// How long a request may be held back.
+    /// The longest delay of a request.
     pub delay: Duration,
-    /// It is asked once it is known who the client is.
+    /// It is applied after authentication.
     pub identified: bool,
-    /// The status of a refusal.
+    /// The status of the error response.
     pub status: u16,
-    /// So many are counted at a time.
+    /// The number of keys that are counted at a time.
     pub keys: u64,
 }
 
@@ -110,15 +110,15 @@ pub struct RateLimit {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InFlight {
-    /// Its number among all.
+    /// Its index among all `concurrency-limit`.
     pub id: u32,
-    /// So many requests at once.
+    /// The most concurrent requests.
     pub most: Setting<u64>,
     /// The key by which requests are counted.
     pub by: By,
-    /// It is asked once it is known who the client is.
+    /// It is applied after authentication.
     pub identified: bool,
-    /// The status of a refusal.
+    /// The status of the error response.
     pub status: u16,
 }
 
@@ -126,9 +126,9 @@ pub struct InFlight {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum By {
-    /// Those of a network: so many bits of an IPv4 and of an IPv6 address.
+    /// By the client's network, with these prefix lengths for IPv4 and IPv6.
     Client(u8, u8),
-    /// Those with the same text.
+    /// By the text of a template.
     Text(Template),
 }
 
@@ -136,9 +136,10 @@ pub enum By {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientCertificateRules {
-    /// Certificates for one of these get in, as in `CN=alice,O=Example`.
+    /// The accepted subjects, such as `CN=alice,O=Example`.
     pub subjects: List<Text>,
-    /// Certificates with one of these get in: SHA-256 in hexadecimal, in lower case. Where neither is listed, any does.
+    /// The accepted fingerprints: SHA-256 in lower-case hexadecimal. If neither is listed, any valid certificate is
+    /// accepted.
     pub fingerprints: List<Text>,
 }
 
@@ -146,28 +147,28 @@ pub struct ClientCertificateRules {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cors {
-    /// Whose pages may read answers.
+    /// The origins that may read responses.
     pub origins: List<Origin>,
-    /// Methods for which they may ask; empty for all that the route takes.
+    /// The allowed methods; empty allows all methods of the route.
     pub methods: List<Text>,
-    /// Fields that they may send, in lower case; empty for all.
+    /// The allowed request fields, in lower case; empty allows all.
     pub headers: List<Text>,
-    /// `Access-Control-Expose-Headers`; empty for none.
+    /// `Access-Control-Expose-Headers`; empty omits it.
     pub expose: Text,
-    /// With cookies.
+    /// Whether requests may include credentials.
     pub credentials: bool,
-    /// How long a browser may remember.
+    /// How long a browser may cache the preflight's result.
     pub max_age: Setting<Duration>,
 }
 
-/// An origin of pages.
+/// An allowed origin.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// Anybody's.
+    /// Any origin.
     Any,
-    /// This one's, as in `https://app.example.com`.
+    /// A single origin, such as `https://app.example.com`.
     Exact(Text),
-    /// Of all hosts below a domain: what stands before the host, and `.` with what stands behind its first labels.
+    /// All hosts below a domain: the text before the host, and `.` with the text after its first labels.
     Below(Text, Text),
 }

@@ -1,4 +1,4 @@
-//! The part of the contract that is about `admin`.
+//! The part of the contract for `admin`.
 
 use ipnet::IpNet;
 
@@ -8,7 +8,7 @@ use crate::value::List;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Its listener, by index.
+    /// The index of its listener.
     pub listener: u16,
     /// `GET /metrics`.
     pub metrics: bool,
@@ -16,10 +16,10 @@ pub struct Admin {
     pub status: bool,
     /// `PURGE`.
     pub purge: bool,
-    /// Who may connect; where there is none, whoever can reach the address.
+    /// The networks that may connect; empty allows all.
     pub allow: List<IpNet>,
-    /// Upper bounds of histograms' buckets, in microseconds, in order.
+    /// The upper bounds of histogram buckets in microseconds, in order.
     pub buckets: List<u64>,
-    /// The upstreams without which the proxy is not ready, by index: each has a healthy server then.
+    /// The indices of the upstreams that must have a healthy server for the proxy to be ready.
     pub ready: List<u16>,
 }

@@ -10,23 +10,23 @@ use crate::value::{List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Auth {
-    /// How clients authenticate.
+    /// The authentication scheme.
     pub scheme: AuthScheme,
-    /// `WWW-Authenticate` of a refusal; empty for none.
+    /// The `WWW-Authenticate` of a refusal; empty omits it.
     pub challenge: Text,
 }
 
-/// How clients authenticate.
+/// The authentication scheme.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AuthScheme {
-    /// A name and a password (RFC 7617); the users are in the file with this index.
+    /// Basic authentication (RFC 7617), with the users in the file with this index.
     Basic(u16),
-    /// A key of those in the file with this index, in this field.
+    /// An API key in this field, with the keys in the file with this index.
     ApiKey(u16, Text),
-    /// A token (RFC 7519).
+    /// A JSON Web Token (RFC 7519).
     Jwt(Jwt),
-    /// Another server is asked.
+    /// An authorization service.
     Forward(ForwardAuth),
 }
 
@@ -34,19 +34,19 @@ pub enum AuthScheme {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Jwt {
-    /// Whose keys have to have signed it: its number among [`KeySource`]s.
+    /// The index of the keys among all [`KeySource`]s.
     pub key_source: u32,
-    /// How it has to be signed; the token has no say in it.
+    /// The accepted algorithms, whatever the token says.
     pub algorithms: List<Algorithm>,
-    /// Who has to have issued it.
+    /// The required issuer.
     pub issuer: Option<Text>,
-    /// Whom it has to be for.
+    /// The required audience.
     pub audience: Option<Text>,
-    /// How far clocks may differ.
+    /// The allowed clock difference.
     pub leeway: Duration,
-    /// The cookie that it is in; `Authorization: Bearer` where there is none.
+    /// The cookie with the token; `None` for `Authorization: Bearer`.
     pub cookie: Option<Text>,
-    /// What it has to say.
+    /// The required claims.
     pub required: List<RequiredClaim>,
 }
 
@@ -54,9 +54,9 @@ pub struct Jwt {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequiredClaim {
-    /// The claim.
+    /// The name of the claim.
     pub name: Text,
-    /// One of these it is, or has among others; any, where there are none.
+    /// The accepted values, one of which the claim must be or contain; empty accepts any.
     pub values: List<Text>,
 }
 
@@ -66,7 +66,7 @@ pub struct RequiredClaim {
 pub enum KeySource {
     /// The file with this index.
     File(u16),
-    /// A server.
+    /// A key set on a server.
     Url(KeyUrl),
 }
 
@@ -74,11 +74,11 @@ pub enum KeySource {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyUrl {
-    /// The server.
+    /// The index of the upstream.
     pub upstream: u16,
     /// Path and query.
     pub path: Text,
-    /// How often.
+    /// The refresh interval.
     pub refresh: Duration,
 }
 
@@ -86,18 +86,18 @@ pub struct KeyUrl {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ForwardAuth {
-    /// The server.
+    /// The index of the upstream.
     pub upstream: u16,
     /// Path and query.
     pub path: Text,
-    /// How long it may take.
+    /// The time-out.
     pub timeout: Setting<Duration>,
-    /// The request's fields that it sees.
+    /// The request fields that the service receives.
     pub send: List<Text>,
-    /// The fields of its response that go on with the request.
+    /// The fields of its response that are copied to the request.
     pub copy: List<Text>,
-    /// The fields of its response that go to the client.
+    /// The fields of its response that are copied to the response for the client.
     pub copy_response: List<Text>,
-    /// The field of its response that says who the client is.
+    /// The field of its response with the user's name.
     pub user: Option<Text>,
 }

@@ -2,15 +2,15 @@
 
 use crate::value::{List, Text};
 
-/// All `block`s that hold for a request.
+/// All `block`s of a route.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Blocks {
-    /// Its number among all such.
+    /// Its index among all such sets.
     pub id: u32,
     /// The rules.
     pub rules: List<Block>,
-    /// So much of a body is looked at, in bytes; 0 where no rule is about bodies.
+    /// How many bytes of a body are searched; 0 if no rule searches bodies.
     pub body: u64,
 }
 
@@ -18,13 +18,13 @@ pub struct Blocks {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Block {
-    /// What it is called in the log.
+    /// Its name in the log.
     pub name: Text,
-    /// It is only written down that it would be refused.
+    /// Matching requests are only logged.
     pub log_only: bool,
-    /// The status of a refusal.
+    /// The status of the error response.
     pub status: u16,
-    /// Any of these is enough: where, and which text, in any case.
+    /// The patterns, any of which is a match: the part of the request, and the string, in lower case.
     pub patterns: List<(Where, Text)>,
 }
 
@@ -32,9 +32,9 @@ pub struct Block {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Where {
-    /// The path, as it is and decoded.
+    /// The path, encoded and decoded.
     Path,
-    /// The query, as it is and decoded.
+    /// The query, encoded and decoded.
     Query,
     /// The values of a field.
     Header(Text),

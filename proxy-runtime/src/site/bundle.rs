@@ -1,5 +1,5 @@
-//! Embedded files: [`Bundle`], one constant with the files of all embedded folders of a site, each with its
-//! compressed variants and the head of each variant. Pure.
+//! Embedded files: [`Bundle`], one constant with the files of all embedded folders of a site, each with its encoded
+//! variants and the head of each variant. Pure.
 //!
 //! A perfect hash maps folder and path to a file, which is a slice of the constant. Nothing is
 //! allocated or copied, and pages of the binary that are not requested are never read. The compiler writes it ([`write()`]).
@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 
 use crate::router::table::{Table, Words};
 
-/// A way in which a file may be compressed beside itself: what it is called in `Content-Encoding` and behind its name. In the
-/// order in which they are preferred.
+/// The encodings of compressed variants: the name in `Content-Encoding`, and the suffix of the file's name. In the order of
+/// preference.
 pub const ENCODINGS: [(&str, &str); 3] = [("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
 
-/// A file as it is, and in each of [`ENCODINGS`].
+/// The number of variants of a file: unencoded, and in each of [`ENCODINGS`].
 pub const FORMS: usize = 1 + ENCODINGS.len();
 
 /// The files that are compiled into a site.
@@ -22,16 +22,16 @@ pub struct Bundle {
     read: OnceLock<Option<Index>>,
 }
 
-/// From folder and path to `[kind, place, length]`.
+/// Maps folder and path to `[kind, place, length]`.
 pub type Paths = Table<3>;
 
-/// The kinds of rows in [`Paths`]: a file, whose place is that of its row among the forms.
+/// A row of [`Paths`] for a file, whose place is the index of its [`Forms`].
 pub const FILE: u32 = 0;
 
-/// A folder, whose place and length are those of the list of its names.
+/// A row for a folder, whose place and length are those of its list of names.
 pub const FOLDER: u32 = 1;
 
-/// A row of the forms: where head, body and what follows begin, for each form.
+/// The offsets of the head, the body and the end of each variant.
 pub type Forms = [u32; 3 * FORMS];
 
 #[derive(Debug, Clone)]
@@ -41,16 +41,16 @@ struct Index {
     content: &'static [u8],
 }
 
-/// What a path leads to.
+/// The entry of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// A file, as it is and in each of [`ENCODINGS`] in which it is smaller.
+    /// A file, unencoded and in each of [`ENCODINGS`] that makes it smaller.
     File([Option<Form>; FORMS]),
-    /// A folder: its names, each with a NUL behind it, those of folders with a slash before that. Empty where it isn't listed.
+    /// A folder: its names, each terminated by NUL, with a slash after those of folders. Empty if it is not listed.
     Folder(&'static str),
 }
 
-/// A file in one form.
+/// A variant of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     /// Its header fields, as [`crate::protocol::fields::Fields::packed`] makes them.
@@ -59,16 +59,17 @@ pub struct Form {
     pub body: &'static [u8],
 }
 
-/// The numbers at the beginning: the hash's seed in two, the size of its slots, and the lengths of the parts that follow.
+/// The numbers at the beginning: the hash's seed (two numbers), the size of its slots, and the lengths of the parts that
+/// follow.
 const HEADER: usize = 7;
 
 impl Bundle {
-    /// What [`write()`] has written; nothing, for a site that compiles nothing in.
+    /// The bundle that [`write()`] has written; empty for a site without embedded files.
     pub const fn new(bytes: &'static [u8]) -> Bundle {
         Bundle { bytes, read: OnceLock::new() }
     }
 
-    /// What is there. Two lines of memory, and one for the row of a file.
+    /// The entry of a path. Costs two cache lines, and one for the row of a file.
     pub fn get(&self, folder: u16, path: &[u8]) -> Option<Entry> {
         let Index { paths, forms, content } = self.read.get_or_init(|| Index::read(self.bytes)).as_ref()?;
         let part = |from: u32, to: u32| content.get(from as usize..to as usize);
@@ -109,7 +110,7 @@ impl Index {
     }
 }
 
-/// The bytes of a bundle; `None` where it is too large to be one.
+/// Serializes a bundle; `None` if it is too large.
 pub fn write(paths: &Paths, forms: &Words, content: &[u8]) -> Option<Vec<u8>> {
     let length = |part: &[u8]| u32::try_from(part.len()).ok();
     let header = [
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damaged_ones_have_nothing() {
+    fn damaged_bundles_are_empty() {
         assert_eq!(Bundle::new(&[]).get(0, b"a"), None);
         assert_eq!(Bundle::new(&[0; 20]).get(0, b"a"), None);
         assert_eq!(Bundle::new(&[0xff; 200]).get(0, b"a"), None);

@@ -13,13 +13,13 @@ use crate::value::{List, Place, Text};
 pub struct Store {
     /// Its name.
     pub name: Text,
-    /// How much memory it takes, in bytes.
+    /// The memory for responses, in bytes.
     pub memory: Setting<u64>,
-    /// The largest answer that is kept in memory, in bytes.
+    /// The largest response that is stored in memory, in bytes.
     pub max_object: Option<Setting<u64>>,
-    /// Where more is kept: each response in one of these.
+    /// The folders on disk; each response is in one of them.
     pub disks: List<DiskStore>,
-    /// What is fetched after start.
+    /// The requests after start.
     pub warm: Option<Warm>,
     /// Where it was declared.
     pub place: Place,
@@ -31,11 +31,11 @@ pub struct Store {
 pub struct DiskStore {
     /// The folder.
     pub folder: Setting<Text>,
-    /// How much it takes, in bytes.
+    /// The most bytes that it occupies.
     pub size: Setting<u64>,
-    /// How many files it takes.
+    /// The most files that it contains.
     pub max_files: Setting<u64>,
-    /// How much it leaves free on its file system, in bytes.
+    /// The bytes that it leaves free on its file system.
     pub min_free: Setting<u64>,
 }
 
@@ -43,11 +43,11 @@ pub struct DiskStore {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Warm {
-    /// What is fetched, in order.
+    /// The URLs, in order.
     pub sources: List<WarmSource>,
-    /// How long after one request the next one is made, at the soonest.
+    /// The shortest interval between two requests.
     pub pause: Duration,
-    /// So many are under way at once.
+    /// The most concurrent requests.
     pub most: u16,
 }
 
@@ -55,19 +55,19 @@ pub struct Warm {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub enum WarmSource {
-    /// One.
+    /// A single URL.
     Url(Text),
-    /// Those in a file that is read at start, by index: one a line.
+    /// The URLs in the file with this index, one per line, which is read at start.
     File(u16),
 }
 
 impl Store {
-    /// No store has less memory, in bytes.
+    /// The smallest memory of a store, in bytes.
     pub const LEAST: u64 = 1 << 20;
 }
 
 impl DiskStore {
-    /// No folder is smaller, in bytes.
+    /// The smallest size of a folder, in bytes.
     pub const LEAST: u64 = 16 << 20;
 }
 
@@ -75,58 +75,58 @@ impl DiskStore {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cache {
-    /// The store, by index.
+    /// The index of the store.
     pub store: u16,
-    /// How long answers are fresh.
+    /// How long responses are fresh.
     pub ttl: Ttl,
-    /// How long answers may be used after they were fresh, where they don't say so themselves.
+    /// How long stale responses may be served, unless they say so themselves.
     pub stale: Stale,
-    /// What tells answers apart.
+    /// The cache key.
     pub key: Key,
-    /// The request fields that a response's `Vary` may list; any, where there is no list.
+    /// The request fields that a response's `Vary` may list; `None` allows any.
     pub vary: Option<List<Text>>,
-    /// The field of a response with its tags.
+    /// The response field with the tags for purges.
     pub tags: Option<Text>,
-    /// Requests that pass.
+    /// The conditions of requests that bypass the cache.
     pub bypass: List<Mark>,
-    /// Whether HEAD is answered, too.
+    /// Whether HEAD requests are served from the cache.
     pub head: bool,
-    /// How long answers with these statuses are fresh, where they don't say so themselves.
+    /// How long responses with these statuses are fresh, unless they say so themselves.
     pub negative: List<(u16, Duration)>,
-    /// How long a request waits for another one's answer.
+    /// How long a request waits for another one's fetch.
     pub lock: Setting<Duration>,
-    /// Whose PURGE is obeyed.
+    /// The networks from which PURGE is accepted.
     pub purge: List<IpNet>,
-    /// Requests whose response is fetched, and replaces the cached one.
+    /// The conditions of requests whose response is fetched, and replaces the cached one.
     pub refresh: List<Mark>,
-    /// `ignore request-cache-control`: what requests say about caching has no effect.
+    /// `ignore request-cache-control`: cache directives of requests have no effect.
     pub ignores_requests: bool,
-    /// Response fields that are read before `Cache-Control`, in order.
+    /// The response fields that are read before `Cache-Control`, in order.
     pub control_fields: List<ControlField>,
-    /// How long responses are fresh, whatever they say; the first that matches.
+    /// Lifetimes that override the response's own; the first match counts.
     pub overrides: List<Override>,
     /// Responses with `Set-Cookie` are cached, without it.
     pub strips_set_cookie: bool,
-    /// The server is sent no cookies but those of the key.
+    /// The server receives only the cookies of the key.
     pub strips_cookies: bool,
-    /// The languages of which the server is sent the preferred one; where there are none, it is sent `Accept-Language` as it is.
+    /// The languages of which the server receives the client's preferred one; if empty, it receives `Accept-Language` unchanged.
     pub languages: List<Text>,
-    /// Responses are fetched and stored in slices of so many bytes.
+    /// The length of slices, in bytes, in which responses are fetched and stored.
     pub slice: Option<Setting<u64>>,
 }
 
 impl Cache {
-    /// No slice is shorter, in bytes: each is a request, and an entry of the store.
+    /// The smallest slice, in bytes: each is a request, and an entry of the store.
     pub const LEAST_SLICE: u64 = 64 << 10;
-    /// No slice is longer, in bytes.
+    /// The largest slice, in bytes.
     pub const MOST_SLICE: u64 = 1 << 30;
 }
 
-/// A response field for caches in front of an origin, which clients do not get.
+/// A response field for caches in front of an origin, which clients do not receive.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ControlField {
-    /// `X-Accel-Expires` of nginx: seconds, `@` and seconds since 1970, or 0 for a response that is not to be cached.
+    /// nginx's `X-Accel-Expires`: seconds, `@` and seconds since 1970, or 0 for a response that must not be cached.
     XAccelExpires,
     /// `Surrogate-Control` of the Edge Architecture Specification: `max-age` and `no-store`.
     SurrogateControl,
@@ -136,25 +136,24 @@ pub enum ControlField {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Override {
-    /// The statuses it is for; without one, those of [`Override::BY_DEFAULT`].
+    /// Its statuses; if empty, those of [`Override::BY_DEFAULT`].
     pub statuses: List<u16>,
-    /// The media type it is for, in lower case: `image/png`, all of `image/`, or all `+json`; without one, any.
+    /// Its media type in lower case: `image/png`, all of `image/`, or all `+json`; `None` for any.
     pub media_type: Option<Text>,
-    /// How long.
+    /// The lifetime.
     pub ttl: Setting<Duration>,
 }
 
 impl Override {
-    /// The statuses that a rule is for which names none: those that may be cached though nothing says how long (RFC 9110 section 15.1), but
-    /// for failures.
+    /// The default statuses of a rule: those that are heuristically cacheable (RFC 9110 section 15.1), except errors.
     pub const BY_DEFAULT: [u16; 6] = [200, 203, 204, 300, 301, 308];
 
-    /// The statuses it is for.
+    /// The statuses of the rule.
     pub fn statuses(&self) -> &[u16] {
         if self.statuses.is_empty() { &Self::BY_DEFAULT } else { &self.statuses }
     }
 
-    /// Whether it is for all responses that `other` is for.
+    /// Whether it applies to all responses that `other` applies to.
     pub fn covers(&self, other: &Override) -> bool {
         let is_wider = match (&self.media_type, &other.media_type) {
             (None, _) => true,
@@ -173,15 +172,15 @@ impl Override {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ttl {
-    /// Where a response says nothing.
+    /// The lifetime of responses without one of their own.
     pub default: Option<Setting<Duration>>,
-    /// No less, where a response may be kept at all.
+    /// The shortest lifetime of responses that may be stored.
     pub min: Setting<Duration>,
-    /// No more.
+    /// The longest lifetime.
     pub max: Setting<Duration>,
-    /// So many percent of the time since it was last modified, where a response says nothing else (RFC 9111 section 4.2.2).
+    /// The heuristic lifetime, in percent of the time since the last modification (RFC 9111 section 4.2.2).
     pub heuristic: u8,
-    /// A hit refreshes the response when less than this is left.
+    /// A hit refreshes the response when less than this is left of its lifetime.
     pub refresh_ahead: Option<Setting<Duration>>,
 }
 
@@ -189,43 +188,43 @@ pub struct Ttl {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stale {
-    /// While it is fetched again.
+    /// While it is revalidated.
     pub while_revalidate: Setting<Duration>,
-    /// Where it can't be fetched.
+    /// If the revalidation fails.
     pub if_error: Setting<Duration>,
 }
 
-/// `key`: what tells answers apart, beside scheme, host and path.
+/// `key`: the parts of the cache key beside scheme, host and path.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// What counts of the query.
+    /// The significant part of the query.
     pub query: Query,
-    /// The server is sent what counts of the query, and no more.
+    /// The server receives only the significant part of the query.
     pub send_keyed: bool,
-    /// What responses say in `No-Vary-Search` holds.
+    /// The `No-Vary-Search` of responses is respected.
     pub follows_search: bool,
-    /// Request fields.
+    /// The request fields in the key.
     pub headers: List<Text>,
-    /// Cookies.
+    /// The cookies in the key.
     pub cookies: List<Text>,
-    /// The groups of devices.
+    /// The device groups.
     pub device: Option<Device>,
-    /// Tells routes of one pattern apart that are chosen by more than the URL; 0 for all others.
+    /// Distinguishes routes of the same pattern with other matchers; 0 for all others.
     pub zone: u32,
-    /// Tells sites apart that have one host on several listeners; 0 where none do.
+    /// Distinguishes sites with the same host on several listeners; 0 if there are none.
     pub site: u16,
 }
 
-/// `device`: clients by groups.
+/// `device`: groups of clients.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Device {
-    /// The field that tells the server the group.
+    /// The request field with the group, for the server.
     pub header: Option<Text>,
-    /// The group of clients that no other has.
+    /// The group of all other clients.
     pub default: Text,
-    /// The others; the first that has a client counts.
+    /// The other groups; the first match counts.
     pub groups: List<DeviceGroup>,
 }
 
@@ -235,9 +234,9 @@ pub struct Device {
 pub struct DeviceGroup {
     /// Its name.
     pub name: Text,
-    /// What is in the `User-Agent` of its clients, one of these: pieces in their order, with `*` between them, in lower case.
+    /// The patterns for `User-Agent`, one of which must match: pieces in their order, separated by `*`, in lower case.
     pub patterns: List<Text>,
-    /// Clients whose `Sec-CH-UA-Mobile` says so.
+    /// The required value of `Sec-CH-UA-Mobile`.
     pub mobile: Option<bool>,
 }
 
@@ -245,21 +244,21 @@ pub struct DeviceGroup {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Query {
-    /// All of it, as it is written.
+    /// All of it, as written.
     Whole,
     /// These parameters, in this order.
     Only(List<Text>),
     /// All parameters but some.
     Except {
-        /// Their names; one that ends in `*` is for all that begin so.
+        /// Their names; a trailing `*` matches any continuation.
         names: List<Text>,
-        /// The others count in the order of their names, whatever it is in the request.
+        /// The other parameters are sorted by name.
         sorted: bool,
     },
 }
 
 impl Query {
-    /// Whether the parameter with this name counts.
+    /// Whether the parameter with this name is in the key.
     pub fn has(&self, name: &str) -> bool {
         match self {
             Query::Whole => true,
@@ -272,19 +271,19 @@ impl Query {
     }
 }
 
-/// Something that a request has.
+/// A condition on a part of a request.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mark {
-    /// Where it is.
+    /// The part of the request.
     pub part: Part,
     /// Its name.
     pub name: Text,
-    /// Its value; any, where there is none.
+    /// Its value; `None` for any.
     pub value: Option<Text>,
 }
 
-/// A part of a request that has names.
+/// A part of a request with named values.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "named as what they are")]

@@ -8,11 +8,11 @@ use crate::value::{List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Compress {
-    /// By which codings, the preferred one first, each with its level.
+    /// The codings in the order of preference, each with its level.
     pub codings: List<(Coding, u8)>,
-    /// Responses that are known to be shorter are left as they are, in bytes.
+    /// The size below which responses are not compressed, in bytes, if it is known.
     pub min_size: Setting<u64>,
-    /// Responses of these types: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
+    /// The media types: complete, by a prefix such as `text/`, or by a suffix such as `+json`.
     pub types: List<Text>,
 }
 
@@ -29,7 +29,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// As in `Content-Encoding`.
+    /// The name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Coding::Zstd => "zstd",
@@ -40,7 +40,7 @@ impl Coding {
 }
 
 impl Compress {
-    /// What is compressed where nothing else is said: text in all its forms, and what is not compressed in itself.
+    /// The default media types: text in all its forms, and uncompressed formats.
     pub const TYPES: &'static [&'static str] = &[
         "text/",
         "+json",
@@ -58,12 +58,12 @@ impl Compress {
         "image/x-icon",
     ];
 
-    /// Whether answers of this `Content-Type` are compressed.
+    /// Whether responses of this `Content-Type` are compressed.
     pub fn suits(&self, content_type: &[u8]) -> bool {
         media::is_among(&self.types, content_type)
     }
 
-    /// Whether what is of this `Content-Type` becomes smaller, as a rule.
+    /// Whether compression usually makes content of this `Content-Type` smaller.
     pub fn is_worth_it(content_type: &[u8]) -> bool {
         media::is_among(Compress::TYPES, content_type)
     }

@@ -6,16 +6,16 @@ use crate::value::{List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct CookieRule {
-    /// Which cookies; all, where there are none.
+    /// The names of the cookies; empty for all.
     pub names: List<Text>,
-    /// They are sent over encrypted connections alone.
+    /// `Secure`.
     pub secure: bool,
-    /// Scripts don't see them.
+    /// `HttpOnly`.
     pub http_only: bool,
     /// `SameSite`.
     pub same_site: Option<Text>,
-    /// `Domain`; empty for none.
+    /// `Domain`; empty removes it.
     pub domain: Option<Text>,
-    /// `Path`; empty for none.
+    /// `Path`; empty removes it.
     pub path: Option<Text>,
 }

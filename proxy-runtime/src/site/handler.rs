@@ -1,4 +1,4 @@
-//! The part of the contract for handlers: an upstream, a file, a constant, another URL.
+//! The part of the contract for handlers: `proxy`, `respond`, `redirect`, `files` and others.
 
 use http::Method;
 
@@ -11,22 +11,22 @@ use crate::value::{Bytes, List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Handler {
-    /// An upstream.
+    /// Forwards the request to an upstream.
     Proxy(Proxy),
-    /// A constant, or a template.
+    /// Responds with a constant, or a template.
     Respond(Respond),
-    /// Another URL.
+    /// Redirects to another URL.
     Redirect(Redirect),
-    /// A file.
+    /// Serves a file.
     Files(Files),
-    /// The request itself, as JSON.
+    /// Returns the request itself, as JSON.
     Echo,
-    /// Nobody: the connection is closed.
+    /// Closes the connection without a response.
     Abort,
 }
 
 impl Handler {
-    /// The handler that answers what this one does not.
+    /// The handler for requests that this one does not respond to.
     pub fn otherwise(&self) -> Option<&Handler> {
         match self {
             Handler::Files(files) => files.or_else.first(),
@@ -34,7 +34,7 @@ impl Handler {
         }
     }
 
-    /// The upstreams that may be asked: by this handler, or by the one that answers in its place.
+    /// The upstreams of this handler, or of the one that it falls back to.
     pub fn proxy(&self) -> Option<&Proxy> {
         match self {
             Handler::Proxy(proxy) => Some(proxy),
@@ -42,7 +42,7 @@ impl Handler {
         }
     }
 
-    /// Whether it answers requests with a method.
+    /// Whether it responds to requests with a method.
     pub fn takes(&self, method: &Method) -> bool {
         match self {
             Handler::Files(_) => Methods::GET_AND_HEAD.contains(method),
@@ -50,7 +50,7 @@ impl Handler {
         }
     }
 
-    /// Which handler answers requests with a method.
+    /// The handler that responds to requests with a method.
     pub fn for_method(&self, method: &Method) -> &Handler {
         match self.otherwise() {
             Some(next) if !self.takes(method) => next.for_method(method),
@@ -58,12 +58,12 @@ impl Handler {
         }
     }
 
-    /// Whether there is a response at all.
+    /// Whether it sends a response at all.
     pub fn responds(&self) -> bool {
         !matches!(self, Handler::Abort)
     }
 
-    /// The status of its response, where it is the same for all requests.
+    /// The status of its response, if it is the same for all requests.
     pub fn status(&self) -> Option<u16> {
         match self {
             Handler::Respond(respond) => Some(respond.code),
@@ -85,15 +85,15 @@ impl Handler {
     }
 }
 
-/// `respond`: a constant answer.
+/// `respond`: a constant response.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Respond {
     /// The status.
     pub code: u16,
-    /// The body; one without placeholders is a single piece.
+    /// The body; without placeholders it is a single piece.
     pub body: RespondBody,
-    /// `Content-Type`; empty for none.
+    /// `Content-Type`; empty omits it.
     pub content_type: Text,
 }
 
@@ -101,9 +101,9 @@ pub struct Respond {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RespondBody {
-    /// Known at build, or a file read at start.
+    /// Known when the site is built, or a file that is read at start.
     Bytes(Bytes),
-    /// With placeholders.
+    /// A template with placeholders.
     Template(Template),
 }
 
@@ -115,9 +115,9 @@ pub struct Redirect {
     pub code: u16,
     /// `Location`.
     pub to: Template,
-    /// The request's query is the target's, where that has none of its own.
+    /// The target gets the request's query, if it has none of its own.
     pub keep_query: bool,
-    /// The request's hosts that may appear in the target; empty where the site's own hosts are the limit.
+    /// The request's hosts that may be used in the target; empty if the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
 }
 
@@ -125,13 +125,13 @@ pub struct Redirect {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proxy {
-    /// The upstreams that have a share; one, unless it is a `split`.
+    /// The upstreams with their shares; a single one, unless it is a `split`.
     pub shares: List<Share>,
-    /// What decides which share a request is of, where that is not chance.
+    /// The key that determines the share of a request; `None` for a random choice.
     pub by: Option<Template>,
-    /// The cookie that keeps a client with the share it had first.
+    /// The cookie that keeps a client with its first share.
     pub cookie: Option<Text>,
-    /// The `Host` that the server sees.
+    /// The `Host` that the server receives.
     pub host: HostField,
     /// `Forwarded` (RFC 7239) is sent beside `X-Forwarded-*`.
     pub forwarded: bool,
@@ -139,7 +139,7 @@ pub struct Proxy {
     pub forwarded_port: bool,
     /// `X-Real-IP` is sent.
     pub real_ip: bool,
-    /// The server says whether a client that waits (`Expect: 100-continue`) is to send its body.
+    /// The server decides whether a client that waits (`Expect: 100-continue`) shall send its body.
     pub asks_server: bool,
 }
 
@@ -154,15 +154,15 @@ impl Proxy {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Files {
-    /// The folder; where it is compiled in, what the site file calls it.
+    /// The folder; if it is embedded, its name in the site file.
     pub folder: Setting<Text>,
-    /// Where it is compiled in, its number in the site's bundle.
+    /// The index of an embedded folder in the site's bundle.
     pub bundled: Option<u16>,
-    /// Which binding of the pattern is the path in it; `None` for the whole path.
+    /// The capture of the pattern that is the path in the folder; `None` for the whole path.
     pub rest: Option<u8>,
-    /// The name that stands for a folder.
+    /// The name of a folder's index file.
     pub index: Text,
-    /// The file that answers for what is not there.
+    /// The file that is served if there is no other.
     pub fallback: Option<Text>,
     /// Folders without an index are listed.
     pub listing: bool,
@@ -170,35 +170,35 @@ pub struct Files {
     pub dotfiles: bool,
     /// Symbolic links are followed, if they stay in the folder.
     pub symlinks: bool,
-    /// Files beside the file that have it compressed are served; where it is compiled in, it is compressed then.
+    /// Compressed variants beside a file are served; embedded files are compressed during the build.
     pub precompressed: bool,
-    /// Names with a hash of their content in them are never asked about again.
+    /// Files with a content hash in their name are `immutable`.
     pub immutable: bool,
-    /// Who answers where there is no file, and all methods but GET and HEAD: one handler, or none.
+    /// The `else` handler, for requests without a file, and for all methods but GET and HEAD: at most one.
     pub or_else: List<Handler>,
 }
 
-/// `send-file` of an upstream: a folder whose files its servers may have sent.
+/// `send-file` of an upstream: a folder with files that its servers may name.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendFile {
-    /// What paths in `X-Accel-Redirect` begin with; `None` where it is `X-Sendfile` that names files, by their paths on this machine.
+    /// The prefix of paths in `X-Accel-Redirect`; `None` for `X-Sendfile`, which names files by their paths on this machine.
     pub prefix: Option<Text>,
     /// The folder.
     pub files: Files,
 }
 
-/// `to`: an upstream's part of a [`Proxy`]'s requests.
+/// `to`: an upstream's share of a [`Proxy`]'s requests.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Share {
     /// The index of the upstream.
     pub upstream: u16,
-    /// Its share, relative to the others'.
+    /// Its weight, relative to the others'.
     pub weight: u64,
 }
 
-/// The `Host` that a server sees.
+/// The `Host` that a server receives.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostField {
@@ -206,6 +206,6 @@ pub enum HostField {
     Client,
     /// The server's own address.
     Upstream,
-    /// This one.
+    /// A fixed one.
     Fixed(Text),
 }

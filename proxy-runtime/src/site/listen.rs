@@ -10,35 +10,35 @@ use crate::value::{Place, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Process {
-    /// Number of workers; `None` is one per core this process may run on.
+    /// The number of workers; `None` for one per available core.
     pub workers: Option<Setting<u64>>,
-    /// How long running exchanges may go on after SIGTERM.
+    /// How long running exchanges may continue after SIGTERM.
     pub drain: Setting<Duration>,
-    /// Exchanges at once on a client's connection in HTTP/2.
+    /// The most concurrent HTTP/2 streams of a client's connection.
     pub max_streams: Setting<u64>,
 }
 
-/// A socket to accept from.
+/// A listening socket.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Listener {
-    /// Its name, or its address where it has none.
+    /// Its name, or its address if it has none.
     pub name: Text,
     /// The address: `host:port`, `:port` or `unix:/path`.
     pub address: Setting<Text>,
-    /// Who may connect to a unix socket.
+    /// The permissions of a Unix socket.
     pub file: SocketFile,
-    /// What is spoken there.
+    /// Its protocols.
     pub speaks: Speaks,
     /// Where it was declared; the built-in default has line 0.
     pub place: Place,
 }
 
-/// The file of a unix socket.
+/// The file of a Unix socket.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SocketFile {
-    /// Its permissions; where there are none, what the process's umask leaves.
+    /// Its permissions; `None` for those by the process's umask.
     pub mode: Option<u16>,
     /// Its owner, by name or number.
     pub user: Option<Text>,

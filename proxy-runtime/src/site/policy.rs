@@ -1,4 +1,4 @@
-//! The part of the contract that surrounds handlers: limits, time-outs, error pages, the access log, and the policies of the other files.
+//! The part of the contract for policies: limits, time-outs, error pages, the access log, and the policies of the other files.
 
 use std::time::Duration;
 
@@ -23,39 +23,39 @@ pub type PolicyId = &'static Policy;
 pub struct Policy {
     /// Sizes and counts.
     pub limits: Limits,
-    /// Every wait.
+    /// All time-outs.
     pub timeouts: Timeouts,
-    /// Which of a client's fields are taken in.
+    /// The rules for request fields.
     pub fields: FieldRules,
-    /// Bodies of the proxy's own error answers.
+    /// The bodies of error responses.
     pub error_pages: List<ErrorPage>,
     /// The access log.
     pub log: Log,
-    /// When a request is sent again.
+    /// `retry`.
     pub retry: Option<Retry>,
-    /// Who gets a copy.
+    /// `mirror`.
     pub mirror: Option<Mirror>,
-    /// What goes wrong on purpose.
+    /// `fault`.
     pub fault: Option<Fault>,
-    /// Which answers are kept.
+    /// `cache`.
     pub cache: Option<Cache>,
-    /// What becomes of the cookies that servers set.
+    /// `response-cookies`.
     pub cookies: List<CookieRule>,
-    /// What a request passes first.
+    /// Access control.
     pub access: Option<Access>,
-    /// Texts in responses that become others.
+    /// `response-body`.
     pub replace: Option<ResponseBody>,
-    /// How answers are compressed.
+    /// `compress`.
     pub compress: Option<Compress>,
 }
 
 impl Policy {
-    /// Whether a path that has this form of its site must not be one by this policy.
+    /// Whether the policy rejects a path that the form of its site accepts.
     pub fn refuses(&self, path: &str, form: NormalForm) -> bool {
         form.encoded_slash && !self.limits.encoded_slash && canonical::has_encoded_slash(path)
     }
 
-    /// The form of paths that this policy lets through, out of that of its site.
+    /// The normal form of paths that this policy accepts, derived from its site's.
     #[must_use]
     pub fn form(&self, form: NormalForm) -> NormalForm {
         NormalForm { encoded_slash: self.limits.encoded_slash, ..form }
@@ -66,44 +66,44 @@ impl Policy {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// The request head, all of it.
+    /// The complete request head.
     pub headers: Setting<u64>,
     /// The request target.
     pub uri: Setting<u64>,
-    /// The request body; `u64::MAX` is no limit.
+    /// The request body; `u64::MAX` is unlimited.
     pub body: Setting<u64>,
-    /// Client connections at once (root only).
+    /// Concurrent client connections (root only).
     pub connections: Setting<u64>,
-    /// Client connections at once from one address (root only).
+    /// Concurrent client connections from one address (root only).
     pub per_client: Setting<u64>,
-    /// TLS handshakes at once (root only).
+    /// Concurrent TLS handshakes (root only).
     pub handshakes: Setting<u64>,
-    /// What is held for clients, in the whole process (root only).
+    /// The memory for clients, in the whole process (root only).
     pub memory: Setting<u64>,
-    /// The least that a client sends and takes of a body, in bytes a second; 0 is no limit.
+    /// The minimum rate at which a client must send and read bodies, in bytes per second; 0 is unlimited.
     pub min_rate: u64,
     /// A client that has closed its sending side is still served.
     pub half_close: bool,
-    /// Paths may have `%2F` and `%5C`. Where only some routes of a site say so, the site's [`NormalForm`] lets them through for all, and
-    /// they are refused once the route is known.
+    /// Paths may contain `%2F` and `%5C`. If only some routes of a site allow this, the site's [`NormalForm`] accepts them for all, and
+    /// they are rejected once the route is known.
     pub encoded_slash: bool,
 }
 
-/// `timeouts`. `Duration::MAX` is no time-out.
+/// `timeouts`. `Duration::MAX` is unlimited.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timeouts {
-    /// Connecting to a server, the TLS handshake included.
+    /// Connecting to a server, including the TLS handshake.
     pub connect: Setting<Duration>,
     /// A client's TLS handshake (root only).
     pub handshake: Setting<Duration>,
     /// Receiving the request: the head, and then the body, extended by a second for each KiB received.
     pub request: Setting<Duration>,
-    /// Waiting for the response head once the request is on its way.
+    /// Waiting for the response head after the request was sent.
     pub response: Setting<Duration>,
-    /// Waiting for a server to ask for the body, where that is left to it.
+    /// Waiting for a server's `100 Continue`, if that is left to it.
     pub proceed: Setting<Duration>,
-    /// Silence: a keep-alive connection, a body that does not move, a tunnel.
+    /// Idle time: of a keep-alive connection, a body without progress, a tunnel.
     pub idle: Setting<Duration>,
     /// The whole exchange.
     pub total: Setting<Duration>,
@@ -113,20 +113,20 @@ pub struct Timeouts {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ErrorPage {
-    /// The statuses it answers for.
+    /// Its statuses.
     pub codes: List<u16>,
     /// The page.
     pub body: Bytes,
     /// Its `Content-Type`.
     pub content_type: Text,
-    /// What stands for something in it is filled in.
+    /// Placeholders in it are rendered.
     pub placeholders: bool,
-    /// It answers for servers, too.
+    /// It also replaces error responses of servers.
     pub upstream: bool,
 }
 
 impl ErrorPage {
-    /// What stands for something in a page. What clients send without restraint is not among it: pages are HTML.
+    /// The placeholders of a page. Values that clients can set freely are not among them, as pages are HTML.
     pub const PLACEHOLDERS: [&str; 5] = ["{status}", "{reason}", "{request.id}", "{host}", "{time}"];
 }
 
@@ -134,15 +134,15 @@ impl ErrorPage {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Log {
-    /// Nothing is written.
+    /// No log.
     Off,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json(List<LogField>),
-    /// A line from a template; `combined` is one of them.
+    /// A line from a template, such as `combined`.
     Template(Template),
 }
 
-/// A member of a JSON log line, named as in the log.
+/// A member of a JSON log line, with its name in the log.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is explained where it is declared to users: `log` in docs/reference.md")]
@@ -175,7 +175,7 @@ pub enum LogField {
 }
 
 impl LogField {
-    /// All of them, with their names in `fields` and in the log.
+    /// All fields, with their names in `fields` and in the log.
     pub const NAMES: &'static [(&'static str, LogField)] = &[
         ("time", LogField::Time),
         ("client", LogField::Client),

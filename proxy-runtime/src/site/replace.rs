@@ -6,10 +6,10 @@ use crate::value::{List, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ResponseBody {
-    /// Its number among all such.
+    /// Its index among all such rules.
     pub id: u32,
-    /// Texts, none of which is empty, and what becomes of them.
+    /// The non-empty strings, and their replacements.
     pub texts: List<(Text, Text)>,
-    /// In answers of these types: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
+    /// The media types: complete, by a prefix such as `text/`, or by a suffix such as `+json`.
     pub types: List<Text>,
 }

@@ -14,7 +14,7 @@ use crate::router::captures::Captures;
 use crate::router::route::RouteId;
 use crate::router::table::Words;
 
-/// A function that says whether a route's matchers hold; may bind captures of a `path-regex`.
+/// A function that evaluates a route's matchers; it may bind captures of a `path-regex`.
 pub type Matches = fn(&RequestView<'_>, &mut Captures) -> bool;
 /// A route's request filters, in the order of phases.
 pub type RequestFilters = fn(&mut Outgoing<'_>, &Facts<'_>);
@@ -24,9 +24,9 @@ pub type ResponseFilters = fn(&mut Fields, &Facts<'_>);
 /// All routes.
 #[derive(Clone)]
 pub struct Routes {
-    /// A row of [`Routes::COLUMNS`] numbers for each.
+    /// The table with a row of [`Routes::COLUMNS`] numbers per route.
     pub rows: Words,
-    /// The text that rows point into.
+    /// The text that the rows refer to.
     pub text: &'static str,
     /// Distinct sets of methods.
     pub methods: &'static [Methods],
@@ -36,7 +36,7 @@ pub struct Routes {
     pub request: &'static [RequestFilters],
     /// Distinct response filters.
     pub response: &'static [ResponseFilters],
-    /// Distinct lists of functions of the user's.
+    /// Distinct lists of user functions.
     pub functions: &'static [Functions],
     /// Distinct handlers.
     pub handlers: &'static [Handler],
@@ -44,33 +44,33 @@ pub struct Routes {
     pub policies: &'static [PolicyId],
 }
 
-/// A route: which requests, what is done to them, who answers.
+/// A route: its filters, handler and policy.
 #[derive(Clone, Copy)]
 pub struct Route {
-    /// Its number.
+    /// Its index.
     pub id: RouteId,
     /// Its pattern, for `{route}`.
     pub pattern: &'static str,
-    /// The text that is its own: what its handler's `Piece::Row` stands for.
+    /// Its own text, which its handler's `Piece::Row` inserts.
     pub row: &'static str,
     /// Its request filters.
     pub request: Option<RequestFilters>,
     /// Its response filters.
     pub response: Option<ResponseFilters>,
-    /// Functions of the user's.
+    /// The user's functions.
     pub functions: Option<&'static Functions>,
-    /// Who answers.
+    /// Its handler.
     pub handler: &'static Handler,
-    /// Limits, time-outs, pages and log.
+    /// Its policy.
     pub policy: PolicyId,
 }
 
 impl Routes {
     /// Start and length of the pattern, methods, matchers, request filters, response filters, functions, handler, policy, start
-    /// and length of the text of its own.
+    /// and length of its own text.
     pub const COLUMNS: usize = 11;
 
-    /// How many there are.
+    /// The number of routes.
     pub fn len(&self) -> usize {
         self.rows.len() / Routes::COLUMNS
     }
@@ -84,17 +84,17 @@ impl Routes {
         self.rows.get(Routes::COLUMNS * route as usize + column)
     }
 
-    /// The methods a route takes. A number that no row has (there is none in what the compiler writes) takes none.
+    /// The methods of a route. An index that does not exist (which the compiler does not write) has none.
     pub fn methods(&self, route: RouteId) -> &'static Methods {
         self.methods.get(self.cell(route, 2) as usize).unwrap_or(&Methods::NONE)
     }
 
-    /// Whether a route's other matchers hold.
+    /// Whether the other matchers of a route match.
     pub fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
         self.matches.get(self.cell(route, 3) as usize).is_none_or(|matches| matches(view, captures))
     }
 
-    /// A route; a dozen reads.
+    /// Reads a route; a dozen reads.
     pub fn get(&self, route: RouteId) -> Option<Route> {
         let [start, length, _, _, request, response, functions, handler, policy, row, row_length] =
             self.rows.row(route as usize);

@@ -8,7 +8,7 @@ use crate::value::{List, Place, Text};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Test {
-    /// What it is about.
+    /// Its name.
     pub name: Text,
     /// Where it was declared.
     pub place: Place,
@@ -18,15 +18,15 @@ pub struct Test {
     pub url: Text,
     /// The index of the listener it arrives at.
     pub listener: u16,
-    /// Its header fields.
+    /// The request's header fields.
     pub headers: List<(Text, Text)>,
-    /// The size of its body, in bytes.
+    /// The size of the request's body, in bytes.
     pub body: u64,
     /// The client's address.
     pub from: IpAddr,
-    /// It comes in HTTP/2.
+    /// The request uses HTTP/2.
     pub http2: bool,
-    /// What must come out.
+    /// The expected result.
     pub expect: Expect,
 }
 
@@ -34,7 +34,7 @@ pub struct Test {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expect {
-    /// The status of a response that the proxy gives itself.
+    /// The status of a response of the proxy's own.
     pub status: Option<u16>,
     /// The pattern of the route.
     pub route: Option<Text>,
@@ -42,11 +42,11 @@ pub struct Expect {
     pub handler: Option<Text>,
     /// The upstream's name.
     pub upstream: Option<Text>,
-    /// Path and query as the upstream sees them.
+    /// Path and query as the upstream receives them.
     pub upstream_path: Option<Text>,
     /// `lookup`, `pass` or `off`.
     pub cache: Option<Text>,
-    /// What the response would be kept under.
+    /// The cache key.
     pub cache_key: Option<Text>,
     /// `Location` of a redirect.
     pub location: Option<Text>,
@@ -58,22 +58,22 @@ pub struct Expect {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectField {
-    /// Of the request that the upstream sees, or of the response.
+    /// Whether it is in the forwarded request, or in the response.
     pub side: Side,
     /// Its name, in lower case.
     pub name: Text,
-    /// Its value; any value where there is none.
+    /// Its value; `None` for any.
     pub value: Option<Text>,
-    /// It must be there; or else, it must not.
+    /// Whether it must be present or absent.
     pub there: bool,
 }
 
-/// Where a header field is looked for.
+/// The message with a header field.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// In the request that the upstream sees.
+    /// The forwarded request.
     Upstream,
-    /// In the response.
+    /// The response.
     Response,
 }

@@ -14,31 +14,31 @@ pub struct Speaks {
     pub http1: bool,
     /// HTTP/2: by ALPN (RFC 7301), without TLS by prior knowledge (RFC 9113 section 3.3).
     pub http2: bool,
-    /// Connections are encrypted.
+    /// Connections use TLS.
     pub tls: bool,
-    /// The [`Tls`] for clients that name a host nobody has, by index; without one they are turned away.
+    /// The index of the [`Tls`] for clients that name an unknown host; `None` rejects them.
     pub default: Option<u16>,
-    /// Sites with a `tls` of their own are not served, but redirected to `https`.
+    /// Sites with their own `tls` are not served, but redirected to `https`.
     pub redirect_https: bool,
     /// Each connection begins with a PROXY header.
     pub proxy_protocol: Option<ProxyProtocolIn>,
-    /// Connections are passed through as this stream has it, by index.
+    /// The index of the `stream` that connections are passed through by.
     pub stream: Option<u16>,
-    /// It is for those who operate the proxy.
+    /// It is the admin endpoint.
     pub admin: bool,
 }
 
-/// `stream`: connections that are passed through as they are.
+/// `stream`: connections that are passed through.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     /// Its name.
     pub name: Text,
-    /// Where connections for a host go, sorted by host.
+    /// The targets of exact hosts, sorted by host.
     pub exact: List<Tunnel>,
-    /// Where connections for hosts below a suffix go, sorted by suffix.
+    /// The targets of hosts below a suffix, sorted by suffix.
     pub below: List<Tunnel>,
-    /// The upstream for all others, by index.
+    /// The index of the upstream for all others.
     pub otherwise: Option<u16>,
     /// Where it was declared.
     pub place: Place,
@@ -55,12 +55,12 @@ pub struct Tunnel {
 }
 
 impl Stream {
-    /// Whether it matters which host a client names.
+    /// Whether the target depends on the server name.
     pub fn reads_names(&self) -> bool {
         !self.exact.is_empty() || !self.below.is_empty()
     }
 
-    /// The upstream for a host, by index. Cost: a binary search, and one for each label.
+    /// The index of the upstream for a host. Costs a binary search, and another one for each label.
     pub fn upstream(&self, host: Option<&str>) -> Option<u16> {
         let find = |list: &[Tunnel], host: &str| {
             let at = list.binary_search_by(|tunnel| (*tunnel.host).cmp(host)).ok()?;
@@ -78,11 +78,11 @@ impl Stream {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyProtocolIn {
-    /// The text form is taken.
+    /// Version 1, the text form, is accepted.
     pub v1: bool,
-    /// The binary form is taken.
+    /// Version 2, the binary form, is accepted.
     pub v2: bool,
-    /// From peers in these networks alone; nobody else may connect.
+    /// The networks of peers that may connect.
     pub from: List<IpNet>,
 }
 
@@ -92,17 +92,17 @@ pub struct ProxyProtocolIn {
 pub struct Tls {
     /// Its name, or the host of the site that it is in.
     pub name: Text,
-    /// Where its certificates come from.
+    /// The source of its certificates.
     pub certificates: Certificates,
-    /// The hosts of the sites that use it, as the site has them: what certificates must be for.
+    /// The hosts of the sites that use it, which certificates must cover.
     pub hosts: List<Text>,
-    /// The oldest version of TLS.
+    /// The oldest accepted version of TLS.
     pub min_version: TlsVersion,
-    /// Key exchange groups, the best first; empty for what the library thinks best.
+    /// Key exchange groups in the order of preference; empty for the library's default.
     pub groups: List<KeyExchangeGroup>,
-    /// Whether clients show certificates.
+    /// The verification of client certificates.
     pub client: Option<ClientCertificates>,
-    /// How long a key for session tickets is used; without one sessions are not resumed.
+    /// How long a key for session tickets is used; `None` disables resumption.
     pub tickets: Option<Setting<Duration>>,
     /// Where it was declared.
     pub place: Place,
@@ -112,11 +112,11 @@ pub struct Tls {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificates {
-    /// Files, read at start.
+    /// Files that are read at start.
     Files(List<Certificate>),
-    /// One that the proxy signs itself at start.
+    /// A self-signed certificate that is created at start.
     Internal,
-    /// One that an authority is asked for, and asked again before it expires.
+    /// A certificate from an authority, renewed before it expires.
     Acme,
 }
 
@@ -124,62 +124,63 @@ pub enum Certificates {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// The file with the chain, by index: the certificate first, then those that vouch for it.
+    /// The index of the file with the chain: the certificate first, then its issuers.
     pub chain: u16,
     /// The file with its key.
     pub key: u16,
-    /// The file with an OCSP response to hand out with it (RFC 6066 section 8).
+    /// The file with a stapled OCSP response (RFC 6066 section 8).
     pub ocsp: Option<u16>,
     /// Where it was declared.
     pub place: Place,
 }
 
-/// `acme`: who is asked for certificates (RFC 8555).
+/// `acme`: the authority that issues certificates (RFC 8555).
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acme {
-    /// Whom the authority may write to.
+    /// The contact address for the authority.
     pub email: Option<Text>,
     /// The folder for the account and the certificates.
     pub state: Setting<Text>,
     /// The URL of the authority's directory.
     pub directory: Setting<Text>,
-    /// The file with the certificate that the authority's own server is verified by, by index; the system's where none is said.
+    /// The index of the file with the root certificate of the authority's own server; `None` for the system's root
+    /// certificates.
     pub ca: Option<u16>,
-    /// The id of an account elsewhere, and the file with its key (RFC 8555 section 7.3.4).
+    /// The id of an external account, and the file with its key (RFC 8555 section 7.3.4).
     pub external: Option<(Text, u16)>,
-    /// The kind of certificate that is asked for, as the authority calls it.
+    /// The profile of certificates, as the authority names it.
     pub profile: Option<Text>,
-    /// How the proxy shows that a host is its own; one with a wildcard by [`Challenge::Dns01`] in any case.
+    /// The challenge for hosts; wildcards always use [`Challenge::Dns01`].
     pub challenge: Challenge,
-    /// The same for a host that is an IP address (RFC 8738), of which there are no records.
+    /// The challenge for IP addresses (RFC 8738), which have no DNS records.
     pub address_challenge: Challenge,
-    /// Who sets records of names, for [`Challenge::Dns01`].
+    /// The providers that set records for [`Challenge::Dns01`].
     pub dns: List<DnsProvider>,
     /// Where it was declared.
     pub place: Place,
 }
 
 impl Acme {
-    /// Who sets records of a name: the one with the longest zone that the name is in.
+    /// The provider for a name: the one with the longest zone that contains the name.
     pub fn dns_provider(&self, name: &str) -> Option<&DnsProvider> {
         let is_in = |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         let zone = |provider: &DnsProvider| provider.zone.as_deref().map_or(0, str::len);
-        // Of two equals, the first.
+        // The first of equal ones.
         let found = self.dns.iter().rev().filter(|provider| provider.zone.as_deref().is_none_or(is_in));
         found.max_by_key(|provider| zone(provider))
     }
 }
 
-/// `dns`: who sets records of names (RFC 8555 section 8.4).
+/// `dns`: a provider that sets records (RFC 8555 section 8.4).
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsProvider {
-    /// For names in this zone; for any name where none is said.
+    /// The zone of its names; `None` for any name.
     pub zone: Option<Text>,
-    /// How.
+    /// The method.
     pub update: DnsUpdate,
-    /// How long after that the authority is told.
+    /// The time between setting a record and telling the authority.
     pub propagation: Setting<Duration>,
     /// Where it was declared.
     pub place: Place,
@@ -189,27 +190,27 @@ pub struct DnsProvider {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsUpdate {
-    /// By dynamic updates (RFC 2136) that are signed (RFC 8945).
+    /// Signed (RFC 8945) dynamic updates (RFC 2136).
     Rfc2136 {
         /// The address of the zone's primary name server.
         server: Setting<Text>,
-        /// The key's name, as the name server has it.
+        /// The key's name on the name server.
         key_name: Text,
-        /// The file with the key, in base64, by index.
+        /// The index of the file with the key, in base64.
         key: u16,
-        /// How it signs.
+        /// The signature algorithm.
         algorithm: TsigAlgorithm,
     },
-    /// By requests to a service.
+    /// Requests to a service.
     Webhook {
-        /// Where it is.
+        /// Its URL.
         url: Setting<Text>,
-        /// The file with the token that it is shown, by index.
+        /// The index of the file with the token that is sent.
         token: Option<u16>,
-        /// The file with the certificates that it is verified by, by index; the system's where none is said.
+        /// The index of the file with the root certificates for the service; `None` for the system's.
         ca: Option<u16>,
     },
-    /// By a program and its first arguments.
+    /// A program and its first arguments.
     Exec(List<Text>),
 }
 
@@ -232,15 +233,15 @@ impl TsigAlgorithm {
     ];
 }
 
-/// How it is shown that a host is one's own.
+/// The method of proving control over a host.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
-    /// By a response on port 80 (RFC 8555 section 8.3).
+    /// A response on port 80 (RFC 8555 section 8.3).
     Http01,
-    /// By a certificate on port 443 (RFC 8737).
+    /// A certificate on port 443 (RFC 8737).
     TlsAlpn01,
-    /// By a record of its name (RFC 8555 section 8.4).
+    /// A DNS record (RFC 8555 section 8.4).
     Dns01,
 }
 
@@ -255,7 +256,7 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    /// As in `{tls.version}` and in logs.
+    /// The name in `{tls.version}` and in logs.
     pub fn name(self) -> &'static str {
         match self {
             TlsVersion::V12 => "TLSv1.2",
@@ -264,7 +265,7 @@ impl TlsVersion {
     }
 }
 
-/// Groups for the key exchange.
+/// Key exchange groups.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in the registry of TLS groups")]
@@ -276,7 +277,7 @@ pub enum KeyExchangeGroup {
 }
 
 impl KeyExchangeGroup {
-    /// All of them, with the names used in `groups`.
+    /// All groups, with their names in `groups`.
     pub const NAMES: &'static [(&'static str, KeyExchangeGroup)] = &[
         ("x25519mlkem768", KeyExchangeGroup::X25519MlKem768),
         ("x25519", KeyExchangeGroup::X25519),
@@ -289,23 +290,23 @@ impl KeyExchangeGroup {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificates {
-    /// The file with the certificates that theirs must be signed by, by index.
+    /// The index of the file with the root certificates for client certificates.
     pub ca: u16,
-    /// A client without one is turned away.
+    /// Clients without a certificate are rejected.
     pub required: bool,
 }
 
-/// `tls` of an upstream: connections to its servers are encrypted.
+/// `tls` of an upstream: connections to its servers use TLS.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
-    /// The name that is asked for and that the certificate must be for; the server's own host where none is said.
+    /// The server name that is sent and verified; `None` for the server's own host.
     pub sni: Option<Text>,
-    /// The file with the certificates that servers' must be signed by, by index; the system's where none is said.
+    /// The index of the file with the root certificates for servers; `None` for the system's.
     pub ca: Option<u16>,
     /// The files with the proxy's own certificate and its key.
     pub certificate: Option<(u16, u16)>,
-    /// Whether the server's certificate is looked at at all.
+    /// Whether the server's certificate is verified.
     pub verify: bool,
 }
 

@@ -9,8 +9,8 @@ use crate::value::List;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Trusted {
-    /// Peers in these networks are believed.
+    /// The networks of trusted peers.
     pub networks: List<IpNet>,
-    /// The field they tell the client's address in.
+    /// The field in which they send the client's address.
     pub header: TrustedHeader,
 }

@@ -20,40 +20,40 @@ pub struct Upstream {
     pub name: Text,
     /// Its servers.
     pub servers: List<Server>,
-    /// Where it finds them, if they are not written.
+    /// The source of discovered servers.
     pub discover: Option<Discover>,
-    /// How they take turns.
+    /// The load-balancing policy.
     pub balance: BalancePolicy,
-    /// What `hash` and `maglev` go by.
+    /// The key for `hash` and `maglev`.
     pub key: Option<Template>,
-    /// How long a server that comes back takes to get its full share.
+    /// How long a recovered server takes to get its full share.
     pub slow_start: Setting<Duration>,
-    /// Below this percentage of servers that are healthy, all are taken to be.
+    /// The percentage of healthy servers below which health is ignored.
     pub panic_threshold: u64,
-    /// How many exchanges there may be, and how many may wait.
+    /// The limits of concurrent and waiting exchanges.
     pub circuit_breaker: CircuitBreaker,
-    /// Kept connections.
+    /// The settings for idle connections.
     pub pool: Pool,
-    /// What is asked of servers all the time.
+    /// The active health checks.
     pub health_check: Option<HealthCheck>,
-    /// What failing exchanges lead to.
+    /// The passive health checks, by failed exchanges.
     pub outlier: Option<Outlier>,
     /// The cookie that names a server.
     pub sticky: Option<Sticky>,
-    /// What servers are told of the client before each connection's first byte.
+    /// The PROXY header that servers receive on each connection.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// How connections to servers are encrypted.
+    /// The TLS settings of connections to servers.
     pub tls: Option<UpstreamTls>,
-    /// Servers are spoken to in HTTP/2.
+    /// Servers are connected to with HTTP/2.
     pub http2: bool,
-    /// The folders whose files they may have sent.
+    /// The folders with files that servers may name.
     pub send_files: List<SendFile>,
     /// Where it was declared.
     pub place: Place,
 }
 
 impl Upstream {
-    /// An upstream of which nothing is said but its servers.
+    /// An upstream with default settings.
     pub fn new(name: Text, servers: Vec<Server>, place: Place) -> Upstream {
         Upstream {
             name,
@@ -76,7 +76,7 @@ impl Upstream {
         }
     }
 
-    /// Whether its servers are found by DNS.
+    /// Whether its servers are discovered by DNS.
     pub fn asks_dns(&self) -> bool {
         self.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
     }
@@ -86,32 +86,32 @@ impl Upstream {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Discover {
-    /// Where.
+    /// The source.
     pub from: DiscoverFrom,
-    /// How often it is looked for changes; `None` is as long as the response is good.
+    /// The refresh interval; `None` for the TTL of the response.
     pub refresh: Option<Setting<Duration>>,
-    /// Name servers, as `IP` or `IP:port`; the system's where none is said.
+    /// The name servers, as `IP` or `IP:port`; empty for the system's.
     pub resolvers: List<Text>,
-    /// No more servers than this.
+    /// The most servers.
     pub max: u64,
     /// Where it was declared.
     pub place: Place,
 }
 
-/// Asks by DNS. A site that does not ask does not name the function that does, so that it is not linked.
+/// Resolves servers by DNS. Only sites with DNS discovery refer to this function, so that it is not linked into others.
 pub type Resolve = fn(&'static Discover) -> Pin<Box<dyn Future<Output = Resolved>>>;
 
-/// Servers, and how long the response is good; or why there is none.
+/// Servers, and how long the result is valid; or the reason for the failure.
 pub type Resolved = Result<(Vec<Discovered>, Duration), String>;
 
-/// A server that was found.
+/// A discovered server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Discovered {
     /// Its address.
     pub address: SocketAddr,
-    /// Its share, relative to the others', up to 1000.
+    /// Its weight, relative to the others', up to 1000.
     pub weight: u32,
-    /// Asked only when no other can be.
+    /// Used only if no primary server is available.
     pub backup: bool,
 }
 
@@ -119,11 +119,11 @@ pub struct Discovered {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub enum DiscoverFrom {
-    /// A file with a server on each line.
+    /// A file with one server per line.
     File(Text),
     /// The addresses of a name, and a port.
     Dns(Text, u64),
-    /// The servers of a service (RFC 2782).
+    /// The targets of a service (SRV, RFC 2782).
     Srv(Text),
 }
 
@@ -133,18 +133,18 @@ pub enum DiscoverFrom {
 pub struct Server {
     /// `host:port`, `[v6]:port` or `unix:/path`.
     pub address: Setting<Text>,
-    /// Its share of the requests, relative to the others'.
+    /// Its weight, relative to the others'.
     pub weight: Setting<u64>,
-    /// Asked only when no other can be.
+    /// Used only if no primary server is available.
     pub backup: bool,
-    /// Exchanges at once.
+    /// The most concurrent exchanges.
     pub max_connections: Setting<u64>,
     /// Where it was declared.
     pub place: Place,
 }
 
 impl Server {
-    /// A server of which nothing is said but its address.
+    /// A server with default settings.
     pub fn new(address: Setting<Text>, place: Place) -> Server {
         Server { address, weight: Setting::Fixed(1), backup: false, max_connections: Setting::Fixed(u64::MAX), place }
     }
@@ -169,9 +169,9 @@ pub enum BalancePolicy {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct CircuitBreaker {
-    /// Exchanges at once, in the whole upstream.
+    /// The most concurrent exchanges of the whole upstream.
     pub max_connections: Setting<u64>,
-    /// Exchanges that wait for one of these, or for a server with room.
+    /// The most exchanges that wait for one of these, or for a server with capacity.
     pub max_pending: Setting<u64>,
     /// How long they wait.
     pub pending_timeout: Setting<Duration>,
@@ -191,13 +191,13 @@ impl Default for CircuitBreaker {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Pool {
-    /// Idle connections per server and worker.
+    /// The most idle connections per server and worker.
     pub max_idle: Setting<u64>,
     /// How long a connection may be idle.
     pub idle_timeout: Setting<Duration>,
-    /// How old a connection may be when it is used again.
+    /// The largest age of a connection that is reused.
     pub max_age: Setting<Duration>,
-    /// After how much silence TCP asks whether the other side is there; `Duration::MAX` for never.
+    /// The idle time after which TCP keep-alive probes are sent; `Duration::MAX` for never.
     pub tcp_keepalive: Setting<Duration>,
 }
 
@@ -205,7 +205,7 @@ impl Default for Pool {
     fn default() -> Pool {
         Pool {
             max_idle: Setting::Fixed(64),
-            // Most servers close theirs after 60 seconds or more.
+            // Most servers close idle connections after 60 seconds or more.
             idle_timeout: Setting::Fixed(Duration::from_secs(60)),
             max_age: Setting::Fixed(Duration::MAX),
             tcp_keepalive: Setting::Fixed(Duration::MAX),
@@ -217,25 +217,25 @@ impl Default for Pool {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
-    /// The path to GET; `None` if connecting is enough.
+    /// The path of a GET; `None` if connecting is enough.
     pub path: Option<Text>,
-    /// The service to ask about by gRPC (grpc.health.v1); "" for the server as a whole.
+    /// The service to check by gRPC (grpc.health.v1); "" for the server as a whole.
     pub grpc: Option<Text>,
-    /// The `Host` to send; the server's address where none is said.
+    /// The `Host` to send; `None` for the server's address.
     pub host: Option<Text>,
     /// Another port than the server's own.
     pub port: Option<u64>,
-    /// From one check to the next, give or take a tenth.
+    /// The interval between checks, plus or minus a tenth.
     pub interval: Setting<Duration>,
-    /// How long a check may take.
+    /// The time-out of a check.
     pub timeout: Setting<Duration>,
-    /// So many good checks make a server healthy.
+    /// The number of consecutive successful checks after which a server is healthy.
     pub rise: u64,
-    /// So many bad ones make it unhealthy.
+    /// The number of consecutive failed checks after which it is unhealthy.
     pub fall: u64,
-    /// The statuses that are good, from and to.
+    /// The ranges of successful statuses, inclusive.
     pub statuses: List<(u16, u16)>,
-    /// What must be in the body's first 64 KiB.
+    /// The text that the first 64 KiB of the body must contain.
     pub body: Option<Text>,
 }
 
@@ -243,11 +243,11 @@ pub struct HealthCheck {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct Outlier {
-    /// So many failures in a row, 5xx answers included, and a server is ejected.
+    /// The number of consecutive failures, including 5xx responses, after which a server is ejected.
     pub consecutive_5xx: u64,
-    /// For how long the first time; each time after that twice as long, up to 16 times.
+    /// The first ejection time; it doubles with each further ejection, up to 16 times.
     pub eject: Setting<Duration>,
-    /// No more of the servers than this percentage, but always one.
+    /// The largest percentage of servers that may be ejected, but always one.
     pub max_ejected_percent: u64,
 }
 
@@ -257,9 +257,9 @@ pub struct Outlier {
 pub struct Sticky {
     /// The cookie's name.
     pub cookie: Text,
-    /// What its values depend on; the upstream's name where none is said.
+    /// The secret that its values depend on; `None` for the upstream's name.
     pub secret: Option<Template>,
-    /// What follows the value in `Set-Cookie`.
+    /// The attributes after the value in `Set-Cookie`.
     pub attributes: Text,
 }
 
@@ -276,50 +276,50 @@ pub enum ProxyProtocol {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Retry {
-    /// How often, at most.
+    /// The most retries.
     pub times: u64,
-    /// If the connection ends before the response.
+    /// Whether to retry if the connection ends before the response.
     pub on_reset: bool,
-    /// If there is no response in time.
+    /// Whether to retry after a time-out.
     pub on_timeout: bool,
-    /// If the response has one of these statuses.
+    /// The statuses that cause a retry.
     pub on_statuses: List<u16>,
-    /// If a call of gRPC ends with one of these statuses before it has answered anything.
+    /// The gRPC statuses that cause a retry if the call fails before any response message.
     pub on_grpc_statuses: List<u8>,
-    /// Requests with these methods alone.
+    /// The methods of requests that may be retried.
     pub methods: Methods,
-    /// The largest body that is kept to be sent again, in bytes.
+    /// The largest body that is buffered for a retry, in bytes.
     pub body: Setting<u64>,
-    /// How long each try may wait for a response.
+    /// The response time-out of each attempt.
     pub per_try: Setting<Duration>,
-    /// How many retries there may be at once, as a percentage of the exchanges of the upstream; three are always allowed.
+    /// The most concurrent retries, as a percentage of the exchanges of the upstream; three are always allowed.
     pub budget: u64,
-    /// After how long a second server is asked while the first still has not answered; `Duration::MAX` for never.
+    /// The time without a response after which a second server is tried in parallel; `Duration::MAX` for never.
     pub hedge: Setting<Duration>,
 }
 
-/// `mirror`: an upstream that gets a copy of requests; what it answers is thrown away.
+/// `mirror`: an upstream that receives copies of requests; its responses are discarded.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mirror {
     /// The index of the upstream.
     pub upstream: u16,
-    /// So many of a hundred requests.
+    /// The percentage of requests that are copied.
     pub percent: u64,
-    /// Requests with larger bodies are not copied, in bytes.
+    /// The largest body of a copied request, in bytes.
     pub body: Setting<u64>,
 }
 
-/// `fault`: what goes wrong on purpose.
+/// `fault`: injected faults.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fault {
-    /// How long requests are held back.
+    /// The delay of requests.
     pub delay: Setting<Duration>,
-    /// So many of a hundred.
+    /// The percentage of delayed requests.
     pub delay_percent: Setting<u64>,
-    /// The status that requests are refused with.
+    /// The status of the error responses.
     pub abort: u16,
-    /// So many of a hundred.
+    /// The percentage of rejected requests.
     pub abort_percent: Setting<u64>,
 }
