@@ -1,5 +1,5 @@
-//! HTTP's rules that are the same for every version: targets and their canonical form, fields, media types, codings,
-//! ranges and conditions. Pure; shared with the compiler.
+//! HTTP's version-independent rules: targets and their canonical form, fields, media types, codings, ranges and
+//! conditions. Pure; shared with the compiler.
 
 pub mod canonical;
 #[cfg(feature = "serve")]

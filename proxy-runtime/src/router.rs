@@ -1,4 +1,4 @@
-//! From host and path to a route: perfect-hash tables ([`table`]), the look-up over them ([`route`]), and regular expressions ([`regex`]).
+//! From host and path to a route: perfect-hash tables ([`table`]), the lookup in them ([`route`]), and regular expressions ([`regex`]).
 //! Pure; shared with the compiler.
 
 pub mod captures;

@@ -1,4 +1,4 @@
-//! A response of the proxy's own: a head, and a body of any kind ([`Answer`]). Pure.
+//! A response of the proxy's own: a head, and a body of any type ([`Answer`]). Pure.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::field_name::FieldName;
 use crate::protocol::fields::Fields;
 
-/// A response: its head, and a body of whatever kind.
+/// A response: its head, and a body of any type.
 #[derive(Debug)]
 pub struct Answer<B> {
     /// The status.
@@ -23,21 +23,21 @@ impl<B> Answer<B> {
         Answer { status, fields: Fields::new(), body }
     }
 
-    /// The same with another body.
+    /// Replaces the body.
     pub fn map<C>(self, body: impl FnOnce(B) -> C) -> Answer<C> {
         Answer { status: self.status, fields: self.fields, body: body(self.body) }
     }
 }
 
 impl Answer<Bytes> {
-    /// A response with a text.
+    /// A response with a text as its body.
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
         let mut answer = Answer::new(status, text.into());
         answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
         answer
     }
 
-    /// The same response with a field, which has this value and no other.
+    /// Sets a field to a single value.
     pub fn with(mut self, name: FieldName, value: impl AsRef<[u8]>) -> Answer<Bytes> {
         self.fields.set(name.as_str(), value.as_ref());
         self

@@ -7,11 +7,11 @@ use crate::protocol::fields::of_message;
 pub struct FieldName(&'static str);
 
 impl FieldName {
-    /// A name, in lower case; in a `const`, a wrong one is a compile error.
+    /// Creates a name, in lower case; in a `const`, an invalid one is a compile error.
     ///
     /// # Panics
-    /// It is not of letters in lower case, digits, `-`, `_` and `.`, or belongs to the connection, the framing of the message (RFC
-    /// 9110 section 7.6.1) or to routing (`host`).
+    /// It does not consist of lower-case letters, digits, `-`, `_` and `.`, or it belongs to the connection, the framing of the
+    /// message (RFC 9110 section 7.6.1) or routing (`host`).
     pub const fn new(name: &'static str) -> FieldName {
         let bytes = name.as_bytes();
         assert!(!bytes.is_empty(), "a field has a name");

@@ -16,18 +16,18 @@ use crate::context::view::{cookie_values, query_values};
 use crate::filter::intake;
 use crate::protocol::fields::{Fields, of_connection};
 
-/// A function that is asked about each request of a route: before the cache and the upstream, behind access control.
+/// A function that is called for each request of a route: after access control, before the cache and the upstream.
 pub type OnRequest = fn(&mut Request<'_>) -> Flow;
 
-/// A function that is shown each response of a route, behind `response-headers`.
+/// A function that is called for each response of a route, after `response-headers`.
 pub type OnResponse = fn(&mut Response<'_>);
 
-/// Whether an exchange goes on.
+/// Whether an exchange continues.
 #[derive(Debug)]
 pub enum Flow {
-    /// It does.
+    /// It continues.
     Continue,
-    /// It is answered with this.
+    /// It ends with this response.
     Respond(Answer<Bytes>),
 }
 
@@ -39,7 +39,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// All that is known of it.
+    /// All facts about the request.
     pub fn facts(&self) -> Facts<'_> {
         Facts { fields: self.fields, ..*self.facts }
     }
@@ -49,57 +49,57 @@ impl<'a> Request<'a> {
         self.facts.method
     }
 
-    /// The host in normal form: in lower case, without a port.
+    /// The normalized host: in lower case, without a port.
     pub fn host(&self) -> &'a str {
         self.facts.host
     }
 
-    /// The path in normal form, as it was routed by.
+    /// The normalized path, as it was routed.
     pub fn path(&self) -> &'a str {
         self.facts.path
     }
 
-    /// Who the client is: its address.
+    /// The client's address.
     pub fn client(&self) -> IpAddr {
         self.facts.client
     }
 
-    /// Who the user is, where `auth` knows; else empty. What an authorization service says need not be UTF-8.
+    /// The authenticated user, or empty. If an authorization service has set it, it need not be UTF-8.
     pub fn user(&self) -> &'a [u8] {
         self.facts.user
     }
 
-    /// The first value of a field, as it came: it need not be UTF-8 (RFC 9110 section 5.5), and a function that lets nobody pass whom it
-    /// does not know must see such values, too. All values are in [`Facts::fields`].
+    /// The first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5), and a function that only accepts known
+    /// values must see others, too. [`Facts::fields`] has all values.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }
 
-    /// The first value of a parameter in the query, as it is written there.
+    /// The first value of a query parameter, as written.
     pub fn query(&self, name: &str) -> Option<&'a str> {
         query_values(self.facts.query.unwrap_or_default(), name).next()
     }
 
-    /// The first value of a cookie, as it came.
+    /// The first value of a cookie, as received.
     pub fn cookie(&self, name: &str) -> Option<&[u8]> {
         cookie_values(self.fields, name).next()
     }
 
-    /// The field has this value and no other, for all that comes after: other functions, the cache, the upstream, the log. Bytes
-    /// that a value must not have are left out (RFC 9110 section 5.5). What the client says under names that servers read as this one
-    /// (`X_Tenant` for `x-tenant`), or in trailers, is dropped, as it is by [`Request::add`] and [`Request::remove`].
+    /// Sets the field to a single value, for everything that follows: other functions, the cache, the upstream, the log. Bytes that
+    /// are forbidden in a value are removed (RFC 9110 section 5.5). Client fields whose names servers may read as this one
+    /// (`X_Tenant` for `x-tenant`), and trailers, are removed, also by [`Request::add`] and [`Request::remove`].
     pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.sees_to(name);
         self.fields.set(name.as_str(), value.as_ref());
     }
 
-    /// The field has this value, too.
+    /// Adds a value to the field.
     pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.sees_to(name);
         self.fields.add(name.as_str().as_bytes(), value.as_ref());
     }
 
-    /// The field is gone.
+    /// Removes the field.
     pub fn remove(&mut self, name: FieldName) {
         self.sees_to(name);
         self.fields.remove(name.as_str());
@@ -121,7 +121,7 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// What is known of the request and its exchange; the fields there are the request's.
+    /// All facts about the request and its exchange; their fields are the request's.
     pub fn facts(&self) -> &'a Facts<'a> {
         self.facts
     }
@@ -131,58 +131,58 @@ impl<'a> Response<'a> {
         self.status
     }
 
-    /// The first value of a field, as it came: it need not be UTF-8 (RFC 9110 section 5.5).
+    /// The first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5).
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }
 
-    /// The field has this value and no other. Bytes that a value must not have are left out (RFC 9110 section 5.5).
+    /// Sets the field to a single value. Bytes that are forbidden in a value are removed (RFC 9110 section 5.5).
     pub fn set(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.fields.set(name.as_str(), value.as_ref());
     }
 
-    /// The field has this value, too.
+    /// Adds a value to the field.
     pub fn add(&mut self, name: FieldName, value: impl AsRef<[u8]>) {
         self.fields.add(name.as_str().as_bytes(), value.as_ref());
     }
 
-    /// The field is gone.
+    /// Removes the field.
     pub fn remove(&mut self, name: FieldName) {
         self.fields.remove(name.as_str());
     }
 }
 
-/// A function, and what the site calls it.
+/// A function, with its name in the site.
 #[derive(Debug, Clone, Copy)]
 pub struct Function<F> {
-    /// Its path, as the site has it.
+    /// Its path, as written in the site.
     pub name: &'static str,
-    /// What is called.
+    /// The function.
     pub call: F,
 }
 
-/// The functions of a route, each list in the order in which it is asked.
+/// The functions of a route, each list in the order of calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Functions {
-    /// Those for requests.
+    /// The functions for requests.
     pub request: &'static [Function<OnRequest>],
-    /// Those for responses.
+    /// The functions for responses.
     pub response: &'static [Function<OnResponse>],
 }
 
 /// A function has panicked.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked {
-    /// Which.
+    /// Its name.
     pub name: &'static str,
 }
 
 impl Functions {
-    /// Asks about a request; the response of the first function that has one, and what that is called. The fields in `facts` are not
-    /// looked at. The names that functions have seen to are added to `seen_to`.
+    /// Calls the functions for a request; returns the response of the first one that responds, with its name. The fields in `facts`
+    /// are ignored. The names of changed fields are added to `seen_to`.
     ///
     /// # Errors
-    /// A function has panicked; nobody knows what it has left undone.
+    /// A function has panicked, and the request's state is undefined.
     pub fn ask(
         &self,
         facts: &Facts<'_>,
@@ -190,7 +190,7 @@ impl Functions {
         seen_to: &mut Vec<&'static str>,
     ) -> Result<Option<(&'static str, Answer<Bytes>)>, Panicked> {
         for Function { name, call } in self.request {
-            // What it leaves half done is the fields, and nobody looks at those of an exchange that has failed.
+            // A panic may leave the fields incomplete, but a failed exchange does not use them.
             let flow = catch_unwind(AssertUnwindSafe(|| call(&mut Request { facts, fields, seen_to })));
             match flow.map_err(|_| Panicked { name })? {
                 Flow::Continue => {}
@@ -200,10 +200,10 @@ impl Functions {
         Ok(None)
     }
 
-    /// Shows a response.
+    /// Calls the functions for a response.
     ///
     /// # Errors
-    /// A function has panicked; the answer is not to be sent.
+    /// A function has panicked, and the response must not be sent.
     pub fn show(&self, facts: &Facts<'_>, status: StatusCode, fields: &mut Fields) -> Result<(), Panicked> {
         for Function { name, call } in self.response {
             catch_unwind(AssertUnwindSafe(|| call(&mut Response { facts, status, fields })))
@@ -213,8 +213,8 @@ impl Functions {
     }
 }
 
-/// A response that can be sent whatever a function has put into it: what frames a message is not its to say, a name is a token, a
-/// final response no interim one, and what has no body has none (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5).
+/// Makes a function's response valid: framing fields are removed, names must be tokens, the status must not be interim, and
+/// statuses without a body have none (RFC 9110 sections 15.2, 15.3.5, 15.3.6 and 15.4.5).
 fn sound(mut answer: Answer<Bytes>) -> Answer<Bytes> {
     answer.fields.retain(|name, _| !of_connection(name) && http::HeaderName::from_bytes(name).is_ok());
     if answer.status.is_informational() {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered() {
+    fn responses_are_made_valid() {
         let check = |status: u16, expected: (u16, usize)| {
             let mut answer = Answer::text(StatusCode::from_u16(status).expect("one"), "text");
             answer.fields.add(b"transfer-encoding", b"chunked");

@@ -13,19 +13,19 @@ use crate::value::Text;
 /// An operation on a header field; names are in lower case.
 #[derive(Debug, Clone)]
 pub enum HeaderOp {
-    /// The field has this value and no other.
+    /// Replaces the field with a single value.
     Set(Text, Template),
-    /// The field has this value too.
+    /// Adds a value to the field.
     Add(Text, Template),
-    /// The field has this value if it has none.
+    /// Sets the field if it is missing.
     Default(Text, Template),
-    /// The field is gone.
+    /// Removes the field.
     Remove(Text),
-    /// Matches within the field's values are replaced.
+    /// Replaces matches in the field's values.
     Replace(Text, &'static Capturing, Text),
 }
 
-/// Applies `ops` to the fields of a request. Each sees what those before it have made of them.
+/// Applies `ops` to the fields of a request, one after another.
 pub fn request_headers(out: &mut Outgoing<'_>, facts: &Facts<'_>, ops: &[HeaderOp]) {
     for op in ops {
         let value = value(op, &Facts { fields: out.headers, ..*facts });

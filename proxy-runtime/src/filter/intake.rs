@@ -1,9 +1,9 @@
-//! Removes client fields that it must not send, or whose names a server may read as another's. Pure; on the
-//! hot path, one pass over the names without allocation.
+//! Removes fields that a client must not send, or whose names a server may read as another's. Pure; on the hot path,
+//! one pass over the names without allocation.
 //!
 //! It runs once, as soon as a request's site is known and before any code reads its fields: matchers, templates, cache keys,
-//! functions, logs and servers all see the same. Later fields are added to the rest, so that a client cannot
-//! remove, forge or alias fields of the proxy.
+//! functions, logs and servers all see the same. Later fields are added to the rest, so that a client cannot remove, forge
+//! or alias fields of the proxy.
 //!
 //! - Fields that `Connection` names belong to the client's connection (RFC 9110 section 7.6.1).
 //! - Fields that only a proxy can know ([`is_claim`]) are accepted only from trusted peers.
@@ -13,7 +13,7 @@
 use crate::protocol::fields::{Fields, may_trail, of_message};
 use crate::value::{List, Text};
 
-/// The field in which a trusted peer tells the client's address.
+/// The field in which a trusted peer sends the client's address.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrustedHeader {
@@ -21,36 +21,37 @@ pub enum TrustedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
-    /// This one, which has an address and nothing else.
+    /// Another field, with an address alone.
     Field(Text),
 }
 
-/// Which of a client's fields a site or route takes in. Names are in lower case.
+/// The rules of a site or route for clients' fields. Names are in lower case.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct FieldRules {
-    /// The fields that the route sets, copies, changes, removes, or looks at for `block` and `auth api-key`.
+    /// The fields that the route sets, copies, changes, removes, or reads for `block` and `auth api-key`.
     pub own: List<Text>,
-    /// One of these has `_` or `.` in its name.
+    /// Whether one of these contains `_` or `.`.
     pub odd: bool,
-    /// Fields of proxies that clients may send, too; of a site, those of all its routes.
+    /// The proxy fields that clients may send, too; for a site, those of all its routes.
     pub pass: List<Text>,
-    /// Names with `_` are let through.
+    /// Names with `_` are accepted.
     pub underscores: bool,
 }
 
 /// The rules for the fields of a request.
 #[derive(Debug)]
 pub struct IntakeRules<'a> {
-    /// The field in which trusted peers tell the client's address.
+    /// The field in which trusted peers send the client's address.
     pub header: &'a TrustedHeader,
     /// Whether the peer is trusted.
     pub trusted: bool,
-    /// What the site says; none where no site is known.
+    /// The site's rules; `None` if no site is known.
     pub site: Option<&'a FieldRules>,
 }
 
-/// Drops what a client has no say in. Whether names are left that may be aliases of a route's.
+/// Removes the fields that a client may not send. Returns `true` if names are left that may be aliases of a route's
+/// fields.
 pub fn take_in(fields: &mut Fields, rules: &IntakeRules<'_>) -> bool {
     drop_listed(fields, |name| is_claim(name) || rules.is_header(name));
     let mut odd_ones = false;
@@ -66,7 +67,8 @@ pub fn take_in(fields: &mut Fields, rules: &IntakeRules<'_>) -> bool {
     odd_ones
 }
 
-/// Drops aliases of the names that a route sees to, and what other routes of its site let through. `odd` is what [`take_in`] has said.
+/// Removes aliases of the fields that a route uses, and fields that only other routes of its site accept. `odd` is the result of
+/// [`take_in`].
 pub fn for_route(fields: &mut Fields, route: &FieldRules, site: &FieldRules, trusted: bool, odd: bool) {
     if odd || route.odd {
         fields.retain(|name, _| !route.own.iter().any(|own| is_alias(name, own.as_bytes())));
@@ -77,8 +79,8 @@ pub fn for_route(fields: &mut Fields, route: &FieldRules, site: &FieldRules, tru
     }
 }
 
-/// The trailers of a request that go on. A server may merge them into its fields (RFC 9110 section 6.5.1): what the proxy or the route
-/// sees to is not said behind a body, under any name. `also` are names that functions see to.
+/// The trailers of a request that are forwarded. A server may merge them into its fields (RFC 9110 section 6.5.1), so names (and
+/// aliases) that the proxy or the route uses are removed. `also` are names that functions use.
 pub fn trailers(mut trailers: Fields, route: &FieldRules, also: &[&str]) -> Fields {
     trailers.retain(|name, _| {
         let (underscore, _) = odd(name);
@@ -95,28 +97,29 @@ pub fn trailers(mut trailers: Fields, route: &FieldRules, also: &[&str]) -> Fiel
     trailers
 }
 
-/// Drops all fields whose names are read as `name` and are not it.
+/// Removes all fields whose names are aliases of `name`.
 pub fn displace(fields: &mut Fields, name: &str) {
     fields.retain(|found, _| !is_alias(found, name.as_bytes()));
 }
 
-/// Whether a name is read as `own`, and is another.
+/// Whether a name is an alias of `own`: it is read as that, but differs.
 pub fn is_alias(name: &[u8], own: &[u8]) -> bool {
     name.len() == own.len()
         && !name.eq_ignore_ascii_case(own)
         && name.iter().zip(own).all(|(name, own)| fold(*name) == fold(*own))
 }
 
-/// Whether a name may be read as another: it has `_` or `.`.
+/// Whether a name may be an alias: it contains `_` or `.`.
 pub fn is_odd(name: &[u8]) -> bool {
     let (underscore, dot) = odd(name);
     underscore || dot
 }
 
-/// Drops the fields that `Connection` lists (RFC 9110 section 7.6.1): a list over all its lines. Not those that frame or address the
-/// message, are meant for all recipients, or that `keep` names. What is no token names no field. Allocates for names that are there.
+/// Removes the fields that `Connection` lists (RFC 9110 section 7.6.1), over all of its lines; except those that frame or address the
+/// message, are for all recipients, or that `keep` names. Elements that are not tokens are ignored. Allocates only for fields that are
+/// present.
 pub fn drop_listed(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) {
-    /// `Cache-Control` is what that section has for an example of what must not be listed.
+    /// `Cache-Control` is that section's example of a field that must not be listed.
     const KEPT: [&[u8]; 5] = [b"trailer", b"host", b"content-length", b"cache-control", b"connection"];
     let options = fields.all("connection").flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
     let named = options.filter(|option| {
@@ -136,7 +139,7 @@ pub fn drop_listed(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) {
     }
 }
 
-/// Options of a connection, and fields that go in any case, each at its place.
+/// Whether an element is a connection option, or a field that is removed in any case.
 fn is_usual_option(option: &[u8]) -> bool {
     match option.len() {
         0 => true,
@@ -158,7 +161,7 @@ impl IntakeRules<'_> {
         matches!(self.header, TrustedHeader::Field(header) if name.eq_ignore_ascii_case(header.as_bytes()))
     }
 
-    /// Whether a name with `_` or `.` is read as one that the proxy sees to.
+    /// Whether a name with `_` or `.` is an alias of one that the proxy uses.
     fn is_reserved_alias(&self, name: &[u8]) -> bool {
         let mut read = [0; LONGEST];
         let read = read_as(name, &mut read);
@@ -166,7 +169,7 @@ impl IntakeRules<'_> {
         is_reserved(read) || is_claim(read) || header
     }
 
-    /// Whether what a claim says is believed, or let through.
+    /// Whether a proxy field is trusted, or accepted.
     fn believes(&self, name: &[u8]) -> bool {
         let is = |claim: &[u8]| name.eq_ignore_ascii_case(claim);
         if self.site.is_some_and(|site| is_among(name, &site.pass)) {
@@ -183,7 +186,7 @@ impl IntakeRules<'_> {
     }
 }
 
-/// CGI makes a variable of it that HTTP clients go by (CVE-2016-5385, "httpoxy"): no proxy has a reason to send it on.
+/// CGI converts it to a variable that HTTP clients use (CVE-2016-5385, "httpoxy"): it is never forwarded.
 const PROXY: &[u8] = b"proxy";
 
 fn is_claim_or(name: &[u8], rules: &IntakeRules<'_>) -> bool {
@@ -194,11 +197,11 @@ fn is_among(name: &[u8], names: &[Text]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Names that the proxy says itself: no site can let a client's through.
+/// Fields that the proxy always writes itself: no site can accept a client's.
 pub const ANNOUNCED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// Whether a field says what only a proxy can know: who the client is, how it came, what it has asked for in truth. In the wild each
-/// of them is believed by some server, framework or middleware.
+/// Whether a field contains information that only a proxy can know: the client's address, its connection, the original request. Each
+/// of them is trusted by some server, framework or middleware.
 pub fn is_claim(name: &[u8]) -> bool {
     const FAMILIES: [&[u8]; 2] = [b"x-forwarded-", b"x-original-"];
     const X: [&[u8]; 23] = [
@@ -257,15 +260,15 @@ pub fn is_claim(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a field is one that the proxy reads or writes on every way: another that is read as it would say something else.
+/// Whether the proxy always reads or writes a field, so that an alias could contradict it.
 fn is_reserved(name: &[u8]) -> bool {
     of_message(name) || name.eq_ignore_ascii_case(b"via") || name.eq_ignore_ascii_case(b"content-type")
 }
 
-/// Longer than any name that is known here but a family's, of which this much tells enough, in bytes.
+/// Longer than any name in these lists; this much distinguishes the families of names, in bytes.
 const LONGEST: usize = 32;
 
-/// A name as CGI reads it, with `-` for what is read as that; or as much of it as is compared.
+/// A name as CGI reads it, with `-` for all characters that are read as such; truncated to the compared length.
 fn read_as<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
     let length = name.len().min(LONGEST);
     for (to, from) in buffer.iter_mut().zip(name) {
@@ -281,7 +284,7 @@ fn fold(byte: u8) -> u8 {
     }
 }
 
-/// Whether a name has `_`, and whether it has `.`.
+/// Whether a name contains `_`, and whether it contains `.`.
 fn odd(name: &[u8]) -> (bool, bool) {
     name.iter().fold((false, false), |(underscore, dot), &byte| (underscore | (byte == b'_'), dot | (byte == b'.')))
 }
@@ -303,7 +306,7 @@ mod tests {
         FieldRules { own: texts(own).into(), odd, pass: texts(pass).into(), underscores }
     }
 
-    /// The names that are left of those.
+    /// Checks which of these names are left.
     #[track_caller]
     fn check(names: &[&str], rules: &IntakeRules<'_>, expected: &[&str]) {
         let mut found: Fields = names.iter().map(|name| (*name, "1")).collect();
@@ -315,7 +318,7 @@ mod tests {
     const XFF: IntakeRules<'static> = IntakeRules { header: &TrustedHeader::XForwardedFor, trusted: false, site: None };
 
     #[test]
-    fn untrusted_peers_claim_nothing() {
+    fn untrusted_peers_send_no_proxy_fields() {
         let claims = [
             "X-Forwarded-For",
             "x-forwarded-anything",
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_peers_are_believed_where_they_are_asked() {
+    fn trusted_peers_send_the_configured_field() {
         let names =
             ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "Proxy", "X-Me"];
         let trusted = |header| IntakeRules { header, trusted: true, site: None };
@@ -408,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn one_route_lets_through_what_another_does_not() {
+    fn accepted_fields_differ_by_route() {
         let (site, other) = (rules(&[], &["x-host"], false), rules(&[], &[], false));
         let mut found = fields(&[("X-Host", "a"), ("X-Real-IP", "b"), ("X-Other", "c")]);
         take_in(&mut found, &IntakeRules { site: Some(&site), ..XFF });
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_lists() {
+    fn fields_listed_in_connection() {
         let check = |connection: &[&str], expected: &[&str]| {
             let mut found: Fields = connection.iter().map(|line| ("Connection", *line)).collect();
             for name in ["X-Hop", "Remote-User", "Host", "Content-Length", "Cache-Control", "x-forwarded-for"] {

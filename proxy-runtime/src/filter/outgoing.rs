@@ -1,4 +1,4 @@
-//! A request to the upstream ([`Outgoing`]), which filters change. Pure.
+//! The request to the upstream ([`Outgoing`]), which filters change. Pure.
 
 use std::borrow::Cow;
 
@@ -6,21 +6,21 @@ use crate::protocol::canonical::{self, CanonicalError, NormalForm};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 
-/// A request on its way to the upstream, as filters change it.
+/// The request to the upstream, while filters change it.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The path; in canonical form before filters, and brought to it again after.
+    /// The path; in canonical form before filters, and converted to it again afterwards.
     pub path: Cow<'a, str>,
-    /// The query without `?`; the same.
+    /// The query without `?`; likewise.
     pub query: Option<Cow<'a, str>>,
-    /// Path and query are sent as they arrived, not in canonical form.
+    /// Path and query are sent as received, not in canonical form.
     pub raw: bool,
     /// The header fields.
     pub headers: &'a mut Fields,
 }
 
 impl<'a> Outgoing<'a> {
-    /// A request for `target`, which has these fields; where the server is not to be sent all of it, `sent` is the path and query that it is.
+    /// A request for `target`, with these fields; `sent` replaces path and query if the server shall not receive all of it.
     pub fn of(target: &'a Target, sent: Option<&str>, headers: &'a mut Fields) -> Outgoing<'a> {
         let query = match sent {
             None => target.query().map(Cow::Borrowed),
@@ -29,10 +29,10 @@ impl<'a> Outgoing<'a> {
         Outgoing { path: Cow::Borrowed(target.path()), query, raw: false, headers }
     }
 
-    /// Path and query as the server is to see them, out of what the filters have made of those of `target`.
+    /// The path and query for the server, after the filters.
     ///
     /// # Errors
-    /// The filters have made no path of it.
+    /// The filters have produced an invalid path.
     pub fn target(&self, target: &Target, form: NormalForm) -> Result<String, CanonicalError> {
         if self.raw {
             return Ok(target.as_arrived().into_owned());

@@ -15,30 +15,30 @@ use crate::value::{List, Text};
 pub struct Rewrite {
     /// Changes to the path.
     pub path: List<PathStep>,
-    /// Query parameters that go.
+    /// Query parameters to remove.
     pub query_remove: List<Text>,
-    /// Query parameters that get this value and no other.
+    /// Query parameters to set to a single value.
     pub query_set: List<(Text, Template)>,
-    /// Path and query are sent as they arrived.
+    /// Path and query are sent as received.
     pub raw: bool,
 }
 
 /// A change to the path.
 #[derive(Debug, Clone)]
 pub enum PathStep {
-    /// Removes a prefix, by whole segments; a path without it stays.
+    /// Removes a prefix of whole segments; a path without it is unchanged.
     StripPrefix(Text),
-    /// The same for a prefix in any case (ASCII).
+    /// Removes a prefix, ignoring (ASCII) case.
     StripPrefixAnyCase(Text),
-    /// Replaces matches; `$1` and `${name}` stand for groups.
+    /// Replaces matches; `$1` and `${name}` refer to groups.
     Replace(&'static Capturing, Text),
-    /// Replaces all of it.
+    /// Replaces the whole path.
     Path(Template),
-    /// Puts a prefix before it.
+    /// Adds a prefix.
     AddPrefix(Text),
 }
 
-/// Rewrites path and query. The path may leave canonical form; the caller brings it back or refuses.
+/// Rewrites path and query. The path may lose its canonical form; the caller restores it or rejects the request.
 pub fn rewrite(out: &mut Outgoing<'_>, facts: &Facts<'_>, rewrite: &Rewrite) {
     out.raw = rewrite.raw;
     let facts = Facts { fields: out.headers, ..*facts };
@@ -69,7 +69,7 @@ impl PathStep {
     }
 }
 
-/// What is left of a path behind whole segments.
+/// The rest of a path after whole segments.
 fn below(rest: &str) -> Option<String> {
     match rest {
         "" => Some("/".to_owned()),

@@ -15,21 +15,21 @@ use std::borrow::Cow;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NormalForm {
-    /// `%2F` and `%5C` are let through, still encoded.
+    /// `%2F` and `%5C` are accepted, and stay encoded.
     pub encoded_slash: bool,
     /// `//` becomes `/`.
     pub merge_slashes: bool,
-    /// Paths with parameters (`;`) are refused.
+    /// Paths with parameters (`;`) are rejected.
     pub refuse_parameters: bool,
 }
 
-/// Why text has no canonical form.
+/// Why a text has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CanonicalError {
     /// Not a path: it does not begin with a slash.
     Form,
-    /// It has a byte that must not stand in it, raw or encoded: an encoded slash or backslash, a control byte, a blank, `#`; or a dot
-    /// segment in disguise.
+    /// It contains a byte that is not allowed, raw or encoded: an encoded slash or backslash, a control byte, a blank, `#`; or a
+    /// disguised dot segment.
     Forbidden,
     /// `%` without two hexadecimal digits.
     Escape,
@@ -37,15 +37,15 @@ pub enum CanonicalError {
     AboveRoot,
 }
 
-/// May stand raw in a segment of a path: `pchar` (RFC 3986 section 3.3).
+/// Allowed raw in a path segment: `pchar` (RFC 3986 section 3.3).
 const SEGMENT: u8 = 1;
-/// May stand raw in a query (RFC 3986 section 3.4).
+/// Allowed raw in a query (RFC 3986 section 3.4).
 const QUERY: u8 = 2;
-/// Unreserved: raw and encoded mean the same everywhere (RFC 3986 section 2.3).
+/// Unreserved: raw and encoded are equivalent (RFC 3986 section 2.3).
 const UNRESERVED: u8 = 4;
-/// Is refused raw: no client that knows what a URL is sends it.
+/// Rejected if raw: no conforming client sends it.
 const REFUSED: u8 = 8;
-/// May stand raw in the value of a query parameter.
+/// Allowed raw in the value of a query parameter.
 const VALUE: u8 = 16;
 
 const CLASSES: [u8; 256] = {
@@ -69,7 +69,7 @@ fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-/// The canonical form of a path. Borrowed where it is that already: one pass, no allocation.
+/// The canonical form of a path. Borrowed if the path is canonical: one pass, no allocation.
 ///
 /// # Errors
 /// See [`CanonicalError`].
@@ -83,7 +83,7 @@ pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, CanonicalError
     let mut canonical = true;
     let mut previous = 0;
     for &byte in bytes {
-        // A dot behind a slash may be a dot segment, or a hidden file: the slow pass tells.
+        // A dot after a slash may begin a dot segment, or a hidden file: the slow pass decides.
         canonical &= (is(byte, SEGMENT) & (byte != b';' || !form.refuse_parameters)) | (byte == b'/');
         canonical &= previous != b'/' || (byte != b'.' && (byte != b'/' || !form.merge_slashes));
         previous = byte;
@@ -95,12 +95,12 @@ pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, CanonicalError
     Ok(if canonical == path { Cow::Borrowed(path) } else { Cow::Owned(canonical) })
 }
 
-/// Whether a path in canonical form has an encoded slash or backslash.
+/// Whether a canonical path contains an encoded slash or backslash.
 pub fn has_encoded_slash(path: &str) -> bool {
     path.as_bytes().windows(3).any(|escape| escape == b"%2F" || escape == b"%5C")
 }
 
-/// The bytes of a path, each in the one way in which it may be spelt.
+/// The bytes of a path, each in its canonical spelling.
 fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -117,7 +117,7 @@ fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, CanonicalError> {
                     value => push(&mut out, value, SEGMENT),
                 }
             }
-            // Some servers take a backslash for a slash.
+            // Some servers treat a backslash as a slash.
             b'\\' => return Err(CanonicalError::Forbidden),
             byte if is(byte, REFUSED) => return Err(CanonicalError::Forbidden),
             byte => push(&mut out, byte, SEGMENT),
@@ -126,7 +126,7 @@ fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, CanonicalError> {
     Ok(out)
 }
 
-/// The path without dot segments (RFC 3986 section 5.2.4), whose bytes are spelt as they are to be, so that `%2e%2e` counts as what it is.
+/// Removes dot segments (RFC 3986 section 5.2.4) from a path with canonical spelling, so that `%2e%2e` counts as one.
 fn resolved(path: &[u8], form: NormalForm) -> Result<String, CanonicalError> {
     let mut segments: Vec<&[u8]> = Vec::new();
     let last = path.iter().filter(|&&byte| byte == b'/').count();
@@ -149,7 +149,7 @@ fn resolved(path: &[u8], form: NormalForm) -> Result<String, CanonicalError> {
     let mut out = String::with_capacity(path.len());
     for segment in segments {
         out.push('/');
-        // All that is not ASCII is encoded.
+        // All non-ASCII bytes are encoded.
         out.push_str(std::str::from_utf8(segment).map_err(|_| CanonicalError::Escape)?);
     }
     if out.is_empty() {
@@ -158,8 +158,8 @@ fn resolved(path: &[u8], form: NormalForm) -> Result<String, CanonicalError> {
     Ok(out)
 }
 
-/// Whether a segment is a dot segment to servers that decode slashes first (`..%2Fadmin`), or that cut parameters off first (`..;x`, as
-/// servlet containers do): what they would reach is not what was guarded.
+/// Whether a segment is a dot segment to servers that decode slashes first (`..%2Fadmin`), or that remove parameters first (`..;x`, as
+/// servlet containers do): they would serve another path than the one that was checked.
 fn hides_dots(segment: &[u8]) -> bool {
     let is_dots = |part: &[u8]| {
         let name = part.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -177,11 +177,11 @@ fn hides_dots(segment: &[u8]) -> bool {
     is_dots(&segment[start..])
 }
 
-/// The canonical form of a query: unreserved bytes stand raw, those that no query may have are encoded, escapes are in upper case. What
-/// is no escape (`100%`) stays as it is. Borrowed where it is canonical already.
+/// The canonical form of a query: unreserved bytes are raw, bytes that a query may not contain are encoded, escapes are in upper case.
+/// Invalid escapes (`100%`) stay as they are. Borrowed if the query is canonical.
 ///
 /// # Errors
-/// It has a control byte, a blank or `#`.
+/// It contains a control byte, a blank or `#`.
 pub fn query(query: &str) -> Result<Cow<'_, str>, CanonicalError> {
     let bytes = query.as_bytes();
     if bytes.iter().all(|&byte| is(byte, QUERY)) {
@@ -207,8 +207,8 @@ pub fn query(query: &str) -> Result<Cow<'_, str>, CanonicalError> {
     Ok(if canonical == query { Cow::Borrowed(query) } else { Cow::Owned(canonical) })
 }
 
-/// Whether the name or value of a parameter, as it stands in a query, is this text: decoded as forms are, so that no spelling of it is
-/// taken for something else than the server takes it for. No allocation.
+/// Whether the name or value of a parameter in a query equals a text after form decoding, so that every spelling is interpreted as the
+/// server does. No allocation.
 pub fn decodes_to(spelt: &str, text: &str) -> bool {
     if !spelt.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return spelt == text;
@@ -229,24 +229,23 @@ pub fn decodes_to(spelt: &str, text: &str) -> bool {
     wanted.next().is_none()
 }
 
-/// A segment of a path, or several, out of text as a person writes it or a template makes it: bytes that may not stand raw are encoded. `%`
-/// is one that was encoded already.
+/// Encodes a text as path segments: bytes that are not allowed raw are encoded. `%` counts as the beginning of an escape.
 pub fn encoded_path(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, SEGMENT) || matches!(byte, b'/' | b'%'))
 }
 
-/// The value of a query parameter, out of text in which `%` is one that was encoded already.
+/// Encodes a text as the value of a query parameter. `%` counts as the beginning of an escape.
 pub fn encoded_value(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, VALUE) || byte == b'%')
 }
 
-/// The name or value of a query parameter, out of what it means.
+/// Encodes a text as the name or value of a query parameter.
 pub fn encoded_parameter(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, VALUE))
 }
 
-/// An expression for all the ways in which the name or value of a parameter can stand in a canonical query and mean `text`: those for
-/// which [`decodes_to`] holds. The compiler's proofs use it.
+/// A regular expression for all spellings of the name or value of a parameter in a canonical query: those for which [`decodes_to`]
+/// returns `true` for `text`. The compiler's proofs use it.
 pub fn spellings(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = String::from("^");
@@ -267,7 +266,7 @@ pub fn spellings(text: &str) -> String {
     out
 }
 
-/// A name of a file as a reference to it, with a slash at its end where it is a folder's.
+/// Encodes a file's name as a relative reference; a folder's name ends with a slash.
 pub fn encoded_name(name: impl AsRef<[u8]>) -> String {
     encoded(name, |byte| is(byte, UNRESERVED) || byte == b'/')
 }
@@ -278,11 +277,11 @@ fn encoded(text: impl AsRef<[u8]>, stands: impl Fn(u8) -> bool) -> String {
     for &byte in text {
         if stands(byte) { out.push(byte) } else { push_escape(&mut out, byte) }
     }
-    // What stands raw is ASCII.
+    // All raw bytes are ASCII.
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// What percent-encoded text stands for, appended to `out`; what is no escape stays as it is.
+/// Appends the percent-decoded text to `out`; invalid escapes stay as they are.
 pub fn decode(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -292,7 +291,7 @@ pub fn decode(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// What an escape stands for, given what is behind its `%`, and what is behind it; `None` if it is none (RFC 3986 section 2.1).
+/// Parses the text after a `%`: returns the escaped byte, and the rest; `None` if it is not an escape (RFC 3986 section 2.1).
 pub(crate) fn escape(after: &[u8]) -> Option<(u8, &[u8])> {
     let [high, low, after @ ..] = after else { return None };
     let value = (*high as char).to_digit(16)? * 16 + (*low as char).to_digit(16)?;
@@ -366,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_segments_in_disguise() {
+    fn disguised_dot_segments() {
         for (text, form) in [
             ("/public/..%2Fadmin", SLASHES),
             ("/public/..%2fadmin", SLASHES),
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn spelt_parameters() {
+    fn parameter_spellings() {
         let check = |text: &str, expected: &str| assert_eq!(spellings(text), expected, "{text}");
         check("aB", r"^\x61\x42$");
         check("a b", r"^\x61(?:[+]|%20)\x62$");
@@ -443,7 +442,7 @@ mod tests {
         check("", "", true);
     }
 
-    /// Every byte, raw and encoded in both cases: one form, which is a fixed point, and in which a byte that may stand raw does.
+    /// Every byte, raw and encoded in both cases, has one form, which is a fixed point, and is raw if that is allowed.
     #[test]
     fn every_byte_has_one_form() {
         for form in [STRICT, SLASHES, NormalForm { merge_slashes: false, ..SLASHES }] {

@@ -4,11 +4,11 @@ use crate::protocol::date::Moment;
 use crate::protocol::date::date;
 use crate::protocol::fields::Fields;
 
-/// Whether a condition fails, so that a 412 is due (section 13.2.2, steps 1 and 2): the client means another representation.
+/// Whether a precondition fails, so that a 412 is due (section 13.2.2, steps 1 and 2).
 pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-match") {
         let current = answer.get("etag");
-        // Section 13.1.1: the strong comparison.
+        // Section 13.1.1: strong comparison.
         let mut lines = request.all("if-match");
         return !lines
             .any(|line| is_any(line) || tags(line).any(|tag| !tag.starts_with(b"W/") && current == Some(tag)));
@@ -17,42 +17,42 @@ pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     answer.get("last-modified").and_then(date).is_some_and(|modified| modified > since)
 }
 
-/// Whether the client has this response already, so that a 304 will do (section 13.2.2).
+/// Whether the client has this response already, so that a 304 suffices (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-none-match") {
         let current = answer.get("etag");
-        // Section 13.1.2: the weak comparison.
+        // Section 13.1.2: weak comparison.
         let is_current = |tag: &[u8]| current.is_some_and(|current| weakly_equal(tag, current));
         return request.all("if-none-match").any(|line| is_any(line) || tags(line).any(is_current));
     }
     let Some(since) = request.get("if-modified-since").and_then(date) else { return false };
-    // RFC 9111 section 4.3.2: where nothing says when it was modified, that was before it was made.
+    // RFC 9111 section 4.3.2: without `Last-Modified`, `Date` is used.
     let modified = answer.get("last-modified").or(answer.get("date")).and_then(date);
     modified.is_some_and(|modified| modified <= since)
 }
 
-/// Whether the client has the weak form of a response's strong tag, and not the tag itself: what it has was compressed on its way.
+/// Whether the client has the weak form of a response's strong entity tag, and not the tag itself: its copy was compressed.
 pub(crate) fn has_weak_form(request: &Fields, answer: &Fields) -> bool {
     let Some(tag) = answer.get("etag").filter(|tag| tag.starts_with(b"\"")) else { return false };
     let has = |wanted: &dyn Fn(&[u8]) -> bool| request.all("if-none-match").flat_map(tags).any(wanted);
     has(&|one| one.strip_prefix(b"W/") == Some(tag)) && !has(&|one| one == tag)
 }
 
-/// Whether a range is meant of this response (section 13.1.5): what `If-Range` says is it, strongly compared. A response without a
-/// `Date` is made `now`.
+/// Whether a range applies to this response (section 13.1.5): whether `If-Range` matches in strong comparison. A response without
+/// `Date` counts as made `now`.
 pub(crate) fn is_of(request: &Fields, answer: &Fields, now: Moment) -> bool {
     let Some(said) = request.get("if-range") else { return true };
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
         return !said.starts_with(b"W/") && answer.get("etag") == Some(said);
     }
-    // A date must be the very date; that it is strong (section 8.8.2.2) needs a `Date` a second later: within the second, there
-    // may be another change.
+    // A date must be equal; for it to be strong (section 8.8.2.2), `Date` must be a second later: there may be another change
+    // within the second.
     let (Some(said), Some(modified)) = (date(said), answer.get("last-modified").and_then(date)) else { return false };
     let made = answer.get("date").map_or(Some(now), date);
     said == modified && made.is_some_and(|made| made.0 >= modified.0.saturating_add(1000))
 }
 
-/// Section 8.8.3.2. Tags are bytes: they may have any above ASCII (section 8.8.3, `etagc`).
+/// Weak comparison (section 8.8.3.2). Tags are bytes: they may contain any non-ASCII byte (section 8.8.3, `etagc`).
 pub(crate) fn weakly_equal(one: &[u8], other: &[u8]) -> bool {
     one.strip_prefix(b"W/").unwrap_or(one) == other.strip_prefix(b"W/").unwrap_or(other)
 }
@@ -61,7 +61,7 @@ fn is_any(line: &[u8]) -> bool {
     line.trim_ascii() == b"*"
 }
 
-/// The entity tags of a list; they may have commas in them.
+/// The entity tags of a list, which may contain commas.
 fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -99,13 +99,13 @@ mod tests {
         check(&[("if-none-match", "\"x\""), ("if-none-match", "\"a,b\"")], &tagged, true);
         check(&[("if-none-match", "*")], &[], true);
         check(&[("if-none-match", "\"a\", b\"")], &tagged, false);
-        // The tag goes before the date.
+        // The entity tag takes precedence over the date.
         check(&[("if-none-match", "\"x\""), ("if-modified-since", LATE)], &tagged, false);
         check(&[("if-modified-since", EARLY)], &tagged, true);
         check(&[("if-modified-since", LATE)], &tagged, true);
         check(&[("if-modified-since", EARLY)], &[("last-modified", LATE)], false);
         check(&[("if-modified-since", "soon")], &tagged, false);
-        // Without `Last-Modified`, `Date` says it.
+        // Without `Last-Modified`, `Date` is used.
         check(&[("if-modified-since", EARLY)], &[("date", EARLY)], true);
         check(&[("if-modified-since", EARLY)], &[("date", LATE)], false);
         check(&[("if-modified-since", LATE)], &[("date", EARLY), ("last-modified", "soon")], false);
@@ -153,7 +153,7 @@ mod tests {
         check(&[("if-match", "\"a\"")], &[("etag", "W/\"a\"")], true);
         check(&[("if-unmodified-since", LATE)], &tagged, false);
         check(&[("if-unmodified-since", EARLY)], &tagged, true);
-        // The tag goes before the date.
+        // The entity tag takes precedence over the date.
         check(&[("if-match", "\"a\""), ("if-unmodified-since", EARLY)], &tagged, false);
         check(&[("if-unmodified-since", "soon")], &tagged, false);
     }

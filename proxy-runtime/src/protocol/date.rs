@@ -1,13 +1,13 @@
-//! Moments ([`Moment`]), and dates in fields (RFC 9110 section 5.6.7). Pure but for the clock.
+//! Points in time ([`Moment`]), and dates in fields (RFC 9110 section 5.6.7). Pure except for the clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment, in milliseconds since 1970.
+/// A point in time, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
-    /// The system's time.
+    /// The system time.
     pub(crate) fn now() -> Moment {
         Moment::of(SystemTime::now())
     }
@@ -17,19 +17,19 @@ impl Moment {
         Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long ago `earlier` was; none, if it is to come.
+    /// The time since `earlier`; zero if that is in the future.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// The longest there is: `Wednesday, 09-Sep-99 08:49:37 GMT`.
+/// The length of the longest date: `Wednesday, 09-Sep-99 08:49:37 GMT`.
 const LONGEST: usize = 33;
 
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// A date in one of the three forms, in any case (RFC 9111 section 4.2), and whichever day of the week it says: that follows from the rest.
-/// `None`: it is malformed, which means something else to each caller.
+/// Parses a date in one of the three formats, in any case (RFC 9111 section 4.2), ignoring the day of the week. `None`: it is malformed,
+/// which each caller interprets itself.
 pub(crate) fn date(value: &[u8]) -> Option<Moment> {
     let (value, mut buffer) = (value.trim_ascii(), [0; LONGEST]);
     let text = buffer.get_mut(..value.len())?;
@@ -45,7 +45,7 @@ pub(crate) fn date(value: &[u8]) -> Option<Moment> {
     httpdate::parse_http_date(text).ok().or_else(|| on_another_day(text)).map(Moment::of)
 }
 
-/// A date whose day of the week is another one's: the day on which it is a date.
+/// Parses a date with a wrong day of the week, by correcting that.
 fn on_another_day(text: &str) -> Option<SystemTime> {
     let (said, rest) = text.split_at(text.find([',', ' '])?);
     let is_short = DAYS.iter().any(|day| day[..3] == *said);
@@ -75,7 +75,7 @@ mod tests {
             "SUNDAY, 06-NOV-94 08:49:37 Gmt",
             "sun nov  6 08:49:37 1994",
             " Sun, 06 Nov 1994 08:49:37 GMT\t",
-            // A day that is wrong says no more than one that is right.
+            // A wrong day of the week is ignored.
             "Mon, 06 Nov 1994 08:49:37 GMT",
             "Saturday, 06-Nov-94 08:49:37 GMT",
             "Fri Nov  6 08:49:37 1994",

@@ -2,8 +2,8 @@
 
 use crate::protocol::fields::{Fields, tokens};
 
-/// How much a client likes a coding, in thousandths; 0 is not at all. What it does not name it likes as much as `*`, if it says
-/// that; `identity` it takes unless it says otherwise, and likes best where it says nothing at all.
+/// The weight of a coding in thousandths; 0 if it is not acceptable. A coding that is not listed has the weight of `*`, if
+/// there is one; `identity` is acceptable unless it is excluded, and is preferred without `Accept-Encoding`.
 pub fn weight(request: &Fields, coding: &str) -> u16 {
     let (mut named, mut any) = (None, None);
     for item in tokens(request, "accept-encoding") {
@@ -22,7 +22,7 @@ pub fn weight(request: &Fields, coding: &str) -> u16 {
     named.or(any).unwrap_or(unsaid)
 }
 
-/// A `qvalue` (RFC 9110 section 12.4.2) in thousandths. What is no number is not taken for a yes.
+/// Parses a `qvalue` (RFC 9110 section 12.4.2) in thousandths. A malformed one is 0.
 pub(crate) fn quality(given: &[u8]) -> u16 {
     match std::str::from_utf8(given).map(str::parse::<f32>) {
         Ok(Ok(weight)) if (0.0..=1.0).contains(&weight) => (weight * 1000.0) as u16,
@@ -30,12 +30,12 @@ pub(crate) fn quality(given: &[u8]) -> u16 {
     }
 }
 
-/// Whether a client takes a coding.
+/// Whether a client accepts a coding.
 pub fn accepts(request: &Fields, coding: &str) -> bool {
     weight(request, coding) > 0
 }
 
-/// Which of these codings a client likes best, of those it likes no less than none; of equals, the first.
+/// The index of the coding that a client prefers, among those that it prefers to `identity`; the first of equal ones.
 pub fn best<'c>(request: &Fields, offered: impl Iterator<Item = &'c str>) -> Option<usize> {
     let plain = weight(request, "identity");
     let mut best: Option<(usize, u16)> = None;
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn taken() {
+    fn accepted_codings() {
         let check = |line: &str, coding: &str, expected: bool| {
             assert_eq!(accepts(&fields(line), coding), expected, "{line}: {coding}");
         };
@@ -77,13 +77,13 @@ mod tests {
         check("identity;q=0", "identity", false);
         check("*;q=0", "identity", false);
         assert!(!accepts(&Fields::new(), "gzip"));
-        // What is not UTF-8 is a coding that nobody knows, or no number.
+        // Values that are not UTF-8 are unknown codings, or malformed weights.
         let odd = b"x\xe9, br, identity;q=\xe9;q=1".as_slice();
         assert!(accepts(&fields(odd), "br") && !accepts(&fields(odd), "identity"));
     }
 
     #[test]
-    fn liked_best() {
+    fn preferred_codings() {
         let check = |line: &str, expected: Option<&str>| {
             let offered = ["zstd", "br", "gzip"];
             assert_eq!(best(&fields(line), offered.into_iter()).map(|index| offered[index]), expected, "{line}");

@@ -1,15 +1,15 @@
 //! Escapes bytes from clients and servers where text is expected: log lines, JSON, messages for the operator. Pure; JSON and log lines
 //! are on the hot path.
 //!
-//! A field value may have nearly any byte (RFC 9110 section 5.5), and a value that is not UTF-8 is a value like others: it is never left
-//! out, and different values are written differently. A byte that is not UTF-8 is written as `\xNN`, as nginx and Apache do, and a
-//! backslash that would read as the beginning of such an escape as `\x5C`. The result never ends a line or a quoted string, moves
-//! the cursor of a terminal, or reverses the direction of a line.
+//! A field value may contain nearly any byte (RFC 9110 section 5.5), and a value that is not UTF-8 is a value like others: it is never
+//! omitted, and different values are written differently. A byte that is not UTF-8 is written as `\xNN`, as nginx and Apache do, and a
+//! backslash that would read as the beginning of such an escape as `\x5C`. The result never ends a line or a quoted string, moves the
+//! cursor of a terminal, or reverses the direction of a line.
 
 use std::borrow::Cow;
 
-/// Appends a value to a line of the log as nginx does (`log_format escape=default`): quotes, backslashes, controls and what is not
-/// UTF-8 become `\xNN`, of each of their bytes. One pass and a copy where there is nothing to escape.
+/// Appends a value to a log line as nginx does (`log_format escape=default`): quotes, backslashes, control characters and invalid
+/// UTF-8 become `\xNN`, byte by byte. One pass and a copy if nothing needs escaping.
 pub fn line(bytes: &[u8], out: &mut Vec<u8>) {
     if is_plain(bytes) {
         return out.extend_from_slice(bytes);
@@ -20,12 +20,12 @@ pub fn line(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends a value as a JSON string (RFC 8259 section 7), which is valid whatever the bytes are. Its cost is that of [`line()`].
+/// Appends a value as a JSON string (RFC 8259 section 7), which is valid for any bytes. Costs the same as [`line()`].
 pub fn json(bytes: &[u8], out: &mut Vec<u8>) {
     json_string(bytes, true, out);
 }
 
-/// Appends text of the site's own as a JSON string that is read as this very text: nothing in it was a byte.
+/// Appends the site's own text as a JSON string, without escapes for raw bytes.
 pub fn json_text(text: &str, out: &mut Vec<u8>) {
     json_string(text.as_bytes(), false, out);
 }
@@ -43,7 +43,7 @@ fn json_string(bytes: &[u8], any: bool, out: &mut Vec<u8>) {
         '\n' => out.extend_from_slice(b"\\n"),
         '\r' => out.extend_from_slice(b"\\r"),
         '\t' => out.extend_from_slice(b"\\t"),
-        // All of them have four digits.
+        // All of these have four digits.
         char if is_harmful(char) => {
             out.extend_from_slice(b"\\u");
             out.extend([12, 8, 4, 0].map(|shift| LOWER[(u32::from(char) >> shift) as usize & 15]));
@@ -53,7 +53,7 @@ fn json_string(bytes: &[u8], any: bool, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A value as text, for messages: controls and what is not UTF-8 become `\xNN`.
+/// A value as text, for messages: control characters and invalid UTF-8 become `\xNN`.
 pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
     let mut out = Vec::new();
     if !is_plain(bytes) {
@@ -62,24 +62,25 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
             char => printable(char, out),
         });
     }
-    // Both are UTF-8: what is plain is ASCII, and what was escaped is made of characters.
+    // Both are UTF-8: plain text is ASCII, and escaped text consists of characters.
     match out.as_slice() {
         [] => String::from_utf8_lossy(bytes),
         _ => Cow::Owned(String::from_utf8_lossy(&out).into_owned()),
     }
 }
 
-/// The digits of an escape.
+/// The digits of escapes.
 pub(crate) const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 
-/// Whether there is nothing to look at. Asked of all bytes without a way out, so that the processor sees many at a time.
+/// Whether nothing needs escaping. All bytes are tested without an early exit, so that the loop can be vectorized.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     let special = |byte: u8| !(0x20..0x7F).contains(&byte) | (byte == b'"') | (byte == b'\\');
     !bytes.iter().fold(false, |any, &byte| any | special(byte))
 }
 
-/// Writes each character by `write`, which is also given what begins with it, and each byte that is not UTF-8 behind `prefix`.
+/// Writes each character with `write`, which also receives the text that begins with it, and each byte that is not UTF-8 after
+/// `prefix`.
 fn escape(bytes: &[u8], prefix: &[u8], out: &mut Vec<u8>, write: impl Fn(char, &str, &mut Vec<u8>)) {
     for chunk in bytes.utf8_chunks() {
         for (at, char) in chunk.valid().char_indices() {
@@ -96,12 +97,12 @@ fn printable(char: char, out: &mut Vec<u8>) {
     if is_harmful(char) { hexadecimal(char, out) } else { push(char, out) }
 }
 
-/// Controls, C1 among them; the separators of lines and paragraphs; what changes the direction of text.
+/// Control characters (C0 and C1), line and paragraph separators, and characters that change the direction of text.
 fn is_harmful(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether text begins as an escape of ours does: `\x` and two digits.
+/// Whether a text begins like one of these escapes: `\x` and two digits.
 fn is_escape(text: &str) -> bool {
     matches!(text.as_bytes(), [b'\\', b'x', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
@@ -125,7 +126,7 @@ fn digits(byte: u8, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// A value in a line of the log, in JSON without its quotes, in a message.
+    /// Checks a value in a log line, in JSON without quotes, and in a message.
     #[track_caller]
     fn check(value: impl AsRef<[u8]>, expected: [&str; 3]) {
         let (value, mut in_line, mut in_json) = (value.as_ref(), Vec::new(), Vec::new());
@@ -154,13 +155,13 @@ mod tests {
         check(b"a\xe9b", ["a\\xE9b", "a\\\\xE9b", "a\\xE9b"]);
         check(b"\xe2\x82", ["\\xE2\\x82", "\\\\xE2\\\\x82", "\\xE2\\x82"]);
         check(b"\xed\xa0\x80", ["\\xED\\xA0\\x80", "\\\\xED\\\\xA0\\\\x80", "\\xED\\xA0\\x80"]);
-        // What reads as an escape and is none.
+        // A literal text that looks like an escape.
         check("\\xE9", ["\\x5CxE9", "\\\\x5CxE9", "\\x5CxE9"]);
         check("\\x\\xe", ["\\x5Cx\\x5Cxe", "\\\\x\\\\xe", "\\x\\xe"]);
         check(b"\\x4\xe9", ["\\x5Cx4\\xE9", "\\\\x4\\\\xE9", "\\x4\\xE9"]);
     }
 
-    /// What an escaped text was: the rule backwards.
+    /// The original of an escaped text.
     fn unescaped(mut text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some((&first, rest)) = text.split_first() {
@@ -179,7 +180,7 @@ mod tests {
         out
     }
 
-    /// Whatever the bytes are, they can be told from what is written, and a line stays one.
+    /// Any bytes can be recovered from the escaped text, which is always a single line.
     #[test]
     fn nothing_is_lost() {
         const PIECES: [&[u8]; 12] =

@@ -1,9 +1,9 @@
 //! Header fields of a message: [`Fields`]. Pure; on the hot path.
 //!
 //! It has one buffer with all lines as they are written (`name: value` and a line end), and a list of their positions: a head is
-//! read with one copy and two allocations for any number of fields, keeps its order, spelling and repetition,
-//! and is written by copying whole ranges. A look-up walks the list, which for the dozen fields of a request is
-//! faster than hashing. Names are case-insensitive (RFC 9110 section 5.1).
+//! parsed with one copy and two allocations for any number of fields, keeps its order, spelling and repetition, and is written
+//! by copying whole ranges. A lookup walks the list, which for the dozen fields of a request is faster than hashing. Names are
+//! case-insensitive (RFC 9110 section 5.1).
 
 /// Header fields, in order.
 #[derive(Clone, Default)]
@@ -12,7 +12,7 @@ pub struct Fields {
     lines: Vec<FieldLine>,
 }
 
-/// Where a line is in the buffer. Behind the name are `: `, behind the value a line end.
+/// The position of a line in the buffer. The name is followed by `: `, the value by a line end.
 #[derive(Debug, Clone, Copy)]
 struct FieldLine {
     start: u32,
@@ -21,17 +21,17 @@ struct FieldLine {
 }
 
 impl Fields {
-    /// No fields.
+    /// An empty list.
     pub const fn new() -> Fields {
         Fields { bytes: Vec::new(), lines: Vec::new() }
     }
 
-    /// No fields, with room for `lines` of them in `bytes` bytes.
+    /// An empty list with capacity for `lines` of them in `bytes` bytes.
     pub fn with_capacity(bytes: usize, lines: usize) -> Fields {
         Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
     }
 
-    /// The same fields, with room for `lines` more in `bytes` bytes.
+    /// A copy with capacity for `lines` more in `bytes` bytes.
     pub fn with_room(&self, bytes: usize, lines: usize) -> Fields {
         let mut fields = Fields::with_capacity(self.bytes.len() + bytes, self.lines.len() + lines);
         fields.bytes.extend_from_slice(&self.bytes);
@@ -39,8 +39,8 @@ impl Fields {
         fields
     }
 
-    /// Takes in the lines of a head, which a parser has found in `block` and in order: names are tokens, and no value has
-    /// a forbidden byte. Those that are written as we would write them are copied all at once.
+    /// Builds fields from the lines of a head, which a parser has found in `block`, in order: names are tokens, and no
+    /// value contains a forbidden byte. Lines in the usual format are copied all at once.
     pub fn parsed<'b>(block: &'b [u8], lines: impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])>) -> Fields {
         let mut fields = Fields::with_capacity(block.len(), lines.len());
         fields.bytes.extend_from_slice(block);
@@ -59,7 +59,7 @@ impl Fields {
         fields
     }
 
-    /// The same as constant bytes: where names and lines end, then the lines as they stand in a message.
+    /// Serializes the fields: the positions of names and lines, then the lines as in a message.
     pub fn packed(&self) -> Vec<u8> {
         let compact = self.compact();
         let ends = compact.lines.iter().flat_map(|line| [line.name_end, line.end]);
@@ -69,7 +69,8 @@ impl Fields {
         packed
     }
 
-    /// From what [`Fields::packed`] has made, with room for `lines` more in `bytes` bytes; none, from anything else. Two copies.
+    /// Deserializes the result of [`Fields::packed`], with capacity for `lines` more in `bytes` bytes; empty for any other
+    /// input. Two copies.
     pub fn unpacked(packed: &[u8], (bytes, lines): (usize, usize)) -> Fields {
         Fields::unpack(packed, (bytes, lines)).unwrap_or_default()
     }
@@ -93,27 +94,27 @@ impl Fields {
         Some(fields)
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// How many bytes names and values have, at most.
+    /// The size of names and values in bytes, at most.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// How much memory it takes, in bytes.
+    /// The memory that it takes, in bytes.
     pub fn weight(&self) -> usize {
         self.bytes.capacity() + self.lines.capacity() * size_of::<FieldLine>()
     }
 
-    /// The same fields in as little memory as they take.
+    /// A copy without spare capacity.
     pub fn compact(&self) -> Fields {
         let mut fields =
             Fields::with_capacity(self.raw().map(|(name, value)| name.len() + value.len() + 4).sum(), self.len());
@@ -128,7 +129,7 @@ impl Fields {
         self.raw().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
     }
 
-    /// The same, with names as bytes.
+    /// Names as bytes, and values, in order.
     pub fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.lines.iter().map(|line| (self.name(line), self.value(line)))
     }
@@ -143,7 +144,7 @@ impl Fields {
         self.lines.iter().filter(move |line| self.is(line, name)).map(|line| self.value(line))
     }
 
-    /// Appends all lines as they stand in a message, each with its line end.
+    /// Appends all lines as in a message, each with its line end.
     pub fn write(&self, out: &mut Vec<u8>) {
         let (mut start, mut end) = (0, 0);
         for line in &self.lines {
@@ -156,19 +157,19 @@ impl Fields {
         out.extend_from_slice(&self.bytes[start..end]);
     }
 
-    /// Whether the field is there.
+    /// Whether the field is present.
     pub fn contains(&self, name: &str) -> bool {
         self.lines.iter().any(|line| self.is(line, name))
     }
 
-    /// Adds a line. Bytes that a value must not have (line ends above all) are left out (RFC 9110 section 5.5), so that
-    /// no value can become a line of its own. `name` must be a token; the callers have it from the parser or the compiler.
+    /// Adds a line. Bytes that are forbidden in a value (above all, line ends) are removed (RFC 9110 section 5.5), so that
+    /// no value can become a separate line. `name` must be a token; it comes from the parser or the compiler.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         let line = self.store(name, value);
         self.lines.push(line);
     }
 
-    /// The field has this value and no other; it stays where it was.
+    /// Replaces the field with a single value, at its first position.
     pub fn set(&mut self, name: &str, value: &[u8]) {
         let Some(at) = self.lines.iter().position(|line| self.is(line, name)) else {
             return self.add(name.as_bytes(), value);
@@ -182,7 +183,7 @@ impl Fields {
         });
     }
 
-    /// Only lines stay of which `keep` says so, given name and value.
+    /// Keeps only the lines for which `keep` returns `true`, given name and value.
     pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let bytes = &self.bytes;
         self.lines.retain(|line| {
@@ -191,14 +192,14 @@ impl Fields {
         });
     }
 
-    /// All lines of the field are gone.
+    /// Removes all lines of the field.
     pub fn remove(&mut self, name: &str) {
         if self.contains(name) {
             self.retain(|found, _| !found.eq_ignore_ascii_case(name.as_bytes()));
         }
     }
 
-    /// The value of each line of the field is what `change` makes of it.
+    /// Replaces the value of each line of the field with the result of `change`.
     pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Vec<u8>) {
         for index in 0..self.lines.len() {
             let line = self.lines[index];
@@ -215,7 +216,7 @@ impl Fields {
         self.bytes.extend_from_slice(name);
         let name_end = self.place();
         self.bytes.extend_from_slice(b": ");
-        // Nearly always nothing is to leave out.
+        // Usually nothing has to be removed.
         if value.iter().any(|&byte| forbidden(byte)) {
             self.bytes.extend(value.iter().copied().filter(|&byte| !forbidden(byte)));
         } else {
@@ -226,7 +227,7 @@ impl Fields {
         FieldLine { start, name_end, end }
     }
 
-    /// Where the next byte will be. Limits keep heads in kilobytes; what is added by templates is bounded by them too.
+    /// The position of the next byte. Limits keep heads in kilobytes, including values of templates.
     fn place(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("no head has 4 GiB")
     }
@@ -248,8 +249,8 @@ fn forbidden(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7F)
 }
 
-/// Whether a field belongs to a connection (RFC 9110 section 7.6.1), or frames a message. On the hot path, asked of each
-/// field of each message: the length tells most of them apart.
+/// Whether a field is hop-by-hop (RFC 9110 section 7.6.1), or frames a message. On the hot path, called for each field
+/// of each message: the length distinguishes most of them.
 pub const fn of_connection(name: &[u8]) -> bool {
     match name.len() {
         2 => name.eq_ignore_ascii_case(b"te"),
@@ -264,8 +265,8 @@ pub const fn of_connection(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a field is a message's own: of its connection, its framing, or of where it goes. Nobody sets it by hand or copies it into
-/// another.
+/// Whether a field belongs to a message itself: to its connection, its framing, or its routing. It must not be set by the site or
+/// copied to another message.
 pub const fn of_message(name: &[u8]) -> bool {
     of_connection(name)
         || name.eq_ignore_ascii_case(b"host")
@@ -273,8 +274,8 @@ pub const fn of_message(name: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b"expect")
 }
 
-/// The members of the comma-separated field `name`, over all its lines; empty ones do not count (RFC 9110 section 5.6.1). They are
-/// whatever stands there, not only tokens.
+/// The members of the comma-separated field `name`, over all its lines, without empty ones (RFC 9110 section 5.6.1). They need not
+/// be tokens.
 pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
     fields.all(name).flat_map(members)
 }
@@ -284,24 +285,24 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Whether the comma-separated field `name` holds `token`, in any case.
+/// Whether the comma-separated field `name` contains `token`, ignoring case.
 pub fn has_token(fields: &Fields, name: &'static str, token: &str) -> bool {
     tokens(fields, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether this is a token (RFC 9110 section 5.6.2), as the name of a field is.
+/// Whether this is a token (RFC 9110 section 5.6.2), such as a field name.
 pub fn is_token(bytes: &[u8]) -> bool {
     let is = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is)
 }
 
-/// What is before and behind the first `byte`.
+/// The parts before and after the first `byte`.
 pub fn split_once(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(byte, bytes)?;
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 
-/// Digits and nothing else, as numbers in fields are written; those that are too many are the largest number.
+/// Parses a number of digits alone, as in fields; one that overflows becomes the largest number.
 pub fn number(digits: &[u8]) -> Option<u64> {
     let add = |number: u64, &byte: &u8| {
         byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
@@ -316,7 +317,7 @@ impl std::fmt::Debug for Fields {
 }
 
 impl PartialEq for Fields {
-    /// The same lines in the same order, names in any case.
+    /// Compares lines in order, ignoring the case of names.
     fn eq(&self, other: &Fields) -> bool {
         self.len() == other.len()
             && self
@@ -336,7 +337,7 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-/// Fields that frame, route or protect a message mean nothing behind it, and are not passed on (RFC 9110 section 6.5.1).
+/// Whether a field is allowed in trailers: not if it frames, routes or authenticates a message (RFC 9110 section 6.5.1).
 pub fn may_trail(name: &[u8]) -> bool {
     const NEVER: [&str; 18] = [
         "authorization",
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn taken_in_and_written() {
+    fn parsed_and_written() {
         let block = b"GET / HTTP/1.1\r\nHost: a\r\nX:y\r\nZ:  w \r\nVia: b\r\n\r\n";
         let find = |part: &str| {
             let at = block.windows(part.len()).position(|found| found == part.as_bytes()).expect("there");
@@ -423,7 +424,7 @@ mod tests {
         for bytes in [[0xff; 40], [1; 40], [0x10; 40]] {
             assert!(Fields::unpacked(&bytes, (0, 0)).is_empty(), "{bytes:?}");
         }
-        // Whatever places it names: they are there, or there is nothing.
+        // For any positions in it, the fields are read, or there are none.
         let packed = [("host", "a"), ("x", "y: z")].into_iter().collect::<Fields>().packed();
         for (at, byte) in (0..packed.len()).flat_map(|at| [0, 1, 2, 5, 0x7f, 0xff].map(|byte| (at, byte))) {
             let mut damaged = packed.clone();
@@ -445,9 +446,9 @@ mod tests {
         assert!(fields.contains("ODD") && !fields.contains("even"));
     }
 
-    /// What is not UTF-8 hides nothing, neither itself nor what stands beside it (RFC 9110 section 5.5).
+    /// A value that is not UTF-8 hides neither itself nor others (RFC 9110 section 5.5).
     #[test]
-    fn any_bytes() {
+    fn values_may_have_any_bytes() {
         let mut fields: Fields = [("a", b"\xe9, b,, \xff".as_slice()), ("a", b"c\xe9")].into_iter().collect();
         assert_eq!(tokens(&fields, "a").collect::<Vec<_>>(), [b"\xe9".as_slice(), b"b", b"\xff", b"c\xe9"]);
         assert!(has_token(&fields, "a", "b"));

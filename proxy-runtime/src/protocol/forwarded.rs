@@ -6,21 +6,21 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-/// An element: what a proxy says of one hop.
+/// An element: a proxy's statement about one hop.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Element<'a> {
-    /// `for`: who has asked.
+    /// `for`: the client of the hop.
     pub(crate) node: Option<Cow<'a, [u8]>>,
-    /// `proto`: by which protocol.
+    /// `proto`: its protocol.
     pub(crate) proto: Option<Cow<'a, [u8]>>,
 }
 
-/// The elements of a line, the last first.
+/// The elements of a line, in reverse order.
 pub(crate) fn elements(line: &[u8]) -> impl Iterator<Item = Option<Element<'_>>> {
     parts(line, b',').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).map(element)
 }
 
-/// An element of pairs (section 4); `None` where it is malformed.
+/// Parses an element of pairs (section 4); `None` if it is malformed.
 fn element(text: &[u8]) -> Option<Element<'_>> {
     let mut element = Element::default();
     for pair in parts(text, b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()) {
@@ -31,7 +31,7 @@ fn element(text: &[u8]) -> Option<Element<'_>> {
             name if name.eq_ignore_ascii_case(b"proto") => &mut element.proto,
             _ => continue,
         };
-        // Each parameter occurs once at most.
+        // Each parameter may occur only once.
         if place.replace(found).is_some() {
             return None;
         }
@@ -39,10 +39,10 @@ fn element(text: &[u8]) -> Option<Element<'_>> {
     Some(element)
 }
 
-/// A token, or what is in a quoted-string (RFC 9110 section 5.6.4).
+/// Parses a token, or a quoted string (RFC 9110 section 5.6.4).
 fn value(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
-        // Unquoted brackets and colons are wrong, and common.
+        // Unquoted brackets and colons are invalid, but common.
         return (!text.contains(&b'"')).then_some(Cow::Borrowed(text));
     };
     let quoted = quoted.strip_suffix(b"\"")?;
@@ -60,7 +60,7 @@ fn value(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-/// What stands between separators outside of quotes, the last first.
+/// The parts between separators outside of quotes, in reverse order.
 fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -84,7 +84,7 @@ fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An address with or without port and brackets (section 6).
+/// Parses an address with or without port and brackets (section 6).
 pub(crate) fn node_address(node: &[u8]) -> Option<IpAddr> {
     let node = std::str::from_utf8(node).ok()?;
     // Section 6.2: a number, or a name that begins with `_`.
@@ -130,7 +130,7 @@ mod tests {
         check(" , ,for=\"[::1]:80\" ; PROTO = \"https\" ,", &[Some(("[::1]:80", "https"))]);
         check("for=\"a,b;c\";host=\"x,;y\\\"z\";proto=http", &[Some(("a,b;c", "http"))]);
         check("for=\"a\\\\\", for=b", &[Some(("b", "")), Some(("a\\", ""))]);
-        // Of a quote without an end the nearest proxy's word is independent.
+        // The nearest proxy's element does not depend on an unterminated quote before it.
         check("for=\", for=1.1.1.1", &[Some(("1.1.1.1", "")), None]);
         check("for=\"x, for=\"[::1]\"", &[Some(("[::1]", "")), None]);
         check("for=1.1.1.1;for=2.2.2.2", &[None]);

@@ -1,11 +1,11 @@
-//! gRPC ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): detects calls, reads their deadlines,
-//! and makes error responses that clients understand. Pure.
+//! gRPC ("gRPC over HTTP2", grpc/doc/PROTOCOL-HTTP2.md): detects calls, reads their deadlines, and builds error
+//! responses that clients understand. Pure.
 
 use std::time::Duration;
 
 use crate::protocol::fields::{Fields, number};
 
-/// Whether these are the fields of a call: `Content-Type: application/grpc`, with or without a suffix.
+/// Whether these are the fields of a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
 pub fn is_call(fields: &Fields) -> bool {
     fields
         .get("content-type")
@@ -13,7 +13,7 @@ pub fn is_call(fields: &Fields) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
 }
 
-/// How long the client waits for the call: `grpc-timeout`, at most eight digits and a unit.
+/// The time-out of the call: `grpc-timeout`, at most eight digits and a unit.
 pub fn deadline(fields: &Fields) -> Option<Duration> {
     let (unit, digits) = fields.get("grpc-timeout")?.split_last()?;
     let number = number(digits).filter(|_| digits.len() <= 8)?;
@@ -28,7 +28,7 @@ pub fn deadline(fields: &Fields) -> Option<Duration> {
     })
 }
 
-/// The status of a call that fails before it has answered anything: the head of its response is its trailers ("Trailers-Only").
+/// The status of a call that fails without a response message: its head contains its trailers ("Trailers-Only").
 pub fn status(fields: &Fields) -> Option<u8> {
     let status = fields.get("grpc-status").filter(|_| is_call(fields))?;
     number(status)?.try_into().ok()
@@ -40,8 +40,8 @@ pub const DEADLINE_EXCEEDED: u8 = 4;
 /// `RESOURCE_EXHAUSTED`.
 pub const RESOURCE_EXHAUSTED: u8 = 8;
 
-/// The code of gRPC for a status of HTTP (grpc/doc/http-grpc-status-mapping.md), and of those that are not there the one that
-/// is meant.
+/// The gRPC status for an HTTP status (grpc/doc/http-grpc-status-mapping.md), and for those that are not mapped there, the
+/// nearest one.
 pub fn code(status: u16) -> u8 {
     match status {
         400 => 13,

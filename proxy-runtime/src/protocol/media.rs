@@ -1,20 +1,20 @@
-//! `Content-Type` by the name of a file. Pure.
+//! The `Content-Type` of a file by its name. Pure.
 //!
 //! The common types, by the IANA registry (RFC 6838) and browsers' expectations ("MIME Sniffing" standard); text types have
 //! a charset. An unknown type is `application/octet-stream`, which no browser runs.
 
 use crate::protocol::fields::split_once;
 
-/// What is not known.
+/// The type of unknown files.
 pub const BYTES: &str = "application/octet-stream";
 
-/// The type of a file by its extension, in any case.
+/// The type of a file by its extension, ignoring case.
 pub fn of(name: &str) -> &'static str {
     let Some((_, extension)) = name.rsplit_once('.') else { return BYTES };
     TYPES.get(extension.to_ascii_lowercase().as_str()).copied().unwrap_or(BYTES)
 }
 
-/// By extension.
+/// Types by extension.
 static TYPES: phf::Map<&str, &str> = phf::phf_map! {
     "3g2" => "video/3gpp2",
     "3gp" => "video/3gpp",
@@ -224,7 +224,7 @@ static TYPES: phf::Map<&str, &str> = phf::phf_map! {
     "zst" => "application/zstd",
 };
 
-/// Whether a `Content-Type` is one of these: a whole one, the beginning of one, as in `text/`, or the end of one, as in `+json`.
+/// Whether a `Content-Type` is one of these: a complete type, a prefix such as `text/`, or a suffix such as `+json`.
 pub fn is_among(types: &[impl AsRef<str>], content_type: &[u8]) -> bool {
     let media = split_once(content_type, b';').map_or(content_type, |(media, _)| media).trim_ascii();
     types.iter().any(|known| {
@@ -254,7 +254,7 @@ mod tests {
         check("Makefile", BYTES);
         check("a.", BYTES);
         check("a.exe", BYTES);
-        // Text says how it is encoded, without exception, and nothing else does.
+        // Exactly the text types have a charset.
         for (extension, media) in &TYPES {
             assert_eq!(media.starts_with("text/"), media.ends_with("; charset=utf-8"), "{extension}");
         }

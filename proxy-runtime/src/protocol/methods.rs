@@ -1,4 +1,4 @@
-//! A set of request methods ([`Methods`]): bits for those of the registry, names for the others. Pure.
+//! A set of request methods ([`Methods`]): bits for registered methods, names for the others. Pure.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use http::Method;
 
 use crate::value::{List, Text};
 
-/// The methods a route takes. `GET` includes `HEAD`.
+/// A set of methods. `GET` includes `HEAD`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Methods {
-    /// Bits of the registered methods, see [`Methods::bit`]; all bits: any method at all.
+    /// Bits of the registered methods, see [`Methods::bit`]; all bits set means any method.
     pub mask: u16,
     /// Further methods by name.
     pub others: List<Text>,
@@ -23,10 +23,10 @@ impl Methods {
     /// No method.
     pub const NONE: Methods = Methods { mask: 0, others: Cow::Borrowed(&[]) };
 
-    /// Files can be asked for, and no more.
+    /// The methods of files.
     pub const GET_AND_HEAD: Methods = Methods { mask: 0b11, others: Cow::Borrowed(&[]) };
 
-    /// The names behind the bits of `mask`, from bit 0.
+    /// The names of the bits of `mask`, from bit 0.
     pub const NAMES: [&'static str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
@@ -46,7 +46,7 @@ impl Methods {
         }
     }
 
-    /// Whether `method` is one of them. No allocation.
+    /// Whether `method` is in the set. No allocation.
     pub fn contains(&self, method: &Method) -> bool {
         if self.mask == u16::MAX {
             return true;

@@ -1,4 +1,4 @@
-//! The bytes that a request asks for: `Range` (RFC 9110 section 14). Pure.
+//! The requested ranges of a body: `Range` (RFC 9110 section 14). Pure.
 
 use std::ops::Range;
 
@@ -7,26 +7,27 @@ use crate::protocol::fields::{Fields, members, number, split_once};
 /// The requested part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RangeRequest {
-    /// All of it: nothing else is asked for, or what is asked for is no range, or more than anybody needs.
+    /// All of it: there is no `Range`, or it is invalid, or has too many parts.
     All,
-    /// These parts, which are within it.
+    /// These ranges, which are within the body.
     Parts(Vec<Range<u64>>),
-    /// Nothing that is there (section 15.5.17).
+    /// No satisfiable range (section 15.5.17).
     Nothing,
 }
 
-/// The most parts that are sent. A server may ignore a `Range` (section 14.2), and of many small or overlapping parts it
-/// should (section 17.15).
+/// The most parts that are sent. A server may ignore a `Range` (section 14.2), and should ignore many small or
+/// overlapping ones (section 17.15).
 const MOST: usize = 16;
 
-/// What a request wants of a body of `length` bytes.
+/// The ranges that a request wants of a body of `length` bytes.
 pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     let Some(specs) = line(request).and_then(specs) else { return RangeRequest::All };
     let mut parts: Vec<Range<u64>> = Vec::new();
     for spec in specs {
         let part = match spec {
             (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
-            // Section 14.1.2: the end of something shorter is all of it, also of nothing, which no `Content-Range` can say.
+            // Section 14.1.2: a suffix longer than the body is all of it, even of an empty one, which `Content-Range` can't
+            // express.
             (None, Some(1..)) if length == 0 => return RangeRequest::All,
             (None, Some(suffix)) => length.saturating_sub(suffix)..length,
             (None, None) => return RangeRequest::All,
@@ -45,14 +46,14 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     if parts.len() > MOST || overlap { RangeRequest::All } else { RangeRequest::Parts(parts) }
 }
 
-/// Whether the only range that a request asks for begins so far in, or is counted from the end, which may be as far.
+/// Whether the single range of a request begins after `far`, or is a suffix, which may do so.
 pub(crate) fn is_far(request: &Fields, far: u64) -> bool {
     let specs = line(request).and_then(specs);
     matches!(specs.as_deref(), Some([(Some(first), _)]) if *first > far)
         || matches!(specs.as_deref(), Some([(None, Some(_))]))
 }
 
-/// The first byte of the only range that a request asks for; of what begins nowhere that is known yet, the first of all.
+/// The first byte of the single range of a request; 0 if it is not known yet.
 pub(crate) fn first(request: &Fields) -> u64 {
     match line(request).and_then(specs).as_deref() {
         Some([(Some(first), _)]) => *first,
@@ -60,16 +61,16 @@ pub(crate) fn first(request: &Fields) -> u64 {
     }
 }
 
-/// The only `Range` of a request.
+/// The single `Range` field of a request.
 fn line(request: &Fields) -> Option<&[u8]> {
     let mut lines = request.all("range");
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// A first and a last byte, of which one may be missing.
+/// A first and a last byte, one of which may be missing.
 type Spec = (Option<u64>, Option<u64>);
 
-/// The ranges of a `Range` in bytes, as written; `None` if it is malformed (section 14.1.1).
+/// Parses a `Range` in bytes; `None` if it is malformed (section 14.1.1).
 fn specs(line: &[u8]) -> Option<Vec<Spec>> {
     let (unit, set) = split_once(line, b'=')?;
     if !unit.trim_ascii().eq_ignore_ascii_case(b"bytes") {
@@ -87,7 +88,7 @@ fn specs(line: &[u8]) -> Option<Vec<Spec>> {
     (!specs.is_empty()).then_some(specs)
 }
 
-/// Digits, which may be missing; those that are too many are the largest number.
+/// Parses optional digits; a number that overflows becomes the largest number.
 fn place(digits: &[u8]) -> Option<Option<u64>> {
     match digits.trim_ascii() {
         b"" => Some(None),
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn far_ones() {
+    fn far_ranges() {
         let cases = [
             ("bytes=7-", true),
             ("bytes=7-9", true),

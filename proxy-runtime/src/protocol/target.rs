@@ -12,18 +12,18 @@ use http::Version;
 use crate::protocol::canonical::{self, CanonicalError, NormalForm};
 use crate::protocol::fields::Fields;
 
-/// Why a target was refused; each is a 400 with this reason in the log.
+/// Why a target was rejected; each is a 400 with this reason in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetError {
     /// HTTP/1.1 without a `Host` (RFC 9112 section 3.2).
     HostMissing,
-    /// Several `Host` fields, or one that is not a host (RFC 9112 section 3.2).
+    /// Several `Host` fields, or an invalid one (RFC 9112 section 3.2).
     HostInvalid,
     /// Not a path: `*` or an authority alone.
     TargetForm,
-    /// A URL with another scheme than `http` and `https`.
+    /// A URL whose scheme is neither `http` nor `https`.
     Scheme,
-    /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another byte that must not stand in one.
+    /// A path with `%2F`, `%5C`, `%00`, a raw backslash or another forbidden byte.
     PathForbidden,
     /// `%` without two hexadecimal digits.
     PathEncoding,
@@ -45,21 +45,21 @@ impl From<CanonicalError> for TargetError {
 /// Host, path and query of a request.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The target as it arrived, and behind it what else is needed: the `Host` field, then what had to be changed.
+    /// The target as received, followed by the `Host` field and by canonical forms that differ.
     text: String,
-    /// Where path and query as they arrived are: up to the end of the target.
+    /// The range of path and query as received: up to the end of the target.
     arrived: Range<usize>,
-    /// It arrived as an `https` URL.
+    /// The target is an `https` URL.
     https: bool,
     authority: Option<Range<usize>>,
     host: Range<usize>,
-    /// The query, where there is one, is behind it and a question mark.
+    /// The query, if there is one, follows the path and a question mark.
     path: Range<usize>,
     query: Option<Range<usize>>,
 }
 
 impl Target {
-    /// Reads the host, before its site is known. `text` is the target as it arrived; with room for the host behind it,
+    /// Parses the host, before its site is known. `text` is the target as received; if it has capacity for the host,
     /// nothing is allocated.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Target {
         Ok(target)
     }
 
-    /// RFC 9112 section 3.2: the authority of an absolute-form target, or the one `Host` field.
+    /// Finds the authority (RFC 9112 section 3.2): that of an absolute-form target, or the `Host` field.
     fn find_authority(&mut self, fields: &Fields, version: Version) -> Result<(), TargetError> {
         let mut hosts = fields.all("host");
         let (field, second) = (hosts.next(), hosts.next());
@@ -102,14 +102,14 @@ impl Target {
         if !self.text.starts_with('/')
             && let Some(scheme) = self.text.find("://")
         {
-            // Section 3.2.2: it replaces the Host field, which must be there all the same (section 3.2), and be one.
+            // Section 3.2.2: it replaces the `Host` field, which must nevertheless be present (section 3.2), and valid.
             match field.map(std::str::from_utf8) {
                 None if version == Version::HTTP_11 => return Err(TargetError::HostMissing),
                 None => {}
                 Some(Ok(field)) if split_port(field).is_some_and(|(name, _)| name.is_empty() || is_host(name)) => {}
                 Some(_) => return Err(TargetError::HostInvalid),
             }
-            // RFC 9110 section 4.2: nothing else is to be had here.
+            // RFC 9110 section 4.2: only `http` and `https` are supported.
             self.https = self.text[..scheme].eq_ignore_ascii_case("https");
             if !self.https && !self.text[..scheme].eq_ignore_ascii_case("http") {
                 return Err(TargetError::Scheme);
@@ -137,10 +137,10 @@ impl Target {
         start..self.text.len()
     }
 
-    /// Brings path and query to the site's canonical form.
+    /// Converts path and query to the site's canonical form.
     ///
     /// # Errors
-    /// See [`TargetError`]: the path is none, or one that must not be matched.
+    /// See [`TargetError`]: the path is invalid or forbidden.
     pub fn normalise(&mut self, form: NormalForm) -> Result<(), TargetError> {
         // RFC 9112 section 3.2.1 and 3.2.2: origin-form or absolute-form, whose empty path means "/".
         let absolute = self.path.start > 0;
@@ -161,12 +161,12 @@ impl Target {
         Ok(())
     }
 
-    /// The host in lower case, without port and trailing dot; empty where an HTTP/1.0 client named none.
+    /// The host in lower case, without port and trailing dot; empty if an HTTP/1.0 client has sent none.
     pub fn host(&self) -> &str {
         &self.text[self.host.clone()]
     }
 
-    /// The host with its port, where that is not the one that requests of this scheme go to anyway (RFC 3986 section 6.2.3).
+    /// The host, with its port if that is not the default port of the scheme (RFC 3986 section 6.2.3).
     pub fn authority(&self, scheme: &str) -> Option<&str> {
         let authority = &self.text[self.authority.clone()?];
         let default = if scheme == "https" { ":443" } else { ":80" };
@@ -177,12 +177,12 @@ impl Target {
         })
     }
 
-    /// Whether it came as an `https` URL, which promises an encrypted connection (RFC 9110 section 4.2.2).
+    /// Whether the target is an `https` URL, which requires a secure connection (RFC 9110 section 4.2.2).
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// Whether it means the server and nothing on it: `*`, or a URL that ends with its authority (RFC 9112 section 3.2.4).
+    /// Whether the target is the server as a whole: `*`, or a URL that ends with its authority (RFC 9112 section 3.2.4).
     pub fn is_server(&self) -> bool {
         self.query.is_none() && (self.path() == "*" || self.arrived.is_empty())
     }
@@ -202,19 +202,19 @@ impl Target {
         &self.text[self.path.start..self.query.as_ref().map_or(self.path.end, |query| query.end)]
     }
 
-    /// Path and query as they arrived; `/` where there was none.
+    /// Path and query as received; `/` if they are empty.
     pub fn as_arrived(&self) -> Cow<'_, str> {
         let text = &self.text[self.arrived.clone()];
         if text.starts_with('/') { Cow::Borrowed(text) } else { Cow::Owned(format!("/{text}")) }
     }
 
-    /// The length of path and query as they arrived, in bytes.
+    /// The length of path and query as received, in bytes.
     pub fn length(&self) -> usize {
         self.arrived.len()
     }
 }
 
-/// A host in canonical form: in lower case, without a trailing dot, an IPv6 address as RFC 5952 writes it. `None` if it is none.
+/// The canonical form of a host: in lower case, without a trailing dot, an IPv6 address as in RFC 5952. `None` if it is invalid.
 fn canonical_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(address) = host.strip_prefix('[') {
         let address: std::net::Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -228,7 +228,7 @@ fn canonical_host(host: &str) -> Option<Cow<'_, str>> {
     Some(if folded { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) })
 }
 
-/// Host and port of `host[:port]`; `None` where what follows the colon is no port.
+/// Splits `host[:port]`; `None` if the port is invalid.
 pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let end = match authority.starts_with('[') {
         true => authority.find(']')? + 1,
@@ -244,7 +244,8 @@ pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     Some((host, Some(port.parse().ok()?)))
 }
 
-/// Whether `name` could be a host: a registered name of letters, digits, `-`, `_` and dots, or a bracketed IPv6 address.
+/// Whether `name` is a valid host: a registered name of letters, digits, `-`, `_` and dots, or an IPv6 address in
+/// brackets.
 pub fn is_host(name: &str) -> bool {
     if let Some(address) = name.strip_prefix('[') {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn path_and_query_stand_together() {
+    fn path_and_query_are_adjacent() {
         let check = |raw: &str, canonical: &str, arrived: &str| {
             let fields = [("host", "a.test")].into_iter().collect();
             let mut target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11).expect("a target");

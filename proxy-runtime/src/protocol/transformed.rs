@@ -5,7 +5,8 @@ use http::StatusCode;
 
 use crate::protocol::fields::{Fields, has_token};
 
-/// Whether a response may be changed at all: it is whole, not compressed, and nobody forbids it (RFC 9111 section 5.2.2.6).
+/// Whether a response may be transformed: it is complete, not compressed, and not `no-transform` (RFC 9111 section
+/// 5.2.2.6).
 pub(crate) fn may_be(status: StatusCode, fields: &Fields) -> bool {
     !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304)
         && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
@@ -13,10 +14,10 @@ pub(crate) fn may_be(status: StatusCode, fields: &Fields) -> bool {
         && !fields.contains("content-range")
 }
 
-/// Digests of a body or of what it represents (RFC 9530, RFC 3230, RFC 1864).
+/// Digest fields of a body or a representation (RFC 9530, RFC 3230, RFC 1864).
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
-/// What else is said of a body and of what it represents (RFC 9110 section 8), and by what it is asked for again.
+/// The other fields about a body and its representation (RFC 9110 section 8), and validators.
 const OF_BODIES: [&str; 11] = [
     "content-type",
     "content-length",
@@ -35,32 +36,32 @@ fn is_among(name: &[u8], names: &[&str]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// A body is another than it was, of the same meaning: neither lengths, parts nor digests of what it was hold for what it is now; nor does
-/// a strong tag (RFC 9110 section 8.8.1). A change of the content coding is one of the representation, too (RFC 9530 section 3).
+/// Updates the fields for a transformed body of the same meaning: lengths, ranges and digests are removed, and a strong entity tag becomes
+/// weak (RFC 9110 section 8.8.1). A change of the content coding also changes the representation (RFC 9530 section 3).
 pub(crate) fn strip_validators(fields: &mut Fields) {
     fields.retain(|name, _| !is_among(name, &DIGESTS) && !is_among(name, &["content-length", "accept-ranges"]));
     fields.change("etag", |tag| if tag.starts_with(b"W/") { tag.to_owned() } else { [b"W/", tag].concat() });
 }
 
-/// The trailers of such a body: without its digests, which are often there.
+/// Updates the trailers of a transformed body: removes digests, which are often sent there.
 pub(crate) fn trailers(trailers: Option<Fields>) -> Option<Fields> {
     let mut trailers = trailers?;
     trailers.retain(|name, _| !is_among(name, &DIGESTS));
     Some(trailers)
 }
 
-/// A part is sent of what was whole: what was said of the bytes of the content no longer holds; digests of the whole representation do
-/// (RFC 9530 section 3).
+/// Updates the fields for a part of a complete body: fields about the content's bytes are removed; digests of the representation stay
+/// valid (RFC 9530 section 3).
 pub(crate) fn cut(fields: &mut Fields) {
     fields.retain(|name, _| !is_among(name, &["content-length", "content-digest", "content-md5"]));
 }
 
-/// Whether a field is about a body or what it represents, and goes with it.
+/// Whether a field is about a body or its representation.
 pub(crate) fn is_of_body(name: &[u8]) -> bool {
     is_among(name, &OF_BODIES) || is_among(name, &DIGESTS)
 }
 
-/// There is another body in place of what was there: nothing that was said of it holds.
+/// Removes all fields about a body, as it is replaced.
 pub(crate) fn replace(fields: &mut Fields) {
     fields.retain(|name, _| !is_of_body(name));
 }
@@ -73,7 +74,7 @@ pub(crate) struct OutputBuffer {
 }
 
 impl OutputBuffer {
-    /// Whether there is something to send. Where there is not, its memory is used again.
+    /// Whether there are bytes to send. If not, its memory is reused.
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
@@ -82,12 +83,12 @@ impl OutputBuffer {
         !self.bytes.is_empty()
     }
 
-    /// Where more is written.
+    /// The buffer to append output to.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// As [`Source::take`](crate::body::source::Source::take).
+    /// Like [`Source::take`](crate::body::source::Source::take).
     pub(crate) fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
         let took = to(&self.bytes[self.sent..]);
         self.sent += took;
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left() {
+    fn remaining_fields() {
         let names = [
             "Content-Digest",
             "Repr-Digest",

@@ -1,7 +1,8 @@
-//! Regular expressions in a compiled site: [`Regex`] matches by a DFA that was built at compile time,
-//! [`Joint`] matches many at once, [`Capturing`] also finds the named groups.
+//! Regular expressions in a compiled site: [`Regex`] matches with a DFA that was built at compile time, [`Joint`]
+//! matches many at once, [`Capturing`] also finds the named groups.
 //!
-//! Expressions are over bytes, with ASCII classes ([`syntax()`]); the compiler and the binary read them alike.
+//! Expressions match bytes, with ASCII classes ([`syntax()`]); the compiler and the binary parse them with the same
+//! settings.
 //!
 //! Both take time linear in the input. A `Regex` is bytes in the binary, checked once when first used; it does not
 //! allocate. A `Capturing` is compiled once, when first used: a DFA has no groups. Its memory is bounded by
@@ -22,14 +23,14 @@ mod joint;
 /// The most memory, in bytes, that one [`Capturing`] may take for its program.
 pub const CAPTURING_SIZE_LIMIT: usize = 1 << 20;
 
-/// A yes-or-no expression: a table of the compiler's, read when it is first used.
+/// An expression without captures: a DFA that the compiler has serialized.
 #[derive(Debug)]
 pub struct Regex {
     bytes: Cow<'static, [u8]>,
     read: OnceLock<Dfa>,
 }
 
-/// Over bytes in the binary, or over memory of the compiler's own.
+/// Bytes in the binary, or owned memory in the compiler.
 #[derive(Debug)]
 enum Dfa {
     Linked(sparse::DFA<&'static [u8]>),
@@ -37,29 +38,29 @@ enum Dfa {
 }
 
 impl Regex {
-    /// From the bytes of a sparse DFA that the compiler wrote for this target.
+    /// Creates an expression from the bytes of a sparse DFA that the compiler wrote for this target.
     pub const fn new(bytes: &'static [u8]) -> Regex {
         Regex { bytes: Cow::Borrowed(bytes), read: OnceLock::new() }
     }
 
-    /// The same from memory that is not `'static`, for use inside the compiler.
+    /// Creates an expression from owned memory, in the compiler.
     pub fn owned(bytes: Vec<u8>) -> Regex {
         Regex { bytes: Cow::Owned(bytes), read: OnceLock::new() }
     }
 
-    /// Whether the expression matches anywhere within `text`. Linear time, no allocation (but for the first call).
+    /// Whether the expression matches anywhere in `text`. Linear time, no allocation (except in the first call).
     pub fn is_match(&self, text: &[u8]) -> bool {
         let input = Input::new(text).earliest(true);
         let found = match self.dfa() {
             Dfa::Linked(dfa) => dfa.try_search_fwd(&input),
             Dfa::Owned(dfa) => dfa.try_search_fwd(&input),
         };
-        // A DFA gives up only on bytes it was told to quit on; the compiler tells it none.
+        // A DFA only fails on quit bytes; the compiler sets none.
         found.is_ok_and(|found| found.is_some())
     }
 
-    /// The bytes were made by the compiler of this very version (see `site::VERSION`), so they are a DFA: anything else
-    /// is a damaged binary, which must not go on to guess.
+    /// The DFA. Its bytes were written by the compiler of this very version (see `site::VERSION`): if they are invalid,
+    /// the binary is damaged, and must not continue.
     fn dfa(&self) -> &Dfa {
         const WRITTEN: &str = "a DFA written by the compiler";
         self.read.get_or_init(|| match &self.bytes {
@@ -69,7 +70,7 @@ impl Regex {
     }
 }
 
-/// An expression whose named groups are wanted.
+/// An expression with named groups.
 #[derive(Debug)]
 pub struct Capturing {
     pattern: Cow<'static, str>,
@@ -77,17 +78,17 @@ pub struct Capturing {
 }
 
 impl Capturing {
-    /// From a pattern that the compiler has compiled itself, within [`CAPTURING_SIZE_LIMIT`].
+    /// Creates an expression from a pattern that the compiler has checked against [`CAPTURING_SIZE_LIMIT`].
     pub const fn new(pattern: Cow<'static, str>) -> Capturing {
         Capturing { pattern, regex: OnceLock::new() }
     }
 
-    /// The pattern as it was written.
+    /// The pattern as written.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
-    /// Matches `path` and binds group `i` (from 1) to slot `first + i - 1` of `captures`.
+    /// Matches `path` and sets the captures `first + i - 1` for groups `i` (from 1).
     pub fn bind(&self, path: &str, first: u8, captures: &mut Captures) -> bool {
         let regex = self.regex();
         let mut found = regex.create_captures();
@@ -103,8 +104,8 @@ impl Capturing {
         true
     }
 
-    /// `text` with every match replaced; `$1` and `${name}` in `replacement` stand for groups. A match may begin or end
-    /// within a character of several bytes.
+    /// `text` with every match replaced; `$1` and `${name}` in `replacement` refer to groups. A match may begin or end
+    /// within a multi-byte character.
     pub fn replace_all(&self, text: &[u8], replacement: &str) -> Vec<u8> {
         let regex = self.regex();
         let mut out = Vec::with_capacity(text.len());
@@ -124,17 +125,17 @@ impl Capturing {
     }
 }
 
-/// How every expression is read, by the compiler and by the binary: over bytes, and `\w`, `\d`, `\s`, `\b` and `(?i)` are
-/// ASCII. Unicode classes would need tables that only some builds of the engine have, so that what one accepts another
-/// refuses.
+/// The syntax of all expressions, in the compiler and in the binary: they match bytes, and `\w`, `\d`, `\s`, `\b` and
+/// `(?i)` are ASCII. Unicode classes would need tables that only some builds of the engine have, so that one could reject
+/// what another accepts.
 pub fn syntax() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }
 
-/// Compiles a pattern as [`Capturing`] does; the compiler calls this to refuse what could not start.
+/// Compiles a pattern as [`Capturing`] does; the compiler calls this to reject patterns that could not start.
 ///
 /// # Errors
-/// The pattern is not one, or needs more than [`CAPTURING_SIZE_LIMIT`].
+/// The pattern is invalid, or needs more than [`CAPTURING_SIZE_LIMIT`].
 pub fn compile(pattern: &str) -> Result<meta::Regex, Box<meta::BuildError>> {
     meta::Regex::builder()
         .configure(meta::Regex::config().nfa_size_limit(Some(CAPTURING_SIZE_LIMIT)).utf8_empty(false))
@@ -163,7 +164,8 @@ mod tests {
         check(r"(\d+)\s+(\w+)", "12 \t ab", "$2$1", "ab12");
     }
 
-    /// Over bytes: a character of several is several, and what is not UTF-8 is matched like anything else.
+    /// Expressions match bytes: a multi-byte character counts as several, and invalid UTF-8 is matched like anything
+    /// else.
     #[test]
     fn replacing_any_bytes() {
         check(".", "é", "x", "xx");

@@ -1,12 +1,12 @@
-//! Routing: the look-up of host and path in a site's perfect-hash tables, and the values that it binds.
+//! Routing: the lookup of host and path in a site's perfect-hash tables, and its captures.
 //!
-//! Pure, on the hot path. No allocation: a host costs one probe (and one per label where wildcards are declared), an
-//! exact path one probe, a pattern one probe per segment, however many routes there are. Expressions on paths cost one
-//! walk over the path for all of them together (see [`Joint`]).
-//! The tables are made by the compiler's pass `lower`, which puts the candidates of one pattern in order of precedence.
+//! Pure, on the hot path. No allocation: a host costs one probe (and one per label if wildcards are declared), an exact
+//! path one probe, a pattern one probe per segment, however many routes there are. Expressions on paths cost one walk
+//! over the path for all of them together (see [`Joint`]). The compiler's pass `lower` builds the tables, with the
+//! candidates of one pattern in order of precedence.
 //!
-//! Precedence, segment by segment: literal, then literal in any case, then `{name}`, then `*`. If no route of a branch matches, the look-up
-//! continues with the next branch, so a route's matchers never hide a less specific route.
+//! Precedence, segment by segment: literal, then case-insensitive literal, then `{name}`, then `*`. If no route of a branch matches, the
+//! lookup continues with the next branch, so a route's matchers never hide a less specific route.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -26,29 +26,29 @@ pub type SiteId = u32;
 /// The bit of a leaf that is a single route.
 pub const ONLY: u32 = 1 << 31;
 
-/// The bit of a candidate (of such a leaf, too) that takes any request that gets to it: nothing is left to ask.
+/// The bit of a candidate (or such a leaf) that matches any request that reaches it.
 pub const ALWAYS: u32 = 1 << 30;
 
 /// The scope bit that separates wildcard suffixes from exact hosts.
 const WILDCARD: u32 = 1 << 31;
 
-/// A place in the tree of patterns, as four numbers; it stands in the slot of the text that leads to it. The roots of the
-/// sites are numbered by their [`SiteId`].
+/// A node of the pattern tree, as four numbers, stored in the slot of the text that leads to it. The root of a site has
+/// its [`SiteId`] as its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node(pub [u32; 4]);
 
-/// The bit of a node's number that says that the segment table has children of it.
+/// The bit of a node's number if the segment table has children of it.
 pub const LITERALS: u32 = 1 << 31;
 
-/// The bit of a node's number that says that it has children for text in any case, and of the scope in which these stand in the segment
-/// table, with small letters.
+/// The bit of a node's number if it has case-insensitive children, and of their scope in the segment table, where they are in lower
+/// case.
 pub const ANY_CASE: u32 = 1 << 30;
 
-/// No text in any case is longer, in bytes: such segments are looked up in a copy.
+/// The longest case-insensitive segment, in bytes: such segments are copied for the lookup.
 pub const LONGEST_ANY_CASE: usize = 256;
 
 impl Node {
-    /// The number: the scope of the children in the segment table.
+    /// Its number: the scope of its children in the segment table.
     pub fn id(self) -> u32 {
         self.0[0] & !(LITERALS | ANY_CASE)
     }
@@ -61,7 +61,7 @@ impl Node {
         self.0[0] & LITERALS != 0
     }
 
-    /// Where in [`Tables::captures`] the child for `{name}` is.
+    /// The index of the child for `{name}` in [`Tables::captures`].
     fn capture(self) -> u32 {
         self.0[1]
     }
@@ -71,63 +71,63 @@ impl Node {
         self.0[2]
     }
 
-    /// The leaf of patterns that go on with `*`.
+    /// The leaf of patterns that continue with `*`.
     fn rest(self) -> u32 {
         self.0[3]
     }
 }
 
-/// Everything the look-up needs.
+/// The tables of the lookup.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    /// (listener, host) to the site's root; wildcard suffixes stand under [`wildcard_scope`].
+    /// Maps (listener, host) to the site's root; wildcard suffixes have [`wildcard_scope`].
     pub hosts: Table<4>,
-    /// Per listener: the root of the site that takes any host, or a row of [`NONE`].
+    /// Per listener: the root of the site for any host, or a row of [`NONE`].
     pub any_host: Words,
-    /// Whether any listener has a wildcard host, so that the others never look.
+    /// Whether any listener has a wildcard host; if not, they are not looked up.
     pub wildcards: bool,
-    /// (site, path) to leaf, for paths without captures and without `*`.
+    /// Maps (site, path) to a leaf, for paths without captures and without `*`.
     pub exact: Table<1>,
-    /// (node, segment) to node, for all other patterns.
+    /// Maps (node, segment) to a node, for all other patterns.
     pub segments: Table<4>,
     /// The nodes for `{name}`.
     pub captures: Words,
-    /// The leaves that are not a single route (that is a leaf with [`ONLY`] set, and perhaps [`ALWAYS`]), rows of four:
-    /// `start..end` in `expressions`, and in `plain`. A leaf's routes have positions in order of precedence, and are
-    /// candidates: with [`ALWAYS`] set where it holds.
+    /// The leaves with several routes (a single route is a leaf with [`ONLY`] set, and perhaps [`ALWAYS`]), in rows of
+    /// four: `start..end` in `expressions`, and in `plain`. The routes of a leaf are candidates, with positions in
+    /// order of precedence; [`ALWAYS`] is set if it applies.
     pub leaves: Words,
-    /// The candidates with an expression on the path, rows of four, sorted: joint table, number of the expression in it,
+    /// The candidates with a `path-regex`, in sorted rows of four: joint table, number of the expression in it,
     /// position, candidate.
     pub expressions: Words,
-    /// Those without, rows of two, sorted: position, candidate.
+    /// The candidates without one, in sorted rows of two: position, candidate.
     pub plain: Words,
-    /// The expressions on paths, put together in as few tables as they fit into.
+    /// The expressions on paths, combined into as few tables as possible.
     pub joint: Cow<'static, [Joint]>,
 }
 
-/// The verdict of a route on a request whose path it matches.
+/// The verdict of a route on a request whose path matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteVerdict {
-    /// All its matchers hold.
+    /// All of its matchers match.
     Yes,
-    /// A matcher does not hold.
+    /// A matcher does not match.
     No,
-    /// All but the method; these it would take.
+    /// Only the method does not match; the route has these methods.
     OtherMethod(MethodSet),
 }
 
-/// The outcome of a look-up.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteLookup {
-    /// This route, with what its pattern bound.
+    /// A route, with its captures.
     Route(RouteId, Captures),
-    /// No route; but these would, had the method been theirs (405).
+    /// No route for the method; others match with these methods (405).
     OtherMethod(MethodSet),
     /// No route (404).
     Nothing,
 }
 
-/// The methods that a path would take.
+/// The methods that are allowed for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MethodSet {
     /// Bits as in [`Methods`].
@@ -135,7 +135,7 @@ pub struct MethodSet {
 }
 
 impl MethodSet {
-    /// A route's methods. Methods outside the registry don't fit into the mask and are left out of `Allow`.
+    /// A route's methods. Unregistered methods don't fit into the mask and are omitted from `Allow`.
     pub fn of(methods: &Methods) -> MethodSet {
         MethodSet { mask: methods.mask }
     }
@@ -148,14 +148,14 @@ impl MethodSet {
 }
 
 impl Tables {
-    /// The root of the site for a host in normal form on a listener; its number is the [`SiteId`]. One probe, and one
-    /// per label with wildcards.
+    /// The root of the site for a normalized host on a listener; its number is the [`SiteId`]. One probe, and one per
+    /// label if there are wildcards.
     pub fn site(&self, listener: u32, host: &str) -> Option<Node> {
         if let Some(root) = self.hosts.get(listener, host.as_bytes()) {
             return Some(Node(root));
         }
         if self.wildcards {
-            // `*.example.com` stands for one or more labels: the longest declared suffix wins.
+            // `*.example.com` matches one or more labels: the longest declared suffix wins.
             let mut rest = host;
             while let Some((_, suffix)) = rest.split_once('.') {
                 if let Some(root) = self.hosts.get(wildcard_scope(listener), suffix.as_bytes()) {
@@ -167,8 +167,8 @@ impl Tables {
         Some(self.any_host.row(listener as usize)).filter(|root| root[0] != NONE).map(Node)
     }
 
-    /// The route of a site, given its root, for a path in normal form. `ask` is called for each candidate in order of precedence and
-    /// may bind captures of its own. No allocation.
+    /// The route of a site, given its root, for a normalized path. `ask` is called for each candidate in order of precedence and may
+    /// set further captures. No allocation.
     pub fn route(
         &self,
         root: Node,
@@ -194,11 +194,11 @@ impl Tables {
 }
 
 impl Tables {
-    /// Position and candidate of an expression, from a position on; the rows in question are of one joint table.
+    /// The next position and candidate of an expression, from a position on; the rows belong to one joint table.
     fn matching(&self, Range { start, end }: Range<u32>, wanted: [u32; 3]) -> Option<[u32; 2]> {
         let row = |at: u32| self.expressions.row::<4>(at as usize);
         let below = |[table, expression, position, _]: [u32; 4]| [table, expression, position] < wanted;
-        // Where a leaf has all of a table's expressions, each once, the row is where its number says.
+        // If a leaf has all expressions of a table, each once, the row's index follows from the expression's number.
         let guess = start.wrapping_add(wanted[1].wrapping_sub(row(start)[1]));
         let lucky = (start..end).contains(&guess) && !below(row(guess)) && (guess == start || below(row(guess - 1)));
         let found = if lucky { guess } else { self.expressions.lower_bound(start, end, below) };
@@ -212,7 +212,7 @@ pub const fn wildcard_scope(listener: u32) -> u32 {
     listener | WILDCARD
 }
 
-/// How many joint tables' results are kept during a look-up; sites have one or two, as a rule.
+/// The most joint tables whose results are cached during a lookup; sites usually have one or two.
 const CACHED: usize = 8;
 
 struct Search<'a, F> {
@@ -220,14 +220,14 @@ struct Search<'a, F> {
     path: &'a str,
     captures: Captures,
     missed: Option<MethodSet>,
-    /// Where the path leads in each joint table, once it was asked.
+    /// The result of each joint table, once it was computed.
     ends: [Option<End>; CACHED],
     ask: &'a mut F,
 }
 
 impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
-    /// `start` is where the next segment begins: behind its slash, or one past the end of the path.
-    /// Recursion is as deep as the longest pattern of the site, which the compiler bounds.
+    /// `start` is the beginning of the next segment: after its slash, or one past the end of the path. The recursion is
+    /// as deep as the longest pattern of the site, which the compiler limits.
     fn node(&mut self, node: Node, start: usize, depth: usize) -> Option<RouteId> {
         if start > self.path.len() {
             return self.leaf(node.leaf()).or_else(|| self.rest(node.rest(), start, depth));
@@ -256,7 +256,7 @@ impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
         self.rest(node.rest(), start, depth)
     }
 
-    /// The child for a segment in any case.
+    /// The child for a case-insensitive segment.
     fn any_case(&self, node: Node, segment: &[u8]) -> Option<Node> {
         let mut copy = [0; LONGEST_ANY_CASE];
         let small = copy.get_mut(..segment.len())?;
@@ -291,8 +291,8 @@ impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
         None
     }
 
-    /// The next position from `from` on, and its candidate, that has no expression, or one that matches. However many
-    /// routes a leaf has: a search per expression that matches the path.
+    /// The next position from `from` on, and its candidate, which has no expression, or a matching one. Costs a search
+    /// per matching expression, however many routes a leaf has.
     fn next(&mut self, &[start, end, plain, plain_end]: &[u32; 4], from: u32) -> Option<[u32; 2]> {
         let tables = self.tables;
         let first = tables.plain.lower_bound::<2>(plain, plain_end, |[position, _]| position < from);
@@ -301,7 +301,7 @@ impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
         let mut at = start;
         while at < end {
             let table = table_of(at);
-            // One table has them all, as a rule.
+            // Usually one table contains them all.
             let others = match table_of(end - 1) == table {
                 true => end,
                 false => tables.expressions.lower_bound(at, end, |row: [u32; 4]| row[0] <= table),

@@ -1,4 +1,4 @@
-//! Tables as bytes: numbers ([`Words`]), and a minimal perfect hash over keys of text ([`Table`]). Pure, on the hot path.
+//! Tables as bytes: numbers ([`Words`]), and a minimal perfect hash over text keys ([`Table`]). Pure, on the hot path.
 //!
 //! rustc compiles a byte literal of any length in almost no time, while a slice of 100,000 structs takes a minute
 //! and gigabytes. Numbers are little-endian and read in place, without alignment and without `unsafe`; positions
@@ -8,15 +8,15 @@ use std::borrow::Cow;
 
 use phf_shared::PhfHash;
 
-/// Stands for "none" in tables.
+/// Means "none" in tables.
 pub const NONE: u32 = u32::MAX;
 
-/// Numbers of 32 bits.
+/// A list of 32-bit numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Words(Cow<'static, [u8]>);
 
 impl Words {
-    /// From the bytes that the compiler wrote.
+    /// Creates a list from the bytes that the compiler wrote.
     pub const fn new(bytes: &'static [u8]) -> Words {
         Words(Cow::Borrowed(bytes))
     }
@@ -26,18 +26,18 @@ impl Words {
         &self.0
     }
 
-    /// The bytes, to be put somewhere else.
+    /// The bytes, to be moved elsewhere.
     #[cfg(feature = "serve")]
     pub(crate) fn bytes_mut(&mut self) -> &mut Cow<'static, [u8]> {
         &mut self.0
     }
 
-    /// How many there are.
+    /// The length of the list.
     pub fn len(&self) -> usize {
         self.0.len() / 4
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -53,7 +53,7 @@ impl Words {
         self.0.get(4 * N * index..).map_or([NONE; N], numbers)
     }
 
-    /// The first index of `range` for which `below` does not hold of the row there; rows are sorted by it.
+    /// The first index of a range whose row is not `below`; rows are sorted by it.
     pub fn lower_bound<const N: usize>(&self, mut from: u32, mut to: u32, below: impl Fn([u32; N]) -> bool) -> u32 {
         while from < to {
             let middle = from + (to - from) / 2;
@@ -69,35 +69,35 @@ impl FromIterator<u32> for Words {
     }
 }
 
-/// The first `N` numbers of `bytes`; [`NONE`] if there are fewer.
+/// The first `N` numbers of `bytes`; all [`NONE`] if there are fewer.
 fn numbers<const N: usize>(bytes: &[u8]) -> [u32; N] {
     bytes.as_chunks().0.first_chunk().map_or([NONE; N], |numbers| numbers.map(u32::from_le_bytes))
 }
 
 /// A minimal perfect hash table from (scope, text) to a row of `N` numbers, as `phf_generator` lays it out (CHD).
 ///
-/// An entry, its key and its row stand together, in slots of one size: a look-up reads a displacement and a slot, and
-/// that is two lines of memory, however large the table.
+/// An entry, its key and its row are adjacent, in slots of equal size: a lookup reads a displacement and a slot, which
+/// is two cache lines, however large the table is.
 #[derive(Debug, Clone)]
 pub struct Table<const N: usize> {
     /// The seed of the hash.
     pub seed: u64,
-    /// Displacements, in pairs.
+    /// The displacements, in pairs.
     pub disps: Words,
     /// The size of a slot in bytes.
     pub stride: u32,
-    /// The slots in the hash's order: scope, length of the key and row as numbers, then the key, or where it begins in
+    /// The slots in the hash's order: scope, length of the key and row as numbers, then the key, or its offset in
     /// `long` if it does not fit.
     pub slots: Cow<'static, [u8]>,
-    /// Keys that are longer than a slot.
+    /// The keys that do not fit into a slot.
     pub long: Cow<'static, str>,
 }
 
-/// Bytes that begin where a line of memory begins, so that slots don't lie across two of them.
+/// Bytes aligned to cache lines, so that slots don't cross two of them.
 #[repr(C, align(64))]
 pub struct Aligned<T: ?Sized>(pub T);
 
-/// A key of a [`Table`]; both sides hash it through this.
+/// A key of a [`Table`], as it is hashed by the compiler and the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableKey<'a> {
     /// Listener, site or node.
@@ -118,10 +118,10 @@ impl<const N: usize> Table<N> {
     pub const EMPTY: Table<N> =
         Table { seed: 0, disps: Words::new(&[]), stride: 16, slots: Cow::Borrowed(&[]), long: Cow::Borrowed("") };
 
-    /// The bytes that precede a key in its slot.
+    /// The size of the fields before a key in its slot.
     const HEAD: usize = 4 * (2 + N);
 
-    /// From the entries in the hash's order: scope, key, row.
+    /// Builds a table from entries in the hash's order: scope, key, row.
     pub fn from_entries<'a>(
         seed: u64,
         disps: Words,
@@ -130,7 +130,7 @@ impl<const N: usize> Table<N> {
         let count = entries.clone().count();
         let fits = |stride: usize| {
             let fitting = entries.clone().filter(|(_, key, _)| Self::HEAD + key.len() <= stride).count();
-            // Room for nearly all of them; a few long keys are not worth large slots.
+            // Space for nearly all of them; a few long keys do not justify large slots.
             10 * fitting >= 9 * count
         };
         let stride = [16, 32, 64].into_iter().find(|&stride| fits(stride)).unwrap_or(64);
@@ -149,23 +149,23 @@ impl<const N: usize> Table<N> {
         Table { seed, disps, stride: stride as u32, slots: slots.into(), long: long.into() }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.slots.len() / self.stride as usize
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// The row of a key: one hash, one comparison.
+    /// Looks up the row of a key: one hash, one comparison.
     pub fn get(&self, scope: u32, text: &[u8]) -> Option<[u32; N]> {
         if self.is_empty() {
             return None;
         }
         let hashes = phf_shared::hash(&TableKey { scope, text }, &self.seed);
-        // `phf_shared::get_index`, over numbers in bytes.
+        // `phf_shared::get_index`, for numbers in bytes.
         let bucket = hashes.g % (self.disps.len() / 2) as u32;
         let [d1, d2] = self.disps.row(bucket as usize);
         let index = phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % self.len() as u32;

@@ -1,53 +1,52 @@
 //! Many expressions in one table: [`Joint`]. Pure, on the hot path.
 //!
-//! The table is a DFA as bytes, made for this: expressions on paths have long literal parts and few branches, and a site
-//! may have 100,000. Chains of states without branches are text to compare; a state is stored before its successors, so that the
-//! states of one expression lie in one or two cache lines. Nothing is read or checked
-//! at start. A state is
+//! The table is a DFA as bytes, designed for this: expressions on paths have long literal parts and few branches, and a site may
+//! have 100,000. Chains of states without branches are text to compare; a state is stored before its successors, so that the
+//! states of one expression are in one or two cache lines. Nothing is parsed or checked at start. A state is
 //!
 //! ```text
-//! u8   length of the text that must follow        the text
-//! u8   how it is written: WIDTH, RUN, ENDS
-//! u8   how many places lead on                    RUN: from which byte to which, a place for each
-//!                                                 else: from which byte to which, for each place, sorted
-//!      the places: where the state stands that is led to, counted from this one (u8 or u16), or from 0 (u32)
-//! u16  ENDS: how many expressions match if the path ends here     u32 each
+//! u8   length of the literal text that follows    the text
+//! u8   flags: WIDTH, RUN, ENDS
+//! u8   number of places                           RUN: first and last byte, with a place for each byte
+//!                                                 else: first and last byte for each place, sorted
+//!      places: offset of the next state, relative to this one (u8 or u16), or absolute (u32)
+//! u16  ENDS: number of expressions that match if the path ends here     u32 each
 //! ```
 //!
-//! with numbers in little-endian. The first state stands at 0.
+//! Numbers are little-endian. The first state is at 0.
 
 use std::borrow::Cow;
 
-/// Many expressions in one table: a single walk over a text tells all that match in it.
+/// Many expressions in one table: a single walk over a text finds all that match.
 ///
-/// The compiler writes each so that it goes on to the end of the text once it has matched; where the walk ends, all that
-/// did are listed.
+/// The compiler extends each expression to continue to the end of the text once it has matched; the end of the walk
+/// lists all that did.
 #[derive(Debug, Clone)]
 pub struct Joint(Cow<'static, [u8]>);
 
-/// The end of a walk: the list of matches.
+/// The end of a walk: refers to the list of matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End(Option<u32>);
 
-/// The bits that say how wide places are: 1, 2 or 4 bytes.
+/// The bits with the width of places: 1, 2 or 4 bytes.
 const WIDTH: u8 = 0b0111;
-/// The bit of a state whose places are for one byte each, without a gap.
+/// The bit of a state whose places are for consecutive single bytes.
 pub const RUN: u8 = 1 << 3;
-/// The bit of a state with expressions that match if the path ends there.
+/// The bit of a state with expressions that match if the text ends there.
 pub const ENDS: u8 = 1 << 4;
 
-/// A state, taken apart.
+/// A parsed state.
 struct JointState<'a> {
     text: &'a [u8],
     how: u8,
     ranges: &'a [[u8; 2]],
     places: &'a [u8],
-    /// Where its list of expressions would begin.
+    /// The offset of its list of expressions.
     list: usize,
 }
 
 impl Joint {
-    /// From the bytes that the compiler wrote.
+    /// Creates a table from the bytes that the compiler wrote.
     pub const fn new(bytes: Cow<'static, [u8]>) -> Joint {
         Joint(bytes)
     }
@@ -66,14 +65,14 @@ impl Joint {
             let Some((&byte, after)) = after.split_first() else { return state.end() };
             let Some(next) = state.next(at, byte) else { return End(None) };
             if next == at && state.ranges == [[0, u8::MAX]] && state.text.is_empty() {
-                // Whatever follows, nothing changes any more.
+                // The result does not depend on the rest.
                 return state.end();
             }
             (at, rest) = (next, after);
         }
     }
 
-    /// The numbers of the expressions that matched.
+    /// The numbers of the expressions that have matched.
     pub fn matched(&self, End(list): End) -> impl Iterator<Item = u32> {
         let list = list.and_then(|at| {
             let (count, rest) = self.0.get(at as usize..)?.split_first_chunk()?;
@@ -98,7 +97,7 @@ impl JointState<'_> {
         End(u32::try_from(self.list).ok().filter(|_| self.how & ENDS != 0))
     }
 
-    /// Where a byte leads.
+    /// The offset of the next state for a byte.
     fn next(&self, at: usize, byte: u8) -> Option<usize> {
         let range = self.ranges.iter().position(|&[_, to]| byte <= to)?;
         let index = usize::from(byte.checked_sub(self.ranges[range][0])?);
