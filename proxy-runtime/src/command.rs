@@ -11,7 +11,7 @@ use crate::protocol::escape;
 use crate::site::{Param, ParamKind, Setting, Site};
 use crate::{net::listen, observe, rehearse};
 
-/// What is asked of the binary.
+/// The command of the binary.
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Serve,
@@ -24,7 +24,7 @@ enum Command {
     Licences,
 }
 
-/// Runs the program of a compiled site: serves it, or does what the flags say.
+/// Runs the program of a compiled site: serves it, or executes the command of its flags.
 pub fn run(site: &'static Site) -> ExitCode {
     run_licensed(
         site,
@@ -32,7 +32,7 @@ pub fn run(site: &'static Site) -> ExitCode {
     )
 }
 
-/// The same for a program of which it is known what it is made of: the licences of all that is linked, for people.
+/// Runs the program, with the licences of all linked code, as text.
 pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
     let (command, given) = match parse(site, lexopt::Parser::from_env()) {
         Ok(parsed) => parsed,
@@ -44,12 +44,12 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
     match command {
         Command::Help => print!("{}", help(site)),
         Command::Version => print!("{}", version(site)),
-        // There is nobody to tell that standard output is gone; a pager may have seen enough.
+        // If standard output is closed, nobody can be told; a pager may have ended.
         Command::Licences => drop(std::io::stdout().write_all(licences.as_bytes())),
         Command::Config => print!("{}", config(site)),
-        // There is nobody to tell that standard output is gone.
+        // If standard output is closed, nobody can be told.
         Command::Manifest => drop(std::io::stdout().write_all(&manifest(site))),
-        // Parameters that are not given stand for themselves.
+        // Parameters without a value are represented by themselves.
         Command::SelfTest => {
             let (text, failed) = tested(site, &settings(site, &given).unwrap_or_default());
             print!("{text}");
@@ -61,12 +61,12 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// How long notices have before the errors of a start: as long as whoever has started it cares to wait.
+/// How long notices are waited for before the errors of a failed start: practically without limit.
 const START_FAILED: Duration = Duration::from_secs(3600);
 
 fn finish(outcome: Result<ExitCode, Vec<StartError>>) -> ExitCode {
     outcome.unwrap_or_else(|refused| {
-        // Notices that came before stand before, and the errors themselves are not dropped either.
+        // Earlier notices are written first, and the errors are never dropped.
         observe::notice::finish(START_FAILED);
         for refused in refused {
             eprintln!("error: {refused}");
@@ -161,7 +161,7 @@ fn version(site: &Site) -> String {
     )
 }
 
-/// What the binary was built from, each file for itself.
+/// The manifest of what the binary was built from, file by file.
 fn manifest(site: &Site) -> Vec<u8> {
     let mut out = b"{".to_vec();
     let member = |name: &str, value: &str, out: &mut Vec<u8>| {
@@ -197,7 +197,7 @@ fn config(site: &Site) -> String {
     site.sources.iter().map(|source| format!("// {}\n{}\n", source.path, source.text)).collect()
 }
 
-/// `--check`: everything the start needs, nothing of what serving does.
+/// `--check`: performs the checks of a start, without serving.
 fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCode, Vec<StartError>> {
     let mut settings = settings(site, given)?;
     let mut refused = settings.read_files(site.files).err().unwrap_or_default();
@@ -213,7 +213,7 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
         return Err(refused);
     }
     for param in site.params {
-        // A secret is a path here; its content is never printed.
+        // The value of a secret is a path; its content is never printed.
         let index = site.params.iter().position(|other| std::ptr::eq(other, param)).unwrap_or_default() as u16;
         if matches!(param.kind, ParamKind::Number | ParamKind::Duration | ParamKind::Size) {
             println!("param {}: ok", param.name);
@@ -232,7 +232,7 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The site's tests, functions of `filter` included, for a test of the crate it is compiled into:
+/// Runs the site's tests, including functions of `filter`, for a test of the crate that it is compiled into:
 ///
 /// ```ignore
 /// #[test]
@@ -242,13 +242,13 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
 /// ```
 ///
 /// # Errors
-/// A test fails; what `--self-test` would print.
+/// A test has failed: the output of `--self-test`.
 pub fn self_test(site: &'static Site) -> Result<(), String> {
     let (text, failed) = tested(site, &settings(site, &HashMap::new()).unwrap_or_default());
     if failed == 0 { Ok(()) } else { Err(text) }
 }
 
-/// What became of the tests, and how many failed.
+/// Runs the tests: returns their results as text, and how many have failed.
 fn tested(site: &Site, settings: &Settings) -> (String, usize) {
     let (mut out, mut failed) = (String::new(), 0);
     for test in site.tests {

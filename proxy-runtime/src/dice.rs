@@ -2,17 +2,17 @@
 
 use std::cell::Cell;
 
-/// Chance, quick and good enough to spread by: xorshift64* (Vigna 2016). One per worker.
+/// A random number generator, fast and good enough for load balancing: xorshift64* (Vigna 2016). One per worker.
 #[derive(Debug)]
 pub struct Dice(Cell<u64>);
 
 impl Dice {
-    /// Throws that depend on the seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Dice {
         Dice(Cell::new(seed.max(1)))
     }
 
-    /// Any number.
+    /// Any 64-bit number.
     pub fn number(&self) -> u64 {
         let mut state = self.0.get();
         state ^= state >> 12;
@@ -24,7 +24,7 @@ impl Dice {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&self, limit: usize) -> usize {
-        // Multiplied, not divided (Lemire 2019); the bias is of no account at these sizes.
+        // Multiplication instead of division (Lemire 2019); the bias is negligible at these sizes.
         ((u128::from(self.number()) * limit as u128) >> 64) as usize
     }
 }

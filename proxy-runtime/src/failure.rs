@@ -6,16 +6,16 @@ use http::StatusCode;
 use crate::protocol::target::TargetError;
 use crate::router::route::MethodSet;
 
-/// Declares the reasons: each with its word in logs, and the status it is answered with, where there still is an answer to give.
+/// Declares the reasons: each with its word in logs, and the status of its error response, if one can still be sent.
 macro_rules! failures {
     ($($(#[$about:meta])* $name:ident $(($with:ident: $type:ty))? = $reason:literal, $status:expr;)*) => {
-        /// Why an exchange failed.
+        /// Why an exchange has failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Failure {
             $($(#[$about])* $name $(($type))?,)*
         }
 
-        /// The reasons by number.
+        /// The reasons by index.
         #[derive(Clone, Copy)]
         enum Number {
             $($name,)*
@@ -25,7 +25,7 @@ macro_rules! failures {
             /// The words of all reasons.
             pub(crate) const REASONS: &[&str] = &[$($reason),*];
 
-            /// Where its word stands in [`Failure::REASONS`].
+            /// The index of its word in [`Failure::REASONS`].
             pub(crate) fn index(self) -> usize {
                 match self {
                     $(Failure::$name { .. } => Number::$name as usize,)*
@@ -39,7 +39,7 @@ macro_rules! failures {
                 }
             }
 
-            /// The status it is answered with, where there still is a response to give.
+            /// The status of its error response, if one can still be sent.
             pub(crate) fn status(self) -> StatusCode {
                 match self {
                     $(Failure::$name $(($with))? => $status,)*
@@ -50,21 +50,21 @@ macro_rules! failures {
 }
 
 failures! {
-    /// The head is not one (RFC 9112 section 2.2).
+    /// The head is malformed (RFC 9112 section 2.2).
     BadRequest = "bad-request", StatusCode::BAD_REQUEST;
-    /// The host is missing or is none (RFC 9112 section 3.2).
+    /// The host is missing or invalid (RFC 9112 section 3.2).
     BadHost = "bad-host", StatusCode::BAD_REQUEST;
-    /// The path is one that must not be matched.
+    /// The path is forbidden.
     BadPath = "bad-path", StatusCode::BAD_REQUEST;
-    /// The body's framing is not one (RFC 9112 section 6.1): both lengths, several lengths, bad chunks.
+    /// The body's framing is invalid (RFC 9112 section 6.1): both lengths, several lengths, malformed chunks.
     BadFraming = "bad-framing", StatusCode::BAD_REQUEST;
-    /// The client breaks the rules of HTTP/2, and the connection with it (RFC 9113 section 5.4.1).
+    /// The client violates HTTP/2, which ends the connection (RFC 9113 section 5.4.1).
     Http2Protocol = "http2-protocol", StatusCode::BAD_REQUEST;
-    /// The client sends frames of HTTP/2 without end that ask for nothing (RFC 9113 section 10.5).
+    /// The client sends an excessive number of useless HTTP/2 frames (RFC 9113 section 10.5).
     FrameFlood = "frame-flood", StatusCode::BAD_REQUEST;
-    /// Another major version of HTTP than 1, in HTTP/1.1's form (RFC 9110 section 15.6.6).
+    /// A major version of HTTP other than 1, in HTTP/1.1's format (RFC 9110 section 15.6.6).
     UnsupportedVersion = "unsupported-version", StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-    /// What `rewrite` made of the path would leave the root.
+    /// `rewrite` has produced a path above the root.
     BadRewrite = "bad-rewrite", StatusCode::BAD_REQUEST;
     /// No site has the host.
     UnknownHost = "unknown-host", StatusCode::MISDIRECTED_REQUEST;
@@ -78,39 +78,39 @@ failures! {
     UriTooLong = "uri-too-long", StatusCode::URI_TOO_LONG;
     /// The body is larger than `limits body`.
     BodyTooLarge = "body-too-large", StatusCode::PAYLOAD_TOO_LARGE;
-    /// The request did not arrive in time.
+    /// The request was not received in time.
     RequestTimeout = "request-timeout", StatusCode::REQUEST_TIMEOUT;
-    /// An `Expect` that is not `100-continue` (RFC 9110 section 10.1.1).
+    /// `Expect` is not `100-continue` (RFC 9110 section 10.1.1).
     ExpectationFailed = "expectation-failed", StatusCode::EXPECTATION_FAILED;
-    /// The site is reached by a connection that was made for another, and that its own `tls` would not have let come about
-    /// (client certificates, version, groups); or an `https` URL by one that is not encrypted.
+    /// The connection's handshake was for another site, and does not meet the requirements of this site's `tls` (client
+    /// certificates, version, groups); or an `https` URL was requested on a plain connection.
     MisdirectedRequest = "misdirected-request", StatusCode::MISDIRECTED_REQUEST;
-    /// A plain request where TLS is spoken.
+    /// A plain HTTP request on a TLS port.
     PlainHttp = "plain-http", StatusCode::BAD_REQUEST;
     /// The TLS handshake failed, for this reason.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
     Handshake(_detail: &'static str) = "tls-handshake", StatusCode::BAD_REQUEST;
-    /// It was no client, but an authority's look at a host (RFC 8737).
+    /// The connection was an authority's validation of a host (RFC 8737).
     #[cfg_attr(not(feature = "acme"), allow(dead_code, reason = "made by `acme` alone"))]
     AcmeChallenge = "acme-challenge", StatusCode::BAD_REQUEST;
-    /// What comes before the first request took too long.
+    /// The phase before the first request took too long.
     HandshakeTimeout = "handshake-timeout", StatusCode::BAD_REQUEST;
-    /// More TLS handshakes at once than `limits handshakes`.
+    /// More concurrent TLS handshakes than `limits handshakes`.
     TooManyHandshakes = "too-many-handshakes", StatusCode::SERVICE_UNAVAILABLE;
-    /// The client names a host in its handshake that no site has.
+    /// The server name in the client's handshake belongs to no site.
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "made by `tls` alone"))]
     UnknownServerName = "unknown-server-name", StatusCode::BAD_REQUEST;
-    /// The connection does not begin with a PROXY header from somebody who may send one.
+    /// The connection does not begin with a PROXY header, or the peer may not send one.
     ProxyProtocol = "proxy-protocol", StatusCode::BAD_REQUEST;
     /// More client connections than `limits connections`.
     TooManyConnections = "too-many-connections", StatusCode::SERVICE_UNAVAILABLE;
-    /// More of one client's connections than `limits per-client`.
+    /// More connections from one client than `limits per-client`.
     ClientConnectionLimit = "client-connection-limit", StatusCode::SERVICE_UNAVAILABLE;
     /// No server of the upstream has an address.
     NameUnresolved = "dns-failure", StatusCode::SERVICE_UNAVAILABLE;
     /// No server of the upstream is healthy, or all were tried.
     NoHealthyUpstream = "no-healthy-upstream", StatusCode::SERVICE_UNAVAILABLE;
-    /// All servers are full, and enough requests wait for that to change.
+    /// All servers are full, and so is the queue of waiting requests.
     UpstreamOverloaded = "upstream-overloaded", StatusCode::SERVICE_UNAVAILABLE;
     /// All servers were full for too long.
     PendingTimeout = "pending-timeout", StatusCode::SERVICE_UNAVAILABLE;
@@ -118,120 +118,120 @@ failures! {
     ConnectFailed = "connect-failed", StatusCode::BAD_GATEWAY;
     /// No server could be connected to in time.
     ConnectTimeout = "connect-timeout", StatusCode::GATEWAY_TIMEOUT;
-    /// The process has no file descriptor for it, or none that this use may have.
+    /// The process has no file descriptor left, or none for this use.
     NoDescriptors = "no-descriptors", StatusCode::SERVICE_UNAVAILABLE;
-    /// No handshake with the server: it is not the one that is meant, or can't be talked to.
+    /// The TLS handshake with the server has failed, or its certificate is invalid.
     UpstreamTls = "upstream-tls", StatusCode::BAD_GATEWAY;
-    /// The server closed or reset before it answered.
+    /// The server closed or reset the connection before its response.
     UpstreamReset = "upstream-reset", StatusCode::BAD_GATEWAY;
-    /// What the server sent is no response.
+    /// The server's response is malformed.
     UpstreamInvalid = "upstream-invalid", StatusCode::BAD_GATEWAY;
     /// The head of the server's response, or its trailers, are larger than 64 KiB.
     UpstreamHeadTooLarge = "upstream-head-too-large", StatusCode::BAD_GATEWAY;
-    /// The server does not change to the protocol that the client has asked for by extended CONNECT (RFC 8441).
+    /// The server does not upgrade to the protocol of the client's extended CONNECT (RFC 8441).
     NotUpgraded = "not-upgraded", StatusCode::BAD_GATEWAY;
-    /// The upstream fails each time it is asked on behalf of the requests for the same, of which this is one.
+    /// The upstream has failed repeatedly for the requests for this response, one of which this is.
     UpstreamFailing = "upstream-failing", StatusCode::SERVICE_UNAVAILABLE;
-    /// The server did not answer in time.
+    /// The server did not respond in time.
     ResponseTimeout = "response-timeout", StatusCode::GATEWAY_TIMEOUT;
     /// The exchange took longer than `timeouts total`.
     TotalTimeout = "total-timeout", StatusCode::GATEWAY_TIMEOUT;
-    /// The response's body stopped moving.
+    /// The response's body made no progress.
     BodyIdleTimeout = "body-idle-timeout", StatusCode::GATEWAY_TIMEOUT;
-    /// The server closed in the middle of the response's body.
+    /// The server closed the connection within the response's body.
     UpstreamTruncated = "upstream-truncated", StatusCode::BAD_GATEWAY;
-    /// The server has another version of what the first parts were sent of.
+    /// The server has another version than that of the parts that were already sent.
     UpstreamChanged = "upstream-changed", StatusCode::BAD_GATEWAY;
-    /// The client has cut off its request's body.
+    /// The client has disconnected within its request's body.
     RequestTruncated = "request-truncated", StatusCode::BAD_REQUEST;
-    /// The client sends or takes a body more slowly than `limits min-rate`.
+    /// The client sends or reads a body more slowly than `limits min-rate`.
     ClientTooSlow = "client-too-slow", StatusCode::REQUEST_TIMEOUT;
-    /// The client was gone before the response was.
+    /// The client disconnected before the response.
     ClientDisconnected = "client-disconnected", StatusCode::INTERNAL_SERVER_ERROR;
-    /// The client takes nothing, and there is no memory for more of those (`limits memory`).
+    /// The client reads nothing, and there is no memory for more such clients (`limits memory`).
     MemoryFull = "memory-full", StatusCode::SERVICE_UNAVAILABLE;
-    /// What is kept does not do, and the client wants nothing else (RFC 9111 section 5.2.1.7).
+    /// No usable response is cached, and the client accepts only that (RFC 9111 section 5.2.1.7).
     NotCached = "not-cached", StatusCode::GATEWAY_TIMEOUT;
-    /// What is kept on disk can't be read, or is not what was written.
+    /// A cached response on disk can't be read, or is damaged.
     StoreUnreadable = "store-unreadable", StatusCode::INTERNAL_SERVER_ERROR;
-    /// A PURGE from somebody who may not.
+    /// The client may not purge.
     PurgeRefused = "purge-refused", StatusCode::FORBIDDEN;
-    /// A PURGE whose pattern or groups can't be read.
+    /// A purge has an invalid pattern or group.
     PurgeMalformed = "purge-malformed", StatusCode::BAD_REQUEST;
-    /// A purge could not be written to disk, or does not hold in another process with the folder: it holds in this process, and is
-    /// forgotten with a restart.
+    /// A purge could not be written to disk, or is not in effect in another process with the folder: it is in effect in this
+    /// process, and is lost with a restart.
     PurgeNotDurable = "purge-not-durable", StatusCode::SERVICE_UNAVAILABLE;
-    /// The file of `maintenance` is there; when clients may come again, in seconds.
+    /// The file of `maintenance` exists; with the value of `Retry-After` in seconds.
     Maintenance(_wait: Option<u32>) = "maintenance", StatusCode::SERVICE_UNAVAILABLE;
-    /// `deny`, or not `allow`ed.
+    /// The client's address is denied, or not allowed.
     AddressDenied = "address-denied", StatusCode::FORBIDDEN;
-    /// More often than `rate-limit`.
+    /// The client exceeds `rate-limit`.
     RateLimited(limited: RateLimited) = "rate-limited", limited.status;
-    /// More at once than `concurrency-limit`.
+    /// The client exceeds `concurrency-limit`.
     TooManyInFlight(status: StatusCode) = "too-many-in-flight", status;
-    /// A browser asks for pages that may not.
+    /// A CORS preflight from an origin that is not allowed.
     CorsRefused = "cors-refused", StatusCode::FORBIDDEN;
-    /// No credentials, or none of the right form.
+    /// There are no credentials, or malformed ones.
     Unauthenticated = "unauthenticated", StatusCode::UNAUTHORIZED;
-    /// Credentials, but nobody's.
+    /// The credentials are wrong.
     WrongCredentials = "wrong-credentials", StatusCode::UNAUTHORIZED;
-    /// Too many passwords are looked up already.
+    /// Too many passwords are being verified.
     #[cfg_attr(not(feature = "auth"), allow(dead_code, reason = "made by `auth` alone"))]
     AuthBusy = "auth-busy", StatusCode::SERVICE_UNAVAILABLE;
-    /// A token that is none, or signed by nobody who may.
+    /// The token is malformed, or its signature matches no configured key.
     InvalidToken = "invalid-token", StatusCode::UNAUTHORIZED;
-    /// A token that names a key that is not there.
+    /// The token names an unknown key.
     #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "made by `jwt` alone"))]
     UnknownKey = "unknown-key", StatusCode::UNAUTHORIZED;
-    /// A token that has ended, or not begun.
+    /// The token has expired, or is not valid yet.
     ExpiredToken = "expired-token", StatusCode::UNAUTHORIZED;
-    /// A token that does not say what it has to.
+    /// The token lacks a required claim.
     InsufficientToken = "insufficient-token", StatusCode::FORBIDDEN;
-    /// There are no keys to verify a token by, or they are too old.
+    /// There are no keys to verify the token with, or they are too old.
     KeysUnavailable = "keys-unavailable", StatusCode::SERVICE_UNAVAILABLE;
-    /// Who is asked by `auth forward` has refused.
+    /// The authorization service has refused the request.
     AuthRefused = "auth-refused", StatusCode::FORBIDDEN;
-    /// Who is asked by `auth forward` does not answer, or fails.
+    /// The authorization service does not respond, or fails.
     AuthUnreachable = "auth-unreachable", StatusCode::SERVICE_UNAVAILABLE;
-    /// The client has shown no certificate.
+    /// The client has no certificate.
     NoCertificate = "no-certificate", StatusCode::FORBIDDEN;
-    /// The client's certificate is another's.
+    /// The client's certificate is not allowed.
     CertificateDenied = "certificate-denied", StatusCode::FORBIDDEN;
-    /// A body of a type that is not taken.
+    /// The media type of the body is not allowed.
     UnsupportedMediaType = "unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    /// A `block` has found something.
+    /// A `block` rule matches.
     Blocked(status: StatusCode) = "blocked", status;
-    /// A function of the user's (`filter`) has panicked.
+    /// A function of the user (`filter`) has panicked.
     FilterPanicked = "filter-panicked", StatusCode::INTERNAL_SERVER_ERROR;
-    /// No file has this name, or none that may be served.
+    /// No file has this name, or it may not be served.
     NoFile = "no-file", StatusCode::NOT_FOUND;
-    /// A server has named a file to be sent that it may not have sent, for this reason.
+    /// A server has named a file that it may not send, for this reason.
     SendFileRefused(_detail: &'static str) = "send-file-refused", StatusCode::BAD_GATEWAY;
-    /// A file is there and can't be read.
+    /// The file exists and can't be read.
     FileUnreadable = "file-unreadable", StatusCode::INTERNAL_SERVER_ERROR;
     /// The disk with the files does not respond.
     DiskUnavailable = "disk-unavailable", StatusCode::SERVICE_UNAVAILABLE;
-    /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110 section 13.1).
+    /// `If-Match` or `If-Unmodified-Since` is false (RFC 9110 section 13.1).
     PreconditionFailed = "precondition-failed", StatusCode::PRECONDITION_FAILED;
-    /// `fault` has it so.
+    /// Injected by `fault`.
     Fault(status: StatusCode) = "fault", status;
-    /// The proxy is at fault.
+    /// An internal error.
     Internal = "internal", StatusCode::INTERNAL_SERVER_ERROR;
 }
 
-/// The response data for a client over its limit.
+/// The response data for a client over its rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateLimited {
     pub(crate) status: StatusCode,
-    /// When it may come again, in seconds.
+    /// When it may retry, in seconds.
     pub(crate) wait: u32,
-    /// So many requests in so many seconds.
+    /// The limit: this many requests in the window, which is in seconds.
     pub(crate) quota: u32,
     pub(crate) window: u32,
 }
 
 impl Failure {
-    /// What there is to say beyond the reason, for people; empty for most.
+    /// Details beyond the reason, as text; empty for most.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Failure::Handshake(detail) | Failure::SendFileRefused(detail) => detail,
@@ -239,7 +239,8 @@ impl Failure {
         }
     }
 
-    /// Whether it is the upstream's, and would be whoever asks: one that the request itself is the cause of tells nothing about others.
+    /// Whether the upstream has failed, independently of the request: a failure that the request itself has caused says nothing about
+    /// others.
     pub(crate) fn is_upstreams(self) -> bool {
         matches!(
             self,
@@ -256,7 +257,7 @@ impl Failure {
         )
     }
 
-    /// Whether the connection is of no more use: what follows on it can't be told apart from what was refused.
+    /// Whether the connection must be closed, because the following data can't be separated from the rejected request.
     pub(crate) fn closes(self) -> bool {
         matches!(
             self,

@@ -13,45 +13,44 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// See above.
+/// A pool of threads for file operations.
 pub(crate) struct FilePool {
     runtime: Runtime,
-    /// Operations that wait for a thread or have one.
+    /// The number of operations that wait or run.
     pending: AtomicUsize,
-    /// Somebody waited in vain, and no operation has ended since.
+    /// An operation has timed out, and none has ended since.
     stalled: AtomicBool,
     started: Instant,
     /// When the last trial began, in milliseconds since the start.
     tried: AtomicU64,
 }
 
-/// Why there is no outcome.
+/// Why an operation has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unavailable {
-    /// It was not begun: the disk does not respond, or too many wait for it already.
+    /// It was not started: the disk does not respond, or too many operations are queued.
     Refused,
-    /// It was begun, and did not end in time. To begin it again may cost another thread.
+    /// It was started, and did not end in time. Another attempt may block another thread.
     TimedOut,
 }
 
-/// How long a request waits for an operation. A disk that works takes milliseconds; a request that waits longer is better off with
-/// the origin.
+/// How long a request waits for an operation. A working disk takes milliseconds; after this time it is better to ask the origin.
 pub(crate) const WAIT: Duration = Duration::from_secs(2);
 
-/// Operations at once.
+/// The most concurrent operations.
 const THREADS: usize = 32;
 
-/// Operations that wait or run; more are refused.
+/// The most operations that wait or run; further ones are refused.
 const PENDING: usize = 1024;
 
-/// How often an operation is tried while the disk hangs.
+/// The interval between trials while the disk hangs.
 const TRIAL: Duration = Duration::from_secs(1);
 
 impl FilePool {
-    /// A pool without threads yet. It lives as long as the process: a thread that hangs can't be ended.
+    /// Creates a pool without threads. It lives as long as the process, as a thread that hangs can't be ended.
     ///
     /// # Errors
-    /// The system has no descriptors or memory.
+    /// The system has no descriptors or memory left.
     pub(crate) fn new() -> std::io::Result<&'static FilePool> {
         let threads = Builder::new_current_thread()
             .max_blocking_threads(THREADS)
@@ -67,20 +66,20 @@ impl FilePool {
         })))
     }
 
-    /// Whether an operation may begin: the disk responds, as far as is known, and not too many wait for it.
+    /// Whether an operation may start: the disk responds, as far as is known, and the queue is not full.
     pub(crate) fn is_ready(&self) -> bool {
         self.pending.load(Ordering::Relaxed) < PENDING
             && (!self.stalled.load(Ordering::Relaxed) || self.trial_due().is_some())
     }
 
-    /// When the last trial began and what time it is, if another is due.
+    /// When the last trial began and the current time, if another one is due.
     fn trial_due(&self) -> Option<(u64, u64)> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let tried = self.tried.load(Ordering::Relaxed);
         (now.saturating_sub(tried) >= TRIAL.as_millis() as u64).then_some((tried, now))
     }
 
-    /// Whether an operation may begin, and be the trial if one is due.
+    /// Whether an operation may start, possibly as a trial.
     fn admits(&self) -> bool {
         let is_trial =
             |(tried, now)| self.tried.compare_exchange(tried, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -88,10 +87,10 @@ impl FilePool {
             && (!self.stalled.load(Ordering::Relaxed) || self.trial_due().is_some_and(is_trial))
     }
 
-    /// Runs an operation, and waits for it. One that comes too late still runs to its end.
+    /// Runs an operation, and waits for it. After a time-out, it still runs to its end.
     ///
     /// # Errors
-    /// It was not begun, or has not ended in time.
+    /// It was not started, or has not ended in time.
     pub(crate) async fn run<T: Send + 'static>(
         &'static self,
         operation: impl FnOnce() -> T + Send + 'static,
@@ -109,7 +108,7 @@ impl FilePool {
         }
     }
 
-    /// Runs an operation that nobody waits for, and that must not be lost: whoever calls this bounds how many there are.
+    /// Starts an operation without waiting, which must not be lost: the caller limits their number.
     pub(crate) fn begin<T: Send + 'static>(
         &'static self,
         operation: impl FnOnce() -> T + Send + 'static,
@@ -122,12 +121,12 @@ impl FilePool {
         })
     }
 
-    /// Runs an operation that nobody waits for: here, if this is a thread of a pool already.
+    /// Runs an operation without waiting: in this thread, if that belongs to a pool.
     pub(crate) fn aside(&'static self, operation: impl FnOnce() + Send + 'static) {
         if ON_POOL.get() { operation() } else { drop(self.begin(operation)) }
     }
 
-    /// Waits until all operations have ended, or it has been so long. Blocks.
+    /// Waits until all operations have ended, or `patience` is over. Blocks.
     pub(crate) fn settle(&self, patience: Duration) {
         let until = Instant::now() + patience;
         while self.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until {
@@ -137,11 +136,11 @@ impl FilePool {
 }
 
 std::thread_local! {
-    /// Whether this is a thread of a pool.
+    /// Whether this thread belongs to a pool.
     static ON_POOL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// An operation until it has ended, however it ends.
+/// Counts an operation until it has ended, in any way.
 struct PendingOperation(&'static FilePool);
 
 impl Drop for PendingOperation {
@@ -151,10 +150,10 @@ impl Drop for PendingOperation {
     }
 }
 
-/// Runs an operation on files that are no cache's, in the one pool for those. See [`FilePool::run`].
+/// Runs an operation on files outside caches, in their common pool. See [`FilePool::run`].
 ///
 /// # Errors
-/// As there; also where the system had no descriptors for the pool.
+/// As there; also if the system had no descriptors for the pool.
 pub(crate) async fn run_static<T: Send + 'static>(
     operation: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unavailable> {
@@ -168,9 +167,10 @@ mod tests {
 
     use super::*;
 
-    /// All threads hang: nobody waits for long, then nobody waits at all, but for one trial a second; and it ends.
+    /// While all threads hang, operations time out, then are refused at once, except for one trial a second; and the
+    /// disk may recover.
     #[tokio::test(start_paused = true)]
-    async fn hangs() {
+    async fn hanging_disks() {
         let pool = FilePool::new().expect("a pool");
         assert_eq!(pool.begin(|| 7).await.expect("it ends"), 7);
         let (resume, hung) = mpsc::channel::<()>();
@@ -193,9 +193,9 @@ mod tests {
         assert!(pool.is_ready());
     }
 
-    /// No more than so many wait.
+    /// The queue is bounded.
     #[test]
-    fn bounded() {
+    fn the_queue_is_bounded() {
         let pool = FilePool::new().expect("a pool");
         let (resume, hung) = mpsc::channel::<()>();
         let hung = std::sync::Arc::new(std::sync::Mutex::new(hung));

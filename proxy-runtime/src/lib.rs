@@ -8,12 +8,11 @@
 //!     balance ─Lease→ upstream ─Answer→ filter → Body; a Record for the log at the end
 //! ```
 //!
-//! [`site`] is the contract between a compiled site and this crate. Pure modules (`site table target route view matcher
-//! regex template facts fields settings filter handler`) do no I/O and are shared with the compiler: it uses this
-//! crate without the feature `serve`. Nothing here can read a site file: the shipped binary has no KDL parser.
+//! [`site`] is the contract between a compiled site and this crate. Pure modules do no I/O and are shared with the compiler, which uses
+//! this crate without the feature `serve`. The binary contains no code that reads site files, and no KDL parser.
 
-// Atomics and locks of what is checked by loom: the standard library's, or loom's own in tests that are built with `--cfg kiln_loom`. (Tokio
-// and others react to `--cfg loom`.)
+// The atomics and locks of code that is checked by loom: the standard library's, or loom's own in tests that are built with `--cfg
+// kiln_loom`. (Tokio and others react to `--cfg loom`.)
 #[cfg(all(test, kiln_loom))]
 use loom::sync;
 #[cfg(not(all(test, kiln_loom)))]
@@ -67,25 +66,25 @@ mod upstream;
 #[cfg(feature = "serve")]
 mod worker;
 
-/// Whether this was built to ask name servers; what a site that does asserts.
+/// Whether the feature for DNS discovery is enabled; asserted by the output of sites that use it.
 pub const ASKS_DNS: bool = cfg!(feature = "dns");
 
-/// Whether this was built to speak TLS; what a site that does asserts.
+/// Whether TLS is enabled; asserted by the output of sites that use it.
 pub const SPEAKS_TLS: bool = cfg!(feature = "tls");
 
-/// Whether this was built to get certificates from an authority; what a site that does asserts.
+/// Whether ACME is enabled; asserted by the output of sites that use it.
 pub const SPEAKS_ACME: bool = cfg!(feature = "acme");
 
-/// Whether this was built to look passwords and keys up; what a site that does asserts.
+/// Whether password and key verification is enabled; asserted by the output of sites that use it.
 pub const CHECKS_CREDENTIALS: bool = cfg!(feature = "auth");
 
-/// Whether this was built to verify tokens; what a site that does asserts.
+/// Whether token verification is enabled; asserted by the output of sites that use it.
 pub const CHECKS_TOKENS: bool = cfg!(feature = "jwt");
 
-/// Whether this was built to be operated by `admin`; what a site that has it asserts.
+/// Whether the admin endpoint is enabled; asserted by the output of sites that use it.
 pub const HAS_ADMIN: bool = cfg!(feature = "admin");
 
-/// Whether this was built to compress answers; what a site that does asserts.
+/// Whether compression is enabled; asserted by the output of sites that use it.
 pub const COMPRESSES: bool = cfg!(feature = "compress");
 
 pub use bytes;

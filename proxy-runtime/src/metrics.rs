@@ -1,6 +1,6 @@
-//! Metrics: what there is ([`ALL`], pure), what workers count (`counters`), and the text that Prometheus reads (`text`, pure).
+//! Metrics: their list ([`ALL`], pure), the workers' counters (`counters`), and the text for Prometheus (`text`, pure).
 //!
-//! Names, labels and units are those of OpenMetrics: a counter's samples end in `_total`, times are in seconds.
+//! Names, labels and units follow OpenMetrics: a counter's samples end in `_total`, times are in seconds.
 
 #[cfg(feature = "serve")]
 pub(crate) mod counters;
@@ -9,32 +9,32 @@ mod sums;
 #[cfg(feature = "admin")]
 pub(crate) mod text;
 
-/// What a metric is.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Counts up, from 0 at the start of the process.
+    /// Only increases, from 0 at the start of the process.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
     /// Counts values by size: `_bucket`, `_sum` and `_count`.
     Histogram,
 }
 
-/// A metric, as the documentation lists it and as it is written.
+/// A metric, for its documentation and its output.
 #[derive(Debug)]
 pub struct Metric {
     /// Its name, without the `_total` of a counter's samples.
     pub name: &'static str,
-    /// What it is.
+    /// Its type.
     pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its description.
     pub help: &'static str,
 }
 
 impl Metric {
-    /// The name of its samples, or for a histogram what their names begin with.
+    /// The name of its samples; for a histogram, their prefix.
     pub fn sample(&self) -> String {
         format!("{}{}", self.name, if self.kind == MetricKind::Counter { "_total" } else { "" })
     }
@@ -90,15 +90,15 @@ metrics! {
     START: Gauge "process_start_time_seconds" [] "When the process began, in seconds since 1970.";
 }
 
-/// The upper bounds of histograms' buckets where a site says nothing, in microseconds.
+/// The default bounds of histogram buckets, in microseconds.
 pub const BUCKETS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// The most buckets that a site may name.
+/// The most buckets that a site can configure.
 pub const MAX_BUCKETS: usize = 32;
 
-/// The classes of statuses, for the label `code`; `none` for an exchange that had no response.
+/// The classes of statuses, for the label `code`; `none` for an exchange without a response.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_once_and_as_prometheus_has_it() {
+    fn names_are_unique_and_valid() {
         for (index, metric) in ALL.iter().enumerate() {
             let name = metric.name;
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");

@@ -29,10 +29,10 @@ use crate::context::facts::Facts;
 use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
 
-/// Rehearses a request.
+/// Simulates a request.
 ///
 /// # Errors
-/// It is no request: the method or URL is none.
+/// The method or URL is invalid.
 pub fn rehearse(
     rules: &impl SiteRules,
     request: &Rehearsal<'_>,
@@ -45,7 +45,7 @@ pub fn rehearse(
     Ok(found.unwrap_or_else(|ended| *ended))
 }
 
-/// What a route answers.
+/// Determines the response of a route.
 fn answered(
     rules: &impl SiteRules,
     request: &Rehearsal<'_>,
@@ -69,7 +69,7 @@ fn answered(
         ..Facts::nothing(&arrived.method, &arrived.fields, settings)
     };
     if let Some(proxy) = handler.proxy() {
-        // Where chance decides, the first upstream with a share stands for all.
+        // For a random choice, the first upstream with a share is used.
         let (index, _) = split::share(proxy, &facts, || 0, |index| rules.upstream(index));
         facts.upstream = rules.upstream(index);
     }
@@ -83,7 +83,7 @@ fn answered(
         ..RehearsalOutcome::default()
     };
 
-    // What it has to pass, and what may answer before its handler does.
+    // The checks before the handler, which may respond themselves.
     let (mut fields, mut answer) = (arrived.fields.clone(), None);
     let admission = admission(rules.policy(route), &facts, target, (request.body, found.asks));
     let is_preflight = matches!(admission, Admission::Preflight(_));
@@ -119,7 +119,7 @@ fn answered(
         }
     }
 
-    // What is done to the response.
+    // The response filters.
     let mut answer = answer.unwrap_or_else(Fields::new);
     if let Some(cors) = rules.access(route).and_then(|access| access.cors.as_ref()).filter(|_| !is_preflight) {
         access::cross_origin(cors, &arrived.fields, &mut answer);

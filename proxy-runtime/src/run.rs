@@ -1,4 +1,4 @@
-//! The program: binds listeners, starts workers, waits for signals, drains.
+//! The process: binds listeners, starts workers, waits for signals, drains.
 //!
 //! There is one thread per worker, each with its own event loop; the main thread waits for signals and resolves names.
 //! Shared data of workers lives as long as the process and is leaked once, so that tasks can hold plain references.
@@ -34,10 +34,10 @@ use crate::site::Site;
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
 use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 
-/// Serves until told to stop.
+/// Serves until the process is told to stop.
 ///
 /// # Errors
-/// The start failed: what, and at which line of the site.
+/// The start has failed, with the line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<StartError>> {
     let site = pages::settle(site, pages::WORTHWHILE);
     compress::keep_memory(site);
@@ -88,7 +88,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    // Signals are caught before anybody can be told that the proxy is ready.
+    // Signal handlers are installed before the proxy reports that it is ready.
     let drain = site.process.drain.get(settings);
     let reread_wanted: &'static Notify = Box::leak(Box::default());
     signals::follow(stop.clone(), reread_wanted, drain, CUT_OFF + SETTLE + LAST_WORDS).map_err(failed)?;
@@ -157,12 +157,12 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     observe::notice::count_all();
     announce("stopped");
     observe::notice::finish(LAST_WORDS);
-    // A look-up of a name that hangs is not waited for.
+    // A DNS lookup that hangs is not waited for.
     main.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-/// What workers count, where somebody may ask for it.
+/// The counters of workers, if metrics are enabled.
 fn metrics(site: &'static Site, workers: usize, servers: usize) -> Option<&'static Metrics> {
     let admin = site.admin.filter(|admin| admin.metrics)?;
     let buckets = if admin.buckets.is_empty() { &BUCKETS[..] } else { &admin.buckets };
@@ -177,8 +177,8 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders, for
-/// operators, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
+/// The number of descriptors for the process itself: for listeners and event loops, a health check of each server, the journals of folders, the
+/// admin endpoint, and short-lived files and sockets (DNS lookups, files that are read again, parallel connection attempts).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
@@ -196,7 +196,7 @@ fn reserve(site: &Site, workers: usize) -> usize {
     MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
 }
 
-/// What replaces texts, by the numbers of `response-body`.
+/// The replacers, by the index of `response-body`.
 fn replacers(site: &Site) -> Vec<Replacer> {
     let mut rules: Vec<_> = site.policies().filter_map(|policy| policy.replace.as_ref()).collect();
     rules.sort_unstable_by_key(|rule| rule.id);
@@ -204,7 +204,8 @@ fn replacers(site: &Site) -> Vec<Replacer> {
     rules.into_iter().map(Replacer::new).collect()
 }
 
-/// Waits for the signal to stop, then for the workers: until they are done, or the drain is over, or a second signal.
+/// Waits for the signal to stop, then for the workers: until they have ended, the drain time is over, or a second
+/// signal arrives.
 async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: &mut mpsc::Receiver<()>) {
     let mut stopping = stop.subscribe();
     let _ = stopping.wait_for(|stop| *stop != StopSignal::No).await;
@@ -216,21 +217,21 @@ async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: 
     if !complete {
         announce("cutting off the remaining exchanges");
         stop.send_replace(StopSignal::Now);
-        // Cutting off is dropping: a worker that does not get round to it in a second never will.
+        // Aborting means dropping tasks: a worker that does not do so within a second never will.
         let _ = tokio::time::timeout(CUT_OFF, all_done.recv()).await;
     }
 }
 
-/// How long workers have to cut off what still runs.
+/// How long workers have to abort running exchanges.
 const CUT_OFF: Duration = Duration::from_secs(1);
 
-/// How long there is at the end for writes to disk that are under way, and for what standard output has not taken.
+/// How long pending disk writes and the access log's output are waited for at the end.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long there is for notices after that.
+/// How long notices are waited for after that.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How often files of certificates and keys are looked at for changes.
+/// The interval between checks of certificate and key files.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Reads certificates and keys again when their files change.
@@ -249,7 +250,7 @@ async fn watch_certificates(
     let mut before = seen();
     loop {
         tokio::time::sleep(WATCH).await;
-        // A disk that does not respond must not stop what else this thread does: signals, health checks, look-ups of names.
+        // A disk that does not respond must not block this thread's other work: signals, health checks, DNS lookups.
         let Ok(now) = file_pool::run_static(seen).await else { continue };
         if now != before {
             before = now;
@@ -258,7 +259,7 @@ async fn watch_certificates(
     }
 }
 
-/// Reads files again each time that this is wanted.
+/// Reads files again on request.
 async fn keep_rereading(
     site: &'static Site,
     settings: &'static Settings,
@@ -295,7 +296,7 @@ async fn reread(
     }
 }
 
-/// A worker's life. The first one makes the requests of `warm`.
+/// Runs a worker. The first one makes the requests of `warm`.
 fn work(
     number: usize,
     shared: &WorkerShared,
@@ -337,7 +338,7 @@ fn work(
             _ = stop.wait_for(|stop| *stop == StopSignal::Now) => {}
         }
     });
-    // This drops all tasks, and with them the records of what was cut off; what hangs in a thread beside them (a disk, a password) is not
+    // Drops all tasks, and with them the records of aborted exchanges; threads that hang (in a disk operation, a password hash) are not
     // waited for.
     runtime.shutdown_background();
     worker.log.flush();

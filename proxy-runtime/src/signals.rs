@@ -1,6 +1,7 @@
-//! What each signal does ([`follow`]): TERM and INT stop, HUP reads files again, and USR1 and USR2 only say what there is not.
+//! The effect of each signal ([`follow`]): TERM and INT stop the process, HUP reads files again, USR1 and USR2 only cause a
+//! notice.
 //!
-//! A thread of its own waits for them, which blocks in nothing else: a second TERM or INT ends the process even where all other
+//! A separate thread waits for them and does nothing that blocks: a second TERM or INT ends the process even if all other
 //! threads hang.
 
 use std::time::Duration;
@@ -13,11 +14,11 @@ use tokio::time::Instant;
 use crate::observe::announce;
 use crate::worker::StopSignal;
 
-/// Catches signals from now on. After the first that stops, the process ends when the drain and `ending` are over; after the second
-/// at once, but for what little time it takes to log what is cut off.
+/// Handles signals from now on. After the first one that stops the process, it ends when the drain and `ending` are over; after the
+/// second one at once, except for the time to log aborted exchanges.
 ///
 /// # Errors
-/// The system has no thread for it, or no descriptors.
+/// The system has no thread or no descriptors left.
 pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
     reread: &'static Notify,
@@ -34,10 +35,10 @@ pub(crate) fn follow(
 /// How long the process has after a second signal.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// How much longer than its parts the whole end may take.
+/// How much longer than its parts the shutdown may take.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// The signals that are caught.
+/// The handled signals.
 struct Caught {
     terminate: Signal,
     interrupt: Signal,

@@ -31,35 +31,35 @@ use crate::upstream::{Dialler, Pools, Servers, SharedPools};
 /// The progress of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopSignal {
-    /// Not at all.
+    /// Not stopping.
     No,
-    /// No more connections; running exchanges go on.
+    /// Draining: no new connections; running exchanges continue.
     Drain,
-    /// What still runs is cut off.
+    /// Running exchanges are aborted.
     Now,
 }
 
 /// The shared state of one worker's tasks.
 pub(crate) struct Worker {
-    /// Which of the workers it is.
+    /// The worker's index.
     pub(crate) number: usize,
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static ConnectionBudget,
     pub(crate) descriptors: &'static Descriptors,
-    /// What is held for clients.
+    /// The memory budget for clients.
     pub(crate) memory: &'static Memory,
     pub(crate) tls: &'static Engine,
-    /// Where answers are kept.
+    /// The cache stores.
     pub(crate) stores: &'static [CacheStore],
-    /// What access control remembers.
+    /// The state of access control.
     pub(crate) access: &'static AccessState,
-    /// What it counts, where somebody may ask.
+    /// Its counters, if metrics are enabled.
     pub(crate) counters: Option<&'static Counters>,
-    /// By the numbers of `ResponseBody`.
+    /// By the index of `ResponseBody`.
     pub(crate) replacers: &'static [Replacer],
-    /// Some upstream is told where clients connect from and to.
+    /// Whether any upstream uses PROXY headers.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
     pub(crate) shared: SharedPools,
@@ -67,18 +67,18 @@ pub(crate) struct Worker {
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
-    /// What keys of the cache are written into, so that none of them is an allocation.
+    /// The buffer for cache keys, which saves an allocation each.
     pub(crate) keys: Cell<String>,
-    /// The same for keys of limits.
+    /// The buffer for keys of limits.
     pub(crate) limited: Cell<Vec<u8>>,
-    /// What requests are decoded into to be looked at.
+    /// The buffer for decoding requests that are inspected.
     pub(crate) scratch: Cell<Scratch>,
-    /// What connections read into.
+    /// The read buffers of connections.
     pub(crate) buffers: &'static Buffers,
     pub(crate) dice: Dice,
-    /// Responses that are compressed now.
+    /// The number of responses that are being compressed.
     pub(crate) compressing: Compressing,
-    /// Copies that `mirror` has under way.
+    /// The number of mirrored requests under way.
     pub(crate) mirrored: Cell<usize>,
     date: RefCell<DateField>,
     moment: Cell<Option<(Instant, Moment)>>,
@@ -88,7 +88,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A worker with what all of them share, and what is its own.
+    /// Creates a worker from the state that all of them share, and its own.
     pub(crate) fn new(
         number: usize,
         shared: &WorkerShared,
@@ -109,7 +109,7 @@ impl Worker {
             metrics,
         } = *shared;
         let head_limit = largest_head(site, settings);
-        // A head must fit in, and bodies are read by as much.
+        // A head must fit into a buffer; bodies are read in pieces of this size.
         let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
         let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(buffer)));
         let dialler = Dialler { tls: engine, buffers, descriptors };
@@ -148,7 +148,7 @@ impl Worker {
         }
     }
 
-    /// Closes what has been idle for too long, again and again: connections to servers, and buffers.
+    /// Regularly closes connections to servers that have been idle for too long, and drops unused buffers.
     pub(crate) async fn keep_sweeping(&'static self) {
         let mut pressed = self.descriptors.pressed();
         loop {
@@ -162,19 +162,19 @@ impl Worker {
         }
     }
 
-    /// Waits until nothing runs that the drain waits for.
+    /// Waits until everything that the drain waits for has ended.
     pub(crate) async fn drained(&self) {
         while self.running.get() > 0 {
             self.idle.notified().await;
         }
     }
 
-    /// A number for an exchange.
+    /// A new request id.
     pub(crate) fn request_id(&self) -> RequestId {
         self.ids.next()
     }
 
-    /// What the wall clock says at a moment that is not long ago. It is looked at once a second.
+    /// The wall-clock time of a recent moment. The clock is read once a second.
     pub(crate) fn moment(&self, at: Instant) -> Moment {
         if let Some((seen, moment)) = self.moment.get()
             && let Some(since) = at.checked_duration_since(seen)
@@ -187,13 +187,13 @@ impl Worker {
         Moment(moment.0.saturating_sub(now.saturating_duration_since(at).as_millis() as u64))
     }
 
-    /// The value of the field `Date`.
+    /// The value of `Date`.
     pub(crate) fn date_value(&self, now: Instant) -> String {
         let line = self.date(now);
         String::from_utf8_lossy(&line["date: ".len()..DATE_LINE - 2]).into_owned()
     }
 
-    /// The line of the field `Date`, made once a second (RFC 9110 section 6.6.1).
+    /// The `Date` line, formatted once a second (RFC 9110 section 6.6.1).
     pub(crate) fn date(&self, now: Instant) -> [u8; DATE_LINE] {
         let mut date = self.date.borrow_mut();
         if date.made.is_none_or(|made| now - made >= Duration::from_secs(1)) {
@@ -214,7 +214,7 @@ impl Worker {
         }
     }
 
-    /// Says again and again how late its timers are.
+    /// Regularly measures the lag of its timers.
     pub(crate) async fn keep_measuring_lag(&self, counters: &Counters) {
         loop {
             let due = Instant::now() + LAG;
@@ -223,24 +223,24 @@ impl Worker {
         }
     }
 
-    /// Counts something that the drain waits for, until the guard is dropped.
+    /// Registers work that the drain waits for, until the guard is dropped.
     pub(crate) fn running(&'static self) -> DrainGuard {
         self.run(self.running.get() + 1);
         DrainGuard(self)
     }
 }
 
-/// How long the line of the field `Date` is, in bytes; all dates are as long.
+/// The length of the `Date` line in bytes, which is constant.
 const DATE_LINE: usize = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len();
 
-/// The line of the field `Date`, and when it was made.
+/// The `Date` line, and when it was formatted.
 #[derive(Default)]
 struct DateField {
     made: Option<Instant>,
     line: Vec<u8>,
 }
 
-/// See [`Worker::running`].
+/// Registers work that the drain waits for; see [`Worker::running`].
 pub(crate) struct DrainGuard(&'static Worker);
 
 impl Drop for DrainGuard {
@@ -267,13 +267,13 @@ pub(crate) struct WorkerShared {
     pub(crate) metrics: Option<&'static Metrics>,
 }
 
-/// How often the lag of timers is measured.
+/// The interval between measurements of timer lag.
 const LAG: Duration = Duration::from_secs(1);
 
-/// How often idle connections to servers are looked through.
+/// The interval between sweeps of idle connections.
 const SWEEP: Duration = Duration::from_secs(2);
 
-/// The size of a buffer, in bytes, where no head may be larger; also the largest head of a response.
+/// The minimum size of a read buffer, in bytes; also the largest head of a response.
 pub(crate) const MIN_BUFFER: usize = 64 << 10;
 
 fn largest_head(site: &Site, settings: &Settings) -> u64 {

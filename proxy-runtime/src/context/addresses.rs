@@ -1,29 +1,29 @@
-//! Allow and deny lists: networks of which the most specific one decides, flattened into ranges
-//! ([`Addresses`]). Pure; a look-up is a binary search, without allocation.
+//! Allow and deny lists: networks of which the most specific one decides, flattened into ranges ([`Addresses`]). Pure;
+//! a lookup is a binary search, without allocation.
 //!
-//! The compiler flattens the lists of the site into its output; lists that are read at start are flattened by [`parse`] and
-//! [`Addresses::of`] then.
+//! The compiler flattens the lists of the site into its output; lists in files are flattened at start by [`parse`] and
+//! [`Addresses::of`].
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use ipnet::IpNet;
 
-/// A set of addresses: where it begins and where it ends, in turn, in ascending order.
+/// A set of addresses: alternating beginnings and ends of ranges, in ascending order.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Addresses {
-    /// The bounds among IPv4 addresses, four bytes each, the highest first.
+    /// The bounds of IPv4 ranges, four bytes each, big-endian.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::value::as_bytes"))]
     pub v4: Cow<'static, [u8]>,
-    /// The bounds among IPv6 addresses, sixteen bytes each.
+    /// The bounds of IPv6 ranges, sixteen bytes each, big-endian.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::value::as_bytes"))]
     pub v6: Cow<'static, [u8]>,
 }
 
 impl Addresses {
-    /// The addresses of which the most specific of `networks` says that they are in; `default` is about those that are in
-    /// none. Where a network is there several times, the last time counts. Cost: sorting.
+    /// The addresses that the most specific of `networks` includes; `default` applies to addresses in none of them. The
+    /// last one of duplicate networks counts. Costs a sort.
     pub fn of(networks: &[(IpNet, bool)], default: bool) -> Addresses {
         let family = |v4: bool| {
             let mut rules = networks.iter().enumerate().filter(|(_, (network, _))| network.addr().is_ipv4() == v4);
@@ -37,9 +37,9 @@ impl Addresses {
         Addresses { v4: Cow::Owned(v4), v6: Cow::Owned(v6) }
     }
 
-    /// Whether an address is in. An IPv4 address in IPv6 clothes counts as IPv4 (RFC 4291 section 2.5.5.2).
+    /// Whether the set contains an address. An IPv4-mapped IPv6 address counts as IPv4 (RFC 4291 section 2.5.5.2).
     pub fn contains(&self, address: IpAddr) -> bool {
-        // As many bounds up to an address as it takes to be inside: an odd number.
+        // An address is in the set if the number of bounds up to it is odd.
         let before = match address.to_canonical() {
             IpAddr::V4(address) => {
                 let address = address.to_bits();
@@ -54,7 +54,7 @@ impl Addresses {
     }
 }
 
-/// A network as a range.
+/// A network, as a range.
 struct NetworkRange {
     first: u128,
     last: u128,
@@ -72,11 +72,11 @@ impl NetworkRange {
     }
 }
 
-/// The bounds that rules make among the addresses up to `end`. Inner rules come behind those around them: networks are nested
-/// or apart.
+/// The bounds that rules produce among the addresses up to `end`. Inner rules follow those around them: networks are nested
+/// or disjoint.
 fn bounds(rules: &[NetworkRange], default: bool, end: u128) -> Vec<u128> {
     let mut bounds: Vec<u128> = Vec::new();
-    // Whether the addresses from here on are in changes with each bound.
+    // Each bound toggles whether the following addresses are in the set.
     let mut turn = |at: u128, inside: bool| {
         if inside != (bounds.len() % 2 == 1) {
             match bounds.last() {
@@ -96,7 +96,7 @@ fn bounds(rules: &[NetworkRange], default: bool, end: u128) -> Vec<u128> {
         turn(rule.first, rule.inside);
     }
     while let Some(over) = around.pop() {
-        // The last address of all has none behind it.
+        // No address follows the last one.
         if over.last < end {
             turn(over.last + 1, outside(&around));
         }
@@ -104,10 +104,10 @@ fn bounds(rules: &[NetworkRange], default: bool, end: u128) -> Vec<u128> {
     bounds
 }
 
-/// A list: a network or an address a line; `#` begins a comment.
+/// Parses a list: a network or an address per line; `#` begins a comment.
 ///
 /// # Errors
-/// The first line that is something else, by its number.
+/// The number of the first invalid line.
 pub fn parse(list: &[u8]) -> Result<Vec<IpNet>, usize> {
     let mut networks = Vec::new();
     for (index, line) in list.split(|&byte| byte == b'\n').enumerate() {
@@ -121,7 +121,7 @@ pub fn parse(list: &[u8]) -> Result<Vec<IpNet>, usize> {
     Ok(networks)
 }
 
-/// A network, or the network of one address; in its canonical form, without host bits.
+/// Parses a network, or an address as a network; without host bits.
 fn network(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(network.trunc())
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_decides() {
+    fn the_most_specific_network_decides() {
         let rules = ["+10.0.0.0/8", "-10.1.0.0/16", "+10.1.2.0/24", "-10.255.255.255/32", "+2001:db8::/32"];
         for (address, expected) in [
             ("10.0.0.0", true),
@@ -174,9 +174,9 @@ mod tests {
         check(&["+10.0.0.0/8", "-10.0.0.0/8"], true, "10.0.0.1", false);
     }
 
-    /// Against the plain search through all of them.
+    /// Compares with a linear search.
     #[test]
-    fn as_a_plain_search_finds() {
+    fn same_as_a_linear_search() {
         let mut seed = 7_u64;
         let mut next = || {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -185,7 +185,7 @@ mod tests {
         for _ in 0..200 {
             let rules: Vec<(IpNet, bool)> = (0..12)
                 .map(|_| {
-                    // Few bits, so that networks meet.
+                    // Few bits, so that networks overlap.
                     let address = std::net::Ipv4Addr::from_bits((next() % 16) << 28 | (next() % 4) << 8);
                     let network = IpNet::new(address.into(), (next() % 33) as u8).expect("a network").trunc();
                     (network, next() % 2 == 0)

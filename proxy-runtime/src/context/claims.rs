@@ -5,24 +5,24 @@
 /// The claims of a token whose signature is verified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
-    /// How it is signed.
+    /// Its signature algorithm.
     pub algorithm: Algorithm,
-    /// When it ends (`exp`), in seconds since 1970.
+    /// Its expiry (`exp`), in seconds since 1970.
     pub ends: Option<f64>,
-    /// When it begins (`nbf`), in seconds since 1970.
+    /// The start of its validity (`nbf`), in seconds since 1970.
     pub begins: Option<f64>,
-    /// Each claim as text, and what is in it where it is a list.
+    /// The claims.
     pub claims: Vec<Claim>,
 }
 
-/// One of [`Claims`].
+/// One of a token's claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The name.
     pub name: String,
-    /// As text: that of a list has commas in it.
+    /// The claim as text: the members of a list are joined with commas.
     pub text: String,
-    /// What is in it: the members of a list, the words of `scope`, or the text.
+    /// The values: the members of a list, the words of `scope`, or the text.
     pub values: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Claims {
         self.claim(name).map(|claim| claim.text.as_str())
     }
 
-    /// A claim by its name.
+    /// The claim of a name.
     pub fn claim(&self, name: &str) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.name == name)
     }
@@ -58,7 +58,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them, by the names that tokens call them.
+    /// All algorithms, with their names in tokens.
     pub const NAMES: &'static [(&'static str, Algorithm)] = &[
         ("HS256", Algorithm::Hs256),
         ("HS384", Algorithm::Hs384),
@@ -74,7 +74,7 @@ impl Algorithm {
         ("EdDSA", Algorithm::EdDsa),
     ];
 
-    /// Whether who can verify a token can make one, too.
+    /// Whether the key that verifies a token can also sign one.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }

@@ -11,15 +11,15 @@ use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
 use crate::router::captures::Captures;
 
-/// The facts about an exchange. A fact that is not known yet (status before there is one) is empty or zero; the compiler
-/// lets no template ask for it.
+/// The facts about an exchange. A fact that is not known yet (such as the status before the response) is empty or zero;
+/// the compiler allows no template to use it.
 #[derive(Clone, Copy)]
 #[allow(missing_docs, reason = "named as the placeholders, which the reference explains")]
 pub struct Facts<'a> {
     pub method: &'a Method,
     pub scheme: &'static str,
     pub host: &'a str,
-    /// The host, and the port where it is not the scheme's own.
+    /// The host, with the port if it is not the scheme's default.
     pub authority: &'a str,
     pub path: &'a str,
     pub query: Option<&'a str>,
@@ -51,7 +51,7 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Of an exchange of which no more is known than this.
+    /// The facts of an exchange of which only these are known.
     pub fn nothing(method: &'a Method, fields: &'a Fields, settings: &'a Settings) -> Facts<'a> {
         Facts {
             method,
@@ -94,12 +94,12 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The client's identity by its verified certificate.
+/// The client's identity, from its verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// As in `CN=alice,O=Example` (RFC 4514).
+    /// The subject, such as `CN=alice,O=Example` (RFC 4514).
     pub subject: String,
-    /// SHA-256 of the certificate, in hexadecimal.
+    /// The SHA-256 of the certificate, in hexadecimal.
     pub fingerprint: String,
 }
 
@@ -113,25 +113,25 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A moment, in microseconds since 1970 (UTC).
+/// A point in time, in microseconds since 1970 (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The system's time.
+    /// The system time.
     pub fn now() -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// As in `2026-11-23T19:04:05.123456Z` (RFC 3339).
+    /// Formats as `2026-11-23T19:04:05.123456Z` (RFC 3339).
     pub fn rfc3339(self) -> impl fmt::Display {
         let Civil { year, month, day, hour, minute, second } = self.civil();
         let micros = self.0 % 1_000_000;
         fmt::from_fn(move |f| write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"))
     }
 
-    /// The same, appended; for lines of a log, where formatting by `fmt` would cost more than all the rest.
+    /// Appends the RFC 3339 form; for log lines, in which formatting with `fmt` would cost more than all the rest.
     pub fn push_rfc3339(self, out: &mut Vec<u8>) {
         let Civil { year, month, day, hour, minute, second } = self.civil();
         let parts = [
@@ -150,7 +150,7 @@ impl Timestamp {
         out.push(b'Z');
     }
 
-    /// As in `23/Nov/2026:19:04:05 +0000`.
+    /// Formats as `23/Nov/2026:19:04:05 +0000`.
     pub fn common(self) -> impl fmt::Display {
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let Civil { year, month, day, hour, minute, second } = self.civil();

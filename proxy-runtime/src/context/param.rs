@@ -1,5 +1,5 @@
-//! Values that may differ between two starts of one binary: declared parameters ([`Param`]), files that are read at start ([`FileRef`]),
-//! and values that are fixed or given by one of these ([`Setting`]). Only data; `settings` has their values.
+//! Values that may change between two starts of one binary: declared parameters ([`Param`]), files that are read at start ([`FileRef`]),
+//! and settings that are fixed or refer to one of these ([`Setting`]). Only data; `settings` has their values.
 
 use crate::value::{Place, Text};
 
@@ -9,15 +9,15 @@ use crate::value::{Place, Text};
 pub struct Param {
     /// The name; the flag is `--name`, the variable `NAME`.
     pub name: Text,
-    /// How its text is understood.
+    /// The type of its value.
     pub kind: ParamKind,
-    /// Used when neither flag nor variable is there; without one the start fails.
+    /// Used if neither the flag nor the variable is given; without a default, it is required.
     pub default: Option<Text>,
     /// One line for `--help`.
     pub help: Text,
-    /// A number, or a size in bytes, is no less than this;
+    /// The smallest number, or size in bytes.
     pub least: u64,
-    /// and no more than this.
+    /// The largest number, or size in bytes.
     pub most: u64,
     /// Where it was declared.
     pub place: Place,
@@ -31,31 +31,31 @@ pub enum ParamKind {
     Addr,
     /// Any text without control characters.
     String,
-    /// A whole number from 0.
+    /// A whole number, not negative.
     Number,
     /// `250ms`, `5s`, `2m`, `1h`.
     Duration,
     /// `512B`, `64KiB`, `10MiB`, `1GiB`.
     Size,
-    /// A path; its content is what is used, read again on SIGHUP.
+    /// A path, whose content is used, and read again on SIGHUP.
     File,
     /// Like `File`, but never printed.
     Secret,
 }
 
-/// A file read at start, again on SIGHUP.
+/// A file that is read at start, and again on SIGHUP.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 pub struct FileRef {
-    /// Where it is.
+    /// Its path.
     pub path: FilePath,
     /// Its content is never printed.
     pub secret: bool,
-    /// Where the site names it.
+    /// Where the site refers to it.
     pub place: Place,
 }
 
-/// Whence a [`FileRef`] takes its path.
+/// The source of a [`FileRef`]'s path.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilePath {
@@ -69,7 +69,7 @@ pub enum FilePath {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting<T> {
-    /// Known at build.
+    /// Known when the site is built.
     Fixed(T),
     /// The value of the parameter with this index.
     Param(u16),

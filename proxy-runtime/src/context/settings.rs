@@ -1,4 +1,4 @@
-//! The settings of this start: the values of `param`s and the content of files. Made once, read everywhere.
+//! The settings of this start: the values of `param`s and the content of files. Created once, read everywhere.
 //!
 //! Values are parsed here, by the compiler's rules for values in the site. Pure except for
 //! [`Settings::read_files`], which is called at start and on SIGHUP.
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use crate::context::param::{FilePath, FileRef, Param, ParamKind, Setting};
 use crate::value::{Place, Text};
 
-/// Values of parameters and files, by index.
+/// The values of parameters and files, by index.
 #[derive(Debug, Default)]
 pub struct Settings {
     params: Vec<ParamValue>,
@@ -24,16 +24,16 @@ pub struct Settings {
 pub enum ParamValue {
     /// An address, a string, or a path.
     Text(String),
-    /// A number, or bytes.
+    /// A number, or a size in bytes.
     Number(u64),
     /// A duration.
     Duration(Duration),
 }
 
-/// Why the start fails: what, and the line of the site it is about.
+/// Why the start fails, with the line of the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartError {
-    /// What is wrong.
+    /// The error message.
     pub message: String,
     /// `file:line` of the site.
     pub place: Place,
@@ -49,10 +49,10 @@ impl fmt::Display for StartError {
 pub const MAX_FILE: u64 = 16 << 20;
 
 impl Settings {
-    /// Takes the text of each parameter from `given` or its default, and parses it.
+    /// Takes the value of each parameter from `given` or its default, and parses it.
     ///
     /// # Errors
-    /// One for each parameter that is missing or malformed.
+    /// One for each parameter that is missing or invalid.
     pub fn new(params: &[Param], given: impl Fn(&Param) -> Option<String>) -> Result<Settings, Vec<StartError>> {
         let mut values = Vec::with_capacity(params.len());
         let mut refused = Vec::new();
@@ -81,7 +81,7 @@ impl Settings {
         if refused.is_empty() { Ok(Settings { params: values, files: Vec::new() }) } else { Err(refused) }
     }
 
-    /// Reads all files; on a later call those that can't be read keep what they had.
+    /// Reads all files; in a later call, files that can't be read keep their previous content.
     ///
     /// # Errors
     /// One for each file that could not be read.
@@ -91,7 +91,7 @@ impl Settings {
         if refused.is_empty() { Ok(()) } else { Err(refused.into_iter().filter_map(Result::err).collect()) }
     }
 
-    /// Reads all files again; those that can't be read keep what they had. Returns what went wrong.
+    /// Reads all files again; those that can't be read keep their previous content. Returns the errors.
     pub fn reread_files(&self, files: &[FileRef]) -> Vec<StartError> {
         let mut refused = Vec::new();
         for (file, kept) in files.iter().zip(&self.files) {
@@ -103,14 +103,14 @@ impl Settings {
         refused
     }
 
-    /// When a file was last changed and how long it is; `None` where it is not there.
+    /// The modification time and length of a file; `None` if it does not exist.
     #[cfg(feature = "serve")]
     pub(crate) fn changed(&self, file: &FileRef) -> Option<(std::time::SystemTime, u64)> {
         let found = std::fs::metadata(self.path(file)).ok()?;
         Some((found.modified().ok()?, found.len()))
     }
 
-    /// Where a file is.
+    /// The path of a file.
     pub(crate) fn path<'a>(&'a self, file: &'a FileRef) -> &'a str {
         match &file.path {
             FilePath::Fixed(path) => path,
@@ -118,7 +118,7 @@ impl Settings {
         }
     }
 
-    /// What is wrong with the content of a file.
+    /// The error for a file with invalid content.
     #[cfg(feature = "serve")]
     pub(crate) fn refuse(&self, file: &FileRef, why: &str) -> StartError {
         StartError { message: format!("`{}`: {why}", self.path(file)), place: file.place.clone() }
@@ -139,7 +139,7 @@ impl Settings {
         read().map_err(|error| refuse(format!("can't read `{path}`: {error}")))
     }
 
-    /// The text of a parameter that is text.
+    /// The value of a text parameter.
     pub fn text(&self, index: u16) -> &str {
         match self.params.get(usize::from(index)) {
             Some(ParamValue::Text(text)) => text,
@@ -152,7 +152,7 @@ impl Settings {
         self.files.get(usize::from(index)).map(ArcSwap::load_full).unwrap_or_default()
     }
 
-    /// A parameter's value as templates show it.
+    /// A parameter's value, for templates.
     pub(crate) fn param(&self, index: u16) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| match self.params.get(usize::from(index)) {
             Some(ParamValue::Text(text)) => f.write_str(text),
@@ -162,7 +162,7 @@ impl Settings {
         })
     }
 
-    /// A file without its last line end.
+    /// Appends a file's content without its last line end.
     pub(crate) fn render_file(&self, index: u16, out: &mut Vec<u8>) {
         let content = self.file(index);
         let text: &[u8] = &content;
@@ -181,7 +181,7 @@ impl Setting<Text> {
 }
 
 impl Setting<u64> {
-    /// The value; a branch, and for a parameter a look-up.
+    /// The value; costs a branch, and for a parameter a lookup.
     pub fn get(&self, settings: &Settings) -> u64 {
         match self {
             Setting::Fixed(number) => *number,
@@ -194,7 +194,7 @@ impl Setting<u64> {
 }
 
 impl Setting<Duration> {
-    /// The value; a branch, and for a parameter a look-up.
+    /// The value; costs a branch, and for a parameter a lookup.
     pub fn get(&self, settings: &Settings) -> Duration {
         match self {
             Setting::Fixed(duration) => *duration,
@@ -212,10 +212,10 @@ pub fn variable(param: &str) -> String {
 }
 
 impl Param {
-    /// Whether a value is within the bounds of all that it is used for.
+    /// Checks a value against the bounds of all of its uses.
     ///
     /// # Errors
-    /// What is allowed, as a phrase.
+    /// The allowed values, as a phrase.
     pub fn holds(&self, value: &ParamValue) -> Result<(), String> {
         match value {
             ParamValue::Number(number) if !(self.least..=self.most).contains(number) => {
@@ -225,12 +225,12 @@ impl Param {
         }
     }
 
-    /// Its bounds, as in `1 to 1024`.
+    /// The bounds as text, such as `1 to 1024`.
     pub fn range(&self) -> String {
         format!("{} to {}", self.text(self.least), self.text(self.most))
     }
 
-    /// The bound that a value is beyond, as it is written.
+    /// The bound that a value exceeds, as text.
     pub fn nearest(&self, value: &ParamValue) -> String {
         self.text(if matches!(value, ParamValue::Number(number) if *number < self.least) {
             self.least
@@ -245,7 +245,7 @@ impl Param {
 }
 
 impl ParamKind {
-    /// All of them, with the names used in `type=`.
+    /// All types, with their names in `type=`.
     pub const NAMES: [(&'static str, ParamKind); 7] = [
         ("addr", ParamKind::Addr),
         ("string", ParamKind::String),
@@ -288,7 +288,7 @@ impl fmt::Display for ParamKind {
     }
 }
 
-/// The longest duration that may be written: a year.
+/// The longest allowed duration: a year.
 pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Parses `250ms`, `5s`, `2m`, `1h`, `1d`.
@@ -335,7 +335,7 @@ pub fn size(text: &str) -> Result<u64, &'static str> {
     number.checked_mul(bytes).filter(|&bytes| bytes <= 1 << 50).ok_or("larger than 1024 TiB")
 }
 
-/// A size as [`size`] takes it, in the largest unit that is exact.
+/// Formats a size like [`size`] parses it, in the largest unit that is exact.
 pub fn size_text(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
     let exact = |shift: u32| bytes >> shift > 0 && bytes.trailing_zeros() >= shift;
@@ -343,12 +343,12 @@ pub fn size_text(bytes: u64) -> String {
     format!("{}{unit}", bytes >> shift)
 }
 
-/// An address to listen on or connect to, taken apart.
+/// A parsed address to listen on or connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address<'a> {
-    /// A socket in the file system.
+    /// A Unix socket.
     Unix(&'a str),
-    /// Host (a name, an IPv4 address, an IPv6 address without brackets, or "" for all of the machine's) and port.
+    /// Host (a name, an IPv4 address, an IPv6 address without brackets, or "" for all local addresses) and port.
     Tcp(&'a str, u16),
 }
 
@@ -358,7 +358,7 @@ pub enum Address<'a> {
 /// What is expected instead.
 pub fn address(text: &str) -> Result<Address<'_>, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
-        // sockaddr_un has room for 108 bytes, one of them the terminator.
+        // sockaddr_un has 108 bytes, including the terminator.
         return match path.len() {
             1..=107 if path.starts_with('/') && !path.contains('\0') => Ok(Address::Unix(path)),
             108.. => Err("the path of a unix socket has at most 107 bytes"),

@@ -13,11 +13,11 @@ use crate::context::facts::{Facts, push_number, push_seconds};
 use crate::context::view::{cookie_values, query_values};
 use crate::value::{List, Text};
 
-/// Pieces, in order.
+/// A template.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Template {
-    /// The pieces.
+    /// The pieces, in order.
     pub pieces: List<Piece>,
 }
 
@@ -27,25 +27,25 @@ pub struct Template {
 pub enum Piece {
     /// Literal text.
     Text(Text),
-    /// The text that is the route's own: routes with handlers that differ in a text share the handler.
+    /// The route's own text: routes whose handlers differ only in a text share the handler.
     Row,
     /// A start-up parameter.
     Param(u16),
-    /// A file read at start, without its last line end.
+    /// A file that is read at start, without its last line end.
     File(u16),
-    /// What a pattern or a `path-regex` bound.
+    /// A capture of a pattern or a `path-regex`.
     Capture(u8),
     /// `{client.ip}`
     ClientIp,
-    /// `{client.cert.subject}`: whose certificate the client has shown
+    /// `{client.cert.subject}`: the subject of the client's certificate
     ClientCertSubject,
-    /// `{client.cert.fingerprint}`: SHA-256 of it, in hexadecimal
+    /// `{client.cert.fingerprint}`: its SHA-256, in hexadecimal
     ClientCertFingerprint,
-    /// `{user}`: who the client has shown to be
+    /// `{user}`: the authenticated user
     User,
-    /// `{jwt.NAME}`: what the client's token says
+    /// `{jwt.NAME}`: a claim of the client's token
     Claim(Text),
-    /// `{tls.version}`, as in `TLSv1.3`
+    /// `{tls.version}`, such as `TLSv1.3`
     TlsVersion,
     /// `{scheme}`
     Scheme,
@@ -57,7 +57,7 @@ pub enum Piece {
     Path,
     /// `{query}`: without `?`.
     Query,
-    /// `{uri}`: path, `?` and query; the path alone where there is no query
+    /// `{uri}`: path, `?` and query; only the path if there is no query
     PathAndQuery,
     /// `{query.NAME}`
     QueryValue(Text),
@@ -73,24 +73,24 @@ pub enum Piece {
     Upstream,
     /// `{status}`
     Status,
-    /// `{protocol}`, as in `HTTP/1.1`
+    /// `{protocol}`, such as `HTTP/1.1`
     Protocol,
     /// `{time}`: RFC 3339, UTC
     Time,
-    /// `{time.common}`: as the combined log format writes it
+    /// `{time.common}`: as in the combined log format
     TimeCommon,
-    /// `{bytes}`: of the response's body
+    /// `{bytes}`: the length of the response's body
     Bytes,
     /// `{duration}`: seconds with six decimals
     Duration,
-    /// `{reason}`: why the proxy answered itself
+    /// `{reason}`: the reason of an error response of the proxy's own
     Reason,
-    /// `{server}`: the address of the server that answered
+    /// `{server}`: the address of the server that responded
     Server,
 }
 
 impl Template {
-    /// A template of one literal.
+    /// A template of a literal text.
     pub fn text(text: impl Into<Text>) -> Template {
         Template { pieces: Cow::Owned(vec![Piece::Text(text.into())]) }
     }
@@ -104,14 +104,14 @@ impl Template {
         }
     }
 
-    /// Appends what is rendered. Allocates only by growing `out`.
+    /// Appends the rendered template. Allocates only to grow `out`.
     pub fn render(&self, facts: &Facts<'_>, out: &mut Vec<u8>) {
         for piece in self.pieces.iter() {
             piece.render(facts, out);
         }
     }
 
-    /// What is rendered; a literal is not copied.
+    /// The rendered template; a literal is not copied.
     pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, [u8]> {
         match self.literal() {
             Some(text) => Cow::Borrowed(text.as_bytes()),
@@ -175,7 +175,7 @@ impl Piece {
     }
 }
 
-/// Appends what displays itself.
+/// Appends a value that implements `Display`.
 pub(crate) fn display(out: &mut Vec<u8>, value: impl fmt::Display) {
     struct Bytes<'o>(&'o mut Vec<u8>);
     impl fmt::Write for Bytes<'_> {
@@ -184,6 +184,6 @@ pub(crate) fn display(out: &mut Vec<u8>, value: impl fmt::Display) {
             Ok(())
         }
     }
-    // Appending cannot fail.
+    // A write to a Vec cannot fail.
     let _ = write!(Bytes(out), "{value}");
 }

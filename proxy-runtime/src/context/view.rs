@@ -1,6 +1,6 @@
 //! The view of a request for the site's rules: [`RequestView`], which matchers and templates query.
 //!
-//! Pure, on the hot path, no allocation. Everything is borrowed; path and host are in normal form (see `target`).
+//! Pure, on the hot path, no allocation. Everything is borrowed; path and host are normalized (see `target`).
 
 use std::net::IpAddr;
 
@@ -15,17 +15,17 @@ use crate::protocol::grpc;
 pub struct RequestView<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The host in normal form, without port.
+    /// The normalized host, without port.
     pub host: &'a str,
-    /// The path in normal form.
+    /// The normalized path.
     pub path: &'a str,
-    /// The query as it arrived, without `?`.
+    /// The query as received, without `?`.
     pub query: Option<&'a str>,
     /// The header fields.
     pub headers: &'a Fields,
-    /// The client: the peer, or what a trusted peer said.
+    /// The client's address: the peer's, or the one that a trusted peer reports.
     pub client: IpAddr,
-    /// Whether it came in HTTP/2.
+    /// Whether the request uses HTTP/2.
     pub http2: bool,
 }
 
@@ -35,7 +35,7 @@ impl<'a> RequestView<'a> {
         query_values(self.query.unwrap_or_default(), name)
     }
 
-    /// The values of the cookie `name`. Cost: one pass over the `Cookie` fields.
+    /// The values of the cookie `name`. Costs one pass over the `Cookie` fields.
     pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         cookie_values(self.headers, name)
     }
@@ -51,8 +51,8 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// The values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". However the name is spelt
-/// there: servers decode it. Cost: one pass over the query.
+/// The values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". Encoded spellings of the
+/// name match, as servers decode it. Costs one pass over the query.
 pub fn query_values<'a, 'n>(query: &'a str, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
     query_pairs(query).filter(move |(key, _)| decodes_to(key, name)).map(|(_, value)| value)
 }
@@ -62,23 +62,23 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// The values of the cookie `name` in a request's fields. Cost: one pass over the `Cookie` fields.
+/// The values of the cookie `name` in a request's fields. Costs one pass over the `Cookie` fields.
 ///
-/// Names and values are bytes: a value may be none that is UTF-8 (RFC 9110 section 5.5), and then it is there like any other, and so
-/// are the cookies beside it.
+/// Names and values are bytes: a value that is not UTF-8 (RFC 9110 section 5.5) is included like any other, and does not hide other
+/// cookies.
 pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
     let named = move |(key, _): &(&[u8], &[u8])| *key == name.as_bytes();
     fields.all("cookie").flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
 }
 
-/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` separates.
+/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` is the separator.
 pub fn cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     raw_cookie_pairs(field).map(|(name, value)| {
         (name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
     })
 }
 
-/// The same with the quotes that values are in.
+/// The pairs, with the quotes of their values.
 pub(crate) fn raw_cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     field.split(|&byte| byte == b';').map(|pair| {
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));

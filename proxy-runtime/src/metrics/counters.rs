@@ -1,6 +1,7 @@
-//! What workers count ([`Counters`]): each has its own, which nobody else writes and anybody may read (`sums`).
+//! The counters of workers ([`Counters`]): each worker has its own, which only it writes and any thread may read
+//! (`sums`).
 //!
-//! To count is a load and a store of a number that is in the worker's cache; there is no lock and no read-modify-write.
+//! Counting is a load and a store of a number in the worker's cache, without a lock or a read-modify-write operation.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,23 +16,23 @@ use crate::site::{Site, TlsVersion};
 #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
 pub(crate) struct Metrics {
     pub(crate) workers: Box<[Counters]>,
-    /// What requests are counted by; the last is for those of no route.
+    /// The series of requests; the last is for requests without a route.
     pub(crate) series: Box<[Series]>,
-    /// Upper bounds of histograms' buckets, in microseconds.
+    /// The upper bounds of histogram buckets, in microseconds.
     pub(crate) buckets: &'static [u64],
 }
 
-/// Routes of a site with one pattern, which are told apart by more than that: for people they are one.
+/// The routes of a site with one pattern, which are distinguished by other matchers: one series.
 #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
 pub(crate) struct Series {
     pub(crate) site: String,
     pub(crate) route: &'static str,
 }
 
-/// What one worker counts.
+/// The counters of one worker.
 pub(crate) struct Counters {
     buckets: &'static [u64],
-    /// The series of each route.
+    /// The index of each route's series.
     series: &'static [u32],
     pub(super) requests: Rows,
     pub(super) upstreams: Rows,
@@ -43,7 +44,7 @@ pub(crate) struct Counters {
     pub(super) lag: AtomicU64,
 }
 
-/// Rows of numbers, one for each of something.
+/// A table of counters.
 pub(super) struct Rows {
     width: usize,
     cells: Box<[AtomicU64]>,
@@ -59,20 +60,20 @@ impl Rows {
     }
 }
 
-/// Adds to a number that nobody else writes.
+/// Adds to a counter that only this thread writes.
 fn add(cell: Option<&AtomicU64>, more: u64) {
     if let Some(cell) = cell {
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 }
 
-/// An exchange that is over.
+/// A completed exchange.
 pub(crate) struct Exchange {
     pub(crate) route: Option<RouteId>,
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) took: Duration,
-    /// Until there was the head of a response.
+    /// The time until the response's head was ready.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) failure: Option<Failure>,
 }
@@ -88,12 +89,12 @@ pub(crate) enum AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// For the label `kind`, in the order of the variants.
+    /// The values of the label `kind`, in the order of the variants.
     pub(crate) const NAMES: [&str; 5] = ["unreachable", "reset", "timeout", "unprocessed", "other"];
 }
 
 impl Metrics {
-    /// For so many workers, servers and upstreams.
+    /// Creates the counters for all workers, servers and upstreams.
     pub(crate) fn new(site: &'static Site, buckets: &'static [u64], workers: usize, servers: usize) -> Metrics {
         let (series, of_routes) = series(site);
         let of_routes: &'static [u32] = Vec::leak(of_routes);
@@ -113,7 +114,7 @@ impl Metrics {
     }
 }
 
-/// What requests are counted by, and which of these each route is.
+/// The series of requests, and the index of each route's series.
 fn series(site: &Site) -> (Vec<Series>, Vec<u32>) {
     let (mut series, mut known, mut of_routes) = (Vec::new(), HashMap::new(), Vec::new());
     for (index, host) in site.sites.iter().enumerate() {
@@ -130,12 +131,12 @@ fn series(site: &Site) -> (Vec<Series>, Vec<u32>) {
     (series, of_routes)
 }
 
-/// Where the bytes are in a row of requests: behind the classes. Two histograms follow.
+/// The index of the bytes in a row of requests: after the classes. Two histograms follow.
 pub(super) const BYTES: usize = CLASSES.len();
 pub(super) const HISTOGRAMS: usize = BYTES + 1;
 
 impl Counters {
-    /// Counts an exchange that is over.
+    /// Counts a completed exchange.
     pub(crate) fn exchange(&self, exchange: &Exchange) {
         let none = self.requests.cells.len() / self.requests.width - 1;
         let series = exchange.route.and_then(|route| self.series.get(route as usize));
@@ -169,32 +170,32 @@ impl Counters {
         }
     }
 
-    /// Counts that an upstream is asked again.
+    /// Counts a retry.
     pub(crate) fn retry(&self, upstream: usize) {
         add(self.upstreams.row(upstream).first(), 1);
     }
 
-    /// Counts a connection.
+    /// Counts an accepted connection.
     pub(crate) fn accepted(&self) {
         add(Some(&self.accepted), 1);
     }
 
-    /// Counts a handshake that succeeded.
+    /// Counts a successful handshake.
     pub(crate) fn handshake(&self, version: TlsVersion) {
         add(self.handshakes.get(usize::from(version == TlsVersion::V13)), 1);
     }
 
-    /// Says how much is running.
+    /// Sets the number of running exchanges and connections.
     pub(crate) fn running(&self, running: usize) {
         self.running.store(running as u64, Ordering::Relaxed);
     }
 
-    /// Says how late a timer was.
+    /// Sets the lag of the last timer.
     pub(crate) fn late(&self, by: Duration) {
         self.lag.store(micros(by), Ordering::Relaxed);
     }
 
-    /// Counts a value in a histogram: its buckets, what is above all, the sum.
+    /// Adds a value to a histogram: to its bucket, or those above all bounds, and to the sum.
     fn observe(&self, cells: &[AtomicU64], value: Duration) {
         let value = micros(value);
         let bucket = self.buckets.iter().position(|bound| value <= *bound).unwrap_or(self.buckets.len());

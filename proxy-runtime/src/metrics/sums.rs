@@ -1,5 +1,5 @@
-//! What all workers have counted together, for who asks ([`Metrics::requests`] and so on). It waits for no worker: a sum may miss what is
-//! counted meanwhile.
+//! The sums of all workers' counters ([`Metrics::requests`] and so on). No worker is waited for: a sum may miss what is counted
+//! meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,55 +7,56 @@ use super::CLASSES;
 use super::counters::{AttemptFailure, BYTES, Counters, HISTOGRAMS, Metrics};
 use crate::failure::Failure;
 
-/// A histogram's numbers: of each bucket by itself, of what is above all, and the sum in microseconds.
+/// A histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum in
+/// microseconds.
 pub(crate) struct Histogram {
     pub(crate) buckets: Vec<u64>,
     pub(crate) sum: u64,
 }
 
 impl Metrics {
-    /// The sum of what all workers have in a cell.
+    /// The sum of a counter over all workers.
     fn sum(&self, cell: impl Fn(&Counters) -> Option<&AtomicU64>) -> u64 {
         self.workers.iter().filter_map(cell).map(|cell| cell.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// Requests of a series by class.
+    /// The requests of a series by class.
     pub(crate) fn requests(&self, series: usize) -> [u64; CLASSES.len()] {
         std::array::from_fn(|class| self.sum(|of| of.requests.row(series).get(class)))
     }
 
-    /// Bytes of a series.
+    /// The bytes of a series.
     pub(crate) fn bytes(&self, series: usize) -> u64 {
         self.sum(|of| of.requests.row(series).get(BYTES))
     }
 
-    /// How long requests of a series took, to the end of the response.
+    /// The durations of a series' requests, to the end of the response.
     pub(crate) fn durations(&self, series: usize) -> Histogram {
         self.histogram(HISTOGRAMS, |of| of.requests.row(series))
     }
 
-    /// How long requests of a series took, to the head of the response.
+    /// The durations of a series' requests, to the head of the response.
     pub(crate) fn first_bytes(&self, series: usize) -> Histogram {
         self.histogram(HISTOGRAMS + self.buckets.len() + 2, |of| of.requests.row(series))
     }
 
-    /// How often an upstream was asked again.
+    /// The number of an upstream's retries.
     pub(crate) fn retries(&self, upstream: usize) -> u64 {
         self.sum(|of| of.upstreams.row(upstream).first())
     }
 
-    /// How long responses of an upstream's servers took.
+    /// The response times of an upstream's servers.
     pub(crate) fn responses_took(&self, upstream: usize) -> Histogram {
         self.histogram(1, |of| of.upstreams.row(upstream))
     }
 
-    /// Responses of a server by class, and its failures by kind.
+    /// The responses of a server by class, and its failures by kind.
     pub(crate) fn attempts(&self, server: usize) -> ([u64; CLASSES.len()], [u64; AttemptFailure::NAMES.len()]) {
         let cell = |at: usize| self.sum(|of| of.servers.row(server).get(at));
         (std::array::from_fn(cell), std::array::from_fn(|kind| cell(CLASSES.len() + kind)))
     }
 
-    /// Failures, each with its reason.
+    /// The number of failures by reason.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let reasons = Failure::REASONS.iter().enumerate();
         reasons.map(|(index, reason)| (*reason, self.sum(|of| of.failures.get(index))))
@@ -73,7 +74,7 @@ impl Metrics {
 }
 
 impl Counters {
-    /// Connections that were accepted, what runs now, and how late the last timer was, in microseconds.
+    /// The accepted connections, the running exchanges, and the lag of the last timer in microseconds.
     pub(crate) fn of_worker(&self) -> [u64; 3] {
         [&self.accepted, &self.running, &self.lag].map(|cell| cell.load(Ordering::Relaxed))
     }

@@ -2,7 +2,7 @@
 
 use super::{Metric, MetricKind};
 
-/// Which of the two is written.
+/// The format of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Prometheus,
@@ -10,7 +10,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The one that a client wants, by its `Accept`.
+    /// The format that a client prefers, by its `Accept`.
     pub(crate) fn of(accept: &[u8]) -> Format {
         let wanted = b"application/openmetrics-text";
         if accept.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted)) {
@@ -28,13 +28,13 @@ impl Format {
     }
 }
 
-/// The text, as it is written: a family after the other, each with all of its samples.
+/// The text while it is written: one family after another, each with all of its samples.
 pub(crate) struct Exposition {
     out: String,
     format: Format,
 }
 
-/// A metric whose samples are written.
+/// A metric family whose samples are written.
 pub(crate) struct Family<'e> {
     out: &'e mut String,
     metric: &'static Metric,
@@ -45,14 +45,14 @@ impl Exposition {
         Exposition { out: String::new(), format }
     }
 
-    /// Begins a metric.
+    /// Begins a metric family.
     pub(crate) fn family(&mut self, metric: &'static Metric) -> Family<'_> {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
             MetricKind::Histogram => "histogram",
         };
-        // In the older format a family has the name of its samples.
+        // In the older format, a family has the name of its samples.
         let suffix = match (self.format, metric.kind) {
             (Format::Prometheus, MetricKind::Counter) => "_total",
             _ => "",
@@ -63,7 +63,7 @@ impl Exposition {
         Family { out: &mut self.out, metric }
     }
 
-    /// The whole text.
+    /// Ends the text.
     pub(crate) fn end(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.out.push_str("# EOF\n");
@@ -73,15 +73,15 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// A sample, with a value for each label.
+    /// Writes a sample, with a value for each label.
     pub(crate) fn sample(&mut self, labels: &[&str], value: impl std::fmt::Display) {
         let suffix = if self.metric.kind == MetricKind::Counter { "_total" } else { "" };
         self.start(suffix, labels, None);
         self.value(value);
     }
 
-    /// The samples of a histogram: how many values each bucket has by itself, what is above all, and the sum. Bounds and sum are in
-    /// microseconds.
+    /// Writes the samples of a histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum.
+    /// Bounds and sum are in microseconds.
     pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &[u64], buckets: &[u64], sum: u64) {
         let start = self.out.len();
         let mut below = 0;
@@ -120,12 +120,12 @@ impl Family<'_> {
 
     fn value(&mut self, value: impl std::fmt::Display) {
         use std::fmt::Write as _;
-        // Writing to a string can't fail.
+        // A write to a String cannot fail.
         let _ = writeln!(self.out, " {value}");
     }
 }
 
-/// A label's value: with `\\`, `\"` and `\n` for these three.
+/// Escapes a label's value: `\\`, `\"` and `\n`.
 fn escaped(value: &str, out: &mut String) {
     if !value.contains(['\\', '"', '\n']) {
         return out.push_str(value);
@@ -140,7 +140,7 @@ fn escaped(value: &str, out: &mut String) {
     }
 }
 
-/// Microseconds as seconds, without zeros at the end: `0.0025`, `10`.
+/// Microseconds as seconds, without trailing zeros: `0.0025`, `10`.
 pub(crate) fn seconds(micros: u64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -152,7 +152,7 @@ mod tests {
     use crate::metrics::{CONNECTIONS, DURATION, REQUESTS};
 
     #[test]
-    fn as_prometheus_reads_it() {
+    fn both_formats() {
         let write = |format| {
             let mut text = Exposition::new(format);
             text.family(&REQUESTS).sample(&["a\"b\\c\nd", "/x", "2xx"], 7);
@@ -183,7 +183,7 @@ kiln_request_duration_seconds_count{site=\"a\",route=\"/\"} 3
     }
 
     #[test]
-    fn wanted_by_accept() {
+    fn format_by_accept() {
         let check = |accept: &str, expected| assert_eq!(Format::of(accept.as_bytes()), expected, "{accept}");
         check("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2", Format::OpenMetrics);
         check("text/plain", Format::Prometheus);

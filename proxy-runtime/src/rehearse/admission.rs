@@ -1,4 +1,4 @@
-//! What keeps a request from its handler, as far as that is known before the proxy runs: limits, access control, patterns of `block`.
+//! The checks before a request's handler, as far as they are known in advance: limits, access control, patterns of `block`.
 
 use std::net::IpAddr;
 
@@ -10,17 +10,17 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::site::{Access, Policy};
 
-/// Whether a request gets to its handler.
+/// Whether a request reaches its handler.
 pub(super) enum Admission {
     /// It does.
     Passed,
-    /// It does not: status and reason.
+    /// It is rejected: status and reason.
     Refused(u16, &'static str),
-    /// A browser is told that it may send what it has asked about, by these fields.
+    /// It is a CORS preflight, with these response fields.
     Preflight(Fields),
 }
 
-/// Whether a request gets to the handler of a route; whose body has so many bytes, and which may be a browser's that asks before it sends.
+/// Checks whether a request reaches the handler of a route, given the size of its body, and whether it is a CORS preflight.
 pub(super) fn admission(
     policy: Option<&Policy>,
     facts: &Facts<'_>,
@@ -42,7 +42,7 @@ pub(super) fn admission(
             None => Admission::Refused(403, "cors-refused"),
         };
     }
-    // What is in bodies is not known.
+    // The content of bodies is unknown.
     let refused = access.blocks.as_ref().and_then(|blocks| {
         let rule = Inspector::new(blocks).head(facts, &mut Scratch::default()).refused?;
         blocks.rules.get(rule)
@@ -50,8 +50,8 @@ pub(super) fn admission(
     refused.map_or(Admission::Passed, |rule| Admission::Refused(rule.status, "blocked"))
 }
 
-/// Why a request does not get in, as far as that is known before the proxy runs: what is in files is not, nor how often and
-/// how many requests come, and whoever's credentials those are that it shows.
+/// Why access control rejects a request, as far as this is known in advance: networks in files, rate and concurrency
+/// limits, and the validity of credentials are not.
 pub(super) fn turned_away(access: &Access, fields: &Fields, body: u64, from: IpAddr) -> Option<(u16, &'static str)> {
     if access.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
         return Some((403, "address-denied"));
@@ -63,7 +63,7 @@ pub(super) fn turned_away(access: &Access, fields: &Fields, body: u64, from: IpA
     missing.then_some((401, "unauthenticated"))
 }
 
-/// The limit that a request is beyond, as `serve` finds it: status and reason.
+/// The limit that a request exceeds, like in `serve`: status and reason.
 fn beyond(
     policy: Option<&Policy>,
     target: &Target,

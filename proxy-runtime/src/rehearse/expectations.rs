@@ -1,10 +1,10 @@
-//! The tests of a site: whether what comes out of a rehearsal is what they expect.
+//! Runs the tests of a site: compares the result of a simulated request with the expected one.
 
 use super::{Rehearsal, RehearsalOutcome, SiteRules, rehearse};
 use crate::context::settings::Settings;
 use crate::site::{Expect, ExpectField, Side, Test, Text};
 
-/// Rehearses a test's request.
+/// Simulates a test's request.
 ///
 /// # Errors
 /// See [`rehearse()`].
@@ -22,7 +22,7 @@ pub fn outcome(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Resu
     rehearse(rules, &request, settings)
 }
 
-/// Runs one test; the misses, or why it is no request.
+/// Runs one test; returns the expectations that it fails, or why the request is invalid.
 ///
 /// # Errors
 /// See [`rehearse()`].
@@ -30,7 +30,7 @@ pub fn run(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<V
     Ok(misses(&test.expect, &outcome(rules, test, settings)?))
 }
 
-/// What a test expects and does not get: the property, what was expected, what came.
+/// The failed expectations: the property, the expected value, the actual value.
 pub fn misses(expect: &Expect, outcome: &RehearsalOutcome) -> Vec<(String, String, String)> {
     let mut misses = Vec::new();
     let mut compare = |name: &str, expected: Option<String>, found: Option<String>| {
@@ -71,7 +71,7 @@ pub fn misses(expect: &Expect, outcome: &RehearsalOutcome) -> Vec<(String, Strin
 }
 
 impl ExpectField {
-    /// What messages call it, as in `upstream-header x-user`.
+    /// Its name in messages, such as `upstream-header x-user`.
     pub fn property(&self) -> String {
         let side = match self.side {
             Side::Upstream => "upstream-header",

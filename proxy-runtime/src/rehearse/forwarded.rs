@@ -1,4 +1,4 @@
-//! What an upstream would see of a request, and what a cache would make of it.
+//! The request as the upstream would receive it, and what the cache would do.
 
 use super::outcome::{RehearsalOutcome, pairs, text};
 use super::rules::SiteRules;
@@ -9,7 +9,7 @@ use crate::protocol::target::Target;
 use crate::router::route::RouteId;
 use crate::site::{NormalForm, Policy};
 
-/// Adds what a request that is forwarded comes to.
+/// Adds the forwarded request to the outcome.
 pub(super) fn forward(
     rules: &impl SiteRules,
     route: RouteId,
@@ -38,7 +38,7 @@ pub(super) fn forward(
     cached(rules.policy(route), facts, has_body, outcome);
 }
 
-/// What the cache would do, before anything is in it.
+/// Adds what an empty cache would do.
 fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut RehearsalOutcome) {
     let Some(cache) = policy.and_then(|policy| policy.cache.as_ref()) else {
         outcome.cache = Some(("off", ""));
@@ -51,7 +51,7 @@ fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &
     let (mut url, mut variant) = (String::new(), Vec::new());
     key::url(&cache.key, facts, &mut url);
     key::variant(&cache.key, std::iter::empty(), facts.fields, &mut variant);
-    // A route's number is no business of anybody's.
+    // A route's number is internal.
     let said = variant.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"route "));
     outcome.cache = Some(("lookup", ""));
     outcome.cache_key = Some(said.fold(url, |key, line| key + " " + &text(line)));

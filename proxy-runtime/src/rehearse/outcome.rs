@@ -1,57 +1,57 @@
-//! What comes out of a rehearsal: [`RehearsalOutcome`].
+//! The result of a simulated request: [`RehearsalOutcome`].
 
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 use crate::router::route::{RouteId, SiteId};
 
-/// What became of a request that does not get to a route.
+/// The result of a request that does not reach a route.
 pub(super) type EarlyOutcome = Box<RehearsalOutcome>;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RehearsalOutcome {
-    /// The site that has the host.
+    /// The site of the host.
     pub site: Option<SiteId>,
-    /// The route that answers.
+    /// The route.
     pub route: Option<RouteId>,
     /// Its pattern.
     pub pattern: Option<String>,
-    /// Who answers.
+    /// The name of the handler.
     pub handler: Option<&'static str>,
-    /// The status of a response that the proxy gives itself.
+    /// The status of a response of the proxy's own.
     pub status: Option<u16>,
-    /// Why, where it is an error.
+    /// The reason of an error response.
     pub reason: Option<&'static str>,
     /// The upstream.
     pub upstream: Option<String>,
-    /// Path and query as the upstream sees them.
+    /// Path and query as the upstream receives them.
     pub upstream_path: Option<String>,
-    /// Whether it is looked up in a cache: `lookup`, `pass` or `off`; and why it passes.
+    /// Whether it is looked up in a cache: `lookup`, `pass` or `off`; and why it bypasses the cache.
     pub cache: Option<(&'static str, &'static str)>,
-    /// What its response would be kept under.
+    /// The cache key.
     pub cache_key: Option<String>,
-    /// The header fields that the filters leave, as the upstream sees them.
+    /// The header fields of the forwarded request, after the filters.
     pub upstream_headers: Vec<(String, String)>,
     /// The target of a redirect.
     pub location: Option<String>,
-    /// The header fields of the response, as far as the proxy sets them.
+    /// The header fields of the response that the proxy sets.
     pub response_headers: Vec<(String, String)>,
-    /// The user's functions that have a say in it were not asked; all but the route may come out otherwise.
+    /// The user's functions were not called; everything except the route may be different.
     pub not_asked: bool,
 }
 
 impl RehearsalOutcome {
-    /// Of a request that gets no further than to a site.
+    /// The result of a request that is rejected before its route is found.
     pub(super) fn refused(site: Option<SiteId>, status: u16, reason: &'static str) -> EarlyOutcome {
         Box::new(RehearsalOutcome { site, status: Some(status), reason: Some(reason), ..RehearsalOutcome::default() })
     }
 
-    /// It is refused: no handler answers.
+    /// Records an error response in place of the handler's.
     pub(super) fn refuse(&mut self, status: u16, reason: &'static str) {
         (self.status, self.reason, self.handler) = (Some(status), Some(reason), None);
     }
 
-    /// As in "404 (no-route)" or "forwarded to api".
+    /// A short form, such as "404 (no-route)" or "forwarded to api".
     pub fn in_short(&self) -> String {
         match (self.status, self.reason, &self.upstream, self.handler) {
             (Some(status), Some(reason), ..) => format!("{status} ({reason})"),
@@ -63,12 +63,12 @@ impl RehearsalOutcome {
     }
 }
 
-/// Header fields as text, their names in small letters.
+/// Header fields as text, with lower-case names.
 pub(super) fn pairs(fields: &Fields) -> Vec<(String, String)> {
     fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect()
 }
 
-/// A value as text, for comparison with what a test expects and for messages; escaped where it is none.
+/// A value as text, for comparisons with tests and for messages; escaped if it is not UTF-8.
 pub(super) fn text(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),

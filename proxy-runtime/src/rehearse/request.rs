@@ -1,4 +1,4 @@
-//! A request to rehearse, and how far it comes before a route is looked for: its site, what it may say, and who its client is.
+//! A simulated request, until its site is known: with intake filters applied, and the client's address determined.
 
 use std::net::IpAddr;
 
@@ -14,45 +14,45 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::route::Node;
 
-/// A request to rehearse.
+/// A request to simulate.
 #[derive(Debug)]
 pub struct Rehearsal<'a> {
     /// The method.
     pub method: &'a str,
     /// An absolute URL.
     pub url: &'a str,
-    /// The listener it arrives at.
+    /// The index of its listener.
     pub listener: u32,
-    /// Header fields, the host excepted.
+    /// The header fields except `Host`.
     pub headers: Vec<(&'a str, &'a str)>,
     /// The size of its body, in bytes.
     pub body: u64,
     /// The peer: the client, unless it is in `trusted-proxies`.
     pub from: IpAddr,
-    /// It comes in HTTP/2.
+    /// The request uses HTTP/2.
     pub http2: bool,
 }
 
-/// A request that has come to its site.
+/// A request whose site is known.
 pub(super) struct SiteRequest {
     pub(super) method: Method,
     pub(super) target: Target,
     pub(super) fields: Fields,
     pub(super) scheme: &'static str,
-    /// Where the site's routes are.
+    /// The root of the site's routes.
     pub(super) root: Node,
     pub(super) client: IpAddr,
-    /// The peer is believed.
+    /// Whether the peer is trusted.
     pub(super) trusted: bool,
-    /// Names are left that may be aliases of a route's.
+    /// Whether names are left that may be aliases of a route's fields.
     pub(super) odd: bool,
 }
 
 impl Rehearsal<'_> {
-    /// Brings it to its site.
+    /// Finds the site of the request.
     ///
     /// # Errors
-    /// It is no request: the method or URL is none.
+    /// The method or URL is invalid.
     pub(super) fn arrive(
         &self,
         rules: &impl SiteRules,

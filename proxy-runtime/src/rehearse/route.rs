@@ -1,4 +1,4 @@
-//! Which route a request gets to, and what it may say there.
+//! Finds the route of a simulated request, and removes fields that it may not send there.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict};
 
-/// The route for a request, whose host has led to the site with this root.
+/// The route of a request, given the root of its site.
 pub fn find(
     rules: &impl SiteRules,
     root: Node,
@@ -35,15 +35,15 @@ pub fn find(
     })
 }
 
-/// A route that a request gets to.
+/// The route of a request.
 pub(super) struct FoundRoute {
     pub(super) route: RouteId,
     pub(super) captures: Captures,
-    /// A browser asks before it sends the request.
+    /// The request is a CORS preflight.
     pub(super) asks: bool,
 }
 
-/// Finds the route of a request that has arrived, and drops the fields that it may not send there.
+/// Finds the route of a request, and removes the fields that it may not send there.
 pub(super) fn of(
     rules: &impl SiteRules,
     request: &Rehearsal<'_>,
@@ -68,7 +68,7 @@ pub(super) fn of(
     }
     let (route, captures) = match found {
         RouteLookup::Route(route, captures) => (route, captures),
-        // What is not there is told to those alone who may come in.
+        // Only clients with access learn that a path does not exist.
         other => {
             let access = around.and_then(|policy| policy.access.as_ref());
             let denied = access.and_then(|access| turned_away(access, &arrived.fields, request.body, arrived.client));

@@ -1,4 +1,5 @@
-//! What a rehearsal knows of a site: [`SiteRules`], which the compiler has as a plan and the binary as tables and functions.
+//! The interface of a site's rules for simulations: [`SiteRules`], which the compiler implements with a plan, and the binary
+//! with tables and functions.
 
 use crate::context::facts::Facts;
 use crate::context::view::RequestView;
@@ -7,15 +8,15 @@ use crate::protocol::fields::Fields;
 use crate::router::route::{Captures, RouteId, SiteId, Tables};
 use crate::site::{Access, Handler, Methods, NormalForm, Policy, Setting, Site, Text, Trusted};
 
-/// A site's rules, compiled or not: the compiler has them as a plan, the binary as functions.
+/// The rules of a site, compiled or not.
 pub trait SiteRules {
-    /// The look-up tables.
+    /// The lookup tables.
     fn tables(&self) -> &Tables;
-    /// How a site's paths are brought to normal form.
+    /// The normal form of a site's paths.
     fn normal_form(&self, site: SiteId) -> NormalForm;
     /// The methods of a route.
     fn methods(&self, route: RouteId) -> &Methods;
-    /// Whether a route's other matchers hold.
+    /// Evaluates the other matchers of a route.
     fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool;
     /// Applies a route's request filters.
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>);
@@ -26,30 +27,29 @@ pub trait SiteRules {
     /// # Errors
     /// They are not compiled yet.
     fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled>;
-    /// What surrounds a route's handler.
+    /// The policy of a route.
     fn policy(&self, route: RouteId) -> Option<&Policy>;
     /// Access control of a route.
     fn access(&self, route: RouteId) -> Option<&Access> {
         self.policy(route)?.access.as_ref()
     }
-    /// What surrounds a site's handlers, where no route is known.
+    /// The policy for a site's requests without a route.
     fn site_policy(&self, site: SiteId) -> Option<&Policy>;
     /// A route's pattern.
     fn pattern(&self, route: RouteId) -> &str;
-    /// Who answers.
+    /// The handler of a route.
     fn handler(&self, route: RouteId) -> &Handler;
-    /// The text that is a route's own.
+    /// The route's own text.
     fn row(&self, route: RouteId) -> &str;
     /// The name of an upstream.
     fn upstream(&self, index: u16) -> &str;
-    /// Whose word about the client is taken.
+    /// The trusted proxies.
     fn trusted(&self) -> &Trusted;
-    /// Where plain requests for a site that come to a listener are redirected to: the address of the listener that speaks
-    /// `https`.
+    /// The target of HTTPS redirects for a site on a plain listener: the address of the listener for `https`.
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
 }
 
-/// There are functions of the user's, and the compiler can't run them: the binary can.
+/// The site has user functions, which only the binary can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotCompiled;
 
