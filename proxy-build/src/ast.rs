@@ -1,8 +1,8 @@
-//! The syntax tree between `read` and `check`: the site as it was written, every leaf with its span.
+//! The syntax tree between `read` and `check`: the site as written, every leaf with its span.
 //!
-//! Names are not looked up yet, includes are spliced in, presets are not. One variant of [`What`] per directive, but for policies, handlers,
-//! options of upstreams and their lines, whose types are their own files' ([`WrittenAddress`]): `check` matches all variants, each policy and option is
-//! asked for by `policy::ALL` and `upstream::ALL`, and each handler is found by `handler::of`, so nothing that is read can be forgotten.
+//! Names are not looked up yet; includes are spliced in, presets are not. There is one variant of [`What`] per directive, except for policies,
+//! handlers, options of upstreams and their lines, whose types belong to their own files ([`WrittenAddress`]): `check` matches all variants,
+//! `policy::ALL` and `upstream::ALL` list each policy and option, and `handler::of` finds each handler, so nothing that is read can be forgotten.
 
 use std::any::Any;
 use std::fmt;
@@ -35,14 +35,14 @@ mod test;
 mod tls;
 mod upstream;
 
-/// A directive as it was written; the span is that of its name.
+/// A directive as written; the span is that of its name.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Where its name stands.
+    /// The span of its name.
     pub span: Span,
-    /// What it says.
+    /// Its content.
     pub what: What,
-    /// Something about it was wrong and is in the report; what is missing in it may be missing for that reason.
+    /// Whether it has an error in the report; parts of it may be missing for that reason.
     pub broken: bool,
 }
 
@@ -50,9 +50,9 @@ pub struct Item {
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum What {
-    /// A directive that was too wrong to be read at all.
+    /// A directive that could not be read at all.
     Unread,
-    /// What stands at the top level alone.
+    /// A directive of the top level.
     Top(Top),
     InListen(InListen),
     Tls(Tls),
@@ -60,11 +60,11 @@ pub enum What {
     Dns(Dns),
     InStream(InStream),
     Route(Route),
-    /// An option of an upstream, which is its own file's.
+    /// An option of an upstream, with the type of its own file.
     InUpstream(WrittenAddress),
     DiskStore(DiskStore),
     InCache(InCache),
-    /// A line in the braces of a policy, a handler or an option, which is that one's own.
+    /// A line in the braces of a policy, a handler or an option, with the type of its own file.
     Line(WrittenAddress),
     Use(Spanned<String>),
     /// `max-streams`.
@@ -80,18 +80,18 @@ pub enum What {
     ExpectField(ExpectField),
     Expect(Expect),
     Matcher(Matcher),
-    /// A handler, which is its own file's.
+    /// A handler, with the type of its own file.
     Handler(WrittenAddress),
-    /// A policy, which is its own file's.
+    /// A policy, with the type of its own file.
     Policy(WrittenAddress),
 }
 
-/// What a directive says that only its own file looks into: a policy, a handler, an option of an upstream, or a line of one. It is taken out
-/// again by its type.
+/// The content of a directive that only its own file looks into: a policy, a handler, an option of an upstream, or a line of one. It is
+/// retrieved by its type.
 #[derive(Debug, Clone)]
 pub struct WrittenAddress(Rc<dyn Content>);
 
-/// What can be [`WrittenAddress`].
+/// The requirements for a [`WrittenAddress`].
 trait Content: Any + fmt::Debug {}
 impl<T: Any + fmt::Debug> Content for T {}
 
@@ -125,7 +125,7 @@ impl What {
 }
 
 impl Item {
-    /// The policy that it is, if it is one of this type.
+    /// The policy, if it is of this type.
     pub fn policy<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Policy(written) => written.get(),
@@ -133,7 +133,7 @@ impl Item {
         }
     }
 
-    /// The option of an upstream that it is, if it is one of this type.
+    /// The option of an upstream, if it is of this type.
     pub fn in_upstream<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::InUpstream(written) => written.get(),
@@ -141,7 +141,7 @@ impl Item {
         }
     }
 
-    /// The handler that it is, if it is one of this type.
+    /// The handler, if it is of this type.
     pub fn handler<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Handler(written) => written.get(),
@@ -149,7 +149,7 @@ impl Item {
         }
     }
 
-    /// The line that it is, if it is one of this type.
+    /// The line, if it is of this type.
     pub fn line<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Line(written) => written.get(),
@@ -179,23 +179,23 @@ pub enum Top {
     Test(Test),
 }
 
-/// A value that is written, or given at start.
+/// A value that is fixed, or given at start.
 #[derive(Debug, Clone)]
 pub enum Setting<T> {
-    /// Written.
+    /// A fixed value.
     Fixed(T),
     /// `(param)NAME`.
     Param(Spanned<String>),
-    /// `(param)NAME`, whose value is held to bounds.
+    /// `(param)NAME`, with bounds for its value.
     Bounded(Spanned<String>, Bounds),
 }
 
 /// The bounds of a number, or of a size in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// This, or more.
+    /// The smallest value.
     pub least: u64,
-    /// This, or less.
+    /// The largest value.
     pub most: u64,
 }
 
@@ -208,20 +208,20 @@ pub struct Listen {
     pub mode: Option<Spanned<u16>>,
     /// `owner=`: user and group.
     pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
 /// `admin`.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: Spanned<Setting<String>>,
     /// `mode=`.
     pub mode: Option<Spanned<u16>>,
     /// `owner=`: user and group.
     pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -239,7 +239,7 @@ pub enum ListenWord {
 pub struct Site {
     /// Its hosts.
     pub hosts: Vec<Spanned<HostPattern>>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -250,7 +250,7 @@ pub struct Route {
     pub patterns: Vec<Spanned<Pattern>>,
     /// `priority=`.
     pub priority: Option<Spanned<i64>>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -261,11 +261,11 @@ pub enum Matcher {
     Method(Vec<Spanned<String>>),
     /// `header`, `query`, `cookie`.
     Value {
-        /// Which of them.
+        /// The part of the request.
         of: ValueOf,
         /// The name.
         name: Spanned<String>,
-        /// What is asked of it.
+        /// The condition.
         test: ValueTest,
     },
     /// `client-ip`.
@@ -291,12 +291,12 @@ pub enum Protocol {
     Http3,
 }
 
-/// Text with placeholders, not looked up yet.
+/// A text with placeholders, not looked up yet.
 #[derive(Debug, Clone)]
 pub struct Template {
     /// Its parts.
     pub parts: Vec<Part>,
-    /// Where it stands.
+    /// Its span.
     pub span: Span,
 }
 
@@ -347,9 +347,9 @@ pub struct TrustedProxies {
 /// `lint`.
 #[derive(Debug, Clone)]
 pub struct Lint {
-    /// How serious.
+    /// The level.
     pub level: Level,
-    /// Which.
+    /// The lints.
     pub codes: Vec<Spanned<&'static str>>,
     /// `days=`.
     pub days: Option<Spanned<u64>>,

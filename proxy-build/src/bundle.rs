@@ -1,4 +1,4 @@
-//! Builds the embedded files, as the bytes of a `proxy_runtime::site::bundle::Bundle`: each as it is, and compressed where
+//! Builds the embedded files, as the bytes of a `proxy_runtime::site::bundle::Bundle`: each unencoded, and compressed if
 //! that makes it smaller. Compressed files are cached for the next build, by a hash of the content.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,17 +17,17 @@ use crate::lower::table;
 use crate::model::{Folder, Site};
 use crate::source::sha256;
 
-/// The effort for compression.
+/// The compression effort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// Little: the result is tried out.
+    /// Fast, for trying out a site.
     Quick,
-    /// As much as it takes: it is done once, and sent again and again.
+    /// Best compression, as the result is sent many times.
     Most,
 }
 
 impl Effort {
-    /// The levels of [`ENCODINGS`].
+    /// The compression levels for [`ENCODINGS`].
     fn levels(self) -> [i32; ENCODINGS.len()] {
         match self {
             Effort::Quick => [3, 3, 5],
@@ -36,8 +36,8 @@ impl Effort {
     }
 }
 
-/// The bundle of a site. `kept` is a folder of its own, for what was compressed; `progress` hears how many files are done, of how
-/// many, from several threads.
+/// Builds the bundle of a site. `kept` is a folder for cached compressed files; `progress` is called with the number of completed
+/// files and their total, from several threads.
 ///
 /// # Errors
 /// The folder can't be used, or the bundle would have more than 4 GiB.
@@ -52,18 +52,18 @@ pub fn bundle(site: &Site, kept: &Path, effort: Effort, progress: impl Fn(usize,
     written.ok_or_else(|| io::Error::other("the files have more than 4 GiB"))
 }
 
-/// A file's content in each of [`ENCODINGS`], where that is smaller, and its hash.
+/// A file's content in each of [`ENCODINGS`] that makes it smaller, and its hash.
 struct Compressed {
     digest: String,
     forms: [Option<Vec<u8>>; ENCODINGS.len()],
 }
 
-/// Each content by itself, which may be in several places.
+/// The distinct contents, each of which may have several paths.
 type Contents = HashMap<&'static [u8], Compressed>;
 
 fn compress(site: &Site, kept: &Path, effort: Effort, progress: impl Fn(usize, usize) + Sync) -> io::Result<Contents> {
     std::fs::create_dir_all(kept)?;
-    // Whether it is worth it, by content; the largest first, so that no thread is left alone with one at the end.
+    // Whether compression is worth it, by content; the largest first, so that no thread ends with a long one.
     let mut worth: BTreeMap<(usize, &'static [u8]), bool> = BTreeMap::new();
     for Folder { files, content } in &site.bundle {
         for (name, content) in content {
@@ -103,9 +103,9 @@ fn forms(content: &'static [u8], worth: bool, kept: &Path, effort: Effort) -> io
             Ok(bytes) => bytes,
             Err(_) => {
                 let made = encode(ENCODINGS[index].0, effort.levels()[index], content)?;
-                // What does not get smaller is kept as nothing, which is no compressed form of anything.
+                // If the result is not smaller, an empty file records that.
                 let made = if made.len() < content.len() { made } else { Vec::new() };
-                // Whole or not at all: another build may read it, or this one be stopped.
+                // Written atomically: another build may read it, or this one may be interrupted.
                 let beside = path.with_extension(std::process::id().to_string());
                 std::fs::write(&beside, &made)?;
                 std::fs::rename(&beside, &path)?;
@@ -122,7 +122,7 @@ fn kept_at(kept: &Path, digest: &str, index: usize, effort: Effort) -> PathBuf {
     kept.join(format!("{digest}-{}{suffix}", effort.levels()[index]))
 }
 
-/// Removes what no file needs any more.
+/// Removes cached files that are not needed any more.
 fn forget(kept: &Path, effort: Effort, contents: &Contents) -> io::Result<()> {
     let used: HashSet<PathBuf> = contents
         .values()
@@ -130,7 +130,7 @@ fn forget(kept: &Path, effort: Effort, contents: &Contents) -> io::Result<()> {
         .collect();
     for entry in std::fs::read_dir(kept)? {
         let path = entry?.path();
-        // The other effort's stays: builds of both kinds take turns.
+        // Those of the other effort stay: both kinds of builds may alternate.
         let levels = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.rsplit_once('-'));
         let own = levels.is_some_and(|(_, level)| effort.levels().iter().any(|own| own.to_string() == level));
         if own && !used.contains(&path) {
@@ -154,7 +154,7 @@ fn encode(encoding: &str, level: i32, content: &[u8]) -> io::Result<Vec<u8>> {
         }
         "zstd" => {
             let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
-            // 8 MiB: more no browser takes (RFC 9659).
+            // 8 MiB, the largest window that browsers accept (RFC 9659).
             encoder.window_log(23)?;
             encoder.set_pledged_src_size(Some(content.len() as u64))?;
             encoder.write_all(content)?;
@@ -168,22 +168,22 @@ fn encode(encoding: &str, level: i32, content: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What is the same wherever it is: a head, the content that was compressed, and in which form.
+/// A key for equal entries: a head, the original content, and its encoding.
 type PlacedContent = (Vec<u8>, &'static [u8], usize);
 
-/// The parts of a bundle while it grows.
+/// The parts of a bundle under construction.
 #[derive(Default)]
 struct Writer {
     paths: Vec<(u32, String, [u32; 3])>,
     forms: Vec<u32>,
     content: Vec<u8>,
-    /// Where bodies are already: a file may be in several places.
+    /// The positions of entries: a file may have several paths.
     places: HashMap<PlacedContent, [u32; 3]>,
 }
 
 impl Writer {
     fn folder(&mut self, number: u32, folder: &Folder, contents: &Contents) {
-        // What is in each folder.
+        // The names in each folder.
         let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::from([("", Vec::new())]);
         for (path, content) in &folder.content {
             self.file(number, (path, content), folder, &contents[content]);
@@ -212,7 +212,7 @@ impl Writer {
     fn file(&mut self, number: u32, (path, content): (&str, &'static [u8]), folder: &Folder, made: &Compressed) {
         let name = path.rsplit('/').next().unwrap_or_default();
         let varies = made.forms.iter().any(Option::is_some);
-        // The first 128 bits are enough to tell any two versions apart.
+        // The first 128 bits suffice to distinguish versions.
         let tag = |encoding: &str| format!("\"{}{encoding}\"", &made.digest[..32]);
         let said = |tag: &str, encoding| files::fields(&folder.files, name, (tag, encoding), varies, None, (0, 0));
         let place = (self.forms.len() / (3 * FORMS)) as u32;
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn bundles_contain_their_files() {
         let long = "a name that is longer than any slot of the table, so that it is kept beside it.txt";
         let text: &[u8] = "the same words again and again, ".repeat(100).leak().as_bytes();
         let content: &[(&str, &'static [u8])] =
@@ -306,7 +306,7 @@ mod tests {
         for (path, content) in content {
             assert_eq!(form(&found, path, 0).map(|form| form.body), Some(*content), "{path}");
         }
-        // Compressed only where that is smaller, and of a type that may be.
+        // Only compressed if that is smaller, and the media type is suitable.
         let lengths = |path: &str| [1, 2, 3].map(|index| form(&found, path, index).map(|form| form.body.len()));
         assert!(lengths("a/b/c.txt").iter().all(|length| length.is_some_and(|length| length < 100)));
         assert_eq!((lengths("a/d.png"), lengths("index.html")), ([None; 3], [None; 3]));
@@ -329,7 +329,7 @@ mod tests {
         io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gzip), &mut plain).expect("gzip");
         assert_eq!(plain, text);
 
-        // The same site makes the same bytes; what was compressed is read, and what is no longer needed is gone.
+        // The same site produces the same bytes; cached files are reused, and unneeded ones are removed.
         let bytes = || bundle(&site, &folder, Effort::Quick, |_, _| {}).expect("a bundle");
         let count = || std::fs::read_dir(&folder).expect("the folder").count();
         assert!(bytes() == bytes());
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_where_folders_are_listed() {
+    fn names_of_listed_folders() {
         let folder = kept("listing");
         assert_eq!(names(&made(&site(&[("a/b.txt", b"b")], false), &folder), "a"), Some(vec![]));
         std::fs::remove_dir_all(&folder).expect("removed");

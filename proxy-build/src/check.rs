@@ -34,7 +34,7 @@ use crate::nearest::nearest;
 use crate::report::{Diagnostic, Edit, Help, Report};
 use crate::source::{Sources, Span, Spanned};
 
-/// How each kind of private key begins in PEM (RFC 7468), but for its kind.
+/// The common suffix of the first PEM line of all kinds of private keys (RFC 7468).
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 
 /// A `listen` of the top level.
@@ -44,7 +44,7 @@ pub(crate) struct ListenItem {
     pub(crate) broken: bool,
 }
 
-/// The pass at work.
+/// The context of the pass.
 pub(crate) struct Check<'a> {
     pub(crate) sources: &'a mut Sources,
     pub(crate) report: &'a mut Report,
@@ -53,49 +53,49 @@ pub(crate) struct Check<'a> {
     pub(crate) tls: Names<tls::DeclaredTls>,
     pub(crate) stores: Names<site::Store>,
     pub(crate) warmed: Vec<model::Warmed>,
-    /// Routes whose responses are told apart by the route.
+    /// The number of routes whose responses are distinguished by route.
     pub(crate) zones: u32,
-    /// Networks of which some are in files.
+    /// Network rules with lists in files.
     pub(crate) listed: Vec<site::Listed>,
-    /// What is counted or switched where it is written: by directive, where, and the number that it has there.
+    /// The indices of directives that are counted or switched as written, by directive and span.
     pub(crate) numbers: HashMap<&'static str, HashMap<Span, u32>>,
-    /// The sets of `block`s that hold together, each once.
+    /// The distinct sets of `block`s.
     pub(crate) blocks: Vec<Vec<site::Block>>,
-    /// What `response-body` replaces, each set once.
+    /// The distinct sets of `response-body` replacements.
     pub(crate) replacements: Vec<Vec<(site::Text, site::Text)>>,
-    /// Where the keys of tokens come from.
+    /// The sources of token keys.
     pub(crate) key_sources: Vec<site::KeySource>,
-    /// Folders that are compiled in.
+    /// The embedded folders.
     pub(crate) bundle: Vec<model::Folder>,
-    /// So many days before its end a certificate is found by `cert-expiry`.
+    /// How many days before its expiry `cert-expiry` reports a certificate.
     pub(crate) expiring: u64,
-    /// The hosts that an authority is asked about, and where that is said.
+    /// The hosts with certificates of an authority, with the spans that say so.
     pub(crate) acme_hosts: Vec<(Spanned<HostPattern>, Span)>,
-    /// The `tls` of the site that is looked at.
+    /// The `tls` of the current site.
     pub(crate) site_tls: Option<usize>,
-    /// The field that `trusted-proxies` goes by.
+    /// The field of `trusted-proxies`.
     pub(crate) trusted_header: TrustedHeader,
-    /// Names of fields may have `_`, where the check is.
+    /// Whether field names may contain `_` at the current position.
     pub(crate) underscores: bool,
-    /// Some listener speaks HTTP/2.
+    /// Whether some listener uses HTTP/2.
     pub(crate) http2_spoken: bool,
     pub(crate) presets: Names<(Span, Vec<Item>)>,
     pub(crate) files: Vec<FileRef>,
     pub(crate) made: Rc<TableCache>,
-    /// Where each expression on paths is written, the first time.
+    /// The first span of each expression on paths.
     pub(crate) expressions: HashMap<String, Span>,
-    /// Routes about which something is in the report already.
+    /// Routes with an error in the report.
     pub(crate) unsound: HashSet<Span>,
-    /// What may have no effect.
+    /// Settings that may have no effect.
     pub(crate) effects: effects::Effects,
 }
 
-/// Whether a property is there, and `#true`.
+/// Whether a property is given and `#true`.
 pub(crate) fn is_on(written: &Option<Spanned<bool>>) -> bool {
     written.as_ref().is_some_and(|value| value.value)
 }
 
-/// Things with names: declared once, looked up, and missed where nobody does.
+/// Named declarations: declared once, looked up, and reported if they are unused.
 pub(crate) struct Names<T> {
     pub(crate) index: HashMap<String, usize>,
     pub(crate) entries: Vec<Named<T>>,
@@ -125,7 +125,7 @@ impl<T> Names<T> {
         self.entries.push(Named { span: name.span, used: false, value });
     }
 
-    /// Adds something that has no name to be looked up by.
+    /// Adds a value without a name.
     pub(crate) fn anonymous(&mut self, span: Span, value: T) -> usize {
         self.entries.push(Named { span, used: true, value });
         self.entries.len() - 1
@@ -141,7 +141,7 @@ impl<T> Names<T> {
         }
         let diagnostic = Diagnostic::error("unknown-name", format!("there is no {kind} `{name}`"), name.span);
         report.add(match nearest(&name.value, self.index.keys().map(String::as_str)) {
-            // The span of a parameter has the type before its name.
+            // A parameter's span includes the type before its name.
             Some(near) if kind == "param" => diagnostic.meant(near).meant_by(format!("(param){near}")),
             Some(near) => diagnostic.meant(near),
             None => diagnostic,
@@ -155,7 +155,7 @@ impl<T> Names<T> {
 }
 
 impl<'a> Check<'a> {
-    /// Nothing is known yet.
+    /// An empty context.
     pub(crate) fn new(sources: &'a mut Sources, report: &'a mut Report) -> Check<'a> {
         Check {
             sources,
@@ -189,7 +189,7 @@ impl<'a> Check<'a> {
 }
 
 impl Check<'_> {
-    /// A directive inside of the one whose name, or one of whose arguments, is at a place.
+    /// Proposes a directive inside the one whose name, or one of whose arguments, is at a span.
     pub(crate) fn inside(&self, directive: Span, node: &str) -> Help {
         let edit = match self.sources.inside(directive) {
             Some(at) => Edit { at, text: format!(" {node};") },
@@ -198,19 +198,19 @@ impl Check<'_> {
         Help::told(format!("write in it: {node}"), vec![edit])
     }
 
-    /// A directive at the top level.
+    /// Proposes a directive at the top level.
     pub(crate) fn at_top(&self, node: &str) -> Help {
         let edit = Edit { at: self.sources.start(), text: format!("{node}\n") };
         Help::told(format!("write at the top level: {node}"), vec![edit])
     }
 
-    /// What says that a lint's finding is meant.
+    /// Proposes to allow a lint.
     pub(crate) fn allowed(&self, when: &str, lint: &str) -> Help {
         let edit = Edit { at: self.sources.start(), text: format!("lint allow {lint}\n") };
         Help::told(format!("{when}, write at the top level: lint allow {lint}"), vec![edit])
     }
 
-    /// A value that is given at start, and shown nowhere.
+    /// Proposes a secret parameter in place of a value.
     pub(crate) fn as_secret(&self, value: Span) -> Help {
         let name = (1..).map(|n| if n == 1 { "secret".to_owned() } else { format!("secret{n}") });
         let name = name.into_iter().find(|name| !self.params.index.contains_key(name)).unwrap_or_default();
@@ -225,7 +225,7 @@ impl Check<'_> {
         self.report.add(Diagnostic::error(code, message, at));
     }
 
-    /// The number of what a directive says at a place, among all of it.
+    /// The index of a directive at a span, among all of its kind.
     pub(crate) fn number(&mut self, directive: &'static str, span: Span) -> u32 {
         let known = self.numbers.entry(directive).or_default();
         let next = known.len() as u32;
@@ -255,7 +255,7 @@ impl Check<'_> {
         Some(self.file_at_start(FilePath::Param(index), secret, name.span))
     }
 
-    /// The bytes a `file=` or a page stands for, and the name its type goes by.
+    /// The bytes of a `file=` or a page, and the name that determines its media type.
     pub(crate) fn bytes(&mut self, file: &Spanned<FileSource>) -> Option<(Bytes, String)> {
         match &file.value {
             FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {
@@ -284,7 +284,7 @@ impl Check<'_> {
         }
     }
 
-    /// What the site says about lints.
+    /// Applies the levels of lints.
     pub(crate) fn lint_levels(&mut self, lints: Vec<ast::Lint>) {
         let mut seen: Vec<Spanned<&str>> = Vec::new();
         for lint in lints {
@@ -309,7 +309,7 @@ impl Check<'_> {
     }
 
     pub(crate) fn unused(&mut self, listeners: &listeners::Listeners) {
-        // Whatever is wrong already may be the reason why something is not used.
+        // An error may be the reason why something is unused.
         if self.report.has_errors() {
             return;
         }

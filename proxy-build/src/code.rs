@@ -12,33 +12,33 @@ use crate::nearest::nearest;
 
 /// A kind of finding.
 pub struct Code {
-    /// Its name, as it stands in brackets before a message.
+    /// Its name, in brackets before a message.
     pub name: &'static str,
-    /// The level of a lint where the site says nothing; `None` for what makes a site wrong and is always an error.
+    /// The default level of a lint; `None` for errors.
     pub level: Option<Level>,
-    /// What it is, in a sentence.
+    /// Its meaning, in a sentence.
     pub what: &'static str,
-    /// Why it matters, and what to do.
+    /// Why it matters, and the remedy.
     pub why: &'static str,
-    /// A site that has it.
+    /// A site with the finding.
     pub wrong: &'static str,
-    /// The same without, or meant.
+    /// The site without it, or with it allowed.
     pub right: &'static str,
 }
 
 /// The level of a lint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Nothing.
+    /// Not reported.
     Allow,
-    /// It is shown.
+    /// A warning.
     Warn,
-    /// It stops the build.
+    /// An error, which stops the build.
     Deny,
 }
 
 impl Level {
-    /// Their names in `lint`.
+    /// The names of levels in `lint`.
     pub const NAMES: &'static [(&'static str, Level)] =
         &[("allow", Level::Allow), ("warn", Level::Warn), ("deny", Level::Deny)];
 
@@ -63,10 +63,10 @@ pub fn lints() -> impl Iterator<Item = &'static Code> {
     lints::LINTS.iter()
 }
 
-/// The pages of a word, as `kiln explain` prints them: it may be an error of the compiler and a reason in the log.
+/// The pages of a word, for `kiln explain`: it may be both an error of the compiler and a reason in the log.
 ///
 /// # Errors
-/// There is none.
+/// There is no such word.
 pub fn page(name: &str) -> Result<String, String> {
     let with_examples = find(name).map(Code::page);
     let others = reasons::all().filter(|reason| reason.name == name).map(|reason| reason.page());
@@ -79,7 +79,7 @@ pub fn page(name: &str) -> Result<String, String> {
     Ok(pages.join("\n"))
 }
 
-/// What a code means: in a sentence, and at length.
+/// The meaning of a code: in a sentence, and at length.
 pub fn meaning(name: &str) -> Option<(&'static str, &'static str)> {
     let code = find(name).map(|code| (code.what, code.why.trim()));
     code.or_else(|| {
@@ -101,7 +101,7 @@ impl Code {
     }
 }
 
-/// docs/reasons.md.
+/// Renders docs/reasons.md.
 pub fn manual() -> String {
     let mut out = "\
 # Reasons, errors and lints

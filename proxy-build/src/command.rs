@@ -28,12 +28,12 @@ use proxy_build::Compiled;
 /// The result of a command: an exit code, or a message and exit code 1.
 pub(crate) type Outcome = Result<ExitCode, String>;
 
-/// Compiles a site and shows what was found; `None` where it is wrong.
+/// Compiles a site and prints the findings; `None` if there are errors.
 fn compile(file: &Path) -> Option<Compiled> {
     shown(file, proxy_build::compile(file, &file.display().to_string()))
 }
 
-/// The same for a site that is to become a binary here.
+/// Compiles a site that will be built here.
 fn compile_to_build(file: &Path) -> Option<Compiled> {
     shown(file, proxy_build::compile_without_crate(file, &file.display().to_string()))
 }
@@ -48,7 +48,7 @@ fn shown(file: &Path, compiled: Compiled) -> Option<Compiled> {
     None
 }
 
-/// A result on standard output; a reader that has enough is no error.
+/// Prints a result on standard output; a closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Outcome {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("can't write: {error}")),
@@ -56,7 +56,7 @@ pub(crate) fn print(text: &str) -> Outcome {
     }
 }
 
-/// What failed, and why.
+/// The message for a failed operation, with its reason.
 fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error}")
 }

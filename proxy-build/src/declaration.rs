@@ -10,23 +10,23 @@ use crate::ast::What;
 pub struct Directive {
     /// Its name.
     pub name: &'static str,
-    /// Where it may stand.
+    /// The places where it is allowed.
     pub places: &'static [Place],
-    /// Its arguments, as the manual shows them.
+    /// Its arguments, for the manual.
     pub args: &'static str,
     /// Its properties.
     pub props: &'static [Prop],
-    /// What stands between its braces, if anything may.
+    /// The place that its braces are, if it may have braces.
     pub body: Option<Place>,
-    /// Whether it may stand several times in one place.
+    /// Whether it may occur several times in one place.
     pub repeats: bool,
-    /// One sentence.
+    /// A summary in one sentence.
     pub summary: &'static str,
-    /// The rest of what there is to say, in Markdown.
+    /// Further documentation, in Markdown.
     pub details: &'static str,
-    /// A whole site that uses it; compiled by a test.
+    /// A complete site that uses it; compiled by a test.
     pub example: &'static str,
-    /// Reads a node of this name; `None` if it was too wrong to go on with.
+    /// Reads a node of this name; `None` if it could not be read at all.
     pub read: fn(&mut Reading<'_, '_>) -> Option<What>,
 }
 
@@ -34,16 +34,16 @@ pub struct Directive {
 pub struct Prop {
     /// Its name.
     pub name: &'static str,
-    /// Its value, as the manual shows it.
+    /// Its value, for the manual.
     pub value: &'static str,
-    /// What it means, its default included.
+    /// Its meaning and default.
     pub docs: &'static str,
-    /// Where it acts; empty for wherever the directive may stand.
+    /// The places where it is allowed; empty for all places of the directive.
     pub places: &'static [Place],
 }
 
 impl Prop {
-    /// A property that acts wherever its directive may stand.
+    /// A property that is allowed in all places of its directive.
     pub(crate) const fn new(name: &'static str, value: &'static str, docs: &'static str) -> Prop {
         Prop { name, value, docs, places: &[] }
     }
@@ -86,7 +86,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// As in "there is no `x` in a `site`".
+    /// The phrase for messages, as in "there is no `x` in a `site`".
     pub fn inside(self) -> &'static str {
         match self {
             Place::Root => "at the top level",
@@ -120,13 +120,13 @@ impl Place {
     }
 }
 
-/// Where handlers may stand.
+/// The places of handlers.
 pub(crate) const HANDLER: &[Place] = &[Place::Site, Place::Route, Place::Else];
-/// Where policies may stand.
+/// The places of policies.
 pub(crate) const POLICY: &[Place] = &[Place::Site, Place::Route, Place::Preset];
-/// Where policies may stand that act before a site is known, too.
+/// The places of policies that also apply before a site is known.
 pub(crate) const ROOT_POLICY: &[Place] = &[Place::Root, Place::Site, Place::Route, Place::Preset];
-/// Where matchers may stand.
+/// The places of matchers.
 pub(crate) const MATCHER: &[Place] = &[Place::Route, Place::Not, Place::Any];
 
 impl Directive {

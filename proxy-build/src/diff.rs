@@ -1,12 +1,12 @@
 //! Finds what changes for clients between two sites: [`diff`], on the checked models and not on their texts.
 //!
-//! For every host and every pair of an old and a new route that behave differently, it searches for a request that
-//! went to the old one and now goes to the new one; such a request is the example of its class. Changes of the file that
-//! affect no request are not shown. In addition, it compares settings for all requests:
-//! listeners, params, upstreams, the process.
+//! For every host and every pair of an old and a new route that behave differently, it searches for a request that went
+//! to the old one and now goes to the new one; such a request is the example of its class. Changes of the file that
+//! affect no request are not shown. In addition, it compares settings for all requests: listeners, params, upstreams,
+//! the process.
 //!
-//! Changes are described in the words of the language (`words`), and once: a change of a site, or of all sites, is not repeated
-//! for its routes, and classes of requests with the same changes are grouped.
+//! Changes are described in terms of the language (`words`), and once: a change of a site, or of all sites, is not repeated for
+//! its routes, and classes of requests with the same changes are grouped.
 
 mod behaviour;
 mod words;
@@ -28,7 +28,7 @@ use crate::requests::{Formula, Requests, Undecided};
 use behaviour::{behaviour, general, policy};
 use words::{SideDescription, differences};
 
-/// What changes, as text; empty where nothing does.
+/// The changes as text; empty if there are none.
 pub fn diff(old: &Site, new: &Site) -> String {
     let mut out = String::new();
     for (name, before, now) in changed(general(old), general(new)) {
@@ -75,10 +75,10 @@ pub fn diff(old: &Site, new: &Site) -> String {
     out
 }
 
-/// What differs, and no word tells.
+/// The description of a change without one of its own.
 const UNTOLD: &str = "changes in a way that has no words here";
 
-/// A heading and what is said below it; nothing where nothing is.
+/// A heading with its lines; empty without lines.
 fn entry(heading: &str, lines: Vec<String>) -> String {
     let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
     if lines.is_empty() { lines } else { format!("{heading}\n{lines}") }
@@ -114,7 +114,8 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The classes of requests to a host that are answered differently, but for what is `known` to change for all of them.
+/// The classes of requests to a host that are handled differently, apart from changes that are `known` to affect all of
+/// them.
 fn compare(old: &Side<'_>, new: &Side<'_>, known: &[String]) -> String {
     let mut classes = Classes::default();
     for (before, route) in old.host.routes.iter().enumerate() {
@@ -155,15 +156,15 @@ fn compare(old: &Side<'_>, new: &Side<'_>, known: &[String]) -> String {
     classes.text()
 }
 
-/// How many classes with the same changes are shown.
+/// The most classes with the same changes that are shown.
 const MOST: usize = 5;
 
-/// Classes of requests, those with the same changes together.
+/// Classes of requests, grouped by their changes.
 #[derive(Default)]
 struct Classes(Vec<(Vec<String>, Vec<String>)>);
 
 impl Classes {
-    /// Adds a class, if there is one. What can't be decided is said, rather than left out.
+    /// Adds a class, if there is one. Undecided questions are mentioned.
     fn add(
         &mut self,
         found: Result<Option<Example>, Undecided>,
@@ -196,7 +197,7 @@ impl Classes {
     }
 }
 
-/// What takes a request that was meant for another: the search goes on without that.
+/// The route that matches a request that was meant for another one: the search continues without it.
 fn stray(taker: Option<usize>, wanted: Option<usize>, formulas: &[Formula]) -> Option<&Formula> {
     taker.filter(|_| taker != wanted).map(|taker| &formulas[taker])
 }
@@ -208,7 +209,7 @@ fn described(route: Option<&Route>) -> String {
     }
 }
 
-/// Something that concerns all requests: its values, and the same in words.
+/// A setting for all requests: its values, and its description.
 type General = (Value, SideDescription);
 type Change = (String, Option<General>, Option<General>);
 
@@ -224,7 +225,7 @@ fn changed(old: BTreeMap<String, General>, mut new: BTreeMap<String, General>) -
     changes
 }
 
-/// Every host that either site names, on every listener that both have.
+/// Every host of either site, on every listener that both have.
 fn hosts(old: &Site, new: &Site) -> Vec<(String, HostPattern)> {
     let named = |site: &Site| {
         let mut found = Vec::new();
@@ -253,7 +254,7 @@ fn listener_name(site: &Site, index: usize) -> String {
     }
 }
 
-/// The site that answers for a host on a listener, by the tables.
+/// The site that serves a host on a listener, by the tables.
 fn answering(site: &Site, tables: &Tables, listener: &str, host: &HostPattern) -> Option<usize> {
     let index = (0..site.listeners.len()).find(|&index| listener_name(site, index) == listener)?;
     tables.site(index as u32, &host_name(host)).map(|root| root.id() as usize)

@@ -1,8 +1,8 @@
 //! The declarations of the language: every directive's name, place, form, documentation, example, and reader.
 //!
-//! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. One file per directive, or per small
-//! family. Policies, handlers and options of upstreams have lists of their own; to add another one: its file, a line here, a variant of `ast::What`,
-//! and what `check` does with it.
+//! [`ALL`] drives the reader, "did you mean", the reference manual and the tests. There is one file per directive, or per small family. Policies,
+//! handlers and options of upstreams have their own lists; another directive needs its file, a line here, a variant of `ast::What`, and its handling
+//! in `check`.
 
 mod acme;
 pub mod aliases;
@@ -46,7 +46,7 @@ pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
     .concat()
 });
 
-/// What comes before handlers and policies.
+/// The directives before handlers and policies.
 const FIRST: &[&Directive] = &[
     &site::SITE,
     &route::ROUTE,
@@ -75,7 +75,7 @@ const FIRST: &[&Directive] = &[
     &matchers::ANY,
 ];
 
-/// Caching, which comes after them, and before upstreams.
+/// Caching, between handlers and upstreams.
 const CACHE: &[&Directive] = &[
     &cache::CACHE,
     &cache::lifetime::TTL,
@@ -106,7 +106,7 @@ const CACHE: &[&Directive] = &[
     &cache::warm::WARM,
 ];
 
-/// What comes after upstreams.
+/// The directives after upstreams.
 const STREAMS: &[&Directive] = &[
     &stream::STREAM,
     &stream::STREAM_LISTEN,
@@ -115,7 +115,7 @@ const STREAMS: &[&Directive] = &[
     &trusted_proxies::TRUSTED_PROXIES,
 ];
 
-/// What comes after `admin`.
+/// The directives after `admin`.
 const LAST: &[&Directive] = &[
     &process::PROCESS,
     &process::WORKERS,
@@ -139,12 +139,12 @@ const LAST: &[&Directive] = &[
     &test::RESPONSE_HEADER,
 ];
 
-/// The directive of a name at a place.
+/// The directive of this name that is allowed at a place.
 pub fn find(name: &str, place: Place) -> Option<&'static Directive> {
     within(place).find(|directive| directive.name == name)
 }
 
-/// The directives that may stand at a place.
+/// The directives that are allowed at a place.
 pub fn within(place: Place) -> impl Iterator<Item = &'static Directive> {
     ALL.iter().copied().filter(move |directive| directive.places.contains(&place))
 }

@@ -1,7 +1,7 @@
 //! Pass 6, `emit`: generates Rust from a plan. It decides nothing; there is one function per type of the contract.
 //!
-//! The output is data, one `static` per table, and functions only where interpreting would cost per request: matchers
-//! and the sequence of filters. It names everything by its full path and asserts the contract's version.
+//! The output is data, one `static` per table, and functions only where interpretation would cost time per request:
+//! matchers and the sequence of filters. It uses full paths and asserts the contract's version.
 
 mod data;
 mod expression;
@@ -27,14 +27,14 @@ pub struct Output {
     pub site: TokenStream,
 }
 
-/// Writes a plan out.
+/// Generates the code of a plan.
 pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Output {
     let (checks, prelude, functions) = (checks(plan.model), prelude(), functions(plan));
     let (tables, declarations, site) = (tables(plan), declarations(plan.model), site(plan, sources, digest, bundle));
     Output { items: quote!(#prelude #checks #functions #tables #declarations #site), site: quote!(&SITE) }
 }
 
-/// The names that the items use.
+/// The imports of the items.
 fn prelude() -> TokenStream {
     quote! {
         #[allow(unused_imports)]
@@ -49,7 +49,7 @@ fn prelude() -> TokenStream {
     }
 }
 
-/// The runtime is the one that the site was compiled for, and has what the site needs.
+/// Assertions that the runtime has the right version, and the features that the site needs.
 fn checks(model: &Site) -> TokenStream {
     let version = Literal::u32_unsuffixed(proxy_runtime::site::VERSION);
     let features = model.features().into_iter().filter(|(_, needed)| *needed).map(|(feature, _)| {
@@ -77,7 +77,7 @@ fn functions(plan: &Plan<'_>) -> TokenStream {
     quote!(#regexes #matchers #requests #responses)
 }
 
-/// What requests are looked up in, and what routes refer to.
+/// The tables for lookups, and the data of routes.
 fn tables(plan: &Plan<'_>) -> TokenStream {
     let (policies, sites, routes) = (data::policies(plan), data::sites(plan), data::routes(plan));
     let mut slots = data::slots("HOSTS", &plan.tables.hosts);
@@ -94,7 +94,7 @@ fn tables(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// What the file declares beside its hosts and routes.
+/// The declarations of the file beside hosts and routes.
 fn declarations(model: &Site) -> TokenStream {
     let upstreams = model.upstreams.iter().map(expression);
     let stores = model.stores.iter().map(expression);
@@ -125,7 +125,7 @@ fn declarations(model: &Site) -> TokenStream {
     }
 }
 
-/// The site: all of it, and where it comes from.
+/// The site itself, with its sources.
 fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> TokenStream {
     let (name, files_read) = site_files(sources);
     let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));

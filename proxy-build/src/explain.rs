@@ -1,6 +1,6 @@
 //! Explains how a checked site handles one request ([`explain`]), or lists all [`routes`].
 //!
-//! It runs the plan by the runtime's own code, so that the explanation is what will happen.
+//! It runs the plan with the runtime's own code, so that the explanation is accurate.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -17,10 +17,10 @@ use crate::model::{Host, Route, Site};
 use crate::policy::{self, ExplainStep, ExplainedRequest};
 use crate::{upstream, wording};
 
-/// Explains what becomes of a request.
+/// Explains how a request is handled.
 ///
 /// # Errors
-/// It is no request.
+/// The request is invalid.
 pub fn explain(
     model: &Site,
     method: &str,
@@ -56,7 +56,7 @@ pub fn explain(
     Ok(out.0)
 }
 
-/// The listener that a URL leads to.
+/// The listener for a URL.
 fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
     let host = uri.host().ok_or_else(|| format!("`{uri}` has no host"))?;
     let tls = match uri.scheme_str() {
@@ -76,7 +76,7 @@ fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
             Setting::Fixed(address) => Some(address),
             Setting::Param(param) => model.params[usize::from(*param)].default.as_ref(),
         };
-        // One that is given at start may have any port.
+        // An address that is given at start may have any port.
         let other = |address: &proxy_runtime::site::Text| !matches!(settings::address(address), Ok(Address::Tcp(_, found)) if found == port);
         if address.is_some_and(other) {
             return Err(format!("no listener has port {port}; there are: {}", all()));
@@ -92,7 +92,7 @@ fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
     Ok(index)
 }
 
-/// What holds for the process, whatever the route.
+/// Settings of the process, which apply to all routes.
 fn process(model: &Site) -> String {
     let limits = &model.root.limits;
     let number = |setting: &Setting<u64>| wording::setting(model, setting, |&number| wording::number(number));
@@ -148,7 +148,7 @@ fn explain_route(out: &mut Text, route: &Route, model: &Site, outcome: &proxy_ru
     step(out, ExplainStep::Finish, "  ");
 }
 
-/// Where a request is forwarded to, and as what.
+/// Explains where a request is forwarded to, and in which form.
 fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_runtime::rehearse::RehearsalOutcome) {
     let total: u64 = proxy.shares.iter().map(|share| share.weight).sum();
     for share in proxy.shares.iter() {
@@ -172,12 +172,12 @@ fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_ru
     }
 }
 
-/// The servers of an upstream, and where others are found.
+/// The servers of an upstream, and the source of discovered ones.
 fn servers(model: &Site, upstream: &Upstream) -> String {
     upstream::ALL.iter().flat_map(|kind| kind.servers(model, upstream)).collect::<Vec<_>>().join(" ")
 }
 
-/// How a server of an upstream is chosen.
+/// The load balancing of an upstream.
 fn balancing(model: &Site, upstream: &Upstream) -> String {
     upstream::ALL.iter().flat_map(|kind| kind.explain(model, upstream)).collect::<Vec<_>>().join(", ")
 }
@@ -187,7 +187,7 @@ struct Text(String);
 
 impl Text {
     fn line(&mut self, name: &str, value: impl std::fmt::Display) {
-        // Writing to a String cannot fail.
+        // A write to a String cannot fail.
         let _ = writeln!(self.0, "{}", format!("{name:<20} {value}").trim_end());
     }
 }
@@ -205,7 +205,7 @@ pub(crate) fn matchers(route: &Route) -> Vec<String> {
     all
 }
 
-/// All routes, site by site, each site's in order of precedence.
+/// All routes, site by site, in order of precedence.
 pub fn routes(model: &Site) -> String {
     let mut rows = vec![["HOST", "PATTERN", "MATCHERS", "HANDLER", "PLACE"].map(str::to_owned)];
     for host in &model.hosts {
@@ -227,7 +227,7 @@ pub fn routes(model: &Site) -> String {
     out
 }
 
-/// The routes of a site in the order in which they are asked: segment by segment text before `{name}` before `*`.
+/// The routes of a site in the order of lookup: in each segment, literal before `{name}` before `*`.
 pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..host.routes.len()).collect();
     indices.sort_by_key(|&index| host.routes[index].rank);

@@ -11,17 +11,17 @@ use regex_syntax::hir::Hir;
 
 pub(crate) use self::table::{Table, TableCache, table};
 
-/// An expression; why it is none, in one line.
+/// Parses an expression; the error is one line.
 pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
     let parsed = parse_with(pattern, &syntax()).map_err(|error| reason(&error.to_string()));
-    // With the flag, whether it can be parsed depends on the tables that this build of the engine happens to have.
+    // With this flag, the result would depend on the Unicode tables in this build of the engine.
     if pattern.contains("(?") && turns_unicode_on(pattern) {
         return Err("the flag `u` (Unicode) is not supported".to_owned());
     }
     parsed
 }
 
-/// An expression without the slashes that JavaScript has around it.
+/// An expression without the slashes of a JavaScript literal.
 pub(crate) fn of_javascript(value: &str) -> Option<String> {
     let (inner, flags) = value.strip_prefix("/^")?.rsplit_once('/')?;
     let inner = inner.replace("\\/", "/");
@@ -32,12 +32,12 @@ pub(crate) fn of_javascript(value: &str) -> Option<String> {
     }
 }
 
-/// The engine draws a picture of several lines; its last line is the reason.
+/// The reason in the engine's multi-line message: its last line.
 pub(crate) fn reason(error: &str) -> String {
     error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// `(?u)` and `(?u:...)`, with or without other flags; not `(?-u)`.
+/// Whether an expression contains `(?u)` or `(?u:...)`, with or without other flags; not `(?-u)`.
 fn turns_unicode_on(pattern: &str) -> bool {
     Parser::new().parse(pattern).is_ok_and(|ast| ast::visit(&ast, UnicodeFlag(false)).unwrap_or(true))
 }
@@ -70,7 +70,7 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, expected: Result<(), &str>) {
         assert_eq!(parse(pattern).map(drop), expected.map_err(str::to_owned), "{pattern}");
-        // What is accepted here, the binary and the table's builder accept.
+        // Accepted expressions are accepted by the binary and by the table's builder.
         if expected.is_ok() {
             proxy_runtime::router::regex::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             table(pattern, false).unwrap_or_else(|error| panic!("{pattern}: {error}"));

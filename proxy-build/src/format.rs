@@ -1,13 +1,13 @@
-//! The formatter: indentation, blanks and blank lines, nothing else. Every word, string and comment stays as written.
+//! The formatter: changes indentation, blanks and blank lines alone. Every word, string and comment stays as written.
 //!
-//! It works on the outline of the text (see `lexer`), not on a tree, so that it loses nothing that it does not know; and it
-//! checks its own work: its output parses to the same tree as its input.
+//! It works on the outline of the text (see `lexer`), not on a tree, so that it preserves everything; and it verifies that
+//! its output parses to the same tree as its input.
 
 use crate::lexer::{Token, TokenKind, tokens};
 
 const INDENT: &str = "    ";
 
-/// Formats KDL text, which messages call `shown`. Formatting twice is formatting once.
+/// Formats KDL text, whose name in messages is `shown`. Formatting is idempotent.
 ///
 /// # Errors
 /// The text is not KDL.
@@ -20,7 +20,7 @@ pub fn format(text: &str, shown: &str) -> Result<String, String> {
     Ok(formatted)
 }
 
-/// What the text says, without how it is laid out.
+/// The content of a text, independent of its layout.
 fn parse(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = crate::source::Sources::default();
     let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());
@@ -36,7 +36,7 @@ fn parse(text: &str, shown: &str) -> Result<String, String> {
 
 fn said(node: &crate::syntax::Node, out: &mut String) {
     use std::fmt::Write as _;
-    // Writing to a String cannot fail.
+    // A write to a String cannot fail.
     let _ = write!(out, "{:?}", node.name.value);
     for leaf in &node.args {
         let _ = write!(out, " ({:?}){:?}", leaf.ty.as_ref().map(|ty| &ty.value), leaf.value);
@@ -100,11 +100,11 @@ fn layout(text: &str) -> String {
     out
 }
 
-/// A line as it grows.
+/// A line under construction.
 #[derive(Default)]
 struct LineBuilder {
     text: String,
-    /// There were blanks before the token to come.
+    /// Whether there were blanks before the next token.
     gap: bool,
 }
 
@@ -121,7 +121,7 @@ impl LineBuilder {
             .rev()
             .find(|token| token.kind != TokenKind::Blank)
             .is_some_and(|token| token.kind == TokenKind::Open);
-        // Blanks become one; braces on one line have blanks inside; a semicolon has none before it.
+        // Blanks are reduced to one; braces on one line have blanks inside; a semicolon has none before it.
         let spaced = self.gap || matches!(kind, TokenKind::Open | TokenKind::Close) || after_open;
         if spaced && !first && kind != TokenKind::Semicolon {
             self.text.push(' ');

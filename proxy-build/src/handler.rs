@@ -1,8 +1,8 @@
-//! Handlers: what answers the requests of a route. Each has a file, which is all that the compiler knows of it: its directives and how
-//! they are read, how it is checked, what it becomes for the runtime, and what `explain`, `report` and `diff` say of that.
+//! Handlers of requests. Each handler is a file with all of its code in the compiler: its directives and their readers, its checks,
+//! its type in the runtime, and its descriptions for `explain`, `report` and `diff`.
 //!
-//! [`DIRECTIVES`] lists what they are written by, and [`checked`] leads from the runtime's type of each to what is said of it. A new one is
-//! its file, and its lines in these two.
+//! [`DIRECTIVES`] lists their directives, and [`checked`] maps the runtime's type to its descriptions. A new handler is its file, and a
+//! line in each of these.
 
 mod abort;
 mod echo;
@@ -29,14 +29,14 @@ use crate::report::Diagnostic;
 use crate::source::Span;
 use crate::syntax::{Leaf, Scalar};
 
-/// A handler, as it is written.
+/// A handler, as written.
 pub(crate) trait WrittenHandler: Debug + Any {
-    /// The handlers between its braces, which answer what it does not.
+    /// The handlers between its braces, for requests that it does not respond to.
     fn others(&self) -> &[Item] {
         &[]
     }
 
-    /// How it forwards: itself, or the one that answers in its place.
+    /// How it forwards: itself, or its fallback handler.
     fn forwarding(&self) -> Option<&Forwarding> {
         self.others().iter().find_map(|item| of(item)?.forwarding())
     }
@@ -46,35 +46,35 @@ pub(crate) trait WrittenHandler: Debug + Any {
         true
     }
 
-    /// Checks it, and makes what the runtime gets.
+    /// Checks it, and converts it to the runtime's type.
     fn check(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler>;
 
-    /// Checks that the requests of its route get to all of it.
+    /// Checks that its route's requests can reach all of it.
     fn check_requests(&self, _: &mut Check<'_>, _: Span, _: &Pattern, _: &Methods) {}
 }
 
-/// What is known where a handler is written.
+/// The context of a handler.
 #[derive(Clone, Copy)]
 pub(crate) struct HandlerContext<'a> {
-    /// Where that is.
+    /// Its span.
     pub(crate) at: Span,
-    /// What its route binds.
+    /// The placeholders of its route.
     pub(crate) scope: &'a Scope,
     /// The hosts of its site.
     pub(crate) hosts: &'a [HostPattern],
 }
 
-/// A handler that is checked, as the runtime has it.
+/// A checked handler, in the runtime's type.
 pub(crate) trait CheckedHandler {
-    /// What answers, on a line that begins with its name: for lists of routes, and where `diff` finds another.
+    /// A line that begins with its name: for lists of routes, and for `diff`.
     fn short(&self, site: &Site) -> String;
 
-    /// For `explain`: what is said of it behind its name; `None` where all of that is said of how it forwards.
+    /// For `explain`: the description after its name; `None` if forwarding describes it.
     fn explain(&self, _: &Site) -> Option<String> {
         Some(String::new())
     }
 
-    /// Where it leads a request that it gets.
+    /// Where it leads a request.
     fn leads(&self) -> Leads<'_> {
         Leads::Nowhere
     }
@@ -82,15 +82,15 @@ pub(crate) trait CheckedHandler {
 
 /// Where a handler leads a request.
 pub(crate) enum Leads<'a> {
-    /// Nowhere: it ends here.
+    /// It ends here.
     Nowhere,
-    /// Its client asks elsewhere; by GET, or by the method that it had.
+    /// The client is redirected; with GET, or with the same method.
     Elsewhere { by_get: bool },
-    /// To servers.
+    /// It is forwarded to servers.
     To(&'a site::Proxy),
 }
 
-/// The directives of handlers and of what stands between their braces, in the order of the manual.
+/// The directives of handlers and their lines, in the order of the manual.
 pub(crate) const DIRECTIVES: &[&Directive] = &[
     &proxy::PROXY,
     &split::SPLIT,
@@ -104,7 +104,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &abort::ABORT,
 ];
 
-/// What is said of a checked handler.
+/// The descriptions of a checked handler.
 pub(crate) fn checked(handler: &site::Handler) -> &dyn CheckedHandler {
     match handler {
         site::Handler::Proxy(proxy) => proxy,
@@ -116,24 +116,24 @@ pub(crate) fn checked(handler: &site::Handler) -> &dyn CheckedHandler {
     }
 }
 
-/// Their names, in the order of the manual.
+/// The names of handlers, in the order of the manual.
 pub(crate) static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let all = DIRECTIVES.iter().filter(|directive| directive.places == HANDLER);
     all.map(|directive| directive.name).collect()
 });
 
-/// What a directive says that is a handler.
+/// Wraps a handler as the content of a directive.
 fn written(handler: impl WrittenHandler) -> What {
     let handler: Box<dyn WrittenHandler> = Box::new(handler);
     What::handler(handler)
 }
 
-/// The handler that an item is, if it is one.
+/// The handler of an item, if it is one.
 pub(crate) fn of(item: &Item) -> Option<&dyn WrittenHandler> {
     item.handler::<Box<dyn WrittenHandler>>().map(|handler| &**handler)
 }
 
-/// The first of all handlers among items, of which there must be no other.
+/// The single handler among items; reports others.
 pub(crate) fn only<'i>(check: &mut Check<'_>, items: &'i [Item]) -> Option<(&'i Item, &'i dyn WrittenHandler)> {
     let mut all = items.iter().filter_map(|item| Some((item, of(item)?)));
     let first = all.next()?;
@@ -147,7 +147,7 @@ pub(crate) fn only<'i>(check: &mut Check<'_>, items: &'i [Item]) -> Option<(&'i 
     Some(first)
 }
 
-/// Whether a value is a number, in quotes or not.
+/// Whether a value is a number, quoted or not.
 fn is_number(leaf: &Leaf) -> bool {
     match &leaf.value {
         Scalar::Integer(..) => true,

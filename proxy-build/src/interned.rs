@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Distinct values, in the order they first came.
+/// Distinct values, in the order of their first occurrence.
 pub struct Interned<T> {
     /// The values.
     pub values: Vec<T>,
@@ -17,7 +17,7 @@ impl<T> Default for Interned<T> {
 }
 
 impl<T: Clone + Eq + Hash> Interned<T> {
-    /// The index of a value.
+    /// Adds a value, and returns its index.
     pub fn add(&mut self, value: T) -> usize {
         if let Some(&index) = self.index.get(&value) {
             return index;
@@ -27,7 +27,7 @@ impl<T: Clone + Eq + Hash> Interned<T> {
         self.values.len() - 1
     }
 
-    /// The index of a value that is among them.
+    /// The index of a known value.
     pub fn index(&self, value: &T) -> usize {
         self.index[value]
     }

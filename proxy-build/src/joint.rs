@@ -1,6 +1,6 @@
 //! Combines many expressions on paths into as few tables as possible: [`join`].
 //!
-//! Usually one table holds all expressions that begin at the start of the path, however many: their states are a tree of
+//! Usually one table contains all expressions that begin at the start of the path, however many: their states are a tree of
 //! prefixes; and another one those that end with it. Expressions that may match anywhere multiply each other's states, so these
 //! are combined only as long as the table grows no faster than their text; otherwise halves are tried.
 
@@ -20,52 +20,52 @@ mod encode;
 /// The most memory, in bytes, that the tables of one site may take.
 pub(crate) const TABLES_LIMIT: usize = 64 << 20;
 
-/// A table up to this size, in bytes, is made as small as it can be; for larger ones that would take minutes, and for many that may
-/// match anywhere seconds.
+/// The size in bytes up to which a table is minimized; for larger ones that would take minutes, and for many that may match
+/// anywhere seconds.
 const MINIMISED: usize = 128 << 10;
 
 /// How many expressions that may match anywhere are tried in one table.
 const FEW: usize = 6;
 
-/// What a table may take on top of what its text comes to; expressions that multiply each other's states soon take more.
+/// How much a table may exceed the size of its text; expressions that multiply each other's states soon exceed it.
 const SLACK: usize = 1 << 20;
 
-/// Expressions in their tables.
+/// The tables with all expressions.
 #[derive(Debug, Clone, Default)]
 pub struct JointTables {
     /// The tables.
     pub tables: Vec<Joint>,
     /// Whether all of a table's expressions begin at the start of the path.
     pub anchored: Vec<bool>,
-    /// The expressions of a table that match in one path, as sorted sets of their numbers; sets of one are left out.
+    /// Per table, the sets of expressions that match a common path, as sorted numbers; singletons are omitted.
     pub sharing: Vec<HashSet<Vec<u32>>>,
-    /// Which expression stands where: its table, and its number in it.
+    /// The position of each expression: its table, and its number in it.
     pub places: HashMap<String, (u32, u32)>,
 }
 
-/// An expression that no table can be made of, and the size at which that was given up.
+/// An expression that is too large for a table, with the size at which the attempt ended.
 #[derive(Debug)]
 pub(crate) struct TooLarge {
     /// The expression.
     pub(crate) pattern: String,
-    /// In bytes.
+    /// The size in bytes.
     pub(crate) size: usize,
 }
 
-/// An expression on the way into a table.
+/// An expression that is being added to a table.
 struct Member<'a> {
     pattern: &'a str,
     hir: Hir,
 }
 
-/// Puts expressions together. They must be distinct. Linear in their text, but for those that don't fit together.
+/// Combines distinct expressions into tables. Linear in their text, except for those that don't fit together.
 ///
 /// # Errors
-/// An expression alone is too large, or all of them are.
+/// A single expression is too large, or all of them together.
 pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<JointTables, TooLarge> {
     let (mut anchored, mut at_end, mut anywhere) = (Vec::new(), Vec::new(), Vec::new());
     for pattern in patterns {
-        // Whoever wrote an expression that can't be parsed has been told so already.
+        // An expression that can't be parsed has been reported already.
         let Ok(hir) = expression::parse(pattern) else { continue };
         let looks = hir.properties();
         let (starts, ends) =
@@ -77,13 +77,13 @@ pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Jo
             (false, false) => anywhere.push(member),
         }
     }
-    // What begins (or ends) alike stands together, and stays together in halves.
+    // Expressions with a common beginning (or end) are adjacent, and stay together in halves.
     let by_text = |members: &mut Vec<Member<'_>>| members.sort_by(|a, b| a.pattern.cmp(b.pattern));
     [&mut anchored, &mut at_end, &mut anywhere].into_iter().for_each(by_text);
     let mut joined = JointTables::default();
     joined.add(&anchored, true, true)?;
     joined.add(&at_end, false, true)?;
-    // Each of these may have matched or not wherever the path has got to: the states double with each.
+    // Each of these may have matched or not at any point of the path, so each one doubles the states.
     let minimised = anywhere.len() <= FEW * FEW;
     for few in anywhere.chunks(FEW) {
         joined.add(few, false, minimised)?;
@@ -92,7 +92,7 @@ pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Jo
 }
 
 impl JointTables {
-    /// The bytes of all tables.
+    /// The total size of all tables in bytes.
     pub fn size(&self) -> usize {
         self.tables.iter().map(|table| table.bytes().len()).sum()
     }
@@ -124,7 +124,7 @@ impl JointTables {
 }
 
 fn table(members: &[Member<'_>], anchored: bool, minimised: bool, budget: usize) -> Option<Encoded> {
-    // Once matched, always matched: where a walk ends, all expressions are listed that matched on the way.
+    // Each expression is extended to the end of the text: the end of a walk lists all that have matched.
     let rest = Hir::repetition(Repetition { min: 0, max: None, greedy: true, sub: Box::new(Hir::dot(Dot::AnyByte)) });
     let hirs: Vec<Hir> = members.iter().map(|member| Hir::concat(vec![member.hir.clone(), rest.clone()])).collect();
     let config =
@@ -141,7 +141,7 @@ fn table(members: &[Member<'_>], anchored: bool, minimised: bool, budget: usize)
     let build = |minimize| dense::Builder::new().configure(config(minimize)).build_from_nfa(&nfa).ok();
     let plain = build(false)?;
     let small = if minimised && plain.memory_usage() <= MINIMISED { build(true)? } else { plain };
-    // Bytes that no expression tells apart.
+    // Byte classes: ranges of bytes that no expression distinguishes.
     let mut classes: Vec<(u8, u8)> = Vec::new();
     for byte in 0..=u8::MAX {
         match classes.last_mut() {
@@ -156,7 +156,7 @@ fn table(members: &[Member<'_>], anchored: bool, minimised: bool, budget: usize)
 mod tests {
     use super::*;
 
-    /// The expressions that match in a path.
+    /// Checks the expressions that match a path.
     fn check(patterns: &[&str], path: &str, expected: &[&str]) {
         check_joined(&join(patterns.iter().copied()).expect("they fit"), path, expected);
     }
@@ -183,9 +183,9 @@ mod tests {
         check(&patterns, "/", &[]);
     }
 
-    /// As each expression says alone, on texts that hit and miss by a little.
+    /// Compares with each expression alone, on texts that match or nearly match.
     #[test]
-    fn one_table_says_what_each_says_alone() {
+    fn tables_match_like_single_expressions() {
         let patterns = [
             "^/section000001/[0-9]+$",
             "^/section000002/[0-9]+$",
@@ -225,20 +225,20 @@ mod tests {
     }
 
     #[test]
-    fn what_multiplies_is_kept_apart() {
+    fn multiplying_expressions_are_separated() {
         let patterns: Vec<String> = (0..24).map(|n| format!("x{n}[a-m]*y{n}")).collect();
         let joined = join(patterns.iter().map(String::as_str)).expect("they fit");
         assert!(joined.tables.len() > 1 && joined.size() < 8 << 20, "{} {}", joined.tables.len(), joined.size());
     }
 
     #[test]
-    fn what_explodes_is_refused() {
+    fn exploding_expressions_are_rejected() {
         let TooLarge { pattern, size } = join(["^/fine$", "(?:a|b)*a(?:a|b){24}"]).expect_err("too large");
         assert!(pattern.starts_with("(?:a|b)*") && size < 8 << 20, "{pattern} {size}");
     }
 
     #[test]
-    fn what_shares_paths() {
+    fn expressions_that_share_paths() {
         let joined = join(["^/a", "^/ab$", "^/c"]).expect("they fit");
         assert_eq!(joined.sharing[0].len(), 1);
     }

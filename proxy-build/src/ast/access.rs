@@ -11,11 +11,11 @@ use super::FileSource;
 pub enum NetworkSource {
     /// A network.
     Network(IpNet),
-    /// A list that is read at start.
+    /// A list in a file that is read at start.
     File(FileSource),
 }
 
-/// A rate: a count per time.
+/// A rate: a count per period.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "named as they are")]
 pub struct Rate {

@@ -39,7 +39,7 @@ pub struct Cache {
     pub strips_set_cookie: bool,
     /// `strip-cookies=`.
     pub strips_cookies: Option<Spanned<bool>>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -103,13 +103,13 @@ pub struct Stale {
 /// `query` of a `key`.
 #[derive(Debug, Clone)]
 pub struct KeyQuery {
-    /// The parameters that count; none, for `off`. `None`: all but those in `items`.
+    /// The parameters in the key; empty for `off`. `None`: all except those in `items`.
     pub names: Option<Vec<Spanned<String>>>,
-    /// Whether the order of parameters does not count.
+    /// Whether parameters are sorted.
     pub sort: Option<Spanned<bool>>,
-    /// Whether the server is sent what counts alone.
+    /// Whether the server receives only the keyed parameters.
     pub send_keyed: Option<Spanned<bool>>,
-    /// `except`.
+    /// The `except` lines.
     pub items: Vec<Item>,
 }
 

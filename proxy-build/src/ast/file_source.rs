@@ -1,14 +1,14 @@
-//! What is written about where bytes come from.
+//! The sources of bytes, as written.
 
 use crate::source::Spanned;
 
 /// The source of bytes.
 #[derive(Debug, Clone)]
 pub enum FileSource {
-    /// A file that is compiled in.
+    /// An embedded file.
     Embedded(String),
-    /// `(file)"path"`: read at start.
+    /// `(file)"path"`: a file that is read at start.
     AtStart(String),
-    /// `(param)NAME`: read at start.
+    /// `(param)NAME`: a file that is read at start.
     Param(Spanned<String>),
 }

@@ -1,13 +1,13 @@
-//! What is written about where requests and connections are forwarded to.
+//! The targets of requests and connections, as written.
 
 use super::Setting;
 use crate::source::Spanned;
 
-/// Where `proxy` and `tunnel` go.
+/// The target of `proxy` and `tunnel`.
 #[derive(Debug, Clone)]
 pub enum ProxyTo {
-    /// An upstream declared elsewhere.
+    /// A declared upstream.
     Name(Spanned<String>),
-    /// These servers, encrypted if all are `https`.
+    /// These servers, with TLS if all are `https`.
     Servers(Vec<Spanned<Setting<String>>>, bool),
 }

@@ -28,11 +28,11 @@ pub struct Request {
 /// `upstream-header` or `response-header` in an `expect`.
 #[derive(Debug, Clone)]
 pub struct ExpectField {
-    /// Which of them.
+    /// The message with the field.
     pub side: Side,
     /// The name.
     pub name: Spanned<String>,
-    /// The value, where one is asked for.
+    /// The expected value, if there is one.
     pub value: Option<Spanned<String>>,
     /// `missing=#true`
     pub missing: Option<Spanned<bool>>,

@@ -29,11 +29,11 @@ pub enum HttpVersion {
 /// `tls` at the top level, or in a site.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// Its name, or another one's.
+    /// Its name, or the name of another one.
     pub name: Option<Spanned<String>>,
     /// The directive's name.
     pub span: Span,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -95,7 +95,7 @@ pub enum InTls {
 pub struct Stream {
     /// Its name.
     pub name: Spanned<String>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 

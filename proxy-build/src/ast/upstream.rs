@@ -1,4 +1,4 @@
-//! What is written about upstreams, and about what goes to them. Their options are `upstream`'s.
+//! Upstreams and failures, as written. The options of upstreams are in `upstream`.
 
 use super::Item;
 use crate::source::Spanned;
@@ -8,7 +8,7 @@ use crate::source::Spanned;
 pub struct Upstream {
     /// Its name.
     pub name: Spanned<String>,
-    /// What stands in it.
+    /// Its lines.
     pub items: Vec<Item>,
 }
 
@@ -17,10 +17,10 @@ pub struct Upstream {
 pub enum RetryOn {
     /// The connection ended before the response.
     Reset,
-    /// No response in time.
+    /// A time-out of the response.
     Timeout,
-    /// A response of this status.
+    /// A response with this status.
     Status(u16),
-    /// A call of gRPC that has failed with this status.
+    /// A gRPC call that has failed with this status.
     Grpc(u8),
 }

@@ -1,4 +1,4 @@
-//! Checks `acme`: which challenge each host can use, and who sets its DNS records.
+//! Checks `acme`: the challenges that each host can use, and the providers of its DNS records.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::model::Host;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
-/// How long after records are set the authority is told, where nothing is said, and at most.
+/// The default and the longest time between setting records and telling the authority.
 const PROPAGATION: Duration = Duration::from_secs(10);
 const LONGEST_PROPAGATION: Duration = Duration::from_secs(3600);
 
 impl Check<'_> {
-    /// `acme`, and the sites that need it.
+    /// Checks `acme` for the sites that need it.
     pub(crate) fn acme(&mut self, acme: Option<&ast::Acme>, hosts: &[Host], listeners: &[Listener]) -> Option<Acme> {
         let wanted = self.tls.entries.iter().find(|entry| entry.value.tls.certificates == Certificates::Acme);
         let Some(acme) = acme else {
@@ -106,8 +106,8 @@ impl Check<'_> {
         Some(made)
     }
 
-    /// Hosts that no authority gives certificates for: a machine's own, and with a public one those that are in no public DNS
-    /// (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
+    /// Finds hosts for which no authority issues certificates: local names, and with a public authority those that are not in
+    /// public DNS (RFC 6761, RFC 6762, RFC 8375, RFC 9476).
     fn authority_can_ask(&mut self, acme: &ast::Acme, hosts: &[Host]) {
         const PRIVATE: &[&str] =
             &["local", "internal", "test", "invalid", "example", "home.arpa", "onion", "alt", "lan", "corp", "home"];
@@ -119,7 +119,7 @@ impl Check<'_> {
         for host in &asking {
             let span = self.tls.entries[usize::from(host.tls.unwrap_or_default())].span;
             let name = host.hosts.iter().find_map(|name| match name {
-                // An authority can be shown that an address is one's own (RFC 8738).
+                // Control over an IP address can be proved (RFC 8738).
                 HostPattern::Exact(name) if name.trim_matches(['[', ']']).parse::<IpAddr>().is_err() => {
                     let own = !name.contains('.') || name.ends_with(".localhost");
                     let below = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.ends_with('.'));
@@ -131,7 +131,7 @@ impl Check<'_> {
                 let message = format!("no authority signs a certificate for `{name}`: it is not in public DNS");
                 let found = Diagnostic::error("acme-host", message, span);
                 let internal = self.sources.argument(span).map(|at| Edit { at, text: "internal".to_owned() });
-                // Without any site that asks, `acme` would be idle. One with a block is more than a line.
+                // Without a site that uses it, `acme` would have no effect; it can only be removed if it has no block.
                 let only = asking.len() == 1 && acme.items.is_empty();
                 let idle = only.then(|| Edit { at: self.sources.rest_of_line(acme.span), text: String::new() });
                 let words =
@@ -146,7 +146,7 @@ impl Check<'_> {
         }
     }
 
-    /// Each host can be shown to be one's own, and each `dns` is there for one.
+    /// Checks that each host has a usable challenge, and that each `dns` is used.
     fn hosts_can_be_shown(&mut self, made: &Acme, written: &[&ast::Dns]) {
         let mut used = vec![false; written.len()];
         for (host, span) in std::mem::take(&mut self.acme_hosts) {
@@ -257,7 +257,7 @@ impl Check<'_> {
         })
     }
 
-    /// A text, or a parameter that is one.
+    /// Resolves a text, or a text parameter.
     fn text_setting(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         match &setting.value {
             ast::Setting::Fixed(text) => Some(Setting::Fixed(text.clone().into())),

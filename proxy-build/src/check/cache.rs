@@ -1,4 +1,4 @@
-//! Checks `cache-store` and `cache`: names of stores, and settings that contradict each other.
+//! Checks `cache-store` and `cache`: names of stores, and contradictory settings.
 
 mod key;
 
@@ -14,33 +14,33 @@ use crate::model::{HeaderOp, Matcher, ResponseFilter, Route, Warmed};
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
-/// The memory of a store of which nothing is said.
+/// The default memory of a store.
 const MEMORY: u64 = 64 << 20;
 
-/// How soon after one request of `warm` the next is made, of which nothing is said.
+/// The default interval between requests of `warm`.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a request waits for another one's answer.
+/// How long a request waits for another one's fetch.
 const LOCK: Duration = Duration::from_secs(5);
 
-/// What is fresh for longer than a year is fresh for a year.
+/// The longest lifetime.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// What several lines of a `cache` say, and what is checked when all are read.
+/// State that several lines of a `cache` contribute to, checked at the end.
 #[derive(Default)]
 struct Lines {
-    /// Statuses with a lifetime of their own.
+    /// Statuses with their own lifetime.
     negative: Vec<(u16, Duration)>,
     overrides: Vec<(Span, site::Override)>,
-    /// Where the `ttl` for all responses is.
+    /// The span of the `ttl` for all responses.
     for_all: Option<Span>,
-    /// The statuses of `negative`, where they are written.
+    /// The spans of the statuses in `negative`.
     failures: Vec<Spanned<u16>>,
-    /// Where No-Vary-Search is ignored.
+    /// The span of the line that ignores `No-Vary-Search`.
     ignores_search: Option<Span>,
 }
 
-/// A `cache` without lines.
+/// A `cache` with default settings.
 fn nothing_said(store: u16) -> site::Cache {
     let fixed = |duration| Setting::Fixed(duration);
     site::Cache {
@@ -117,7 +117,7 @@ impl Check<'_> {
         }
     }
 
-    /// A `disk` of `store`, which has those that are written before it.
+    /// Checks a `disk` of `store`, which already has the previous ones.
     fn disk(&mut self, disk: &ast::DiskStore, store: &Store) -> Option<DiskStore> {
         let folder = match &disk.folder.value {
             ast::Setting::Fixed(folder) => Setting::Fixed(folder.clone().into()),
@@ -186,7 +186,7 @@ impl Check<'_> {
         Some(site::Warm { sources: list(sources), pause, most })
     }
 
-    /// The store of a `cache`: the one it names, or the only one, or one that is there for the asking.
+    /// The store of a `cache`: the one that it names, the only one, or an implicit one.
     fn store(&mut self, cache: &ast::Cache, span: Span) -> Option<u16> {
         let index = match (&cache.store, self.stores.entries.len()) {
             (Some(name), _) => self.stores.look_up("cache-store", name, self.report)?,
@@ -215,7 +215,7 @@ impl Check<'_> {
         u16::try_from(index).ok()
     }
 
-    /// The `cache` of a route, which `route` has all else of.
+    /// Checks the `cache` of a route; `route` has everything else.
     pub(crate) fn cache(&mut self, span: Span, cache: &ast::Cache, route: &Route) -> Option<site::Cache> {
         let mut value = nothing_said(self.store(cache, span)?);
         value.lock = self.or(cache.lock.as_ref(), ParamKind::Duration, value.lock);
@@ -245,7 +245,7 @@ impl Check<'_> {
         Some(value)
     }
 
-    /// A line of a route's `cache`.
+    /// Checks a line of a route's `cache`.
     fn cache_line(&mut self, span: Span, what: &InCache, value: &mut site::Cache, lines: &mut Lines, route: &Route) {
         match what {
             InCache::Ttl(ttl) => match lines.for_all.replace(span) {
@@ -354,7 +354,7 @@ impl Check<'_> {
         Some(site::Override { statuses, media_type, ttl })
     }
 
-    /// Whether each line with `override` is the first for some response, and leaves something to what says how long others are fresh.
+    /// Checks that each line with `override` is the first match for some response, and that other lifetimes still apply to some.
     fn overrides_act(
         &mut self,
         overrides: &[(Span, site::Override)],
@@ -426,7 +426,7 @@ impl Check<'_> {
         }
     }
 
-    /// Names of which none is there twice. Those of fields are in lower case by now.
+    /// Names without duplicates. Field names are in lower case already.
     fn once(&mut self, names: &[Spanned<String>], kind: &str) -> Vec<site::Text> {
         for (index, name) in names.iter().enumerate() {
             if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
@@ -437,7 +437,7 @@ impl Check<'_> {
         names.iter().map(|name| name.value.clone().into()).collect()
     }
 
-    /// Whether HEAD is among them.
+    /// Whether HEAD is among the methods.
     fn methods_kept(&mut self, methods: &[Spanned<String>]) -> bool {
         for method in methods.iter().filter(|method| !["GET", "HEAD"].contains(&method.value.as_str())) {
             self.report.add(
@@ -466,10 +466,10 @@ impl Check<'_> {
         }
     }
 
-    /// Whether clients are told apart before they get here.
+    /// Checks that responses do not depend on a client's identity that the key lacks.
     fn is_for_all(&mut self, span: Span, route: &Route, key: &Key) {
-        // Responses to requests with Authorization are kept only if the server says so (RFC 9111 section 3.5); a field of one's own
-        // says nothing to anybody.
+        // Responses to requests with `Authorization` are stored only if the server allows it (RFC 9111 section 3.5); a field of the
+        // site's own has no such rule.
         let auth = route.policy.access.as_ref().and_then(|access| access.auth.as_ref());
         let told_apart = match auth.map(|auth| &auth.scheme) {
             Some(AuthScheme::ApiKey(_, header)) if !key.headers.contains(header) => Some(format!("`{header}` tells")),
@@ -498,7 +498,7 @@ impl Check<'_> {
         );
     }
 
-    /// Whether clients can ask if what they have is still right.
+    /// Checks that clients can revalidate responses.
     fn can_be_asked_about(&mut self, span: Span, route: &Route) {
         let ops = route.response.iter().flat_map(|ResponseFilter::Headers(ops)| ops);
         let removed: Vec<&str> = ops

@@ -1,6 +1,6 @@
-//! Finds settings without effect: prefixes and expressions that no path of a route has, priorities that decide nothing,
-//! fields that a later line sets again. Whether a setting has an effect is often known only when all of its routes have been checked (a
-//! preset's `rewrite`, a route's patterns), so it is recorded where it is written, and reported at the end if it never had one.
+//! Finds settings without effect: prefixes and expressions that no path of a route matches, priorities that decide nothing, fields that
+//! a later line overwrites. Whether a setting has an effect is often known only when all of its routes have been checked (a preset's
+//! `rewrite`, a route's patterns), so it is recorded where it is written, and reported at the end if it never had one.
 
 use super::Check;
 use super::overlap::{Proof, Relation};
@@ -8,13 +8,13 @@ use crate::ast::Pattern;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
-/// Settings that may turn out to have no effect.
+/// Settings that may have no effect.
 #[derive(Default)]
 pub(crate) struct Effects {
     found: Vec<Effect>,
-    /// What routes ask of their paths, beside taking them.
+    /// The conditions of routes on their paths, beside their patterns.
     paths: Vec<PathUse>,
-    /// The priorities of routes, by where their patterns stand.
+    /// The priorities of routes, by the spans of their patterns.
     priorities: Vec<(Span, usize)>,
 }
 
@@ -30,7 +30,7 @@ struct PathUse {
     paths: Paths,
 }
 
-/// The paths that something acts on.
+/// The paths that a setting affects.
 pub(crate) enum Paths {
     /// Those at and below a prefix.
     Below(Pattern),
@@ -39,7 +39,7 @@ pub(crate) enum Paths {
 }
 
 impl Effects {
-    /// The number of what is written at a place; several routes may have it.
+    /// The index of the setting at a span; several routes may share it.
     fn number(&mut self, at: Span, diagnostic: impl FnOnce() -> Diagnostic) -> usize {
         self.found.iter().position(|effect| effect.at == at).unwrap_or_else(|| {
             self.found.push(Effect { at, acts: false, diagnostic: diagnostic() });
@@ -49,13 +49,13 @@ impl Effects {
 }
 
 impl Check<'_> {
-    /// Notes on which paths something acts that is written at a place, in a route.
+    /// Records the paths that a setting of a route affects.
     pub(crate) fn note_paths(&mut self, route: Span, at: Span, paths: Paths, idle: impl FnOnce() -> Diagnostic) {
         let effect = self.effects.number(at, idle);
         self.effects.paths.push(PathUse { route, effect, paths });
     }
 
-    /// Notes that a route has a priority.
+    /// Records that a route has a priority.
     pub(crate) fn note_priority(&mut self, pattern: &Spanned<Pattern>, priority: Option<&Spanned<i64>>) {
         let Some(priority) = priority.filter(|priority| priority.value != 0) else { return };
         let help = self.without(priority.span, "priority");
@@ -68,7 +68,7 @@ impl Check<'_> {
         self.effects.priorities.push((pattern.span, effect));
     }
 
-    /// Finds out which of all that was noted act on the routes of a site, whose `groups` have one pattern each.
+    /// Finds out which of the recorded settings affect the routes of a site, whose `groups` have one pattern each.
     pub(crate) fn note_effects(&mut self, proof: &Proof<'_>, groups: &[Vec<usize>]) {
         for noted in &self.effects.paths {
             let effect = &mut self.effects.found[noted.effect];
@@ -89,7 +89,7 @@ impl Check<'_> {
         for &(route, effect) in &self.effects.priorities {
             let Some(index) = proof.routes.iter().position(|found| found.span == route) else { continue };
             let alone = groups.iter().find(|group| group.contains(&index)).is_none_or(|group| {
-                // Of many with one pattern, pairs are not proved.
+                // If there are many with one pattern, pairs are not proved.
                 group.len() <= MAX_COMPARED
                     && group
                         .iter()
@@ -99,7 +99,7 @@ impl Check<'_> {
         }
     }
 
-    /// Reports what never acts.
+    /// Reports settings that never have an effect.
     pub(crate) fn report_effects(&mut self) {
         for effect in std::mem::take(&mut self.effects.found) {
             if !effect.acts {
@@ -108,7 +108,7 @@ impl Check<'_> {
         }
     }
 
-    /// Leaving a property out, where it stands as `name=value`.
+    /// Proposes to remove a property, written as `name=value`.
     pub(crate) fn without(&self, value: Span, name: &str) -> Option<Help> {
         let text = self.sources.text(value.file);
         let before = text.get(..value.start as usize)?.strip_suffix(&format!("{name}="))?;
@@ -118,5 +118,5 @@ impl Check<'_> {
     }
 }
 
-/// With how many of its pattern a route is compared.
+/// The most routes of the same pattern that a route is compared with.
 const MAX_COMPARED: usize = 64;

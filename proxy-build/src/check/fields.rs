@@ -1,5 +1,5 @@
-//! Checks trusted proxies, and which of a client's fields a route accepts: the names that it sets itself, and the fields of proxies that it
-//! passes.
+//! Checks trusted proxies, and the rules for clients' fields on a route: the names that it sets itself, and the proxy fields that it
+//! accepts.
 
 use proxy_runtime::filter::intake::{ANNOUNCED, is_claim, is_odd};
 use proxy_runtime::site::{AuthScheme, Policy, Text, Trusted, TrustedHeader, Where};
@@ -11,7 +11,7 @@ use crate::model::RequestFilter;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
-/// Fields that belong to a connection or to the framing of a message; the proxy sees to them (RFC 9110 section 7.6.1).
+/// Fields of the connection or of the message's framing, which the proxy handles itself (RFC 9110 section 7.6.1).
 const UNTOUCHABLE: &[&str] = &[
     "connection",
     "keep-alive",
@@ -24,7 +24,7 @@ const UNTOUCHABLE: &[&str] = &[
 ];
 
 impl Check<'_> {
-    /// Holds a directive that changes a field to those that may be changed.
+    /// Checks that a directive changes only fields that may be changed.
     pub(crate) fn may_change(&mut self, name: &Spanned<String>, phase: Phase, replace: bool) {
         let diagnostic = |message: &str| Diagnostic::error("untouchable-header", message, name.span);
         if UNTOUCHABLE.contains(&name.value.as_str()) {
@@ -42,7 +42,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whose word about the client is taken.
+    /// Checks `trusted-proxies`.
     pub(crate) fn trusted(&mut self, trusted: Option<(Span, ast::TrustedProxies)>) -> Trusted {
         let Some((_, trusted)) = trusted else {
             return Trusted { networks: list(Vec::new()), header: TrustedHeader::XForwardedFor };
@@ -63,7 +63,7 @@ impl Check<'_> {
         }
     }
 
-    /// A field that is asked for before anything of ours is added has to get through.
+    /// Checks that a field which is read before the proxy adds its own can reach the route.
     pub(crate) fn gets_through(&mut self, name: &Spanned<String>) {
         if name.value.contains('_') && !self.underscores {
             let message = format!("no request has `{name}` here: fields with `_` in their names are dropped");
@@ -74,7 +74,7 @@ impl Check<'_> {
         }
     }
 
-    /// Who a client is, is not told by a field that it may send.
+    /// Checks that a client is not identified by a field that it can forge.
     pub(crate) fn spoofable(&mut self, template: &ast::Template) {
         for part in &template.parts {
             let Part::Placeholder(name) = part else { continue };
@@ -96,8 +96,8 @@ impl Check<'_> {
     }
 }
 
-/// Adds the names that a route sees to: what it sets, copies, changes and removes, and what it refuses requests for; and the field that
-/// `trusted-proxies` goes by.
+/// Adds the names that a route uses: fields that it sets, copies, changes and removes, and that it rejects requests for; and the field
+/// of `trusted-proxies`.
 pub(crate) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &TrustedHeader) {
     let mut names: Vec<Text> = Vec::new();
     if let TrustedHeader::Field(name) = trusted {
@@ -124,14 +124,14 @@ pub(crate) fn own(policy: &mut Policy, filters: &[RequestFilter], trusted: &Trus
     policy.fields.own = list(sorted(names));
 }
 
-/// Adds one more.
+/// Adds one name.
 pub(crate) fn own_also(policy: &mut Policy, name: Text) {
     policy.fields.odd |= is_odd(name.as_bytes());
     let own = policy.fields.own.iter().cloned().chain([name]);
     policy.fields.own = list(sorted(own.collect()));
 }
 
-/// What one route of a site lets through has to reach it.
+/// The fields that some route of a site accepts, which its other routes must receive, too.
 pub(crate) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
     sorted(policies.flat_map(|policy| policy.fields.pass.iter().cloned()).collect())
 }

@@ -1,4 +1,4 @@
-//! Finds variables of other proxies in strings: here they are plain text, and would be sent literally.
+//! Finds variables of other proxies in strings: they would be sent literally.
 
 use super::Check;
 use super::scope::{Phase, Scope, available};
@@ -6,7 +6,7 @@ use crate::ast;
 use crate::code::Level;
 use crate::report::{Diagnostic, Edit, Help};
 
-/// nginx's variables, and placeholders for the same; an empty one where there is none.
+/// nginx's variables, with the equivalent placeholders; empty if there is none.
 static NGINX: phf::Map<&str, &str> = phf::phf_map! {
     "remote_addr" => "{client.ip}",
     "binary_remote_addr" => "{client.ip}",
@@ -64,10 +64,10 @@ static NGINX: phf::Map<&str, &str> = phf::phf_map! {
     "geoip_country_code" => "",
 };
 
-/// Those with a name of their own in them.
+/// Families of variables that contain a name.
 const FAMILIES: &[(&str, &str)] = &[("http_", "header"), ("cookie_", "cookie"), ("arg_", "query")];
 
-/// Placeholders of Caddy and Traefik, and ours for the same.
+/// Placeholders of Caddy and Traefik, with the equivalent ones.
 static PLACEHOLDERS: phf::Map<&str, &str> = phf::phf_map! {
     "remote_host" => "client.ip",
     "remote_ip" => "client.ip",
@@ -104,12 +104,12 @@ static PLACEHOLDERS: phf::Map<&str, &str> = phf::phf_map! {
     "http.request.tls.version" => "tls.version",
 };
 
-/// What a placeholder of another proxy is called here.
+/// The equivalent of another proxy's placeholder.
 pub(crate) fn placeholder(word: &str) -> Option<&'static str> {
     PLACEHOLDERS.get(word).copied()
 }
 
-/// A variable in a text: `start..end` in bytes, and what stands for the same here.
+/// A variable in a text: `start..end` in bytes, and its equivalent.
 #[derive(Debug, PartialEq, Eq)]
 struct Variable {
     start: usize,
@@ -117,7 +117,7 @@ struct Variable {
     ours: String,
 }
 
-/// The variables in a text that are nginx's, in order: `$name` and `${name}`.
+/// The nginx variables in a text, in order: `$name` and `${name}`.
 fn variables(text: &str) -> Vec<Variable> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices('$') {
@@ -147,9 +147,9 @@ fn variables(text: &str) -> Vec<Variable> {
 }
 
 impl Check<'_> {
-    /// Finds variables of nginx in a template. Whether one in braces was, and is an error.
+    /// Finds nginx variables in a template. Returns whether one was in braces, which is an error.
     pub(crate) fn foreign_variables(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> bool {
-        // `${name}` was read as a dollar and a placeholder, so it is the source that is looked at.
+        // `${name}` was parsed as a dollar and a placeholder, so the source text is searched.
         let source = self.sources.slice(template.span);
         if !source.contains('$') || template.parts.iter().all(|part| !matches!(part, ast::Part::Text(_))) {
             return false;
@@ -180,7 +180,7 @@ impl Check<'_> {
         in_braces && self.report.level("foreign-variable") == Level::Deny
     }
 
-    /// `$1` in a target: what an expression has matched is bound by a name here.
+    /// `$1` in a target: captures have names here.
     pub(crate) fn groups_of_nginx(&mut self, template: &ast::Template) {
         let source = self.sources.slice(template.span);
         let is_group = |&(at, _): &(usize, &str)| source[at + 1..].starts_with(|char: char| char.is_ascii_digit());

@@ -16,31 +16,31 @@ use crate::source::{Span, Spanned};
 pub(crate) struct Listeners {
     /// The listeners.
     pub(crate) list: Vec<Listener>,
-    /// Per site, in the order of the file: the listeners it is served on.
+    /// The listeners of each site, in the order of the file.
     pub(crate) of_site: Vec<Vec<usize>>,
-    /// Listeners that serve nobody.
+    /// Listeners without sites.
     pub(crate) unused: Vec<Span>,
 }
 
 impl Listeners {
-    /// The one of these listeners that speaks `https` for a site with this `tls`.
+    /// The listener for a site's `https` URLs, given its `tls`.
     pub(crate) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
         tls?;
         listeners.iter().copied().find(|&index| self.list[index].speaks.tls).map(|index| index as u16)
     }
 }
 
-/// A listener while names are looked up.
+/// A listener during name lookup.
 pub(crate) struct DeclaredListener {
     listener: Listener,
     name: Option<String>,
     span: Span,
-    /// Declared at the top level, for all sites that say nothing.
+    /// Declared at the top level, for all sites without their own.
     shared: bool,
 }
 
 impl Check<'_> {
-    /// `secured` tells of each site which `tls` it has.
+    /// `secured` has the `tls` of each site.
     pub(crate) fn listeners(
         &mut self,
         listens: &[ListenItem],
@@ -97,7 +97,7 @@ impl Check<'_> {
             );
         }
         if declared.is_empty() {
-            // A file without sites, which has other errors.
+            // A file without sites has other errors.
             let place = Place { file: "(default)".into(), line: 0 };
             let (name, address) = (model::LISTEN.into(), Setting::Fixed(model::LISTEN.into()));
             let file = SocketFile::default();
@@ -206,7 +206,7 @@ impl Check<'_> {
         Some(declared.len() - 1)
     }
 
-    /// The listeners of streams.
+    /// Declares the listeners of streams.
     fn stream_listen(&mut self, streams: &[(Span, ast::Stream)], declared: &mut Vec<DeclaredListener>) -> Vec<usize> {
         let mut all = Vec::new();
         for (index, (_, stream)) in streams.iter().enumerate() {
@@ -221,7 +221,7 @@ impl Check<'_> {
         all
     }
 
-    /// The listeners a site names, or `None` where it says nothing.
+    /// The listeners that a site names; `None` if it names none.
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<DeclaredListener>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
@@ -255,14 +255,14 @@ impl Check<'_> {
         own
     }
 
-    /// Who may connect, where a `listen` says so.
+    /// Checks the permissions of a Unix socket.
     pub(crate) fn socket_file(&mut self, listen: &ast::Listen) -> SocketFile {
         let given = [
             ("mode", listen.mode.as_ref().map(|mode| mode.span)),
             ("owner", listen.owner.as_ref().map(|owner| owner.span)),
         ];
         for (name, span) in given.into_iter().filter_map(|(name, span)| Some((name, span?))) {
-            // What a parameter is, is known at start; and the first word at the top level is the listener's own name.
+            // The value of a parameter is known at start; and the first word at the top level is the listener's name.
             let other = listen.words.iter().find(|word| match &word.value {
                 ListenWord::Address(ast::Setting::Fixed(address)) => !address.starts_with("unix:"),
                 ListenWord::Address(_) => false,
@@ -281,7 +281,7 @@ impl Check<'_> {
         }
     }
 
-    /// What the braces of a `listen` say.
+    /// Reads the protocols in the braces of a `listen`.
     fn speaks(&mut self, items: &[Item]) -> Speaks {
         let mut speaks = model::PLAIN;
         let mut versions: Option<(Span, Vec<HttpVersion>)> = None;
@@ -322,7 +322,7 @@ impl Check<'_> {
                 InListen::RedirectHttps => speaks.redirect_https = true,
             }
         }
-        // Over TLS the client chooses.
+        // Over TLS, the client chooses by ALPN.
         speaks.http2 = speaks.tls;
         if let Some((_, versions)) = &versions {
             speaks.http1 = versions.contains(&HttpVersion::H1);
@@ -335,8 +335,8 @@ impl Check<'_> {
         speaks
     }
 
-    /// Whether each site can be served where it is to be: with TLS where that is spoken, and nowhere without what it asks of
-    /// clients. Shared listeners that can't serve a site don't.
+    /// Checks that each site can be served on its listeners: with TLS if the listener uses it, and not where its
+    /// requirements for clients can't be met. Shared listeners skip sites that they can't serve.
     fn sites_fit(
         &mut self,
         declared: &[DeclaredListener],
@@ -356,7 +356,8 @@ impl Check<'_> {
             match (tls, tls_span) {
                 (Some(tls), Some(tls_span)) => {
                     if !listeners.is_empty() && !listeners.iter().any(|&index| speaks(index).tls) {
-                        // What a site says itself holds alone; else it is served by all listeners of the top level.
+                        // A site's own `listen` replaces the shared ones; otherwise all listeners of the top level
+                        // serve it.
                         let help = match own {
                             Some(_) => self.inside(*span, "listen \":443\" { tls; }"),
                             None => self.at_top("listen \":443\" { tls; }"),
@@ -403,7 +404,7 @@ impl Check<'_> {
                     }
                     fitting.push(rest);
                 }
-                // What is wrong with its `tls` is in the report.
+                // Errors of its `tls` are in the report already.
                 _ => fitting.push(listeners),
             }
         }
@@ -425,7 +426,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether two addresses are one socket: `:80` and `[::]:80` are.
+/// Whether two addresses are the same socket, such as `:80` and `[::]:80`.
 fn same_socket(a: &Setting<Text>, b: &Setting<Text>) -> bool {
     let (Setting::Fixed(left), Setting::Fixed(right)) = (a, b) else { return a == b };
     match (settings::address(left), settings::address(right)) {
@@ -436,7 +437,7 @@ fn same_socket(a: &Setting<Text>, b: &Setting<Text>) -> bool {
     }
 }
 
-/// The address that a listener's host stands for.
+/// The IP address of a listener's host.
 pub(crate) fn normal_host(host: &str) -> Option<IpAddr> {
     match host {
         "" => Some(IpAddr::from([0_u16; 8])),

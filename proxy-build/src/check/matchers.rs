@@ -14,7 +14,7 @@ use crate::source::{Span, Spanned};
 pub(crate) struct RouteMatchers {
     pub(crate) methods: Methods,
     pub(crate) matchers: Vec<Matcher>,
-    /// The names bound by pattern and `path-regex`, by slot.
+    /// The names of the captures of pattern and `path-regex`, by slot.
     pub(crate) captures: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl Check<'_> {
         }
         matchers.dedup();
         self.contradictions(&matchers, items, pattern.span);
-        // One expression on the path goes first: `lower` takes it into the joint table, see `Route::expression`.
+        // One expression on the path comes first: `lower` moves it into the joint table, see `Route::expression`.
         if let Some(at) = matchers.iter().position(|matcher| matches!(matcher, Matcher::PathRegex(..))) {
             matchers[..=at].rotate_right(1);
         }
@@ -104,7 +104,7 @@ impl Check<'_> {
                     );
                 }
                 Some(name) => captures.push(name.clone()),
-                // Unnamed groups take a slot too, under a name that no placeholder can have.
+                // Unnamed groups take a slot, too, with a name that no placeholder can have.
                 None => captures.push(format!("\0{index}")),
             }
         }
@@ -168,7 +168,7 @@ impl Check<'_> {
         }
     }
 
-    /// The matchers of a block, of which none is `idle` beside another one.
+    /// The matchers of a block, none of which makes another one redundant (`idle`).
     fn nested(&mut self, items: &[Item], idle: fn(&Matcher, &Matcher) -> bool) -> Option<Vec<Matcher>> {
         let mut inner: Vec<(Matcher, Span)> = Vec::new();
         for item in items {
@@ -233,7 +233,7 @@ impl Check<'_> {
         }
     }
 
-    /// A value that must be two things at once, or there and not there.
+    /// Finds contradictions: a value that must equal two texts, or be present and absent.
     fn contradictions(&mut self, matchers: &[Matcher], items: &[Item], span: Span) {
         for matcher in matchers {
             let opposite = matchers
@@ -254,10 +254,10 @@ impl Check<'_> {
     }
 }
 
-/// The groups of an expression after the whole match: their names, where they have one. `None` where it has groups and is
-/// too large for an engine that knows them.
+/// The groups of an expression after the whole match: their names, if they have one. `None` if it has groups and is too
+/// large for an engine with groups.
 pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
-    // Most have none, and an engine that knows groups is costly.
+    // Most have none, and an engine with groups is expensive.
     if expression::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
         return Some(Vec::new());
     }
@@ -266,7 +266,7 @@ pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     Some(names.skip(1).map(|name| name.map(str::to_owned)).collect())
 }
 
-/// Whether whatever `a` holds for, `b` holds for too. `false` where that is not plain to see.
+/// Whether `a` implies `b`. `false` if that is not obvious.
 pub(crate) fn implies(a: &Matcher, b: &Matcher) -> bool {
     match (a, b) {
         (a, b) if a == b => true,
@@ -282,7 +282,7 @@ pub(crate) fn implies(a: &Matcher, b: &Matcher) -> bool {
     }
 }
 
-/// As people would say it.
+/// A description of a matcher for messages.
 pub fn describe(matcher: &Matcher) -> String {
     let join = |inner: &[Matcher], word: &str| inner.iter().map(describe).collect::<Vec<_>>().join(word);
     match matcher {

@@ -19,35 +19,35 @@ use crate::report::Diagnostic;
 use crate::requests::{Formula, Requests, Undecided};
 use candidates::{Patterns, sharing_paths};
 
-/// The relation of two routes of one pattern.
+/// The relation of two routes with one pattern.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
-    /// They take the same requests.
+    /// They match the same requests.
     Same(Example),
-    /// The first takes some of what the second takes, and no others.
+    /// The first matches a proper subset of the second's requests.
     Narrower,
-    /// The other way round.
+    /// The first matches a proper superset of the second's requests.
     Wider,
-    /// No request reaches both.
+    /// No request matches both.
     Disjoint,
-    /// This request reaches both, and each takes others of its own.
+    /// This request matches both, and each matches others alone.
     Ambiguous(Example),
 }
 
-/// The routes of a site while it is found out about them.
+/// The routes of a site during the proof.
 pub(crate) struct Proof<'a> {
     pub(crate) routes: &'a [Route],
     pub(crate) requests: Requests,
     pub(crate) formulas: Vec<Formula>,
     joined: &'a JointTables,
-    /// Routes about which nothing was in the report before.
+    /// Whether a route had no errors before.
     pub(crate) sound: Vec<bool>,
-    /// Routes whose order can't be told.
+    /// Whether a route's order is ambiguous.
     tied: Vec<bool>,
 }
 
 impl Check<'_> {
-    /// Ranks the routes of one site, and reports ties, duplicates and what is never reached.
+    /// Ranks the routes of one site, and reports ties, duplicates and unreachable routes.
     pub(crate) fn overlaps(&mut self, host: &mut Host, joined: &JointTables) {
         let requests = Requests::new(self.made.clone(), &host.hosts, host.normal_form, &host.routes);
         let formulas = host.routes.iter().map(|route| requests.of_route(route)).collect();
@@ -73,11 +73,11 @@ impl Check<'_> {
         }
     }
 
-    /// Puts the routes of one pattern in order.
+    /// Orders the routes of one pattern.
     fn rank(&mut self, proof: &mut Proof<'_>, group: &mut [usize]) {
         let routes = proof.routes;
-        // By priority, and then by the number of routes that take all that this one takes: if A lies within B, so do all
-        // that lie within A, hence A has more of them.
+        // By priority, and then by the number of routes that include this one: if A is a subset of B, all routes that
+        // include B include A, so A has more of them.
         let mut wider: HashMap<usize, usize> = HashMap::new();
         let (mut ties, mut proofs) = (0, 0);
         let Some(pairs) = sharing_paths(proof, group) else { return self.too_many(proof, group) };
@@ -86,7 +86,7 @@ impl Check<'_> {
                 continue;
             }
             if ties == MAX_TIES {
-                // Nobody reads more of them; nothing is known of the other routes.
+                // Further ones are not helpful; nothing is known of the other routes.
                 group.iter().for_each(|&route| proof.tied[route] = true);
                 return;
             }
@@ -131,7 +131,7 @@ impl Check<'_> {
         });
     }
 
-    /// Refuses routes of one pattern that are too many to be compared.
+    /// Rejects a group with too many routes to compare.
     fn too_many(&mut self, proof: &mut Proof<'_>, group: &[usize]) {
         group.iter().for_each(|&route| proof.tied[route] = true);
         let route = &proof.routes[group[0]];
@@ -161,7 +161,7 @@ impl Check<'_> {
         );
     }
 
-    /// A request that a route answers; reports one that none reaches.
+    /// Finds a request for a route; reports a route that none reaches.
     fn reached(&mut self, proof: &Proof<'_>, patterns: &Patterns<'_>, index: usize) -> Option<Example> {
         let route = &proof.routes[index];
         let own = &proof.formulas[index];
@@ -210,15 +210,15 @@ impl Check<'_> {
     }
 }
 
-/// How many ties among the routes of one pattern are reported.
+/// The most ties among the routes of one pattern that are reported.
 const MAX_TIES: usize = 50;
 
-/// How many pairs of routes of one pattern are compared by proof. Each takes some hundredths of a millisecond, and
-/// more where expressions are large.
+/// The most pairs of routes of one pattern that are compared by proof. Each takes some hundredths of a millisecond, and
+/// more if expressions are large.
 const MAX_PROOFS: usize = 50_000;
 
 impl Proof<'_> {
-    /// What is plain from the words need not be proved: more matchers, fewer requests.
+    /// An obvious relation needs no proof: more matchers, fewer requests.
     fn by_words(&self, first: usize, second: usize) -> Option<Relation> {
         let (a, b) = (&self.routes[first], &self.routes[second]);
         match (includes(a, b), includes(b, a)) {
@@ -228,7 +228,7 @@ impl Proof<'_> {
         }
     }
 
-    /// How two of them relate, whatever their priorities.
+    /// The relation of two routes, regardless of priorities.
     pub(crate) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
         if let Some(relation) = self.by_words(first, second) {
             return Ok(relation);
@@ -246,7 +246,7 @@ impl Proof<'_> {
     }
 }
 
-/// Whether `narrow` asks for all that `wide` asks for, and the words show it.
+/// Whether `narrow` obviously has all matchers of `wide`.
 fn includes(narrow: &Route, wide: &Route) -> bool {
     let any = |route: &Route| route.methods.mask == u16::MAX;
     let methods = any(wide)
@@ -254,7 +254,7 @@ fn includes(narrow: &Route, wide: &Route) -> bool {
     methods && wide.matchers.iter().all(|asked| narrow.matchers.iter().any(|matcher| implies(matcher, asked)))
 }
 
-/// The pattern without its names: two patterns of one shape take the same paths.
+/// The pattern without its names: two patterns of one shape match the same paths.
 pub fn shape(route: &Route) -> String {
     let segments = route.pattern.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => format!("/={text}"),

@@ -51,7 +51,7 @@ impl Check<'_> {
         u16::try_from(index).ok()
     }
 
-    /// A value that is written, or a parameter of the type.
+    /// Resolves a fixed value, or a parameter of this type.
     pub(crate) fn setting<T: Copy>(
         &mut self,
         setting: &Spanned<ast::Setting<T>>,
@@ -64,7 +64,7 @@ impl Check<'_> {
         }
     }
 
-    /// What was written, or the default.
+    /// Resolves a value, or returns the default.
     pub(crate) fn or<T: Copy>(
         &mut self,
         written: Option<&Spanned<ast::Setting<T>>>,
@@ -74,7 +74,7 @@ impl Check<'_> {
         written.and_then(|written| self.setting(written, kind)).unwrap_or(default)
     }
 
-    /// A parameter whose value is a number within bounds: of several uses, within all of them.
+    /// Resolves a parameter with bounds, which are intersected with those of its other uses.
     fn bounded(&mut self, name: &Spanned<String>, kind: ParamKind, bounds: Bounds) -> Option<u16> {
         let index = self.param(name, &[kind])?;
         let entry = &mut self.params.entries[usize::from(index)];

@@ -1,4 +1,4 @@
-//! Paths that the site names: of the machine that the proxy runs on, and of files that are read at start.
+//! Checks paths: of the proxy's machine, and of files that are read at start.
 
 use proxy_runtime::site::{self, ParamKind, Setting};
 
@@ -8,7 +8,7 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    /// A path of the machine that the proxy runs on.
+    /// Checks a path of the proxy's machine.
     pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
         let path: Setting<site::Text> = match &written.value {
             ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
@@ -29,7 +29,7 @@ impl Check<'_> {
         Some(path)
     }
 
-    /// A file that is read at start, as the reader has seen to.
+    /// Registers a file that is read at start; the reader has checked its kind.
     pub(crate) fn own_file(&mut self, file: &FileSource, span: Span, secret: bool) -> Option<u16> {
         match file {
             FileSource::AtStart(path) => {

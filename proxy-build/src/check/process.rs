@@ -1,4 +1,4 @@
-//! Checks `process` and `http2`: settings of the whole program.
+//! Checks `process` and `http2`: settings of the whole process.
 
 use proxy_runtime::site::{ParamKind, Process, Setting};
 

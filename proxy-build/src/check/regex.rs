@@ -1,4 +1,4 @@
-//! Checks expressions: whether one can match a path at all, and which groups it has.
+//! Checks expressions: whether they can match a path, and their groups.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::source::Spanned;
 use crate::syntax::quoted;
 
 impl Check<'_> {
-    /// The joint tables of all routes' expressions on paths.
+    /// Builds the joint tables of all routes' expressions on paths.
     pub(crate) fn join(&mut self, hosts: &[Host]) -> JointTables {
         let routes = hosts.iter().flat_map(|host| &host.routes).filter(|route| !self.unsound.contains(&route.span));
         let mut expressions: Vec<&str> = routes.filter_map(|route| route.expression().0).collect();
@@ -39,12 +39,12 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
-    /// Whether the table of an expression fits; says so where not.
+    /// Builds the table of an expression; reports an error if it is too large.
     pub(crate) fn table_fits(&mut self, pattern: &Spanned<String>) -> Option<Rc<Table>> {
         match self.made.table(&pattern.value) {
             Ok(table) => Some(table),
             Err(reason) => {
-                // Unicode classes and the like are refused here, too: requests are bytes.
+                // Unicode classes and similar features are rejected here, too: requests are bytes.
                 self.report.add(
                     Diagnostic::error("regex-too-large", "no table can be made of this expression", pattern.span)
                         .help(reason.lines().last().unwrap_or_default().trim().to_owned())
@@ -55,7 +55,7 @@ impl Check<'_> {
         }
     }
 
-    /// Paths begin with `/`: an expression that can't match any is a mistake (`^api/`, most often).
+    /// Reports an expression that can't match any path, as paths begin with `/` (`^api/`, most often).
     pub(crate) fn never_matches_path(&mut self, pattern: &Spanned<String>) {
         let Some(table) = self.table_fits(pattern) else { return };
         if can_match_path(&table) == Some(false) {
@@ -78,7 +78,7 @@ impl Check<'_> {
 }
 
 impl Check<'_> {
-    /// Whether an expression on paths says where it begins or ends.
+    /// Reports an expression on paths that is not anchored.
     pub(crate) fn anchored(&mut self, pattern: &Spanned<String>) {
         let Ok(hir) = expression::parse(&pattern.value) else { return };
         let (before, after) = (hir.properties().look_set_prefix(), hir.properties().look_set_suffix());
@@ -92,11 +92,11 @@ impl Check<'_> {
     }
 }
 
-/// An expression that matches the same, from the beginning of a path on. An alternation is put in parentheses: its first part alone
-/// would be bound to the beginning.
+/// An equivalent expression that is anchored at the beginning of the path. An alternation is parenthesized, as otherwise only its
+/// first part would be anchored.
 fn from_the_start(expression: &str) -> String {
     let rest = expression.trim_start_matches("^/").trim_start_matches('^');
-    // `.*` in front says "anywhere" already.
+    // `.*` in front means "anywhere" already.
     let rest = rest.strip_prefix(".*").unwrap_or(rest);
     let alternatives =
         matches!(expression::parse(rest).map(|hir| hir.into_kind()), Ok(regex_syntax::hir::HirKind::Alternation(_)));
@@ -106,11 +106,11 @@ fn from_the_start(expression: &str) -> String {
     }
 }
 
-/// Whether a match is reachable over inputs that begin with `/`. `None` where that can't be told.
+/// Whether a match is reachable for inputs that begin with `/`. `None` if that can't be decided.
 fn can_match_path(table: &Table) -> Option<bool> {
     let config = start::Config::new().anchored(Anchored::No);
     let start = table.start_state(&config).ok()?;
-    // What stands raw in canonical paths, and `%`.
+    // The raw bytes of canonical paths, and `%`.
     let stands = |byte: u8| byte == b'%' || canonical::encoded_path(char::from(byte).to_string()).len() == 1;
     let classes = table.byte_classes();
     let mut bytes: Vec<u8> = (b'!'..=b'~').filter(|&byte| stands(byte)).collect();
@@ -132,7 +132,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
     Some(false)
 }
 
-/// The groups that a replacement names: `$1`, `$name`, `${name}`; `$$` is a dollar.
+/// The groups in a replacement: `$1`, `$name`, `${name}`; `$$` is a dollar.
 pub(crate) fn groups_used(replacement: &str) -> Vec<&str> {
     let mut groups = Vec::new();
     let mut rest = replacement;

@@ -2,42 +2,42 @@
 
 use proxy_runtime::context::template::Piece;
 
-/// When a template is rendered.
+/// The phase in which a template is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Before anybody was asked.
+    /// Before the request is forwarded.
     Request,
-    /// With the response's head in hand.
+    /// When the response's head is known.
     Response,
-    /// When all is over.
+    /// At the end of the exchange.
     Log,
 }
 
-/// Which placeholders have a value.
+/// The placeholders that have a value.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
-    /// The names bound by pattern and `path-regex`, by slot.
+    /// The names of the captures of pattern and `path-regex`, by slot.
     pub(crate) captures: Vec<String>,
-    /// The pattern, for messages; `None` where no route is known.
+    /// The pattern, for messages; `None` without a route.
     pub(crate) pattern: Option<String>,
-    /// Whether the pattern is for paths in any case.
+    /// Whether the pattern is case-insensitive.
     pub(crate) any_case: bool,
     /// Whether the route has an upstream.
     pub(crate) upstream: bool,
-    /// Whether clients have to show who they are.
+    /// Whether clients must authenticate.
     pub(crate) user: bool,
-    /// Whether they do so by a token.
+    /// Whether they authenticate with a token.
     pub(crate) claims: bool,
 }
 
 impl Scope {
-    /// Where no route is known.
+    /// The scope without a route.
     pub(crate) fn no_route() -> Scope {
         Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
     }
 }
 
-/// Placeholders without a name of their own in them.
+/// Placeholders that contain no name.
 pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("client.ip", Piece::ClientIp, Phase::Request),
     ("client.cert.subject", Piece::ClientCertSubject, Phase::Request),
@@ -63,7 +63,7 @@ pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("reason", Piece::Reason, Phase::Log),
 ];
 
-/// Whether a placeholder, in its braces, has a value there.
+/// Whether a placeholder (in braces) has a value.
 pub(crate) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
     let word = placeholder.trim_start_matches('{').trim_end_matches('}');
     let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {

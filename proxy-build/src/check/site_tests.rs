@@ -10,7 +10,7 @@ use crate::model::{self, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// The client of a test that names none: TEST-NET-1 (RFC 5737).
+/// The default client of a test: TEST-NET-1 (RFC 5737).
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 impl Check<'_> {
@@ -68,7 +68,7 @@ impl Check<'_> {
             }
         }
         if !cookies.is_empty() {
-            // RFC 6265 section 5.4: one field has them all.
+            // RFC 6265 section 5.4: all cookies are in one field.
             headers.push(("cookie".into(), cookies.join("; ").into()));
         }
         self.request_line(&request)?;
@@ -133,7 +133,7 @@ impl Check<'_> {
     }
 }
 
-/// The header fields by which a request says that it speaks a protocol.
+/// The header fields by which a request uses a protocol.
 fn said_by(protocol: Protocol) -> Vec<(Text, Text)> {
     let fields: &[(&'static str, &'static str)] = match protocol {
         // RFC 6455 section 4.1.

@@ -2,7 +2,7 @@
 
 use super::{Code, Level};
 
-/// All of them.
+/// All lints.
 pub(super) static LINTS: &[Code] = &[
     Code {
         name: "unused",

@@ -2,7 +2,7 @@
 
 use super::Code;
 
-/// All of them.
+/// All proofs.
 pub(super) static PROOFS: &[Code] = &[
     Code {
         name: "ambiguous-routes",

@@ -1,17 +1,17 @@
 //! Entries without examples: the compiler's errors other than proofs, the reasons in logs, and the words of the cache. They
 //! are lines of `reasons.txt`, from which `kiln explain` and docs/reasons.md are generated.
 
-/// A line of the table.
+/// An entry of the table.
 pub struct Reason {
-    /// Where it is met.
+    /// Where it occurs.
     pub kind: ReasonKind,
     /// The word.
     pub name: &'static str,
-    /// With which status the proxy responds; `*` where the site says it.
+    /// The status of the proxy's response; `*` if the site determines it.
     pub status: Option<&'static str>,
-    /// What it means.
+    /// Its meaning.
     pub what: &'static str,
-    /// What to do about it.
+    /// The remedy.
     pub advice: &'static str,
 }
 
@@ -26,7 +26,7 @@ pub enum ReasonKind {
     Cache,
 }
 
-/// All of them, each kind in the order of the alphabet.
+/// All entries, each kind in alphabetical order.
 pub fn all() -> impl Iterator<Item = Reason> {
     let mut kind = ReasonKind::Error;
     let lines = include_str!("reasons.txt").lines();
@@ -53,7 +53,7 @@ fn parse(kind: ReasonKind, line: &'static str) -> Option<Reason> {
 }
 
 impl Reason {
-    /// As `kiln explain` prints it.
+    /// The page that `kiln explain` prints.
     pub(super) fn page(&self) -> String {
         let kind = match (self.kind, self.status) {
             (ReasonKind::Error, _) => "An error: the site does not compile.".to_owned(),
@@ -69,7 +69,7 @@ impl Reason {
 mod tests {
     use super::*;
 
-    /// Nothing is left out because of a line's form, and nothing is there twice.
+    /// No line is skipped because of its format, and there are no duplicates.
     #[test]
     fn every_line_is_one() {
         let lines = include_str!("reasons.txt").lines();

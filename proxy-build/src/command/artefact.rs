@@ -1,11 +1,11 @@
-//! Builds the binary of a compiled site, in a cache.
+//! Builds the binary of a compiled site, with a cache.
 //!
 //! The site is written as a crate, and built by cargo against the runtime's own source ([`Source`]) and the `Cargo.lock` that it came
 //! with. All sites share one target folder, so the runtime is compiled once.
 //!
-//! The same site, Kiln and toolchain make the same bytes on any machine. Therefore everything that differs between machines is
+//! The same site, Kiln and toolchain produce the same bytes on any machine. Therefore everything that differs between machines is
 //! excluded: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
-//! the places of sources and caches are replaced by names.
+//! the paths of sources and caches are replaced by names.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,13 +22,13 @@ use serde_json::Value;
 use super::source::Source;
 use super::{failed, licences};
 
-/// The profiles of the workspace, from where the ones for compilers begin.
+/// The profiles of the workspace, from the compiler profiles on.
 pub(crate) const PROFILES: &str = include_str!("../../templates/profiles.toml");
 
-/// A binary in the cache. No other build replaces or removes it while this is there.
+/// A binary in the cache. No other build replaces or removes it while this exists.
 pub(crate) struct Artefact {
     pub(crate) path: PathBuf,
-    /// The licences of all that is linked in, for people.
+    /// The licences of all linked code, as text.
     pub(crate) licences: String,
     _alone: File,
 }
@@ -56,7 +56,7 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, profile: &str, static_link:
     );
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
     let features = features(model, all);
-    // What is linked follows from the source and its features.
+    // The linked code is determined by the source and its features.
     let mut content = format!("{} {features:?}\n{main}", source.name()).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
     if !model.bundle.is_empty() {
@@ -81,7 +81,7 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, profile: &str, static_link:
     Ok(Artefact { path, licences, _alone: alone })
 }
 
-/// Builds of one profile take turns, from the writing of the crate to the use of what was made: two may be of the same site.
+/// Locks a profile, from writing the crate to using its result: two builds may be of the same site.
 fn alone(target: &Path, profile: &str) -> Result<File, String> {
     let path = target.join(format!("{profile}.lock"));
     let wrong = || failed(format!("can't lock {}", path.display()));
@@ -95,7 +95,7 @@ fn alone(target: &Path, profile: &str) -> Result<File, String> {
     Ok(file)
 }
 
-/// Leads to the runtime from within the site's crate.
+/// Links to the runtime from within the site's crate.
 fn link(folder: &Path, source: &Source) -> Result<(), String> {
     let (name, wrong) = (source.name(), || failed(format!("can't write to {}", folder.display())));
     if std::fs::read_link(folder.join(&name)).is_ok_and(|to| to == source.runtime()) {
@@ -109,8 +109,8 @@ fn link(folder: &Path, source: &Source) -> Result<(), String> {
     std::os::unix::fs::symlink(source.runtime(), folder.join(&name)).map_err(wrong())
 }
 
-/// Gives a site's crate the `Cargo.lock` of Kiln. Cargo reduces it to what the site needs, so it is written again whenever Kiln
-/// has another one, or the site needs more: otherwise updates would not arrive, and cargo would choose versions itself.
+/// Copies Kiln's `Cargo.lock` to a site's crate. Cargo reduces it to what the site needs, so it is written again when Kiln's
+/// changes, or the site needs more: otherwise updates would not arrive, and cargo would choose versions itself.
 fn lock(folder: &Path, lock: &[u8], needs: &str) -> Result<(), String> {
     let origin = sha256(&[lock, needs.as_bytes()].concat());
     let (ours, known) = (folder.join("Cargo.lock"), folder.join("Cargo.lock.origin"));
@@ -122,14 +122,14 @@ fn lock(folder: &Path, lock: &[u8], needs: &str) -> Result<(), String> {
     write_if_changed(&known, origin)
 }
 
-/// Says how far the compression of files is, every tenth part of it: it may take a while.
+/// Prints the progress of compression in steps of a tenth, because it may take a while.
 fn progress(done: usize, all: usize) {
     if all >= 100 && done.is_multiple_of(all.div_ceil(10)) {
         anstream::eprintln!("compressing files: {done} of {all}");
     }
 }
 
-/// The features of the runtime that a site needs; with `all`, each of them if it needs any.
+/// The runtime features that a site needs; with `all`, all of them if it needs any.
 fn features(site: &Site, all: bool) -> Vec<&'static str> {
     let features = site.features();
     let any = all && features.iter().any(|(_, needed)| *needed);
@@ -145,7 +145,7 @@ fn manifest(name: &str, runtime: &str, features: &[&str], inherited: &str) -> St
     )
 }
 
-/// The crate of a site, and how it is built.
+/// The crate of a site, and its build settings.
 struct Crate<'a> {
     name: String,
     folder: PathBuf,
@@ -155,14 +155,14 @@ struct Crate<'a> {
 }
 
 impl Crate<'_> {
-    /// Its name when it was built last, with what the site was then.
+    /// The name of its last build, which contains a hash of the content.
     fn name_before(&self) -> Option<String> {
         let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml")).ok()?;
         let name = manifest.lines().find_map(|line| line.strip_prefix("name = "))?.trim_matches('"');
         name.starts_with("site-").then(|| name.to_owned())
     }
 
-    /// A command of cargo for it.
+    /// A cargo command for the crate.
     fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.folder).arg(command);
@@ -185,12 +185,12 @@ impl Crate<'_> {
         let mut c_flags = std::env::var_os("CFLAGS").unwrap_or_default();
         for (place, name) in places {
             flags.push(joined(&["--remap-path-prefix=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
-            // These are told apart by blanks.
+            // These flags are separated by blanks.
             if !place.as_os_str().as_encoded_bytes().contains(&b' ') {
                 c_flags.push(joined(&[" -ffile-prefix-map=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
             }
         }
-        // These go before flags of cargo's configuration files, which are not the site's.
+        // These override the flags in cargo's configuration files, which do not belong to the site.
         cargo
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
@@ -206,7 +206,7 @@ impl Crate<'_> {
         Ok(made_in.join(self.profile).join(&self.name))
     }
 
-    /// What cargo knows of all that the site is built from.
+    /// The metadata of all packages that the site is built from.
     fn metadata(&self) -> Result<Value, String> {
         let mut metadata = self.cargo("metadata");
         metadata.args(["--format-version=1", "--filter-platform", &host_triple()?]).stderr(Stdio::inherit());
@@ -218,7 +218,7 @@ impl Crate<'_> {
         serde_json::from_slice(&output.stdout).map_err(failed("cargo metadata"))
     }
 
-    /// Removes what was made of the site as it was before; each change of a site is another crate.
+    /// Removes the results of the site's previous version, as each change of a site is another crate.
     fn forget(&self, before: &str) -> Result<(), String> {
         let host = if self.static_link { host_triple()? } else { String::new() };
         let made_in = self.target.join(host).join(self.profile);
@@ -238,7 +238,7 @@ impl Crate<'_> {
     }
 }
 
-/// Folders whose places would be seen in the binary, and what stands for them: where cargo keeps sources, and the cache.
+/// Folders whose paths would be in the binary, with their replacements: cargo's sources, and the cache.
 fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     let downloaded = packages.iter().filter(|package| package["source"].is_string());
@@ -247,7 +247,7 @@ fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
     sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
 }
 
-/// The flags that whoever runs kiln gives to the compiler.
+/// The compiler flags of the user's environment.
 fn given_flags() -> Vec<OsString> {
     let given = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
     match (given("CARGO_ENCODED_RUSTFLAGS"), given("RUSTFLAGS")) {
@@ -270,13 +270,13 @@ fn host_triple() -> Result<String, String> {
         .ok_or_else(|| "rustc does not tell its host".to_owned())
 }
 
-/// A word for the place of a site, for its folder in the cache.
+/// A name for a site's folder in the cache, derived from its path.
 fn place(file: &Path) -> String {
     let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     sha256(path.as_os_str().as_encoded_bytes())[..12].to_owned()
 }
 
-/// Cargo goes by times: an unchanged file must keep its own.
+/// Cargo compares modification times, so an unchanged file is not written.
 fn write_if_changed(path: &Path, content: impl AsRef<[u8]>) -> Result<(), String> {
     if std::fs::read(path).is_ok_and(|old| old == content.as_ref()) {
         return Ok(());
@@ -298,13 +298,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn profiles_are_the_workspaces_own() {
+    fn profiles_match_the_workspace() {
         let workspace = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
         assert!(workspace.expect("a manifest").ends_with(PROFILES), "what is built both ways is built alike");
     }
 
     #[test]
-    fn a_site_gets_what_it_needs() {
+    fn features_of_sites() {
         let check = |text: &str, all: bool, expected: &[&str]| {
             let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text);
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));

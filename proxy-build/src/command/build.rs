@@ -10,7 +10,7 @@ pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link:
     let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let artefact = artefact::make(&compiled, file, if fast { "release" } else { "dist" }, static_link)?;
     let output = output.map_or_else(|| default_output(file), Path::to_owned);
-    // Beside the target first, then in its place: whoever runs the old binary keeps it whole.
+    // Written beside the target and then renamed, so that a running old binary stays intact.
     let beside = suffixed(&output, &format!(".{}.new", std::process::id()));
     std::fs::copy(&artefact.path, &beside).map_err(failed(format!("can't write {}", beside.display())))?;
     std::fs::rename(&beside, &output).map_err(failed(format!("can't write {}", output.display())))?;
@@ -21,7 +21,7 @@ pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link:
     Ok(ExitCode::SUCCESS)
 }
 
-/// A name in the same folder: the output's own, and more.
+/// A name in the same folder: that of the output with a suffix.
 fn suffixed(output: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(output);
     name.push(suffix);
@@ -36,7 +36,7 @@ fn default_output(file: &Path) -> PathBuf {
     }
     let folder = file.canonicalize().ok().and_then(|file| Some(file.parent()?.file_name()?.to_owned()));
     match folder {
-        // Never over a folder of that name.
+        // Never the name of an existing folder.
         Some(folder) if !Path::new(&folder).is_dir() => PathBuf::from(folder),
         _ => PathBuf::from("proxy"),
     }

@@ -1,4 +1,4 @@
-//! `kiln check`: prints findings, for people on standard error, for programs on standard output.
+//! `kiln check`: prints findings, on standard error for people, on standard output for programs.
 
 mod findings;
 

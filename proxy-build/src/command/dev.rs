@@ -1,8 +1,8 @@
 //! `kiln dev`: watch, rebuild, swap.
 //!
-//! The listening sockets belong to this process and are handed to each proxy it starts (`LISTEN_FDS`), so that no
-//! connection is refused or reset while one proxy takes over from the other: the new one accepts before the old one
-//! stops, and the old one finishes its exchanges. When this process ends, in any way, the proxies end, too ([`proxies`]).
+//! The listening sockets belong to this process and are passed to each proxy that it starts (`LISTEN_FDS`), so that no
+//! connection is refused or reset while one proxy replaces the other: the new one accepts before the old one stops, and
+//! the old one finishes its exchanges. When this process ends, in any way, the proxies end, too ([`proxies`]).
 
 pub(crate) mod proxies;
 
@@ -23,10 +23,10 @@ use proxy_runtime::site::Setting;
 use self::proxies::RunningProxies;
 use super::{Outcome, artefact, compile_to_build, failed};
 
-/// Several saves in a row are one change.
+/// Several saves in quick succession count as one change.
 const SETTLE: Duration = Duration::from_millis(80);
 
-/// How long a new proxy may take to be ready.
+/// The time-out for a new proxy to become ready.
 const READY: Duration = Duration::from_secs(10);
 
 pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
@@ -49,7 +49,7 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
         let dependencies = compiled.as_ref().map(Compiled::dependencies).unwrap_or_else(|| vec![file.to_owned()]);
         let folders = compiled.as_ref().map(|compiled| compiled.sources.folders()).unwrap_or_default();
         for folder in dependencies.iter().filter_map(|path| path.parent()).chain(folders.iter().map(PathBuf::as_path)) {
-            // Editors replace files, so it is their folders that are watched.
+            // Editors replace files, so their folders are watched.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if !watched.iter().any(|seen| seen == folder) {
                 watcher
@@ -87,35 +87,35 @@ fn swap(
     sockets.open(compiled)?;
     let mut command = proxies::command(&artefact.path, arguments);
     let mappings = sockets.mappings()?;
-    // Without LISTEN_PID, which can't be known before the process is there, the variable counts for whoever has it.
+    // Without LISTEN_PID, which is not known before the process exists, the variable applies to any process.
     command.env("LISTEN_FDS", mappings.len().to_string()).env_remove("LISTEN_PID");
     command.fd_mappings(mappings).map_err(failed("can't hand sockets over"))?;
     let (new, stderr) = proxies.start(command)?;
     let (ready, is_ready) = channel();
     std::thread::spawn(move || show(stderr, ready));
     if is_ready.recv_timeout(READY).is_err() {
-        // It said why on standard error; it must not linger half alive.
+        // It has printed the reason on standard error, and must not stay half started.
         proxies.kill(new);
         return Err("the new proxy did not start".to_owned());
     }
-    // Not sooner: it is from this file that it starts.
+    // Not sooner: the proxy starts from this file.
     drop(artefact);
     proxies.stop_others(new);
     Ok(())
 }
 
-/// Shows a proxy's standard error, and tells when it is ready.
+/// Prints a proxy's standard error, and signals when it is ready.
 fn show(stderr: impl Read, ready: Sender<()>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if line.contains(" listening on ") {
-            // Whoever waited may have given up.
+            // The waiting side may have given up.
             let _ = ready.send(());
         }
         anstream::eprintln!("{line}");
     }
 }
 
-/// The listening sockets by their addresses; opened once, kept for as long as the command runs.
+/// The listening sockets by address, opened once and kept for as long as the command runs.
 #[derive(Default)]
 struct Sockets(Vec<(String, OwnedFd)>);
 
@@ -129,14 +129,14 @@ impl Sockets {
                 self.0.push((address.to_string(), socket));
             }
         }
-        // What the site no longer has is closed, or else connections would wait there for nobody.
+        // Sockets that the site no longer has are closed, because connections to them would wait for ever.
         self.0.retain(|(open, _)| {
             model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into()))
         });
         Ok(())
     }
 
-    /// Descriptors from 3 on, as the protocol wants them.
+    /// Descriptors from 3 on, as the protocol requires.
     fn mappings(&self) -> Result<Vec<FdMapping>, String> {
         let mapping = |(index, (_, socket)): (usize, &(String, OwnedFd))| {
             let parent_fd = socket.try_clone().map_err(failed("can't hand sockets over"))?;
@@ -153,7 +153,7 @@ fn open(address: &str) -> std::io::Result<OwnedFd> {
             Ok(UnixListener::bind(path)?.into())
         }
         Address::Tcp("" | "::", port) => {
-            // Dual stack where the machine has IPv6, as the proxy itself does it.
+            // Dual stack if the machine has IPv6, like the proxy itself.
             TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))).map(Into::into)
         }
         Address::Tcp(host, port) => Ok(TcpListener::bind((host, port))?.into()),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::print;
 
-/// Exit codes as those of diff(1): 0 nothing changes, 1 something does, 2 it can't be told.
+/// Exit codes are those of diff(1): 0 no change, 1 changes, 2 an error.
 pub(crate) fn diff(old: &Path, new: &Path) -> ExitCode {
     let sides = load(old).and_then(|old| Ok((old, load(new)?)));
     let outcome = sides.and_then(|(old, new)| {
@@ -25,7 +25,7 @@ pub(crate) fn diff(old: &Path, new: &Path) -> ExitCode {
     })
 }
 
-/// A site, from its file, or from the binary that was made of it.
+/// Loads a site from its file, or from a binary that was built from it.
 fn load(path: &Path) -> Result<Compiled, String> {
     let shown = path.display().to_string();
     let compiled = if is_binary(path)? {
@@ -55,7 +55,7 @@ fn is_binary(path: &Path) -> Result<bool, String> {
     Ok(start == b"\x7fELF")
 }
 
-/// What a binary says it was built from. It is started for that, and ends by itself.
+/// The manifest of a binary, which is run to print it.
 fn manifest(path: &Path) -> Result<Value, String> {
     let path = path.canonicalize().map_err(|error| error.to_string())?;
     let output = Command::new(&path).arg("--manifest").output();

@@ -13,7 +13,7 @@ pub(crate) fn fmt(files: &[PathBuf], check: bool) -> Outcome {
     Ok(if check && differ { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Formats one file, standard input to standard output; whether that changes it.
+/// Formats one file, or standard input to standard output; returns whether it has changed.
 fn format(file: &Path, check: bool) -> Result<bool, String> {
     let from_stdin = stdin::is(file);
     let shown = if from_stdin { stdin::NAME.to_owned() } else { file.display().to_string() };

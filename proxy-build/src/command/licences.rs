@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::failed;
 
-/// What files with terms are called, in small letters and as far as they begin.
+/// The beginnings of the names of licence files, in lower case.
 const TEXTS: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
 
-/// What `cargo metadata` of the site's crate leads to, for people: a list, and below it each text once, however many use it. Where a
-/// package lets one choose, its MIT licence is taken, which is a tenth of the others' length.
+/// Collects the licences of the packages in `cargo metadata` of the site's crate: a list of packages, followed by each distinct
+/// text. Of alternative licences, MIT is chosen, whose text is a tenth as long as the others.
 ///
 /// # Errors
 /// A text can't be read.
@@ -23,7 +23,7 @@ pub(super) fn collect(metadata: &Value) -> Result<String, String> {
     let mut texts: Vec<String> = Vec::new();
     for package in linked(metadata) {
         let terms = package["license"].as_str().unwrap_or("terms of its own");
-        // Strings do not fail to be written to.
+        // A write to a String cannot fail.
         let _ = write!(out, "{} {}: {terms}", text_of(&package["name"]), text_of(&package["version"]));
         for file in chosen(terms, files(package)?) {
             let text = std::fs::read(&file).map_err(failed(format!("can't read {}", file.display())))?;
@@ -44,7 +44,7 @@ pub(super) fn collect(metadata: &Value) -> Result<String, String> {
     Ok(out)
 }
 
-/// The packages whose code is in the binary, by name and version: what the site's own leads to, but for what works at build alone.
+/// The packages whose code is in the binary, by name and version: the dependencies of the site's crate, except build-time ones.
 fn linked(metadata: &Value) -> Vec<&Value> {
     let packages: HashMap<&str, &Value> =
         list(&metadata["packages"]).map(|package| (text_of(&package["id"]), package)).collect();
@@ -58,7 +58,7 @@ fn linked(metadata: &Value) -> Vec<&Value> {
     while let Some(node) = open.pop().and_then(|id| nodes.get(id)) {
         for dependency in list(&node["deps"]) {
             let id = text_of(&dependency["pkg"]);
-            // One that is for build scripts or tests has that as its kind.
+            // Dependencies of build scripts and tests have another kind.
             let is_linked = list(&dependency["dep_kinds"]).any(|kind| kind["kind"].is_null());
             let Some(package) = packages.get(id).filter(|package| is_linked && !is_macro(package)) else { continue };
             if found.insert(id, *package).is_none() {
@@ -71,7 +71,7 @@ fn linked(metadata: &Value) -> Vec<&Value> {
     found
 }
 
-/// The files with a package's terms, in the order of their names.
+/// The licence files of a package, sorted by name.
 fn files(package: &Value) -> Result<Vec<PathBuf>, String> {
     let folder = Path::new(text_of(&package["manifest_path"])).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
@@ -85,7 +85,7 @@ fn files(package: &Value) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// Of the files of a package that lets one choose between MIT and others, the one for MIT, if it is called so.
+/// The MIT licence file of a package with alternative licences, if its name tells.
 fn chosen(terms: &str, files: Vec<PathBuf>) -> Vec<PathBuf> {
     let alternatives: Vec<&str> = terms.split(" OR ").flat_map(|terms| terms.split('/')).map(str::trim).collect();
     let is_mit = |file: &&PathBuf| {
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terms_that_are_chosen() {
+    fn alternative_licences() {
         let check = |terms: &str, files: &[&str], expected: &[&str]| {
             let paths = |names: &[&str]| names.iter().map(|name| Path::new("/a").join(name)).collect::<Vec<_>>();
             assert_eq!(chosen(terms, paths(files)), paths(expected), "{terms}");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_linked() {
+    fn linked_packages() {
         let package = |name: &str, kind: &str| json!({"id": name, "name": name, "version": "1.0.0", "targets": [{"kind": [kind]}]});
         let node = |id: &str, deps: &[(&str, Value)]| {
             let deps: Vec<Value> =
@@ -142,7 +142,7 @@ mod tests {
             ],
             "resolve": {"root": "site", "nodes": [
                 node("site", &[("b", normal.clone()), ("cc", build)]),
-                // A circle: tests of `a` use `b`, which is linked anyway.
+                // A cycle: the tests of `a` use `b`, which is linked anyway.
                 node("b", &[("a", normal.clone()), ("derive", normal.clone()), ("proptest", dev)]),
                 node("a", &[("b", normal.clone())]),
                 node("derive", &[("syn", normal)]),

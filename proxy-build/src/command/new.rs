@@ -12,7 +12,7 @@ const SITE: &str = include_str!("../../templates/site.kdl");
 const MAIN: &str =
     "fn main() -> std::process::ExitCode {\n    proxy_runtime::run(proxy_macros::site!(\"site.kdl\"))\n}\n";
 
-/// This Kiln's own version; the compiler and the runtime go together.
+/// The version of this Kiln; compiler and runtime have the same one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(crate) fn new(dir: &Path) -> Outcome {
@@ -38,7 +38,7 @@ pub(crate) fn new(dir: &Path) -> Outcome {
     write("rust-toolchain.toml", toolchain().as_bytes())?;
     write("src/main.rs", MAIN.as_bytes())?;
     if let Some(checkout) = checkout {
-        // For this machine alone: what is handed on has no paths in it.
+        // For this machine alone: distributed files contain no paths of it.
         write(".cargo/config.toml", patches(&checkout).as_bytes())?;
         write(".gitignore", b"/target\n/.cargo\n")?;
     } else {
@@ -59,12 +59,12 @@ fn manifest(name: &str) -> String {
     )
 }
 
-/// The toolchain that Kiln is tested with: rustup installs it where it is not there.
+/// The toolchain that Kiln is tested with; rustup installs it if it is missing.
 fn toolchain() -> String {
     format!("[toolchain]\nchannel = \"{}.0\"\n", env!("CARGO_PKG_RUST_VERSION"))
 }
 
-/// `KILN_SOURCE` in place of the published crates.
+/// Replaces the published crates with `KILN_SOURCE`.
 fn patches(checkout: &Path) -> String {
     let patch = |name: &str| format!("{name} = {{ path = {:?} }}\n", checkout.join(name));
     format!("[patch.crates-io]\n{}{}", patch("proxy-macros"), patch("proxy-runtime"))

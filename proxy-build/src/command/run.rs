@@ -9,7 +9,7 @@ use super::{Outcome, artefact, compile_to_build};
 pub(crate) fn run(file: &Path, arguments: &[String]) -> Outcome {
     let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let artefact = artefact::make(&compiled, file, "release", false)?;
-    // This process becomes the proxy: signals and exit code are its own.
+    // This process becomes the proxy, with its signals and exit code.
     let error = Command::new(&artefact.path).args(arguments).exec();
     Err(format!("can't run {}: {error}", artefact.path.display()))
 }

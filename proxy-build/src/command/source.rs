@@ -1,4 +1,4 @@
-//! Kiln's own source, which sites are compiled with: the source packed into `kiln` (see `build.rs`), or a checkout that
+//! Kiln's own source, which sites are compiled with: the source embedded in `kiln` (see `build.rs`), or a checkout that
 //! `KILN_SOURCE` names.
 
 use std::ffi::OsStr;
@@ -11,21 +11,21 @@ use proxy_build::source::sha256;
 
 use super::failed;
 
-/// Names and contents of files in turn, each with its length before it, compressed.
+/// Alternating names and contents of files, each preceded by its length, compressed.
 const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/source"));
 
-/// A folder with the runtime's source, its lock, and the manifest of the workspace that it belongs to.
+/// A folder with the runtime's source, its lock file, and the manifest of its workspace.
 pub(crate) struct Source {
     folder: PathBuf,
-    /// What tells it from other sources: its content, or for a checkout, which may change, its place.
+    /// Identifies the source: a hash of the content, or the path of a checkout, whose content may change.
     digest: String,
 }
 
 impl Source {
-    /// The one to use; what is packed is unpacked into the cache, once.
+    /// The source to use; the embedded one is unpacked into the cache once.
     ///
     /// # Errors
-    /// The cache can't be written, or `KILN_SOURCE` names something else.
+    /// The cache can't be written, or `KILN_SOURCE` is invalid.
     pub(crate) fn find(cache: &Path) -> Result<Source, String> {
         match checkout()? {
             Some(folder) => Ok(Source { digest: sha256(folder.as_os_str().as_encoded_bytes()), folder }),
@@ -45,8 +45,8 @@ impl Source {
         self.folder.join("proxy-runtime")
     }
 
-    /// A name for the runtime's folder within a site's crate. Cargo tells crates apart by it, and takes one that is older than what
-    /// it built for unchanged: sources that differ must not share a name.
+    /// The name of the runtime's folder within a site's crate. Cargo identifies crates by it, and treats an older one as unchanged,
+    /// so different sources must have different names.
     pub(crate) fn name(&self) -> String {
         format!("kiln-{}", &self.digest[..16])
     }
@@ -59,7 +59,7 @@ impl Source {
         std::fs::read(self.folder.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))
     }
 
-    /// The sections of the workspace's manifest that the runtime's inherits.
+    /// The sections of the workspace's manifest that the runtime's manifest inherits.
     ///
     /// # Errors
     /// It can't be read.
@@ -69,10 +69,10 @@ impl Source {
     }
 }
 
-/// The checkout of Kiln that `KILN_SOURCE` names, if it names any.
+/// The checkout of Kiln that `KILN_SOURCE` names, if it is set.
 ///
 /// # Errors
-/// There is none.
+/// It is not a checkout.
 pub(crate) fn checkout() -> Result<Option<PathBuf>, String> {
     let Some(named) = std::env::var_os("KILN_SOURCE").filter(|named| !named.is_empty()) else { return Ok(None) };
     let folder = std::path::absolute(named).map_err(failed("KILN_SOURCE"))?;
@@ -94,7 +94,7 @@ fn sections(manifest: &str) -> String {
     lines.collect()
 }
 
-/// Unpacks it all. Whole or not at all: another build may be about to use it.
+/// Unpacks the source atomically, because another build may be about to use it.
 fn unpack(folder: &Path) -> Result<(), String> {
     let beside = folder.with_extension(std::process::id().to_string());
     let wrong = || failed(format!("can't write Kiln's source to {}", beside.display()));
@@ -107,13 +107,13 @@ fn unpack(folder: &Path) -> Result<(), String> {
         std::fs::write(&path, content).map_err(wrong())?;
     }
     match std::fs::rename(&beside, folder) {
-        // Another was faster: it has the same content.
+        // Another process was faster, with the same content.
         Err(_) if folder.is_dir() => std::fs::remove_dir_all(&beside).map_err(wrong()),
         renamed => renamed.map_err(wrong()),
     }
 }
 
-/// What comes next in a list of pieces with their lengths before them.
+/// The next piece of a list of pieces with their lengths.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk::<4>()?;
     let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_inherited() {
+    fn inherited_sections() {
         let check = |manifest: &str, expected: &str| assert_eq!(sections(manifest), expected, "{manifest}");
         check("[package]\nname = \"a\"\n[lints.clippy]\n", "");
         check(
@@ -137,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_the_runtime() {
+    fn embedded_source_is_the_runtime() {
         let folder = std::env::temp_dir().join(format!("kiln-source-{}", std::process::id()));
         unpack(&folder.join("0123")).expect("unpacked");
-        // Once more, as if by another build at the same time.
+        // Again, like another build at the same time.
         unpack(&folder.join("0123")).expect("unpacked");
         let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxy-runtime");
         for name in ["Cargo.toml", "src/lib.rs", "src/serve.rs"] {

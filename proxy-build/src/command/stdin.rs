@@ -7,7 +7,7 @@ use proxy_build::source::MAX_SOURCE;
 
 use super::failed;
 
-/// What messages call it. What it includes is looked for in the current folder.
+/// Its name in messages. Includes are relative to the current folder.
 pub(crate) const NAME: &str = "<stdin>";
 
 /// Whether a file is standard input.
@@ -15,7 +15,7 @@ pub(crate) fn is(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
-/// All of it.
+/// Reads all of it.
 pub(crate) fn read() -> Result<String, String> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_SOURCE + 1).read_to_string(&mut text);

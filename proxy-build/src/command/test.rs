@@ -1,4 +1,4 @@
-//! `kiln test`: as `check`, naming each test.
+//! `kiln test`: like `check`, but lists each test.
 
 use std::path::Path;
 use std::process::ExitCode;

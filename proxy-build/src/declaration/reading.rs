@@ -1,4 +1,4 @@
-//! The reader of a directive's node: takes the declared arguments and properties, and reports what is left over.
+//! The reader of a directive's node: takes the declared arguments and properties, and reports unexpected ones.
 
 use super::{Directive, Place};
 use crate::ast::{Item, What};
@@ -7,21 +7,21 @@ use crate::source::{Sources, Span, Spanned};
 use crate::syntax::{Leaf, Node, Scalar};
 use crate::value::{Advice, Parsed, Problem};
 
-/// The pass that a node is read by.
+/// The pass that reads nodes.
 pub(crate) trait ReadingPass {
-    /// Reads the nodes between a node's braces.
+    /// Reads the nodes in a node's braces.
     fn items(&mut self, nodes: &[Node], place: Place) -> Vec<Item>;
-    /// What to do about an argument that a directive has no use for.
+    /// The help for an unexpected argument.
     fn unexpected(&self, node: &Node, directive: &Directive, leaf: &Leaf, index: usize) -> Help;
-    /// A directive in the braces of a node, in place of what is at a place.
+    /// Proposes a directive in the braces of a node, in place of the text at a span.
     fn with_braces(&self, node: &Node, at: Span, text: &str) -> Help;
-    /// The files of the site.
+    /// The source files.
     fn sources(&self) -> &Sources;
-    /// What is found.
+    /// The report.
     fn report(&mut self) -> &mut Report;
 }
 
-/// One node being read. Directives take from it what they declare; what is left over is an error.
+/// A node that is being read. A directive takes its declared parts; anything left over is an error.
 pub struct Reading<'a, 'r> {
     reader: &'a mut (dyn ReadingPass + 'r),
     node: &'a Node,
@@ -33,7 +33,7 @@ pub struct Reading<'a, 'r> {
 }
 
 impl<'a, 'r> Reading<'a, 'r> {
-    /// Begins with a node; `failed` where something is wrong with it already.
+    /// Begins with a node; `failed` if it has an error already.
     pub(crate) fn new(
         reader: &'a mut (dyn ReadingPass + 'r),
         node: &'a Node,
@@ -44,7 +44,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         Reading { reader, node, directive, place, next: 0, failed, taken: Vec::new() }
     }
 
-    /// Where the node stands.
+    /// The place of the node.
     pub fn place(&self) -> Place {
         self.place
     }
@@ -54,7 +54,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.node.name.span
     }
 
-    /// The next argument, which must be there.
+    /// The next argument, which is required.
     pub fn arg<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if self.next >= self.node.args.len() {
             if !self.failed {
@@ -80,7 +80,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.node.args.get(self.next)
     }
 
-    /// All arguments that are left.
+    /// All remaining arguments.
     pub fn rest<T>(&mut self, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
         let mut values = Vec::new();
         while self.next < self.node.args.len() {
@@ -89,7 +89,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         values
     }
 
-    /// All arguments that are left, at least one.
+    /// All remaining arguments, at least one.
     pub fn some<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
         let first = self.arg(usage, &parse);
         first.into_iter().chain(self.rest(parse)).collect()
@@ -107,7 +107,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.parse(leaf, parse)
     }
 
-    /// A property that must be given.
+    /// A required property.
     pub fn required<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if !self.node.props.iter().any(|(found, _)| found.value == name) {
             let message = format!("`{}` needs `{name}=`", self.directive.name);
@@ -119,10 +119,10 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.prop(name, parse)
     }
 
-    /// What stands between the braces.
+    /// Reads the content of the braces.
     ///
-    /// It is read after the arguments: those that are left by then are too many. Where something else is wrong with the node, there is a
-    /// broken item beside it: what seems to be missing may be what was meant.
+    /// It is read after the arguments: remaining ones are unexpected. If the node has another error, a broken item is added: a part that
+    /// seems to be missing may have been meant.
     pub fn body(&mut self) -> Vec<Item> {
         let mut items = match (&self.node.children, self.directive.body) {
             (Some(children), Some(place)) => self.reader.items(children, place),
@@ -133,7 +133,8 @@ impl<'a, 'r> Reading<'a, 'r> {
             items.push(Item { span: self.node.name.span, what: What::Unread, broken: true });
         }
         let empty = self.node.children.as_ref().is_none_or(Vec::is_empty);
-        // All that it can say stands in its braces. (Of an `else`, it is said that it has no handler; `metrics` says enough by itself.)
+        // Without arguments and properties, empty braces have no meaning. (`else` reports a missing handler itself; `metrics` is
+        // complete without lines.)
         let braces_alone = self.directive.args.is_empty()
             && self.directive.props.is_empty()
             && !matches!(self.directive.body, Some(Place::Else | Place::Metrics));
@@ -147,7 +148,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         items
     }
 
-    /// Whether the first argument is what it should be: `None` where the second one is, or where it is missing and has a usual value.
+    /// Checks the order of arguments: `None` if the second one comes first, or the first one is missing and has a usual value.
     pub fn in_order(&mut self, is_first: impl Fn(&Leaf) -> bool, usual: Option<&str>) -> Option<()> {
         let node = self.node;
         let first = match node.args.as_slice() {
@@ -175,7 +176,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         None
     }
 
-    /// Holds a directive to having a property, where each of them says something and none need be there.
+    /// Requires at least one property, if all of them are optional.
     pub fn some_property(&mut self) {
         if self.node.props.is_empty() && self.node.args.is_empty() && !self.failed {
             let message = format!("`{}` says nothing", self.directive.name);
@@ -185,7 +186,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         }
     }
 
-    /// Adds a diagnostic of the directive's own.
+    /// Adds a diagnostic of the directive itself.
     pub fn add(&mut self, diagnostic: Diagnostic) {
         self.reader.report().add(diagnostic);
     }
@@ -223,7 +224,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         }
     }
 
-    /// What is advised about the value at a place, as a change of the file.
+    /// The advice for the value at a span, as a change of the file.
     fn advised(&self, at: Span, advice: Advice) -> Help {
         let node = self.node;
         let insert = |at: u32, text: String| Edit { at: Span { start: at, end: at, ..node.name.span }, text };
@@ -249,7 +250,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         }
     }
 
-    /// An argument too many, as the property that is missing.
+    /// Proposes to write an unexpected argument as the missing property.
     fn as_property(&self, name: &str) -> Option<Help> {
         let left = self.node.args.get(self.next..)?;
         let [leaf] = left else { return None };
@@ -257,7 +258,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         Some(Help::write(leaf.span, text))
     }
 
-    /// Whether anything was wrong.
+    /// Reports unexpected parts; returns whether there was any error.
     pub(crate) fn finish(mut self) -> bool {
         if let (false, Some(leaf)) = (self.failed, self.node.args.get(self.next)) {
             let message = format!("`{}` has no use for this argument", self.directive.name);
@@ -274,11 +275,11 @@ impl<'a, 'r> Reading<'a, 'r> {
     }
 }
 
-/// What is said to who writes a variable of the environment.
+/// The help for variables of the environment.
 const ENVIRONMENT: &str = "variables of the environment are read when the proxy starts, by parameters: param port type=addr default=\":8080\" \
      is the flag --port or the variable PORT, and (param)port its value";
 
-/// Whether a text has a variable in it as shells, Docker or Caddy write them.
+/// Whether a text contains a variable as in shells, Docker or Caddy.
 fn is_of_the_environment(text: &str) -> bool {
     let name = |rest: &str| rest.starts_with(|char: char| char.is_ascii_uppercase() || char == '_');
     ["${", "{$", "$"].iter().any(|sign| text.split(sign).skip(1).any(name))

@@ -1,4 +1,4 @@
-//! The behaviour of a route, and the settings for all, as values that can be compared: everything by name, nothing by number.
+//! The behaviour of a route, and the global settings, as comparable values: with names in place of indices.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
 
-/// What becomes of a request that a route takes; and the same in words.
+/// The handling of a route's requests; as a value and in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
     let others = json!({
         "handler": route.handler,
@@ -31,7 +31,7 @@ fn values(site: &Site, policy: &Policy) -> Value {
     without_places(named(site, json!(policy)))
 }
 
-/// What concerns all requests, by name; and the same in words.
+/// The settings for all requests, by name; as values and in words.
 pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)> {
     let mut all = BTreeMap::new();
     for upstream in &site.upstreams {
@@ -71,7 +71,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     all
 }
 
-/// A value on a line.
+/// A value on one line.
 fn short(value: &Value) -> String {
     const LONGEST: usize = 100;
     let text = match value {
@@ -85,13 +85,13 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// Parameters, files and upstreams by their names: their numbers differ from site to site.
+/// Replaces the indices of parameters, files and upstreams with names, because indices differ between sites.
 fn named(site: &Site, value: Value) -> Value {
     match value {
         Value::Object(object) if object.len() == 1 && object.contains_key("pieces") => {
             template(site, &object["pieces"])
         }
-        // A plain `proxy` in few words.
+        // A plain `proxy` in short form.
         Value::Object(mut object)
             if object.get("shares").and_then(Value::as_array).is_some_and(|all| all.len() == 1) =>
         {
@@ -102,7 +102,7 @@ fn named(site: &Site, value: Value) -> Value {
         }
         Value::Object(object) => {
             let members = object.into_iter().map(|(key, mut value)| {
-                // A file, and what is said of it.
+                // A file with its rules.
                 if let ("File" | "ApiKey", Some([number @ Value::Number(_), ..])) =
                     (key.as_str(), value.as_array_mut().map(Vec::as_mut_slice))
                     && let Some(path) = file(site, number)
@@ -139,12 +139,12 @@ fn file(site: &Site, number: &Value) -> Option<Value> {
     site.files.get(number).map(|file| named(site, json!(file.path)))
 }
 
-/// The files of a folder that is compiled in, by the digests that stand for their content.
+/// The files of an embedded folder, by their digests.
 fn bundled(folder: &Folder) -> Value {
     folder.content.iter().map(|(path, digest)| (path.clone(), json!(String::from_utf8_lossy(digest)))).collect()
 }
 
-/// Bytes come as numbers.
+/// Decodes bytes, which are serialized as numbers.
 fn text(value: Value) -> Value {
     let numbers =
         value["Fixed"].as_array().map(|bytes| bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()));
@@ -154,7 +154,7 @@ fn text(value: Value) -> Value {
     }
 }
 
-/// A template about as it was written.
+/// A template, approximately as written.
 fn template(site: &Site, pieces: &Value) -> Value {
     let piece = |piece: &Value| match named(site, piece.clone()) {
         Value::Object(object) => match object.into_iter().next() {
@@ -167,7 +167,7 @@ fn template(site: &Site, pieces: &Value) -> Value {
     json!(pieces.as_array().into_iter().flatten().map(piece).collect::<String>())
 }
 
-/// Where something is written, and the how manyth of its kind it is, does not change what it does.
+/// Removes source locations and indices, which do not affect the behaviour.
 fn without_places(value: Value) -> Value {
     match value {
         Value::Object(object) => {

@@ -1,7 +1,7 @@
-//! Differences, in the words of the language: `limits body 1MiB becomes 2MiB`, `203.0.113.0/24 no longer allowed`.
+//! Differences, in terms of the language: `limits body 1MiB becomes 2MiB`, `203.0.113.0/24 no longer allowed`.
 //!
 //! A side is a map from subjects (`limits body`, `rate-limit`, `server`) to their descriptions. Values with a form in the
-//! language come from [`wording`]; all others from the values themselves ([`flat`]), so that nothing is left out.
+//! language are described by [`wording`]; all others from the values themselves ([`flat`]), so that nothing is omitted.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ use crate::{policy, upstream, wording};
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct SideDescription {
     texts: BTreeMap<String, Vec<String>>,
-    /// Who may come in, where that is known at build; everybody where nothing is said.
+    /// The allowed clients, if they are known during the build; all without a rule.
     allowed: Option<Addresses>,
-    /// The handler in short, where there is one.
+    /// The handler in short form, if there is one.
     handler: String,
 }
 
-/// What a policy says, whose values these are, and what else is done.
+/// Describes a policy, given its values and the other settings.
 pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Value) -> SideDescription {
     let mut said = SideDescription::default();
     policy::ALL.iter().for_each(|kind| said.tell(kind.diff(site, policy), values));
@@ -32,14 +32,14 @@ pub(super) fn policy(site: &Site, policy: &Policy, values: &Value, others: &Valu
     said
 }
 
-/// What an upstream says, whose values these are.
+/// Describes an upstream, given its values.
 pub(super) fn upstream(site: &Site, upstream: &Upstream, values: &Value) -> SideDescription {
     let mut said = SideDescription::default();
     upstream::ALL.iter().flat_map(|kind| kind.diff(site, upstream)).for_each(|told| said.tell(told, values));
     said
 }
 
-/// What a value says by itself.
+/// Describes a value by itself.
 pub(super) fn value(value: &Value) -> SideDescription {
     let mut said = SideDescription::default();
     said.take("", value);
@@ -47,12 +47,12 @@ pub(super) fn value(value: &Value) -> SideDescription {
 }
 
 impl SideDescription {
-    /// With a handler.
+    /// Adds a handler.
     pub(super) fn answered_by(self, handler: String) -> SideDescription {
         SideDescription { handler, ..self }
     }
 
-    /// Adds what is told of a member, of which these are the values.
+    /// Adds the description of a member with these values.
     fn tell(&mut self, told: PolicyDescription, values: &Value) {
         told.words.into_iter().for_each(|(subject, text)| self.add(subject, text));
         self.allowed = self.allowed.take().or(told.allowed);
@@ -65,7 +65,7 @@ impl SideDescription {
         self.texts.entry(subject).or_default().push(text);
     }
 
-    /// Adds what a value says, below a subject.
+    /// Adds a value below a subject.
     fn take(&mut self, subject: &str, value: &Value) {
         match value {
             Value::Null => {}
@@ -87,18 +87,18 @@ impl SideDescription {
     }
 }
 
-/// What differs, a line each.
+/// The differences, one per line.
 pub(super) fn differences(before: &SideDescription, now: &SideDescription) -> Vec<String> {
     let mut lines = Vec::new();
     let none = Vec::new();
-    // What another handler is told in full has nothing to do with what the one before was told.
+    // The details of another handler are not compared with those of the previous one.
     let other = first(&before.handler) != first(&now.handler);
     if other {
         lines.push(format!("{} becomes {}", before.handler, now.handler));
     }
     let is_of_other =
         |subject: &str| other && [&before.handler, &now.handler].iter().any(|handler| first(handler) == first(subject));
-    // That there is a cache at all says what it says.
+    // If the cache as a whole is added or removed, its settings are not listed.
     let caches = [before, now].map(|side| side.texts.contains_key("cache"));
     let is_told = |subject: &str| is_of_other(subject) || caches[0] != caches[1] && subject.starts_with("cache ");
     let mut subjects: Vec<&String> = before.texts.keys().chain(now.texts.keys()).collect();
@@ -119,7 +119,7 @@ fn compare(subject: &str, old: &[String], new: &[String], lines: &mut Vec<String
     if gone.is_empty() && come.is_empty() && old != new {
         lines.push(format!("{subject}: in another order, or another number of times"));
     }
-    // What begins alike has changed, and so has what is the only one on both sides.
+    // Lines with the same beginning are a change, and so is a single line on both sides.
     let alone = gone.len() == 1 && come.len() == 1;
     gone.retain(|old| {
         let same = come.iter().position(|new| alone || (first(old) == first(new) && old.contains(' ')));
@@ -133,7 +133,7 @@ fn compare(subject: &str, old: &[String], new: &[String], lines: &mut Vec<String
     lines.extend(come.iter().map(|text| format!("{subject}{} is new", short(text))));
 }
 
-/// Those of `all` that `others` does not have.
+/// Those of `all` that `others` lacks.
 fn without<'a>(all: &'a [String], others: &[String]) -> Vec<&'a str> {
     all.iter().filter(|text| !others.contains(text)).map(String::as_str).collect()
 }
@@ -142,7 +142,7 @@ fn first(text: &str) -> &str {
     text.split(' ').next().unwrap_or_default()
 }
 
-/// Only the words that differ, behind the first one.
+/// Only the words that differ, after the first one.
 fn becomes(subject: &str, old: &str, new: &str) -> String {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let (before, now) = (words(old), words(new));
@@ -160,7 +160,7 @@ fn becomes(subject: &str, old: &str, new: &str) -> String {
     format!("{subject}{} becomes {}", short(&old), short(&new))
 }
 
-/// How many networks are named.
+/// The most networks that are listed.
 const MOST: usize = 8;
 
 fn networks(old: &Addresses, new: &Addresses, lines: &mut Vec<String>) {
@@ -177,7 +177,7 @@ fn networks(old: &Addresses, new: &Addresses, lines: &mut Vec<String>) {
     }
 }
 
-/// A value on one line; what it is called comes first.
+/// A value on one line, beginning with its name.
 fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -213,7 +213,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// A size as one.
+/// A size in its unit.
 fn in_units(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("memory" | "max_object" | "size", Value::Object(setting)) if setting.contains_key("Fixed") => {
@@ -226,13 +226,13 @@ fn in_units(key: &str, value: &Value) -> Value {
     }
 }
 
-/// `Duration` as it is serialized.
+/// The text of a serialized `Duration`.
 fn duration(object: &Map<String, Value>) -> Option<String> {
     let (secs, nanos) = (object.get("secs")?.as_u64()?, object.get("nanos")?.as_u64()?);
     Some(wording::duration(std::time::Duration::new(secs, u32::try_from(nanos).ok()?)))
 }
 
-/// A member's name as the language writes it; `Fixed` and the like are none.
+/// A member's name as in the language; none for `Fixed` and the like.
 fn word(key: &str) -> String {
     match key {
         "Fixed" | "policy" | "Bytes" | "handler" | "code" | "from" => String::new(),
@@ -251,7 +251,7 @@ fn word(key: &str) -> String {
     }
 }
 
-/// The subject of one of several.
+/// The subject of one of several items.
 fn singular(subject: &str) -> String {
     let ies = subject.strip_suffix("ies").filter(|_| !subject.ends_with("cookies"));
     ies.map(|stem| format!("{stem}y")).unwrap_or_else(|| match subject.strip_suffix('s') {
@@ -260,7 +260,7 @@ fn singular(subject: &str) -> String {
     })
 }
 
-/// A text that is not too long for a line.
+/// A text, shortened to fit on a line.
 fn short(text: &str) -> String {
     const LONGEST: usize = 100;
     match text.char_indices().nth(LONGEST) {
@@ -299,9 +299,9 @@ mod tests {
         );
     }
 
-    /// No member of a policy is left out.
+    /// Every member of a policy is described.
     #[test]
-    fn all_is_told() {
+    fn every_member_is_described() {
         let site =
             crate::compile_text("site.kdl".as_ref(), "site.kdl", "site * { respond 200; }").model.expect("a site");
         let mut told: Vec<_> = policy::ALL.iter().map(|kind| kind.diff(&site, &site.root).member).collect();
@@ -314,9 +314,9 @@ mod tests {
         assert_eq!(told, members);
     }
 
-    /// Nor one of an upstream.
+    /// Every member of an upstream is described.
     #[test]
-    fn all_of_an_upstream_is_told() {
+    fn every_member_of_an_upstream_is_described() {
         let text = "upstream app { server \"10.0.0.1:80\"; }; site * { proxy app; }";
         let site = crate::compile_text("site.kdl".as_ref(), "site.kdl", text).model.expect("a site");
         let upstream = &site.upstreams[0];

@@ -221,7 +221,7 @@ fn zone(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The runtime looks at it again: a parameter can be anything.
+/// The runtime checks it again, as a parameter can have any value.
 fn webhook(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     let (_, tls, path) = value::service_url(leaf)?;

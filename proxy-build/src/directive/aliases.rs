@@ -5,13 +5,13 @@ use super::{ALL, Directive, Place};
 
 /// A word of another proxy.
 pub struct Alias {
-    /// As it is compared: in lower case, with `-` for `_`.
+    /// The word for comparison: in lower case, with `-` for `_`.
     pub word: &'static str,
-    /// The name of our directive; empty where there is none, and `example` says why.
+    /// The name of the equivalent directive; empty if there is none, with the reason in `example`.
     pub ours: &'static str,
-    /// A line that could stand in its place.
+    /// A line that can replace it.
     pub example: &'static str,
-    /// What stands between its braces can stand between ours.
+    /// Whether the content of its braces can be kept.
     pub same: bool,
 }
 
@@ -19,28 +19,29 @@ const fn alias(word: &'static str, ours: &'static str, example: &'static str) ->
     Alias { word, ours, example, same: false }
 }
 
-/// One that is ours by another name.
+/// An alias with the same content.
 const fn same(word: &'static str, ours: &'static str, example: &'static str) -> Alias {
     Alias { word, ours, example, same: true }
 }
 
-/// One that has no word here.
+/// A word without an equivalent.
 const fn none(word: &'static str, why: &'static str) -> Alias {
     Alias { word, ours: "", example: why, same: false }
 }
 
-/// The alias that a word is at a place. A word that is ours elsewhere is one only where the table has it for that.
+/// The alias of a word at a place. A word that is a directive elsewhere is an alias only if the table has it for this
+/// place.
 pub fn find(word: &str, place: Place) -> Option<&'static Alias> {
     let word = word.trim_start_matches('<').to_ascii_lowercase().replace('_', "-");
     let found = || TABLE.iter().filter(|alias| alias.word == word);
     let fits = |alias: &&Alias| super::find(alias.ours, place).is_some();
-    // Of several the one that can stand here. What is ours is a mistake of place, unless it means something here.
+    // Prefer one that is allowed here. A directive is usually just misplaced, unless it means something else here.
     let ours_elsewhere = ALL.iter().any(|directive| directive.name == word);
     let block = |alias: &&Alias| alias.ours.is_empty() && place == Place::Root;
     found().find(fits).or_else(|| found().find(|alias| !ours_elsewhere || block(alias)))
 }
 
-/// Our directive: the one that can stand at a place, if one of this name can.
+/// The equivalent directive at a place, if there is one.
 pub fn directive(alias: &Alias, place: Place) -> Option<&'static Directive> {
     super::find(alias.ours, place).or_else(|| ALL.iter().copied().find(|directive| directive.name == alias.ours))
 }

@@ -55,7 +55,7 @@ site example.com {
     },
 };
 
-/// Without a unit, megabytes are meant.
+/// A number without a unit is taken for megabytes, in the help.
 fn memory(leaf: &Leaf) -> Parsed<Setting<u64>> {
     match &leaf.value {
         Scalar::Integer(number @ 1..=1_000_000, _) => {

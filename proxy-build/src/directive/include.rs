@@ -12,7 +12,7 @@ pub(super) static INCLUDE: Directive = Directive {
     repeats: true,
     summary: "Reads other files as if their text were here.",
     details: "`PATH` is relative to the including file; `*`, `?` and `[...]` match names, in the order of names. A path that\nmatches nothing is an error, as is a file that includes itself. Messages point into the included file.",
-    // A single file stands for itself; that several are read is tested with real ones.
+    // A single file includes itself; includes of several are tested with real files.
     example: r#"
 // include "sites/*.kdl"
 site example.com {
@@ -20,7 +20,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        // The reader splices the file's own items in; there is nothing to keep.
+        // The reader splices the file's items in; nothing is left to return.
         r.arg("a PATH", value::text)?;
         None
     },

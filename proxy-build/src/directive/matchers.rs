@@ -229,7 +229,7 @@ fn value_matcher(r: &mut Reading<'_, '_>, of: ValueOf, name: fn(&Leaf) -> Parsed
 
 pub(super) fn cookie_name(leaf: &Leaf) -> Parsed<String> {
     let name = value::text(leaf)?;
-    // RFC 6265 section 4.1.1: a cookie's name is a token, as a method is.
+    // RFC 6265 section 4.1.1: a cookie's name is a token, like a method.
     http::Method::from_bytes(name.as_bytes()).map_err(|_| value::Problem {
         code: "bad-cookie-name",
         message: format!("`{name}` can't be the name of a cookie"),

@@ -88,7 +88,7 @@ site example.com {
     },
 };
 
-/// A pattern; not what is to be done, which stands in the braces.
+/// Parses a pattern; rejects handlers and policies, which belong into the braces.
 fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
     let inside = |word: &String| super::find(word, Place::Route).is_some();
     match &leaf.value {

@@ -24,7 +24,7 @@ pattern,handler,status,target
 /api/*,proxy,,api
 /gone,respond,410,
 ```",
-    // What a table says is tested with real files; the example can only show how it is named.
+    // Tables are tested with real files; the example can only show the name.
     example: r#"
 // table "old-urls.csv"
 site example.com {
@@ -32,7 +32,7 @@ site example.com {
 }
 "#,
     read: |r| {
-        // The reader splices the table's routes in; there is nothing to keep.
+        // The reader splices the table's routes in; nothing is left to return.
         r.arg("a PATH", value::text)?;
         None
     },

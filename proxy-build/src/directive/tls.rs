@@ -1,4 +1,4 @@
-//! `tls`: certificates, and what is asked of handshakes.
+//! `tls`: certificates, and requirements for handshakes.
 
 use proxy_runtime::site::{KeyExchangeGroup, TlsVersion};
 

@@ -1,4 +1,4 @@
-//! The contract's data as Rust expressions, where `expression` alone is not enough.
+//! The contract's data as Rust expressions, if `expression` alone does not suffice.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use proxy_runtime::router::route::Tables;
@@ -38,7 +38,7 @@ pub(super) fn sites<'a>(plan: &'a Plan<'_>) -> impl Iterator<Item = TokenStream>
     })
 }
 
-/// How many routes are listed in the documentation of their table.
+/// The most routes that are listed in the documentation of their table.
 const LISTED: usize = 1000;
 
 /// `static ROUTES`, with a line of documentation for each.
@@ -97,7 +97,7 @@ fn rows(plan: &Plan<'_>) -> (Words, String) {
     (rows.into_iter().collect(), strings)
 }
 
-/// What the documentation of the table says of a route.
+/// The documentation of a route in the table.
 fn line(plan: &Plan<'_>, index: usize, route: &Route<'_>) -> String {
     let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
     let (pattern, place) = (&route.model.pattern.text, &route.model.place);

@@ -1,5 +1,5 @@
-//! Plain data as a Rust expression: [`expression`] spells any value of the contract's types, so that a new type there
-//! needs nothing here.
+//! Plain data as a Rust expression: [`expression`] serializes any value of the contract's types, so that a new type
+//! needs no code here.
 //!
 //! A `serde` serializer whose output is tokens: structs and variants by their names, text and lists as
 //! `Borrowed(...)`, which is what [`Text`](proxy_runtime::site::Text) and [`List`](proxy_runtime::site::List) are in a
@@ -16,7 +16,7 @@ pub(super) fn expression(value: &impl Serialize) -> TokenStream {
     value.serialize(Speller).expect("the contract has nothing else").whole
 }
 
-/// An expression, and its elements where it is a tuple.
+/// An expression, with its elements if it is a tuple.
 struct Spelled {
     whole: TokenStream,
     parts: Vec<TokenStream>,
@@ -28,7 +28,7 @@ impl From<TokenStream> for Spelled {
     }
 }
 
-/// A kind of value that the contract does not have.
+/// A kind of value that the contract does not contain.
 #[derive(Debug)]
 struct Unspellable(String);
 
@@ -50,7 +50,7 @@ type Result = std::result::Result<Spelled, Unspellable>;
 
 struct Speller;
 
-/// A type or variant by its name. `Bytes` is the contract's, not the crate's.
+/// The path of a type or variant. `Bytes` is the contract's, not the crate's.
 fn path(name: &str, variant: Option<&str>) -> TokenStream {
     let ident = |name: &str| Ident::new(name, Span::call_site());
     let (name, site) = (ident(name), (name == "Bytes").then(|| quote!(site::)));
@@ -141,7 +141,7 @@ impl ser::Serializer for Speller {
             4 => quote!(IpAddr::V4(Ipv4Addr::new(#(#octets),*))),
             _ => quote!(IpAddr::V6(Ipv6Addr::from_octets([#(#octets),*]))),
         };
-        // Addresses come as their octets, networks with the length of the prefix behind them.
+        // Addresses are serialized as octets, networks with the prefix length after them.
         if name == "IpAddr" {
             return Ok(address(&parts).into());
         }
@@ -191,14 +191,14 @@ impl ser::Serializer for Speller {
     }
 }
 
-/// What elements make together.
+/// The expression that elements form.
 enum Collection {
     List,
     Tuple,
     Named(TokenStream),
 }
 
-/// A list, a tuple, or what is written like one.
+/// A list, a tuple, or a similar value.
 struct Elements {
     of: Collection,
     parts: Vec<TokenStream>,
@@ -242,7 +242,7 @@ elements!(
     SerializeTupleVariant serialize_field
 );
 
-/// A struct, or a variant that is written like one.
+/// A struct, or a variant with fields.
 struct StructMembers {
     name: &'static str,
     path: TokenStream,

@@ -25,7 +25,7 @@ pub(super) fn expressions(plan: &Plan<'_>) -> TokenStream {
     quote!(#(#tables)* #(#capturing)*)
 }
 
-/// Where the first route stands that uses something, as documentation.
+/// The location of the first route that uses an item, as documentation.
 fn used_by(plan: &Plan<'_>, uses: impl Fn(&Route<'_>) -> bool) -> String {
     match plan.routes.iter().find(|route| uses(route)) {
         Some(route) => format!(" {}:{} `{}`", route.model.place.file, route.model.place.line, route.model.pattern.text),
@@ -51,7 +51,7 @@ pub(super) fn matchers(plan: &Plan<'_>) -> TokenStream {
     quote!(#(#functions)*)
 }
 
-/// The body of a matcher function while it is written: the expression, and the data it uses.
+/// The body of a matcher function under construction: the expression, and its data.
 struct Conjunction<'a> {
     plan: &'a Plan<'a>,
     statics: Vec<TokenStream>,
@@ -173,7 +173,7 @@ pub(super) fn responses(plan: &Plan<'_>) -> TokenStream {
     quote!(#(#functions)*)
 }
 
-/// `static FUNCTIONS`: the user's, by their paths. That they are there and of the right type is rustc's to say.
+/// `static FUNCTIONS`: the user's functions, by their paths. rustc checks that they exist and have the right type.
 pub(super) fn of_the_user(plan: &Plan<'_>) -> TokenStream {
     let functions = |paths: &[String]| -> TokenStream {
         let functions = paths.iter().map(|path| {

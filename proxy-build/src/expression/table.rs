@@ -1,4 +1,4 @@
-//! Tables of expressions: [`table`], and those of a run ([`TableCache`]).
+//! DFAs of expressions: [`table`], and a cache of them ([`TableCache`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use regex_automata::nfa::thompson;
 /// The most memory, in bytes, that the table of one expression may take.
 const DFA_SIZE_LIMIT: usize = 4 << 20;
 
-/// The table of an expression: over bytes, ASCII classes, unanchored as written. One that ships is made as small as can be.
+/// Builds the DFA of an expression: over bytes, with ASCII classes, unanchored. One that is shipped is minimized.
 ///
 /// # Errors
-/// It would take more than [`DFA_SIZE_LIMIT`].
+/// It would exceed [`DFA_SIZE_LIMIT`].
 pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String> {
     dense::Builder::new()
         .configure(
@@ -30,7 +30,7 @@ pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, 
         .map_err(|error| error.to_string())
 }
 
-/// The tables that were made during a run; an expression has one, however often it is asked about.
+/// A cache of tables for one run of the compiler.
 #[derive(Debug, Default)]
 pub(crate) struct TableCache(RefCell<HashMap<String, Result<Rc<Table>, String>>>);
 
@@ -38,7 +38,7 @@ pub(crate) struct TableCache(RefCell<HashMap<String, Result<Rc<Table>, String>>>
 pub(crate) type Table = dense::DFA<Vec<u32>>;
 
 impl TableCache {
-    /// The table of an expression, or why it has none.
+    /// The table of an expression, or the reason why it has none.
     pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
         if let Some(made) = self.0.borrow().get(pattern) {
             return made.clone();

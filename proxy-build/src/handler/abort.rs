@@ -1,4 +1,4 @@
-//! `abort`: the connection is closed.
+//! `abort`: closes the connection without a response.
 
 use proxy_runtime::site;
 

@@ -1,4 +1,4 @@
-//! `echo`: the request itself answers.
+//! `echo`: responds with the request itself.
 
 use proxy_runtime::site;
 

@@ -1,4 +1,4 @@
-//! `files`: a file of a folder answers, or, where there is none, another handler. Folders that are compiled in are [`embedded`]'s.
+//! `files`: serves files of a folder, with another handler for missing ones. Embedded folders are in [`embedded`].
 
 mod embedded;
 
@@ -152,7 +152,7 @@ struct Files {
     symlinks: Option<Spanned<bool>>,
     precompressed: Option<Spanned<bool>>,
     immutable: Option<Spanned<bool>>,
-    /// The handlers of `else=` and `else`, of which there is one at most.
+    /// The handlers of `else=` and `else`, at most one.
     or_else: Vec<Item>,
 }
 
@@ -201,7 +201,7 @@ impl WrittenHandler for Files {
         Some(site::Handler::Files(made))
     }
 
-    /// Whether a route's methods and paths get to the folder, and, where it is compiled in, to what answers in its place.
+    /// Checks that a route's methods and paths can reach the folder and, if it is embedded, its `else` handler.
     fn check_requests(&self, check: &mut Check<'_>, at: Span, pattern: &Pattern, methods: &Methods) {
         if methods.mask & Methods::GET_AND_HEAD.mask == 0 {
             let message = "no file is ever sent: this route takes neither GET nor HEAD";
@@ -222,7 +222,7 @@ impl WrittenHandler for Files {
 }
 
 impl Files {
-    /// Names that begin with a dot are served where that is said alone.
+    /// Checks that names with a leading dot are served only if `dotfiles` is on.
     fn names_are_served(&self, check: &mut Check<'_>) {
         let hidden = |name: &str| name.split('/').any(|name| name.starts_with('.'));
         for named in [&self.index, &self.fallback].into_iter().flatten() {
@@ -235,7 +235,7 @@ impl Files {
         }
     }
 
-    /// What answers where there is no file.
+    /// Checks the handler for missing files.
     fn check_else(&self, check: &mut Check<'_>, around: &HandlerContext<'_>) -> Option<site::Handler> {
         let (item, handler) = super::only(check, &self.or_else)?;
         let others = [

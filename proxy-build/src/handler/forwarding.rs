@@ -1,4 +1,4 @@
-//! How `proxy` and `split` forward: the properties that they share, what the runtime gets of these, and what is said of it.
+//! The forwarding properties of `proxy` and `split`: how they are read, checked and described.
 
 use proxy_runtime::context::template::Template;
 use proxy_runtime::protocol::target::{is_host, split_port};
@@ -12,7 +12,7 @@ use crate::source::Spanned;
 use crate::syntax::Leaf;
 use crate::value::{self, Parsed};
 
-/// The `Host` that a server sees, what it is told of the client beside what it is told anyway, and whether it asks for bodies.
+/// The `Host` for the server, additional fields about the client, and whether the server asks for bodies.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarding {
     host: Option<Spanned<HostField>>,
@@ -20,11 +20,11 @@ pub(crate) struct Forwarding {
     /// `forwarded-port=`.
     pub(crate) port: Option<Spanned<bool>>,
     pub(crate) real_ip: Option<Spanned<bool>>,
-    /// `continue=`: whether it is the server's to say.
+    /// `continue=`: whether the server decides about `100 Continue`.
     pub(crate) asks_server: Option<Spanned<bool>>,
 }
 
-/// Whether the server asks for the body of a client that waits.
+/// Who sends `100 Continue` to a client that waits for it.
 const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];
 
 impl Forwarding {
@@ -38,7 +38,7 @@ impl Forwarding {
         }
     }
 
-    /// Forwards to upstreams by shares.
+    /// The handler that forwards to these upstreams.
     pub(super) fn to(&self, shares: Vec<Share>, by: Option<Template>, cookie: Option<Text>) -> site::Handler {
         site::Handler::Proxy(site::Proxy {
             shares: list(shares),
@@ -64,7 +64,7 @@ fn host(leaf: &Leaf) -> Parsed<HostField> {
             return Err(value::Problem {
                 code: "bad-host",
                 message: format!("`{other}` is neither `client`, `upstream` nor a host"),
-                // nginx's variable for what is the default here.
+                // nginx's variable for the default.
                 help: if other.starts_with('$') { vec![value::Advice::Write("client".to_owned())] } else { Vec::new() },
                 part: None,
             });
@@ -87,7 +87,7 @@ impl CheckedHandler for site::Proxy {
     }
 }
 
-/// For `explain`: what a server sees of the client's request, in lines with a name.
+/// For `explain`: the fields that a server receives, in lines with a name.
 pub(crate) fn said(proxy: &site::Proxy) -> Vec<(&'static str, String)> {
     let host = match &proxy.host {
         HostField::Client => "the client's".to_owned(),

@@ -109,7 +109,7 @@ impl WrittenHandler for Proxy {
     }
 }
 
-/// A `proxy` without properties, which stands for the value of another directive's property: an upstream's name, or one URL.
+/// A `proxy` without properties, as the value of another directive's property: an upstream's name, or one URL.
 pub(super) fn plain(leaf: &Leaf) -> Parsed<Item> {
     let span = leaf.span;
     let to = if is_name(leaf) {
@@ -127,7 +127,7 @@ fn is_name(leaf: &Leaf) -> bool {
     matches!((&leaf.value, &leaf.ty), (Scalar::Text(text), None) if !text.contains([':', '/']))
 }
 
-/// The URL of a server; counts the encrypted ones and the others, of which there must not be both.
+/// Parses the URL of a server; counts `https` and `http` ones, which can't be mixed.
 fn server_url(leaf: &Leaf, plain: &Cell<u32>, secure: &Cell<u32>) -> Parsed<String> {
     let (address, tls) = value::server_url(leaf)?;
     let (this, other) = if tls { (secure, plain) } else { (plain, secure) };

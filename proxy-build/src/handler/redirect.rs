@@ -1,4 +1,4 @@
-//! `redirect`: the client goes elsewhere. What its target may be is in [`target`].
+//! `redirect`: redirects the client. [`target`] checks its target.
 
 mod target;
 
@@ -147,7 +147,7 @@ impl CheckedHandler for site::Redirect {
     }
 
     fn leads(&self) -> Leads<'_> {
-        // RFC 9110 sections 15.4.2 to 15.4.4: these may turn into a GET, and with all clients do.
+        // RFC 9110 sections 15.4.2 to 15.4.4: clients usually change the method to GET.
         Leads::Elsewhere { by_get: matches!(self.code, 301..=303) }
     }
 }

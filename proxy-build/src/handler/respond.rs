@@ -1,4 +1,4 @@
-//! `respond`: a status and a body, which the site has.
+//! `respond`: a fixed status and body.
 
 use proxy_runtime::protocol::media;
 use proxy_runtime::site::{self, RespondBody};
@@ -90,7 +90,7 @@ impl WrittenHandler for Respond {
 }
 
 impl Respond {
-    /// Whether there is one body, where there may be one.
+    /// Checks that there is one body at most, and that the status allows it.
     fn check_body(&self, check: &mut Check<'_>) {
         if let (Some(body), Some(file)) = (&self.body, &self.file) {
             let found = Diagnostic::error("two-bodies", "there is a body already", file.span);

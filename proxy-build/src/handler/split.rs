@@ -1,4 +1,4 @@
-//! `split`: one of several upstreams answers.
+//! `split`: forwards to one of several upstreams.
 
 use proxy_runtime::site::{self, Share};
 

@@ -1,4 +1,4 @@
-//! A DFA as the bytes of a [`Joint`]; the format is described there.
+//! Encodes a DFA as the bytes of a [`Joint`], whose format is described there.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,36 +8,36 @@ use regex_automata::dfa::Automaton;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-/// A table, and what its expressions have in common.
+/// A table, and which of its expressions can match together.
 pub(super) struct Encoded {
     /// The table.
     pub(super) joint: Joint,
-    /// The expressions that match in one path, as sorted sets of their numbers; sets of one are left out.
+    /// The sets of expressions that match a common path, as sorted numbers; singletons are omitted.
     pub(super) sharing: HashSet<Vec<u32>>,
 }
 
-/// A state of the DFA, with what is dead left out.
+/// A state of the DFA, without dead transitions.
 struct State {
     /// The expressions that match if the text ends here.
     matches: Vec<u32>,
-    /// From byte to byte, inclusive, and the state that these lead to; sorted.
+    /// Inclusive byte ranges, with their next states; sorted.
     ranges: Vec<(u8, u8, usize)>,
-    /// How many ranges lead to it, and one more if walks begin at it.
+    /// The number of ranges that lead to it, plus one for the start state.
     entries: usize,
 }
 
-/// A state as it will stand in the table: all of its way that does not branch, then the state where that ends.
+/// A state of the table: a chain of states without branches, and the state at its end.
 struct PlacedState<'a> {
     text: Vec<u8>,
     state: &'a State,
-    /// How wide places are in it.
+    /// The width of its places.
     width: usize,
 }
 
-/// Writes a DFA down. `None`: it needs more expressions or ranges at one place, or more bytes, than the format can count.
+/// Encodes a DFA. `None`: it has more expressions or ranges in a state, or more bytes, than the format allows.
 pub(super) fn encode(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool) -> Option<Encoded> {
     let states = read(dfa, classes, anchored);
-    // In the order of a walk that takes the first way on, so that what is read together stands together.
+    // In depth-first order, so that states that are read together are adjacent.
     let (mut open, mut placed, mut numbers) = (vec![0], Vec::new(), HashMap::new());
     while let Some(entry) = open.pop() {
         if numbers.contains_key(&entry) {
@@ -74,17 +74,17 @@ pub(super) fn encode(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool)
     Some(Encoded { joint: Joint::new(bytes.into()), sharing })
 }
 
-/// The width of places that are counted from the beginning.
+/// The width of absolute places.
 const ABSOLUTE: usize = 4;
 
-/// Whether ranges are of one byte each, without a gap.
+/// Whether ranges are consecutive single bytes.
 fn is_run(ranges: &[(u8, u8, usize)]) -> bool {
     ranges.len() > 1
         && ranges.iter().zip(ranges[0].0..=u8::MAX).all(|(&(from, to, _), byte)| from == to && from == byte)
 }
 
-/// Finds the widths of all places, which depend on where states stand, which depends on the widths; they only grow, so this
-/// ends. Returns where states stand.
+/// Determines the widths of all places, which depend on the offsets of states, which depend on the widths; they only grow,
+/// so this terminates. Returns the offsets.
 fn settle(placed: &mut [PlacedState<'_>], numbers: &HashMap<usize, usize>) -> Vec<usize> {
     loop {
         let mut size = 0;
@@ -113,7 +113,7 @@ fn settle(placed: &mut [PlacedState<'_>], numbers: &HashMap<usize, usize>) -> Ve
 }
 
 impl PlacedState<'_> {
-    /// In bytes.
+    /// Its size in bytes.
     fn size(&self) -> usize {
         let State { matches, ranges, .. } = self.state;
         let bounds = if is_run(ranges) { 2 } else { 2 * ranges.len() };
@@ -122,7 +122,7 @@ impl PlacedState<'_> {
     }
 }
 
-/// The states that can be reached, the first of which is where walks begin.
+/// The reachable states; the first one is the start state.
 fn read(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool) -> Vec<State> {
     let anchored = if anchored { Anchored::Yes } else { Anchored::No };
     // It was built with this start.
@@ -165,7 +165,7 @@ impl State {
     }
 }
 
-/// Goes on from a state as long as there is one way, which nothing else joins.
+/// Follows a chain from a state as long as there is a single way, which no other state joins.
 fn straight(states: &[State], entry: usize) -> PlacedState<'_> {
     let mut placed = PlacedState { text: Vec::new(), state: &states[entry], width: 1 };
     while placed.text.len() < usize::from(u8::MAX)

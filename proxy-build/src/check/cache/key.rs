@@ -1,4 +1,4 @@
-//! Checks `key` of a `cache`, and finds dependencies of responses that it lacks.
+//! Checks the `key` of a `cache`, and finds dependencies of responses that it lacks.
 
 use proxy_runtime::cache::device;
 use proxy_runtime::context::template::{Piece, Template};
@@ -11,7 +11,7 @@ use crate::model::{HeaderOp, PathStep, RequestFilter, Route};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// So many patterns a `device` has at most: each request is held against them.
+/// The most patterns of a `device`: each request is compared with them.
 const MOST_PATTERNS: usize = 256;
 
 impl Check<'_> {
@@ -57,7 +57,7 @@ impl Check<'_> {
             self.error("too-many-patterns", message, pattern.span);
         }
         for (index, pattern) in patterns.iter().take(MOST_PATTERNS).enumerate() {
-            // What is between the pieces is any text: here it is one that no pattern has.
+            // Any text may be between the pieces: here it is one that no pattern contains.
             let least = pattern.value.replace('*', "\n");
             let wider = patterns[..index].iter().find(|wider| device::matches(&wider.value, least.as_bytes()));
             if let Some(wider) = wider {
@@ -152,7 +152,7 @@ impl Check<'_> {
         Query::Except { names: list(self.once(names, "parameter")), sorted }
     }
 
-    /// Whether the server sees what the key leaves out of the query.
+    /// Checks that the server does not receive query parameters that the key omits.
     fn server_sees(&mut self, span: Span, send_keyed: Option<&Spanned<bool>>, query: &Query, route: &Route) {
         let raw = route.request.iter().any(|filter| matches!(filter, RequestFilter::Rewrite(rewrite) if rewrite.raw));
         let order_alone = matches!(query, Query::Except { names, .. } if names.is_empty());
@@ -182,7 +182,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether the key has what the site itself makes answers depend on.
+    /// Checks that the key contains everything that the site itself makes responses depend on.
     pub(super) fn key_is_whole(&mut self, span: Span, cache: &site::Cache, route: &Route) {
         let mut missing: Vec<(String, String)> = Vec::new();
         let mut note = |what: String, how: &str| {
@@ -219,7 +219,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether what responses say of queries can hold: the whole query is keyed as it is, and the server sees it nowhere else.
+/// Whether `No-Vary-Search` can be applied: the whole query is in the key, and the server receives it nowhere else.
 pub(super) fn may_follow_search(key: &Key, route: &Route) -> bool {
     let is_query = |piece: &Piece| matches!(piece, Piece::QueryValue(_) | Piece::Query | Piece::PathAndQuery);
     let mut pieces = templates(route, &[]).into_iter().flat_map(|(template, _)| template.pieces.iter());
@@ -234,8 +234,8 @@ fn group(group: &DeviceGroup) -> site::DeviceGroup {
     }
 }
 
-/// What a request says that goes into the request to the server, or chooses it; but for fields that the key has, which count as the server
-/// is sent them.
+/// The templates in the request to the server, or in its choice; except those of fields in the key, which count as the server receives
+/// them.
 fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &'static str)> {
     let mut all = Vec::new();
     for filter in &route.request {
@@ -270,15 +270,15 @@ fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &
     all
 }
 
-/// Fields by which proxies tell servers, for their logs, which client and which request it was. Not `X-Forwarded-Host` and the like:
-/// servers make links of those.
+/// Fields by which proxies identify the client and the request to servers, for their logs. Not `X-Forwarded-Host` and the like,
+/// which servers use for links.
 fn tells_who(name: &str) -> bool {
     const NAMES: [&str; 6] =
         ["x-forwarded-for", "x-real-ip", "x-client-ip", "true-client-ip", "x-request-id", "x-correlation-id"];
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// What a placeholder stands for, if the key lacks it.
+/// The value that a placeholder inserts, if the key lacks it.
 fn lacks(cache: &site::Cache, piece: &Piece) -> Option<String> {
     let has = |names: &[site::Text], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
     match piece {

@@ -8,7 +8,7 @@ use crate::ast::Segment;
 use crate::joint::JointTables;
 use crate::model::Route;
 
-/// The tree of a site's patterns; each place holds its routes in order of precedence.
+/// The tree of a site's patterns; each node has its routes in order of precedence.
 pub(crate) struct Patterns<'a> {
     nodes: Vec<PatternNode>,
     joined: &'a JointTables,
@@ -23,14 +23,14 @@ struct PatternNode {
     rest: PatternRoutes,
 }
 
-/// The routes of one pattern, in order; of many, the joint tables tell which to look at.
+/// The routes of one pattern, in order; for many routes, the joint tables tell which ones to compare.
 #[derive(Default)]
 struct PatternRoutes {
     routes: Vec<usize>,
     places: Places,
 }
 
-/// Routes (or positions) by the place of their expression in the joint tables, and those without one.
+/// Routes (or positions) by the position of their expression in the joint tables, and those without one.
 #[derive(Default)]
 struct Places {
     by_place: HashMap<(u32, u32), Vec<usize>>,
@@ -55,7 +55,7 @@ impl Places {
 }
 
 impl Patterns<'_> {
-    /// `groups` are the routes of each pattern, in order.
+    /// `groups` has the routes of each pattern, in order.
     pub(crate) fn new<'a>(routes: &[Route], groups: &[Vec<usize>], joined: &'a JointTables) -> Patterns<'a> {
         let mut patterns = Patterns { nodes: vec![PatternNode::default()], joined };
         for group in groups {
@@ -88,18 +88,18 @@ impl Patterns<'_> {
         self.nodes[at].ends = group;
     }
 
-    /// The first route for a path, of those that hold.
+    /// The first matching route for a path.
     pub(crate) fn taker(&self, path: &str, holds: impl Fn(usize) -> bool) -> Option<usize> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         self.walk(0, path, &segments, &holds)
     }
 
-    /// The routes whose pattern has a path in common with these segments.
+    /// The routes whose pattern shares a path with these segments.
     #[cfg(feature = "kiln")]
     pub(crate) fn meeting(&self, segments: &[Segment]) -> Vec<usize> {
         let mut found = Vec::new();
         self.meet(0, segments, &mut found);
-        // The nodes are in tables without an order.
+        // The nodes are in unordered tables.
         found.sort_unstable();
         found
     }
@@ -162,13 +162,13 @@ impl Patterns<'_> {
     }
 }
 
-/// From this size on, the joint tables are asked which expressions of a group may share a path.
+/// From this group size on, the joint tables decide which expressions may share a path.
 const LARGE: usize = 16;
 
-/// How many pairs are looked at, in time and memory.
+/// The most pairs that are compared, for time and memory.
 const MAX_PAIRS: usize = 1 << 20;
 
-/// The pairs of a group whose paths may have something in common; `None` where they are too many.
+/// The pairs of a group whose paths may overlap; `None` if there are too many.
 pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut pairs = Pairs::default();
     if group.len() < LARGE {
@@ -187,7 +187,7 @@ pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(u
                 set.iter().filter_map(|number| by_place.get(&(table, *number))).flatten().copied().collect();
             pairs.all(&members)?;
         }
-        // What stands in another table may share any path.
+        // An expression in another table may share any path.
         let of = |wanted: &dyn Fn(u32) -> bool| {
             let found = by_place.iter().filter(|((table, _), _)| wanted(*table)).flat_map(|(_, routes)| routes);
             found.copied().collect::<Vec<usize>>()
@@ -198,17 +198,17 @@ pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(u
     Some(pairs.sorted())
 }
 
-/// Pairs, the lower first; each way to add some gives up beyond [`MAX_PAIRS`].
+/// Pairs, the lower index first; adding fails beyond [`MAX_PAIRS`].
 #[derive(Default)]
 struct Pairs(HashSet<(usize, usize)>);
 
 impl Pairs {
-    /// Each of `routes` with each other one.
+    /// Adds all pairs among `routes`.
     fn all(&mut self, routes: &[usize]) -> Option<()> {
         routes.iter().enumerate().try_for_each(|(at, first)| self.across(&[*first], &routes[at + 1..]))
     }
 
-    /// Each of `some` with each of `others`.
+    /// Adds all pairs of `some` and `others`.
     fn across(&mut self, some: &[usize], others: &[usize]) -> Option<()> {
         let pairs =
             some.iter().flat_map(|&a| others.iter().map(move |&b| (a.min(b), a.max(b)))).filter(|(a, b)| a != b);

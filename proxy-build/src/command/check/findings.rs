@@ -1,5 +1,5 @@
-//! The findings of `kiln check` for programs: as JSON of our own (docs/check.md), and as SARIF 2.1.0 (OASIS), which code hosts and
-//! editors show. Nothing is shortened, unlike in the text for people.
+//! The findings of `kiln check` for programs: as Kiln's JSON (docs/check.md), and as SARIF 2.1.0 (OASIS), which code hosts and
+//! editors display. Nothing is shortened, unlike in the text for people.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use proxy_build::report::{Diagnostic, Edit, Severity};
 use proxy_build::source::{Sources, Span};
 use serde_json::{Value, json};
 
-/// The version of the JSON format: another one means that a member has gone, or means something else.
+/// The version of the JSON format; it changes if a member is removed or changes its meaning.
 const VERSION: u32 = 1;
 
-/// One object of our own.
+/// The findings as Kiln's JSON.
 pub(super) fn json(compiled: &Compiled) -> Value {
     let sources = &compiled.sources;
     let diagnostics = compiled.report.sorted();
@@ -44,7 +44,7 @@ pub(super) fn json(compiled: &Compiled) -> Value {
     json!({ "version": VERSION, "ok": site.is_some(), "site": site, "diagnostics": found.collect::<Vec<_>>() })
 }
 
-/// A log with one run (SARIF 2.1.0 section 3.13).
+/// The findings as a SARIF log with one run (SARIF 2.1.0 section 3.13).
 pub(super) fn sarif(compiled: &Compiled) -> Value {
     let sources = &compiled.sources;
     let diagnostics = compiled.report.sorted();
@@ -92,7 +92,7 @@ pub(super) fn sarif(compiled: &Compiled) -> Value {
     })
 }
 
-/// A message of SARIF stands alone: with what is at the underline, and what to do.
+/// A SARIF message must be self-contained: it includes the label and the help.
 fn said(diagnostic: &Diagnostic) -> String {
     let label = Some(diagnostic.label.as_str()).filter(|label| !label.is_empty());
     let mut text = diagnostic.message.clone();
@@ -108,7 +108,7 @@ fn level(diagnostic: &Diagnostic) -> &'static str {
     }
 }
 
-/// Each change that is proposed, with the words for it.
+/// Each proposed change, with its description.
 fn fixes(diagnostic: &Diagnostic) -> impl Iterator<Item = (&str, &[Edit])> {
     let meant = diagnostic.meant.iter().map(|edit| (diagnostic.label.as_str(), std::slice::from_ref(edit)));
     let help = diagnostic.help.iter().map(|help| (help.text.as_str(), help.edits.as_slice()));
@@ -127,13 +127,13 @@ fn location(sources: &Sources, at: Span) -> Value {
     json!({ "artifactLocation": { "uri": uri(sources.shown(at.file)) }, "region": region(sources, at) })
 }
 
-/// Lines and columns count from 1; the end is behind the last character (SARIF 2.1.0 section 3.30).
+/// Lines and columns begin at 1; the end is after the last character (SARIF 2.1.0 section 3.30).
 fn region(sources: &Sources, at: Span) -> Value {
     let (start, end) = (sources.position(at.file, at.start), sources.position(at.file, at.end));
     json!({ "startLine": start.0, "startColumn": start.1, "endLine": end.0, "endColumn": end.1 })
 }
 
-/// A path as a URI reference (RFC 3986): relative where the path is.
+/// A path as a URI reference (RFC 3986), relative if the path is.
 fn uri(path: &str) -> String {
     let mut uri = if Path::new(path).is_absolute() { "file://".to_owned() } else { String::new() };
     for byte in path.bytes() {

@@ -1,9 +1,9 @@
 //! The proxies that `kiln dev` starts: the one that serves, and those that still finish their exchanges. None outlives the
 //! command, however that ends.
 //!
-//! A separate thread receives a signal that would end the command, stops the proxies and waits for
-//! them. When the command is killed, or panics, the kernel kills them (`PR_SET_PDEATHSIG`, prctl(2)): each is started
-//! through [`become_proxy`], as only a process itself can request that, and the setting survives execve(2).
+//! A separate thread receives a signal that would end the command, stops the proxies and waits for them. When the
+//! command is killed, or panics, the kernel kills them (`PR_SET_PDEATHSIG`, prctl(2)): each is started through
+//! [`become_proxy`], as only a process itself can request that, and the setting survives execve(2).
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -24,12 +24,12 @@ pub(super) struct RunningProxies(Arc<Mutex<Vec<RunningProxy>>>);
 
 struct RunningProxy {
     child: Child,
-    /// It was told to stop. A second signal would cut its exchanges off.
+    /// It was told to stop. A second signal would abort its exchanges.
     stopping: bool,
 }
 
 impl RunningProxies {
-    /// None yet; from here on, signals are received.
+    /// An empty list; from here on, signals are received.
     pub(super) fn new() -> Result<RunningProxies, String> {
         let ignored = ignored();
         let ending = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
@@ -40,11 +40,11 @@ impl RunningProxies {
         Ok(proxies)
     }
 
-    /// Starts one, from the thread that lives as long as the command: the kernel kills it when that thread ends. Gives its process
-    /// id and its standard error.
+    /// Starts a proxy, from the thread that lives as long as the command: the kernel kills it when that thread ends. Returns its
+    /// process id and its standard error.
     pub(super) fn start(&self, mut command: Command) -> Result<(u32, impl Read + use<>), String> {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have finished need not be known any longer.
+        // Forget those that have ended.
         proxies.retain_mut(|proxy| !matches!(proxy.child.try_wait(), Ok(Some(_))));
         // A terminal's Ctrl-C goes to the command alone, which passes it on once.
         command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -54,7 +54,7 @@ impl RunningProxies {
         Ok((id, stderr.ok_or("no standard error")?))
     }
 
-    /// Kills one that does not get ready.
+    /// Kills a proxy that does not become ready.
     pub(super) fn kill(&self, id: u32) {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = proxies.iter().position(|proxy| proxy.child.id() == id) {
@@ -64,13 +64,13 @@ impl RunningProxies {
         }
     }
 
-    /// Stops all but one; they drain for as long as their exchanges take.
+    /// Stops all except one; they drain for as long as their exchanges take.
     pub(super) fn stop_others(&self, id: u32) {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         proxies.iter_mut().filter(|proxy| proxy.child.id() != id).for_each(RunningProxy::stop);
     }
 
-    /// Whether one serves.
+    /// Whether a proxy is serving.
     pub(super) fn serve(&self) -> bool {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         proxies.iter_mut().any(|proxy| !proxy.stopping && matches!(proxy.child.try_wait(), Ok(None)))
@@ -79,12 +79,12 @@ impl RunningProxies {
     fn stop_on(&self, mut signals: Signals) {
         let Some(signal) = signals.forever().next() else { return };
         std::thread::spawn(move || {
-            // Whoever is in a hurry signals again; the kernel kills the proxies with the command.
+            // After a second signal, the command ends at once, and the kernel kills the proxies.
             if let Some(signal) = signals.forever().next() {
                 die(signal);
             }
         });
-        // Held until the end, so that no further one is started.
+        // Held until the end, so that no other proxy is started.
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         proxies.iter_mut().for_each(RunningProxy::stop);
         for proxy in proxies.iter_mut() {
@@ -98,13 +98,13 @@ impl RunningProxy {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
-            // It may have ended; its id is its own until it has been waited for.
+            // It may have ended; its id is not reused until it has been waited for.
             let _ = process::kill_process(process::Pid::from_child(&self.child), process::Signal::TERM);
         }
     }
 }
 
-/// Ends the command by the signal, so that whoever waits for it learns which it was.
+/// Ends the command by the signal, so that its parent learns which one it was.
 fn die(signal: i32) -> ! {
     let _ = emulate_default_handler(signal);
     std::process::exit(128 + signal);
@@ -119,16 +119,16 @@ fn ignored() -> u64 {
 
 /// A command of `kiln` that becomes a proxy, which ends when this process does.
 pub(super) fn command(artefact: &Path, arguments: &[String]) -> Command {
-    // The program that runs, even where its file has been replaced.
+    // The running program, even if its file has been replaced.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("kiln").arg("become-proxy").arg(std::process::id().to_string()).arg(artefact).args(arguments);
     command
 }
 
-/// The other side of [`command`]: becomes the proxy.
+/// The counterpart of [`command`]: becomes the proxy.
 pub(crate) fn become_proxy(parent: u32, artefact: &Path, arguments: &[OsString]) -> Outcome {
     process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed("can't follow kiln"))?;
-    // It may have ended before the wish was there.
+    // The parent may have ended before the request.
     if process::getppid().is_none_or(|now| now.as_raw_nonzero().get().cast_unsigned() != parent) {
         return Err("kiln has ended".to_owned());
     }

@@ -103,7 +103,7 @@ site example.com {
     },
 };
 
-/// A status. A duration alone does not say which of several it is.
+/// A status. A duration alone is ambiguous.
 fn status(leaf: &Leaf) -> value::Parsed<u16> {
     match value::text(leaf) {
         Ok(text) if value::duration(leaf).is_ok() => {
@@ -207,7 +207,7 @@ site example.com {
     read: |r| Some(What::InCache(InCache::ControlFields(r.some("a FIELD", control_field)))),
 };
 
-/// In any case, as names of fields are.
+/// In any case, like field names.
 fn control_field(leaf: &Leaf) -> value::Parsed<ControlField> {
     const FIELDS: [(&str, ControlField); 2] =
         [("X-Accel-Expires", ControlField::XAccelExpires), ("Surrogate-Control", ControlField::SurrogateControl)];

@@ -1,4 +1,4 @@
-//! Folders that `files` compiles in: what is in them.
+//! Reads the folders that `files` embeds.
 
 use proxy_runtime::site::{self, Setting};
 
@@ -10,17 +10,17 @@ use crate::report::{Diagnostic, Help};
 use crate::source::{FileFilter, Span};
 use crate::syntax::quoted;
 
-/// What all folders that are compiled in have together at most, in bytes.
+/// The largest total size of embedded folders, in bytes.
 const MAX_BUNDLE: usize = 256 << 20;
 
-/// Whether a folder has a file of this name.
+/// Whether a folder contains a file of this name.
 pub(super) fn has(check: &Check<'_>, path: &str, name: &str) -> bool {
     let is = |folder: &&Folder| matches!(&folder.files.folder, Setting::Fixed(one) if one == path);
     let folder = check.bundle.iter().rfind(is);
     folder.is_some_and(|folder| folder.content.iter().any(|(file, _)| file == name))
 }
 
-/// The number of a folder that is compiled in; the same one is compiled in once.
+/// The index of an embedded folder; equal ones are embedded once.
 pub(super) fn embed(check: &mut Check<'_>, written: &Files, path: &str, files: &site::Files) -> Option<u16> {
     let span = written.folder.span;
     let content = content(check, path, files, span)?;
@@ -55,7 +55,7 @@ fn content(check: &mut Check<'_>, path: &str, files: &site::Files, span: Span) -
             let content = check.sources.asset(span.file, &format!("{path}/{name}"));
             let content = content.map_err(|reason| format!("{name}: {reason}"))?;
             all += content.len();
-            // Before they are all in memory.
+            // Checked before everything is in memory.
             if all > MAX_BUNDLE {
                 return Err(format!("more than {} MiB of files", MAX_BUNDLE >> 20));
             }
@@ -80,7 +80,7 @@ fn content(check: &mut Check<'_>, path: &str, files: &site::Files, span: Span) -
     }
 }
 
-/// Names that are written out are there.
+/// Checks that files with explicit names exist.
 fn check_names(check: &mut Check<'_>, written: &Files, files: &site::Files, content: &[(String, &'static [u8])]) {
     let names = || content.iter().map(|(name, _)| name.as_str());
     if let Some(fallback) = &written.fallback {

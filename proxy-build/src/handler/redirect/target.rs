@@ -1,4 +1,4 @@
-//! The target of a `redirect`: a URL or a path, whose host does not come from the request unchecked.
+//! The target of a `redirect`: a URL or a path, whose host must not come from the request unchecked.
 
 use proxy_runtime::context::template::{Piece, Template};
 
@@ -7,7 +7,7 @@ use crate::check::Check;
 use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
-/// Checks a target, in a site with these hosts; `listed` is where `allow-host` stands.
+/// Checks a target, in a site with these hosts; `listed` is the span of `allow-host`.
 pub(super) fn check(
     check: &mut Check<'_>,
     written: &Spanned<ast::Template>,
@@ -63,7 +63,7 @@ pub(super) fn check(
     }
 }
 
-/// Whether a target has a query of its own, or says where the request's goes.
+/// Whether a target has a query, or inserts the request's.
 pub(super) fn has_query(to: &Template) -> bool {
     for piece in to.pieces.iter() {
         match piece {
@@ -107,8 +107,8 @@ fn authority(to: &Template) -> Vec<&Piece> {
                 inside = true;
                 found.extend((!after.is_empty()).then_some(piece));
             }
-            // A path begins with one slash (normal form merges them): it ends the authority, or there is none. Behind an empty
-            // one browsers take its first segment for the host.
+            // A path begins with a single slash (it is normalized), which ends the authority, or there is none. After an empty
+            // authority, browsers take its first segment for the host.
             Piece::Path | Piece::PathAndQuery if index == 0 || (inside && !found.is_empty()) => return found,
             Piece::Scheme if !inside => {}
             piece => {
