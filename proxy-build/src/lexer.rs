@@ -1,10 +1,10 @@
-//! The outline of KDL text: only braces, line ends, comments and strings. It is for code that looks at text before or
-//! without parsing it: the guard against deep nesting, and `kiln fmt`, which keeps every word as it was written.
+//! The outline of KDL text: braces, line ends, comments and strings. For code that looks at text before or without
+//! parsing it: the guard against deep nesting, and `kiln fmt`, which keeps every word as written.
 
 /// A token: `start..end` in bytes. Tokens cover the whole text, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind,
     /// Its first byte.
     pub start: usize,
@@ -35,7 +35,7 @@ pub enum TokenKind {
     Word,
 }
 
-/// Takes text apart. Never fails: an unclosed string or comment goes on to the end.
+/// Splits a text into tokens. Never fails: an unclosed string or comment extends to the end.
 pub fn tokens(text: &str) -> impl Iterator<Item = Token> + '_ {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -80,7 +80,7 @@ fn quoted(text: &str) -> usize {
             _ => at += 1,
         }
     }
-    // `at` may have stepped over the end, or into a character behind a backslash.
+    // `at` may be beyond the end, or within a character after a backslash.
     text.len()
 }
 

@@ -1,4 +1,4 @@
-//! The Kiln compiler: a KDL site description, proved, and turned into the Rust of one proxy.
+//! The Kiln compiler: checks a KDL site description, proves properties of it, and generates the Rust code of one proxy.
 //!
 //! ```text
 //! path ─source→ text ─syntax→ nodes ─read→ ast ─check→ model ─lower→ plan ─emit→ tokens
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`compile`] runs all passes; `proxy_macros::site!` and the command `kiln` are thin wrappers. Passes add to one
-//! `Report` and carry on, so that every error of a run is shown.
+//! `Report` and continue, so that every error of a run is shown.
 
 #![forbid(unsafe_code)]
 
@@ -66,21 +66,21 @@ use crate::source::{FileId, Sources};
 /// The result of compiling a site file.
 #[derive(Debug)]
 pub struct Compiled {
-    /// The files it was made from.
+    /// The source files.
     pub sources: Sources,
-    /// What was found.
+    /// The diagnostics.
     pub report: Report,
-    /// The checked site, where nothing was wrong.
+    /// The checked site, if there were no errors.
     pub model: Option<model::Site>,
 }
 
 impl Compiled {
-    /// The diagnostics, with terminal colours or plain.
+    /// The diagnostics as text, with terminal colours or plain.
     pub fn diagnostics(&self, colour: bool) -> String {
         self.report.render(&self.sources, colour)
     }
 
-    /// Makes errors of all warnings: a site that has one is wrong.
+    /// Turns all warnings into errors.
     pub fn deny_warnings(&mut self) {
         self.report.deny_warnings();
         if self.report.has_errors() {
@@ -88,12 +88,12 @@ impl Compiled {
         }
     }
 
-    /// Every file whose change changes the result.
+    /// All files that the result depends on.
     pub fn dependencies(&self) -> Vec<PathBuf> {
         self.sources.dependencies().map(Path::to_owned).collect()
     }
 
-    /// SHA-256 over the site's files and what they compile in, in hexadecimal.
+    /// The SHA-256 of the site's files and embedded files, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (path, text) in self.sources.site_files() {
@@ -110,23 +110,24 @@ impl Compiled {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The Rust of the site, where nothing was wrong. `bundle` is where rustc finds the [`mod@bundle`] of one that compiles
-    /// folders in.
+    /// The Rust code of the site, if there were no errors. `bundle` is the path of the [`mod@bundle`] for rustc, if the
+    /// site embeds folders.
     pub fn output(&self, bundle: &Path) -> Option<emit::Output> {
         let plan = lower::lower(self.model.as_ref()?);
         Some(emit::emit(&plan, &self.sources, &self.digest(), bundle))
     }
 }
 
-/// The variable by which a build script tells the macro that it has called [`prepare`]: the site file's path.
+/// The variable by which a build script tells the macro that it has called [`prepare`]: its value is the site file's
+/// path.
 pub const PREPARED: &str = "KILN_PREPARED";
 
 /// The name of the bundle that [`prepare`] writes for the macro.
 pub const BUNDLE: &str = "kiln-bundle.bin";
 
-/// What a build script calls for a site that includes files by a pattern, or compiles folders in: cargo then notices new files, too.
-/// Prints warnings as cargo's own. Folders that are compiled in are compressed here, in a debug build quickly; proxy-build needs
-/// its feature `bundle` for that.
+/// Called by build scripts for sites that include files by a pattern, or embed folders: cargo then notices new files, too. Prints
+/// warnings as cargo's own. Embedded folders are compressed here, with little effort in a debug build; this needs proxy-build's
+/// feature `bundle`.
 ///
 /// `path` is relative to the crate, as in `site!`.
 pub fn prepare(path: &str) {
@@ -164,8 +165,7 @@ fn prepare_bundle(_: &model::Site) -> std::io::Result<()> {
     Err(std::io::Error::other("give proxy-build the feature `bundle`, under [build-dependencies] in Cargo.toml"))
 }
 
-/// The same as [`compile`], for a crate: a site that includes by a pattern or compiles folders in needs [`prepare`] to have been
-/// called.
+/// Like [`compile`], for a crate: a site that includes files by a pattern or embeds folders needs [`prepare`].
 pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
     let mut compiled = compile(path, shown);
     let pattern =
@@ -185,7 +185,7 @@ pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
     compiled
 }
 
-/// The same as [`compile`], for a binary without a crate of the user's: there are no functions for `filter` to ask.
+/// Like [`compile`], for a binary without the user's crate, and therefore without functions for `filter`.
 pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
     let mut compiled = compile(path, shown);
     let mut hosts = compiled.model.iter().flat_map(|model| &model.hosts);
@@ -203,23 +203,24 @@ pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
     compiled
 }
 
-/// Compiles a site file up to its model, and runs its tests. `shown` is what messages call the file.
+/// Compiles a site file up to its model, and runs its tests. `shown` is the file's name in messages.
 ///
-/// The parser's recursion is guarded; all else is linear, but for routes of one pattern, which are compared in pairs.
+/// The parser's recursion is bounded; the cost is linear, except for routes of one pattern, which are compared in
+/// pairs.
 pub fn compile(path: &Path, shown: &str) -> Compiled {
     let (mut sources, mut report) = (Sources::default(), Report::default());
     let file = sources.read(path, shown, &mut report);
     finish(sources, report, file)
 }
 
-/// The same over other sources than what the disk has; see [`Sources::for_comparison`].
+/// Like [`compile`], with given sources; see [`Sources::for_comparison`].
 pub fn compile_from(mut sources: Sources, path: &Path, shown: &str) -> Compiled {
     let mut report = Report::default();
     let file = sources.read(path, shown, &mut report);
     finish(sources, report, file)
 }
 
-/// The same for a text in memory; what it includes is looked for beside `path`.
+/// Like [`compile`], for a text in memory; its includes are relative to `path`.
 pub fn compile_text(path: &Path, shown: &str, text: &str) -> Compiled {
     let (mut sources, report) = (Sources::default(), Report::default());
     let file = sources.add(path.to_owned(), shown.to_owned(), text.to_owned());
@@ -232,7 +233,7 @@ fn finish(mut sources: Sources, mut report: Report, file: Option<FileId>) -> Com
     let mut model = sites::check(&mut sources, items, &mut report);
     if let Some(site) = &model {
         let plan = lower::lower(site);
-        // Who compares two sites wants to know what changes, whatever their tests make of it.
+        // A comparison of two sites does not depend on their tests.
         if !sources.compares() {
             testing::run(site, &plan, &mut report);
         }

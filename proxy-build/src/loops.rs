@@ -1,9 +1,9 @@
-//! Finds loops: redirects that lead back, and routes that forward to the same site.
+//! Finds loops: redirects and forwards that lead back to the same route.
 //!
 //! Each route that could begin a loop is followed with a request that is known to reach it, through the tables that
-//! will be compiled in: a reported loop will happen, and the message shows it step by step. A scheme that
-//! no listener has ends the search, and so does a port that is not a listener's. Error pages are bytes, so they
-//! can't lead anywhere.
+//! will be compiled in: a reported loop will happen, and the message shows it step by step. A scheme that no listener
+//! has ends the search, and so does a port that is not a listener's. Error pages are bytes, so they can't lead
+//! anywhere.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,13 +20,13 @@ use crate::model::Site;
 use crate::plan::Plan;
 use crate::report::{Diagnostic, Report};
 
-/// After how many steps clients give up; what goes on until then goes on for ever.
+/// The number of steps after which clients give up; a chain of this length counts as a loop.
 const STEPS: usize = 20;
 
-/// How many requests are followed for one route: upstreams of several own listeners branch at every step.
+/// The most requests that are followed for one route: upstreams of several own listeners branch at every step.
 const FOLLOWED: usize = 1_000;
 
-/// A request on its way.
+/// A step of a chain of requests.
 #[derive(Clone)]
 struct Hop {
     listener: usize,
@@ -34,12 +34,12 @@ struct Hop {
     url: String,
     headers: Vec<(String, String)>,
     from: IpAddr,
-    /// As in `/a -> /b`.
+    /// The chain so far, such as `/a -> /b`.
     said: String,
 }
 
 impl Hop {
-    /// The way so far and a step more; what goes on and on is told by its beginning.
+    /// The chain with one more step; a long chain is shown by its beginning.
     fn said(&self, next: &str) -> String {
         match self.said.matches(" -> ").count() {
             0..4 => format!("{} -> {next}", self.said),
@@ -49,14 +49,14 @@ impl Hop {
     }
 }
 
-/// Reports the rounds of a site.
+/// Reports the loops of a site.
 pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     let walk = Walk { site, plan, settings: crate::testing::build_settings(site), left: Cell::new(0) };
     for (id, route) in plan.routes.iter().enumerate() {
         let host = &site.hosts[route.site as usize];
         let (Some(example), Some(&listener)) = (&route.model.example, host.listeners.first()) else { continue };
         let (mut example, mut handler) = (example.clone(), &route.model.handler);
-        // Whether a file ends a round is not known; this gets past the folder for certain.
+        // Whether a file ends a loop is unknown; a POST certainly bypasses the folder.
         let past = handler.for_method(&Method::POST);
         if past != handler && route.model.methods.contains(&Method::POST) {
             handler = past;
@@ -66,7 +66,7 @@ pub(crate) fn report(site: &Site, plan: &Plan<'_>, report: &mut Report) {
         if !walk.leads_on(&leads) {
             continue;
         }
-        // Of a site with TLS it is what comes encrypted that gets to its handlers.
+        // On a site with TLS, only HTTPS requests reach its handlers.
         let over_tls = |url: String| match host.secure {
             Some(_) => url.replacen("http://", "https://", 1),
             None => url,
@@ -103,12 +103,12 @@ struct Walk<'a> {
     site: &'a Site,
     plan: &'a Plan<'a>,
     settings: Settings,
-    /// How many requests may still be followed.
+    /// How many more requests may be followed.
     left: Cell<usize>,
 }
 
 impl Walk<'_> {
-    /// Whether a request could come to this site again.
+    /// Whether a request may come to this site again.
     fn leads_on(&self, leads: &Leads<'_>) -> bool {
         match leads {
             Leads::Elsewhere { .. } => true,
@@ -117,13 +117,14 @@ impl Walk<'_> {
         }
     }
 
-    /// All servers that may be asked.
+    /// All servers of a handler.
     fn servers(&self, proxy: &Proxy) -> impl Iterator<Item = &Server> {
         let upstreams = proxy.shares.iter().map(|share| &self.site.upstreams[usize::from(share.upstream)]);
         upstreams.collect::<Vec<_>>().into_iter().flat_map(|upstream| upstream.servers.iter())
     }
 
-    /// The round that comes back to the route `origin`, told from its beginning. `path` is what was passed so far.
+    /// Finds a loop that returns to the route `origin`, and describes it from its beginning. `path` is the chain so
+    /// far.
     fn round(&self, origin: RouteId, step: &Hop, path: &mut Vec<(Option<RouteId>, String)>) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         let request = Rehearsal {
@@ -159,7 +160,7 @@ impl Walk<'_> {
             Some(Hop { listener, method, url, said: step.said(location), ..step.clone() })
         };
         let Some(route) = route else {
-            // A listener's `redirect-https`, by a 308.
+            // The 308 of a listener's `redirect-https`.
             return outcome.location.iter().filter_map(|location| follow(location, step.method.clone())).collect();
         };
         let Ok(method) = step.method.parse() else { return Vec::new() };
@@ -203,7 +204,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The listener that a client which follows `location` asks, and the URL it asks for.
+    /// The listener that a client reaches by following `location`, and the URL.
     fn target(&self, step: &Hop, location: &str) -> Option<(usize, String)> {
         let (scheme, rest) = step.url.split_once("://")?;
         if location.starts_with('/') && !location.starts_with("//") {
@@ -236,7 +237,7 @@ impl Walk<'_> {
         hosts.any(|site| site.hosts.iter().any(|pattern| pattern.matches(&host.to_ascii_lowercase())))
     }
 
-    /// The listeners that connecting to a server is certain to reach.
+    /// The listeners that a connection to a server certainly reaches.
     fn reached<'s>(&self, server: &'s Setting<Text>) -> impl Iterator<Item = (usize, &'s str)> {
         let address = match server {
             Setting::Fixed(address) => Some(address.as_ref()),
@@ -249,7 +250,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether connecting to `server` is certain to reach `listener`.
+/// Whether a connection to `server` certainly reaches `listener`.
 fn reaches(server: &str, listener: &Setting<Text>) -> bool {
     let Setting::Fixed(listener) = listener else { return false };
     match (settings::address(server), settings::address(listener)) {

@@ -1,7 +1,8 @@
-//! Pass 5, `lower`: turns the model into a plan. It numbers routes, shares equal values, builds the look-up tables and the
-//! tables of expressions. It decides nothing about the site: that was `check`.
+//! Pass 5, `lower`: turns the model into a plan. It numbers routes, shares equal values, builds the lookup tables and the
+//! tables of expressions. It makes no decisions about the site: that was `check`.
 //!
-//! After this pass no order and no number is open. Same model, same plan: nothing here depends on hashes of memory.
+//! After this pass, all orders and numbers are fixed. The plan is a function of the model: nothing depends on hash
+//! seeds or addresses.
 
 mod tables;
 
@@ -64,7 +65,7 @@ pub fn lower(model: &model::Site) -> Plan<'_> {
     plan
 }
 
-/// A handler, and what of it is this route's own text: of a redirect to a fixed target, the target.
+/// Splits a handler into a shared part and the route's own text: for a redirect to a fixed target, the target.
 fn share(handler: &Handler) -> (Cow<'_, Handler>, &str) {
     if let Handler::Redirect(redirect) = handler
         && let [Piece::Text(target)] = &*redirect.to.pieces
@@ -79,7 +80,7 @@ fn some<T>(slice: &[T]) -> Option<&[T]> {
     (!slice.is_empty()).then_some(slice)
 }
 
-/// Finds all expressions of a plan.
+/// Collects all expressions of a plan.
 fn collect_expressions(plan: &mut Plan<'_>) {
     let mut yes_or_no = Vec::new();
     let mut groups = Vec::new();
@@ -105,7 +106,7 @@ fn collect_expressions(plan: &mut Plan<'_>) {
         plan.regexes.push((pattern, Regex::owned(bytes.clone()), bytes));
     }
     for pattern in distinct(groups) {
-        // The runtime holds these in statics, and so does whoever runs the plan: leaked once per expression.
+        // The runtime holds these in statics, and so does the plan when it runs: leaked once per expression.
         let capturing: &'static Capturing = Box::leak(Box::new(Capturing::new(pattern.clone().into())));
         plan.capturing.push((pattern, capturing));
     }

@@ -1,5 +1,5 @@
-//! The model between `check` and `lower`: the checked site. Names are looked up, defaults filled, presets and
-//! outer policies merged in; every route has all of its policies.
+//! The model between `check` and `lower`: the checked site. Names are looked up, defaults filled in, presets and outer
+//! policies merged; every route has all of its policies.
 //!
 //! It is plain data. If the runtime has a type for a thing, the model uses it. Spans stay, for messages of later passes.
 
@@ -26,73 +26,73 @@ use crate::source::Span;
 pub struct Site {
     /// Start-up parameters.
     pub params: Vec<Param>,
-    /// Files read at start.
+    /// Files that are read at start.
     pub files: Vec<FileRef>,
-    /// Workers and drain.
+    /// The process settings: workers and drain.
     pub process: Process,
-    /// Sockets to accept from.
+    /// The listeners.
     pub listeners: Vec<Listener>,
-    /// How connections are encrypted.
+    /// The TLS settings for clients.
     pub tls: Vec<Tls>,
-    /// Who is asked for certificates.
+    /// The ACME settings.
     pub acme: Option<Acme>,
-    /// Where those listen to who operate the proxy.
+    /// The admin endpoint.
     pub admin: Option<site::Admin>,
     /// Connections that are passed through.
     pub streams: Vec<Stream>,
-    /// Whose word about the client is taken.
+    /// The trusted proxies.
     pub trusted: Trusted,
-    /// What holds before a site is known.
+    /// The policy for requests whose site is unknown.
     pub root: Policy,
-    /// The routes' expressions on paths, in their tables.
+    /// The joint tables of the routes' expressions on paths.
     #[serde(skip)]
     pub joined: JointTables,
     /// The sites.
     pub hosts: Vec<Host>,
-    /// Where answers are kept.
+    /// The cache stores.
     pub stores: Vec<site::Store>,
-    /// Networks of which some are in files.
+    /// Network rules with lists in files.
     pub listed: Vec<site::Listed>,
-    /// Who is behind the proxy.
+    /// The upstreams.
     pub upstreams: Vec<Upstream>,
-    /// Where the keys of tokens come from.
+    /// The sources of token keys.
     pub key_sources: Vec<site::KeySource>,
-    /// Folders that are compiled in.
+    /// The embedded folders.
     #[serde(skip)]
     pub bundle: Vec<Folder>,
-    /// The tests, each with the spans of what it expects.
+    /// The tests, with the spans of their expectations.
     pub tests: Vec<Test>,
-    /// What is fetched after start.
+    /// The requests after start.
     #[serde(skip)]
     pub warmed: Vec<Warmed>,
 }
 
-/// A URL of a `warm`, which its store is to have.
+/// A URL of a `warm`, which its store must cache.
 #[derive(Debug)]
 pub struct Warmed {
     /// The URL.
     pub url: String,
-    /// The store, by index.
+    /// The index of the store.
     pub store: usize,
-    /// Where it stands.
+    /// Its span.
     pub span: Span,
 }
 
-/// A part of the runtime that is compiled where it is needed.
+/// An optional part of the runtime.
 #[derive(Debug, Clone, Copy)]
 pub struct Feature {
     /// Its name in `Cargo.toml`.
     pub name: &'static str,
-    /// The runtime's constant that says whether it is there.
+    /// The runtime's constant that tells whether it is enabled.
     pub constant: &'static str,
-    /// What a site that needs it does.
+    /// What sites use it for.
     pub does: &'static str,
 }
 
-/// A folder that is compiled in.
+/// An embedded folder.
 #[derive(Debug, PartialEq)]
 pub struct Folder {
-    /// How it is served.
+    /// Its rules.
     pub files: site::Files,
     /// Its files, by their paths below it, in order.
     pub content: Vec<(String, &'static [u8])>,
@@ -103,18 +103,18 @@ pub struct Folder {
 pub struct Host {
     /// Its hosts; the first is its name.
     pub hosts: Vec<HostPattern>,
-    /// Where its name stands.
+    /// The span of its name.
     #[serde(skip)]
     pub span: Span,
-    /// The listeners it is served on, by index.
+    /// The indices of its listeners.
     pub listeners: Vec<usize>,
-    /// How its paths are brought to normal form.
+    /// The normal form of its paths.
     pub normal_form: NormalForm,
-    /// What holds where no route is known.
+    /// The policy for requests without a route.
     pub policy: Policy,
-    /// How connections to it are encrypted, by index.
+    /// The index of its TLS settings.
     pub tls: Option<u16>,
-    /// The listener that speaks `https` for it, by index.
+    /// The index of the listener for its `https` URLs.
     pub secure: Option<u16>,
     /// Its routes, one per pattern.
     pub routes: Vec<Route>,
@@ -125,36 +125,36 @@ pub struct Host {
 pub struct Route {
     /// The pattern.
     pub pattern: Pattern,
-    /// Where the pattern (or the handler that stands for `/*`) is written.
+    /// The span of the pattern (or of the handler that stands for `/*`).
     #[serde(skip)]
     pub span: Span,
-    /// The same for messages at run time.
+    /// Its location for messages at run time.
     pub place: site::Place,
-    /// Settles ties.
+    /// Decides ties.
     pub priority: i64,
-    /// The order among the routes of one pattern: the lowest is asked first.
+    /// The order among the routes of one pattern: the lowest is matched first.
     pub rank: u32,
     /// The methods it takes.
     pub methods: site::Methods,
-    /// Its other matchers; all must hold.
+    /// Its other matchers, all of which must match.
     pub matchers: Vec<Matcher>,
-    /// What is done to a request, in the order of phases.
+    /// The request filters, in the order of phases.
     pub request: Vec<RequestFilter>,
-    /// What is done to a response, in the order of phases.
+    /// The response filters, in the order of phases.
     pub response: Vec<ResponseFilter>,
-    /// Functions of the user's.
+    /// The user's functions.
     pub functions: Functions,
-    /// Who answers.
+    /// Its handler.
     pub handler: site::Handler,
-    /// Where the handler is written.
+    /// The span of the handler.
     #[serde(skip)]
     pub handler_span: Span,
-    /// Limits, time-outs, pages, log.
+    /// Its policy.
     pub policy: Policy,
-    /// A request that it answers.
+    /// An example of its requests.
     #[serde(skip)]
     pub(crate) example: Option<Example>,
-    /// Which directive, at which place, contributed what; for `explain`.
+    /// The directives that contributed to it, with their locations; for `explain`.
     pub origins: Vec<(&'static str, site::Place)>,
 }
 
@@ -166,8 +166,8 @@ impl Host {
 }
 
 impl Route {
-    /// The expression on its path that joint tables answer for, and the matchers that are left to ask then: all others,
-    /// and it again where it binds names.
+    /// The expression on its path that joint tables match, and the matchers that remain: all others, and the expression
+    /// itself if it has captures.
     pub fn expression(&self) -> (Option<&str>, &[Matcher]) {
         match self.matchers.split_first() {
             Some((Matcher::PathRegex(pattern, None), others)) => (Some(pattern), others),
@@ -190,24 +190,24 @@ pub enum Matcher {
     WebSocket,
     /// A gRPC call.
     Grpc,
-    /// A request in HTTP/2.
+    /// A request that uses HTTP/2.
     Http2,
-    /// Any request: HTTP/1, where nothing else is spoken.
+    /// Any request: HTTP/1, if no other version is used.
     Always,
-    /// The path, and from which slot on its groups are bound (if at all).
+    /// The path, and the first slot of its captures (if it has any).
     PathRegex(String, Option<u8>),
-    /// Not all of these.
+    /// Not all of these match.
     Not(Vec<Matcher>),
-    /// One of these.
+    /// At least one of these matches.
     Any(Vec<Matcher>),
 }
 
-/// `filter`: the paths of functions, each list in the order in which it is asked.
+/// `filter`: the paths of functions, each list in the order of calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Functions {
-    /// Those for requests.
+    /// The functions for requests.
     pub request: Vec<String>,
-    /// Those for responses.
+    /// The functions for responses.
     pub response: Vec<String>,
 }
 
@@ -239,11 +239,11 @@ pub enum ResponseFilter {
 pub struct Rewrite {
     /// Changes to the path, in order.
     pub path: Vec<PathStep>,
-    /// Query parameters that go.
+    /// Query parameters to remove.
     pub query_remove: Vec<String>,
-    /// Query parameters that get a value.
+    /// Query parameters to set.
     pub query_set: Vec<(String, Template)>,
-    /// Path and query are sent as they arrived.
+    /// Path and query are sent as received.
     pub raw: bool,
 }
 
@@ -252,7 +252,7 @@ pub struct Rewrite {
 #[allow(missing_docs, reason = "named as the properties of `rewrite`")]
 pub enum PathStep {
     StripPrefix(String),
-    /// The same for a prefix in any case.
+    /// Removes a prefix, ignoring case.
     StripPrefixAnyCase(String),
     Replace(String, String),
     Path(Template),
@@ -283,12 +283,12 @@ impl HeaderOp {
     }
 }
 
-/// A test and where its expectations stand.
+/// A test with the spans of its expectations.
 #[derive(Debug, Serialize)]
 pub struct Test {
     /// The test.
     pub test: site::Test,
-    /// Where its name stands.
+    /// The span of its name.
     #[serde(skip)]
     pub span: Span,
     /// The spans of the expectations, by property.
@@ -296,7 +296,7 @@ pub struct Test {
     pub expectations: Vec<(String, Span)>,
 }
 
-/// What holds where nothing is said.
+/// The default limits.
 pub const LIMITS: Limits = Limits {
     headers: Setting::Fixed(16 << 10),
     uri: Setting::Fixed(8 << 10),
@@ -310,7 +310,7 @@ pub const LIMITS: Limits = Limits {
     encoded_slash: false,
 };
 
-/// What holds where nothing is said.
+/// The default time-outs.
 pub const TIMEOUTS: Timeouts = Timeouts {
     connect: Setting::Fixed(Duration::from_secs(5)),
     handshake: Setting::Fixed(Duration::from_secs(10)),
@@ -321,21 +321,21 @@ pub const TIMEOUTS: Timeouts = Timeouts {
     total: Setting::Fixed(Duration::MAX),
 };
 
-/// How long running exchanges may go on after SIGTERM, where nothing is said.
+/// The default of `max-streams`.
 pub const MAX_STREAMS: u64 = 100;
 
-/// What holds where nothing is said.
+/// How long running exchanges may continue after SIGTERM, by default.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
-/// Where a site is served that says nothing, in a file that says nothing.
+/// The default listener of a site.
 pub const LISTEN: &str = "[::]:8080";
 
-/// Where a site with `tls` is served that says nothing, in a file that says nothing; and where it is redirected from.
+/// The default listener of a site with `tls`; plain requests on port 80 are redirected to it.
 pub const LISTEN_TLS: &str = "[::]:443";
 /// See [`LISTEN_TLS`].
 pub const LISTEN_PLAIN: &str = "[::]:80";
 
-/// What is spoken on a listener of which nothing is said.
+/// The default protocols of a listener.
 pub const PLAIN: Speaks = Speaks {
     http1: true,
     http2: false,
@@ -348,7 +348,7 @@ pub const PLAIN: Speaks = Speaks {
 };
 
 impl Site {
-    /// What a site may need of the runtime that is not always there, and whether this one does.
+    /// The optional features of the runtime, and whether the site needs them.
     pub fn features(&self) -> [(Feature, bool); 7] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
@@ -369,14 +369,14 @@ impl Site {
         ]
     }
 
-    /// Whether connections are encrypted, from clients or to servers.
+    /// Whether the site uses TLS, for clients or for servers.
     pub fn speaks_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.speaks.tls)
             || self.upstreams.iter().any(|upstream| upstream.tls.is_some())
             || self.streams.iter().any(Stream::reads_names)
     }
 
-    /// Sends each test's request to the listener it arrives at.
+    /// Determines the listener of each test's request.
     pub fn place_tests(&mut self) {
         for index in 0..self.tests.len() {
             let Ok(url) = self.tests[index].test.url.parse::<http::Uri>() else { continue };
@@ -384,8 +384,8 @@ impl Site {
         }
     }
 
-    /// The listener a URL's request arrives at: the first with its port that serves its host, else the first that speaks its
-    /// scheme and serves its host, else the first that serves its host, else the first of all.
+    /// The listener for a URL's request: the first with its port that serves its host, else the first with its scheme that
+    /// serves its host, else the first that serves its host, else the first of all.
     pub fn listener_for(&self, url: &http::Uri) -> usize {
         let (host, port) = (url.host().unwrap_or_default().to_ascii_lowercase(), url.port_u16());
         let tls = url.scheme_str() == Some("https");

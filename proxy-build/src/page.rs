@@ -1,4 +1,4 @@
-//! Draws a site on a page: [`page`] makes one self-contained HTML file.
+//! Draws a site as a page: [`page`] creates one self-contained HTML file.
 //!
 //! It shows the map (listeners, hosts, routes, handlers), the findings, the routes in order of precedence with their
 //! policies, the time-outs along the path of a request, and the sizes of the tables, all from the model and the plan.
@@ -18,10 +18,10 @@ use crate::model::{Route, Site};
 use crate::plan::Plan;
 use crate::{Compiled, handler, policy};
 
-/// How many routes the table lists; more make no page that anybody reads.
+/// The most routes in the table.
 const LISTED: usize = 2_000;
 
-/// The page; `None` where the site is wrong. Linear in routes.
+/// Renders the page; `None` if the site has errors. Linear in routes.
 pub fn page(compiled: &Compiled) -> Option<String> {
     let site = compiled.model.as_ref()?;
     let plan = lower(site);
@@ -43,7 +43,7 @@ pub fn page(compiled: &Compiled) -> Option<String> {
 }
 
 fn section(out: &mut String, id: &str, title: &str, content: &str) {
-    // Writing to a String cannot fail.
+    // A write to a String cannot fail.
     let _ = write!(out, "<section id=\"{id}\"><h2>{title}</h2>\n{content}</section>\n");
 }
 
@@ -131,7 +131,7 @@ fn bytes_in_words(bytes: u64) -> String {
     }
 }
 
-/// Each distinct set of time-outs as bars over one scale.
+/// Each distinct set of time-outs as bars with a common scale.
 fn timeouts(site: &Site) -> String {
     let mut distinct: Vec<(&Timeouts, Vec<String>)> = Vec::new();
     for host in &site.hosts {
@@ -227,7 +227,7 @@ fn tables(plan: &Plan<'_>) -> String {
     )
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {

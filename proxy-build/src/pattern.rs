@@ -6,7 +6,7 @@ use std::fmt;
 /// A host of a site.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub enum HostPattern {
-    /// This host.
+    /// An exact host.
     Exact(String),
     /// All hosts below this suffix.
     Wildcard(String),
@@ -25,7 +25,7 @@ impl fmt::Display for HostPattern {
 }
 
 impl HostPattern {
-    /// Whether a host in normal form is one of these.
+    /// Whether a normalized host matches.
     pub fn matches(&self, host: &str) -> bool {
         match self {
             HostPattern::Exact(exact) => exact == host,
@@ -38,17 +38,17 @@ impl HostPattern {
     }
 }
 
-/// The pattern of a route, in normal form.
+/// The normalized pattern of a route.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Pattern {
-    /// As text.
+    /// The pattern as text.
     pub text: String,
-    /// Taken apart.
+    /// Its segments.
     pub segments: Vec<Segment>,
 }
 
 impl Pattern {
-    /// The same pattern for paths in whatever case.
+    /// The case-insensitive form of the pattern.
     #[must_use]
     pub fn in_any_case(mut self) -> Pattern {
         for segment in &mut self.segments {
@@ -61,7 +61,7 @@ impl Pattern {
         self
     }
 
-    /// Whether it is for paths in whatever case.
+    /// Whether it is case-insensitive.
     pub fn ignores_case(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
     }
@@ -70,13 +70,13 @@ impl Pattern {
 /// A segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Segment {
-    /// This text.
+    /// A literal text.
     Literal(String),
-    /// This text, whatever the case of its ASCII letters, which are small here.
+    /// A case-insensitive text, whose ASCII letters are in lower case here.
     AnyCase(String),
-    /// One segment, bound to a name.
+    /// A single segment, with the name of its capture.
     Capture(String),
-    /// All that follows.
+    /// Any number of further segments.
     Rest,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// The part of the request that a matcher looks at.
+/// The part of the request that a matcher tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[allow(missing_docs, reason = "named as the directives")]
 pub enum ValueOf {
@@ -102,10 +102,10 @@ pub enum ValueOf {
 /// The condition of a matcher on a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub enum ValueTest {
-    /// It is there.
+    /// It is present.
     Present,
-    /// It is this.
+    /// It equals this text.
     Equals(String),
-    /// This matches in it.
+    /// This expression matches in it.
     Matches(String),
 }

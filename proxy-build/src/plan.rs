@@ -1,8 +1,8 @@
-//! The plan between `lower` and `emit`: everything is numbered, ordered and shared. No name is left to look up, no order
-//! to choose.
+//! The plan between `lower` and `emit`: everything is numbered, ordered and shared. No name is left to look up, and no
+//! order to choose.
 //!
-//! The plan can run: [`Plan`] implements the runtime's `SiteRules`, so that a site's tests and `kiln explain` use the
-//! tables that are compiled in.
+//! The plan can be executed: [`Plan`] implements the runtime's `SiteRules`, so that a site's tests and `kiln explain`
+//! use the tables that are compiled in.
 
 use std::borrow::Cow;
 
@@ -20,11 +20,11 @@ use crate::interned::Interned;
 use crate::model::{self, Functions, Matcher, RequestFilter, ResponseFilter};
 use crate::pattern::{ValueOf, ValueTest};
 
-/// A site ready to be written out, or run.
+/// A site ready for code generation, or simulation.
 pub struct Plan<'m> {
-    /// What it was made from.
+    /// The model that it was made from.
     pub model: &'m model::Site,
-    /// The look-up tables.
+    /// The lookup tables.
     pub tables: Tables,
     /// The routes by id.
     pub routes: Vec<Route<'m>>,
@@ -36,19 +36,19 @@ pub struct Plan<'m> {
     pub requests: Interned<&'m [RequestFilter]>,
     /// Distinct sequences of response filters.
     pub responses: Interned<&'m [ResponseFilter]>,
-    /// Distinct lists of functions of the user's.
+    /// Distinct lists of user functions.
     pub functions: Interned<&'m Functions>,
     /// Distinct sets of methods.
     pub methods: Interned<&'m Methods>,
     /// Distinct handlers.
     pub handlers: Interned<Cow<'m, Handler>>,
-    /// Expressions that answer yes or no, each with its table; in order.
+    /// Expressions without captures, each with its serialized DFA; sorted.
     pub regexes: Vec<(String, Regex, Vec<u8>)>,
-    /// Expressions whose groups are wanted; in order.
+    /// Expressions with captures; sorted.
     pub capturing: Vec<(String, &'static Capturing)>,
 }
 
-/// A route, its parts by index.
+/// A route, with its parts by index.
 pub struct Route<'m> {
     /// The route.
     pub model: &'m model::Route,
@@ -66,7 +66,7 @@ pub struct Route<'m> {
     pub functions: Option<usize>,
     /// Index into [`Plan::handlers`].
     pub handler: usize,
-    /// The text that is its own.
+    /// Its own text.
     pub row: &'m str,
     /// Index into [`Plan::policies`].
     pub policy: usize,

@@ -1,8 +1,8 @@
-//! Policies: the settings that apply to the requests of a route. Each has a file with everything that the compiler knows about it: its
-//! directives and their readers, how nested scopes merge, its checks, and its value for the runtime.
+//! Policies: the settings that apply to the requests of a route. Each has a file with all of its code in the compiler: its directives
+//! and their readers, the merging of nested scopes, its checks, and its value for the runtime.
 //!
 //! [`ALL`] lists them in the order in which they act on a request, and [`DIRECTIVES`] lists their directives. A new policy needs a file, and
-//! its lines in these two.
+//! a line in each of these.
 
 pub(crate) mod auth;
 pub(crate) mod block;
@@ -48,37 +48,37 @@ use crate::model::{self, Functions, HeaderOp, RequestFilter, ResponseFilter, Rou
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// A policy, as it is written.
+/// A policy, as written.
 pub(crate) trait Policy: Clone + Debug + 'static {
     /// The name of its directive.
     const NAME: &'static str;
 
-    /// What holds where several places around each other say something.
+    /// How instances in nested scopes are merged.
     const MERGE: Merge<Self> = Merge::Inner;
 
-    /// Whether it acts on nothing but what is forwarded.
+    /// Whether it only affects forwarded requests.
     const NEEDS_UPSTREAM: bool = false;
 
-    /// Whether one that was not read in full is left out: what is missing in it may be what was wrong.
+    /// Whether an instance with an error is ignored, because a missing part may be the cause.
     const NEEDS_ALL: bool = false;
 
-    /// The directive that this one was written as, where there are several.
+    /// The directive that it was written as, if there are several.
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
-    /// Whether it says nothing itself, and does away with those around it.
+    /// Whether it only removes those of outer scopes.
     fn is_off(&self) -> bool {
         false
     }
 
-    /// Checks what one place says, by itself.
+    /// Checks the instances of one place by themselves.
     fn check_place(_: &mut Check<'_>, _: &[Spanned<Self>]) {}
 
-    /// Checks what holds at the top level, where the listeners are these.
+    /// Checks the policies of the top level, given the listeners.
     fn check_root(_: &mut Check<'_>, _: &Layer, _: &[site::Listener]) {}
 
-    /// What of it has no effect in a route that is answered so.
+    /// Reports that it has no effect on a route with this handler.
     fn idle(&self, at: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {
         match Self::NEEDS_UPSTREAM && answer.handler.forwarding().is_none() {
             true => vec![answer.idle(&format!("`{}`", self.name()), "this route forwards nothing", at)],
@@ -86,43 +86,43 @@ pub(crate) trait Policy: Clone + Debug + 'static {
         }
     }
 
-    /// Checks what holds, and adds what the runtime makes of it: for a route, or where none is known.
+    /// Checks it, and fills in the runtime's policy: for a route, or without one.
     fn check(_: &mut Check<'_>, _: &Layer, _: &Scope, _: &mut site::Policy) {}
 
-    /// Checks what a route does to requests and responses, and adds that.
+    /// Checks the filters for requests and responses of a route, and adds them.
     fn filter(_: &mut Check<'_>, _: &Layer, _: &RouteContext<'_>, _: &mut Filters) {}
 
-    /// Checks what depends on all else of a route, and adds that.
+    /// Checks what depends on the rest of a route, and completes it.
     fn finish(_: &mut Check<'_>, _: &Layer, _: &mut Route) {}
 
-    /// For `explain`: what it does to a request.
+    /// For `explain`: its effect on a request.
     fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine>;
 
-    /// For `report`: what requests have to pass, in a word or two each.
+    /// For `report`: the checks that requests must pass, in a word or two each.
     fn guards(_: &Route) -> Vec<String> {
         Vec::new()
     }
 
-    /// For `diff`: what it says, to be compared.
+    /// For `diff`: its settings, for comparison.
     fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription;
 }
 
-/// The handler of a route, as it is written.
+/// The handler of a route, as written.
 pub(crate) struct RouteHandler<'a> {
     pub(crate) handler: &'a dyn WrittenHandler,
     pub(crate) at: Span,
-    /// The methods that the route takes, as the runtime has them; `None` where that is not known.
+    /// The methods of the route, as bits; `None` if they are not known.
     pub(crate) methods: Option<u16>,
 }
 
 impl RouteHandler<'_> {
-    /// That something has no effect, and why.
+    /// The diagnostic for a setting without effect.
     pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
         let message = format!("{what} has no effect: {why}");
         Diagnostic::error("no-effect", message, at).also(self.at, "this handler responds itself")
     }
 
-    /// What changes the body of a response has no effect where there is none.
+    /// A change of the response's body has no effect if there is no body.
     fn has_no_body(&self, name: &str, at: Span) -> Vec<Diagnostic> {
         match self.handler.has_body() {
             true => Vec::new(),
@@ -139,7 +139,7 @@ pub(crate) struct RouteContext<'a> {
 }
 
 impl RouteContext<'_> {
-    /// Whether it forwards anything.
+    /// Whether it forwards requests.
     pub(crate) fn forwards(&self) -> bool {
         self.scope.upstream
     }
@@ -154,7 +154,7 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// Adds to what is done to the header fields of requests.
+    /// Adds operations on request fields.
     pub(crate) fn request_headers(&mut self, ops: impl IntoIterator<Item = HeaderOp>) {
         let mut ops = ops.into_iter().peekable();
         match self.request.last_mut() {
@@ -165,17 +165,17 @@ impl Filters {
     }
 }
 
-/// A policy among all: [`Policy`] for whichever there is.
+/// The object-safe form of [`Policy`].
 pub(crate) trait AnyPolicy: Sync {
     /// The name of its directive.
     fn name(&self) -> &'static str;
-    /// Whether an item is one.
+    /// Whether an item is of this policy.
     fn is(&self, item: &Item) -> bool;
-    /// Adds what an item says to a layer, where it says this; which directive that was.
+    /// Adds an item to a layer, if it is of this policy; returns the name of its directive.
     fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str>;
-    /// Merges what an inner layer says into one around it.
+    /// Merges an inner layer into an outer one.
     fn merge(&self, outer: &mut Layer, inner: &Layer);
-    /// Whether an item does away with this, and nothing around says it.
+    /// Whether an item is an `off` without effect.
     fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
     /// See [`Policy::check_place`].
     fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
@@ -199,7 +199,7 @@ pub(crate) trait AnyPolicy: Sync {
     fn diff(&self, site: &Site, policy: &site::Policy) -> PolicyDescription;
 }
 
-/// All policies, in the order in which a request meets them.
+/// All policies, in the order in which they act on a request.
 pub(crate) static ALL: &[&dyn AnyPolicy] = &[
     &of::<limits::Limits>(),
     &of::<fault::Fault>(),
@@ -227,7 +227,7 @@ pub(crate) static ALL: &[&dyn AnyPolicy] = &[
     &of::<log::Log>(),
 ];
 
-/// Their directives, in the order of the manual.
+/// All directives, in the order of the manual.
 pub(crate) const DIRECTIVES: &[&Directive] = &[
     &rewrite::REWRITE,
     &rewrite::QUERY_SET,
@@ -285,7 +285,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &log::FIELDS,
 ];
 
-/// What holds where nothing is said.
+/// The default policy.
 pub(crate) fn defaults() -> site::Policy {
     site::Policy {
         limits: model::LIMITS,
@@ -304,7 +304,7 @@ pub(crate) fn defaults() -> site::Policy {
     }
 }
 
-/// The kind that a policy is.
+/// Adapts a policy to [`AnyPolicy`].
 struct PolicyOf<P>(PhantomData<fn() -> P>);
 
 const fn of<P>() -> PolicyOf<P> {

@@ -14,17 +14,17 @@ use crate::report::{Diagnostic, Edit, Help, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 use crate::syntax::{self, Leaf, Node, Scalar};
 
-/// How deep includes may nest.
+/// The maximum nesting of includes.
 const MAX_INCLUDE_DEPTH: usize = 16;
 
-/// Reads a whole file with all it includes.
+/// Reads a file with all of its includes.
 pub fn read(sources: &mut Sources, file: FileId, report: &mut Report) -> Vec<Item> {
     let nodes = syntax::parse(sources, file, report);
     let mut reader = Reader { sources, report, including: vec![file] };
     reader.items(&nodes, Place::Root)
 }
 
-/// What directives read with.
+/// The state of the pass.
 struct Reader<'a> {
     sources: &'a mut Sources,
     report: &'a mut Report,
@@ -41,7 +41,7 @@ impl Reader<'_> {
                 items.push(Item { span: node.name.span, what: What::Unread, broken: true });
                 continue;
             };
-            // Of alternatives there may be several of one kind.
+            // In `any`, several of one kind are allowed.
             if !directive.repeats && place != Place::Any {
                 if let Some((_, first)) = seen.iter().find(|(name, _)| *name == directive.name) {
                     let diagnostic = Diagnostic::error(
@@ -81,12 +81,12 @@ impl Reader<'_> {
             self.report.add(diagnostic.help(self.ours(node, alias, place)));
             return None;
         }
-        // What it declares is not missing, only misplaced.
+        // A name that it declares is not missing, only misplaced.
         if let Some(Scalar::Text(name)) = node.args.first().map(|leaf| &leaf.value).filter(|_| !elsewhere.is_empty()) {
             self.report.lose(name);
         }
         let near = nearest(name, here.iter().copied());
-        // Of what is ours elsewhere, the singular and the plural are near enough.
+        // For a misplaced directive, only singular and plural count as similar.
         let near = near.filter(|near| elsewhere.is_empty() || near.starts_with(name) || name.starts_with(near));
         if let Some(help) = self.known_otherwise(node, place) {
             diagnostic = diagnostic.help(help);
@@ -106,7 +106,7 @@ impl Reader<'_> {
         None
     }
 
-    /// What another proxy's word is called here.
+    /// Help for another proxy's word.
     fn ours(&self, node: &Node, alias: &Alias, place: Place) -> Help {
         let Some(directive) = aliases::directive(alias, place) else { return alias.example.into() };
         if !directive.places.contains(&place) {
@@ -116,7 +116,7 @@ impl Reader<'_> {
         let words = format!("here that is: {}", alias.example);
         let edit = match &node.children {
             None => Edit { at: node.whole(), text: alias.example.to_owned() },
-            // What stands between the braces is kept, where ours has braces for the same.
+            // The content of the braces is kept, if the equivalent has the same.
             Some(_) if alias.same && !node.args.is_empty() => {
                 Edit { at: node.name.span, text: directive.name.to_owned() }
             }
@@ -200,7 +200,7 @@ impl Reader<'_> {
         true
     }
 
-    /// The path that `include` and `table` name; other files stand in the place of these nodes.
+    /// The path that `include` or `table` names; the file's items replace the node.
     fn named_file(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Option<Spanned<String>> {
         let mut reading = Reading::new(self, node, directive, place, false);
         let path = reading.arg("a PATH", crate::value::text);
@@ -250,7 +250,7 @@ impl Reader<'_> {
         items
     }
 
-    /// The files an include names, in the order of their names; an error where there is none.
+    /// The files that an include matches, sorted by name; an error if there are none.
     fn matching(&mut self, from: FileId, pattern: &Spanned<String>) -> Vec<(std::path::PathBuf, String)> {
         let beside = self.sources.beside(from, &pattern.value);
         let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();

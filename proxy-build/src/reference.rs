@@ -77,7 +77,7 @@ fn heading(directive: &Directive) -> String {
     }
 }
 
-/// The anchor of a heading, as Markdown renderers make it.
+/// The anchor of a heading, as Markdown renderers generate it.
 fn anchor(directive: &Directive) -> String {
     heading(directive).replace(' ', "-").replace(['`', '\''], "")
 }

@@ -1,4 +1,4 @@
-//! Renders diagnostics as text, with their source lines: by `annotate-snippets`, in rustc's own layout, with colour for `kiln`, plain
+//! Renders diagnostics as text, with their source lines: with `annotate-snippets`, in rustc's layout, with colour for `kiln`, plain
 //! inside `compile_error!`.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
@@ -7,11 +7,11 @@ use crate::report::{Diagnostic, Report, Severity};
 use crate::source::Sources;
 use crate::span::Span;
 
-/// How many diagnostics are rendered; the rest is counted.
+/// The most diagnostics that are rendered; the others are counted.
 const SHOWN: usize = 50;
 
 impl Report {
-    /// All of them as text, with terminal colours or plain; empty where there are none.
+    /// All diagnostics as text, with terminal colours or plain; empty if there are none.
     pub fn render(&self, sources: &Sources, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let sorted = self.sorted();
@@ -26,7 +26,7 @@ impl Report {
         out
     }
 
-    /// All warnings, each on a line with its place.
+    /// All warnings, one per line with their locations.
     pub fn warnings<'a>(&'a self, sources: &'a Sources) -> impl Iterator<Item = String> + 'a {
         let warnings = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
         warnings.map(|Diagnostic { code, message, at, .. }| {

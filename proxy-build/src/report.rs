@@ -1,47 +1,46 @@
-//! Diagnostics: errors and warnings about a site, with place, reason and help. Passes add to one [`Report`] and carry on, so
-//! that every error of a run is shown at once.
-//! `render` makes text of them.
+//! Diagnostics: errors and warnings about a site, with location, reason and help. Passes add to one [`Report`] and continue,
+//! so that every error of a run is shown at once. `render` converts them to text.
 
 use crate::code;
 use crate::span::Span;
 
-/// Something wrong (or doubtful) with a site.
+/// An error or warning.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
     /// Whether it stops the build.
     pub severity: Severity,
     /// A stable kebab-case name of this kind of mistake.
     pub code: &'static str,
-    /// What is wrong, in the user's words.
+    /// The message, in terms of the language.
     pub message: String,
-    /// Where.
+    /// The span.
     pub at: Span,
-    /// A word at the underline.
+    /// A short text at the underline.
     pub label: String,
-    /// Other places that belong to it.
+    /// Other relevant spans, with their labels.
     pub also: Vec<(Span, String)>,
-    /// What to write in place of `at`, where the label proposes that.
+    /// The replacement of `at`, if the label proposes one.
     pub meant: Option<Edit>,
-    /// What to do, or an example request; one line each.
+    /// Help lines: a remedy, or an example request.
     pub help: Vec<Help>,
 }
 
-/// A change of a site's text.
+/// An edit of a site's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
-    /// What is replaced; empty where something is inserted.
+    /// The replaced span; empty for an insertion.
     pub at: Span,
-    /// By what.
+    /// The new text.
     pub text: String,
 }
 
-/// A line of help; where it proposes a change, with the change itself, which the line is made of. Applied together, the edits
-/// give a site without this mistake (a test applies those of all fixtures).
+/// A help line; if it proposes a change, with its edits, from which the line is made. Applied together, the edits produce a
+/// site without this mistake (a test applies those of all fixtures).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Help {
-    /// As it is shown.
+    /// Its text.
     pub text: String,
-    /// What to change; none where a person has to decide.
+    /// The edits; empty if a person has to decide.
     pub edits: Vec<Edit>,
 }
 
@@ -52,19 +51,19 @@ impl<T: Into<String>> From<T> for Help {
 }
 
 impl Help {
-    /// Other text for what is at a place.
+    /// Proposes another text for a span.
     pub fn write(at: Span, text: impl Into<String>) -> Help {
         let text = text.into();
         Help { text: format!("write {text}"), edits: vec![Edit { at, text }] }
     }
 
-    /// A property behind an argument or a property.
+    /// Proposes a property after an argument or a property.
     pub fn beside(at: Span, property: &str) -> Help {
         let at = Span { start: at.end, ..at };
         Help { text: format!("write {property} beside it"), edits: vec![Edit { at, text: format!(" {property}") }] }
     }
 
-    /// A change that these words tell.
+    /// Proposes edits that a text describes.
     pub fn told(text: impl Into<String>, edits: Vec<Edit>) -> Help {
         Help { text: text.into(), edits }
     }
@@ -73,16 +72,16 @@ impl Help {
 /// Whether a diagnostic stops the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Stops it.
+    /// It does.
     Error,
-    /// Is shown.
+    /// It does not.
     Warning,
-    /// As the lint's level is.
+    /// Depends on the lint's level.
     Lint,
 }
 
 impl Diagnostic {
-    /// An error at a place.
+    /// An error at a span.
     pub fn error(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
@@ -96,42 +95,42 @@ impl Diagnostic {
         }
     }
 
-    /// A finding of a lint at a place; how serious it is, the report knows.
+    /// A lint at a span; the report determines its severity.
     pub fn lint(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
         Diagnostic { severity: Severity::Lint, ..Diagnostic::error(code, message, at) }
     }
 
-    /// The word at the underline.
+    /// Sets the label at the underline.
     pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
         self.label = label.into();
         self
     }
 
-    /// Another place that belongs to it.
+    /// Adds another relevant span.
     pub fn also(mut self, at: Span, label: impl Into<String>) -> Diagnostic {
         self.also.push((at, label.into()));
         self
     }
 
-    /// What was most likely meant in place of what is underlined.
+    /// Proposes a replacement for the underlined text.
     pub fn meant(mut self, text: &str) -> Diagnostic {
         self.meant = Some(Edit { at: self.at, text: text.to_owned() });
         self.label(format!("did you mean `{text}`?"))
     }
 
-    /// The same, where other text than the word that is proposed stands in its place.
+    /// Proposes a replacement whose text differs from the proposed word.
     pub fn meant_by(mut self, text: String) -> Diagnostic {
         self.meant = Some(Edit { at: self.at, text });
         self
     }
 
-    /// What to do about it.
+    /// Adds a help line.
     pub fn help(mut self, help: impl Into<Help>) -> Diagnostic {
         self.help.push(help.into());
         self
     }
 
-    /// The same, where there is something to say.
+    /// Adds an optional help line.
     pub fn maybe_help(self, help: Option<impl Into<Help>>) -> Diagnostic {
         match help {
             Some(help) => self.help(help),
@@ -139,7 +138,7 @@ impl Diagnostic {
         }
     }
 
-    /// The changes that are proposed, each by itself.
+    /// The proposed changes.
     pub fn fixes(&self) -> impl Iterator<Item = &[Edit]> {
         let helps = self.help.iter().map(|help| help.edits.as_slice()).filter(|edits| !edits.is_empty());
         self.meant.iter().map(std::slice::from_ref).chain(helps)
@@ -151,23 +150,23 @@ impl Diagnostic {
 pub struct Report {
     pub(crate) diagnostics: Vec<Diagnostic>,
     levels: Vec<(&'static str, code::Level)>,
-    /// Names that something declares which could not be read.
+    /// Names whose declarations could not be read.
     lost: Vec<String>,
 }
 
 impl Report {
-    /// The level of a lint from here on.
+    /// Sets the level of a lint.
     pub fn set_level(&mut self, code: &'static str, level: code::Level) {
         self.levels.push((code, level));
     }
 
-    /// The level of a lint: as the site says, or its own.
+    /// The level of a lint: as the site says, or the default.
     pub fn level(&self, code: &str) -> code::Level {
         let said = self.levels.iter().find(|(known, _)| *known == code).map(|(_, level)| *level);
         said.or_else(|| code::find(code)?.level).unwrap_or(code::Level::Deny)
     }
 
-    /// Adds one.
+    /// Adds a diagnostic.
     pub fn add(&mut self, mut diagnostic: Diagnostic) {
         if diagnostic.severity == Severity::Lint {
             diagnostic.severity = match self.level(diagnostic.code) {
@@ -176,29 +175,29 @@ impl Report {
                 code::Level::Deny => Severity::Error,
             };
         }
-        // The same words at the same place twice (a preset used by two routes, say) are one mistake.
+        // The same message at the same span (for example of a preset used by two routes) is a single mistake.
         let same = |seen: &Diagnostic| seen.at == diagnostic.at && seen.message == diagnostic.message;
         if !self.diagnostics.iter().rev().take(200).any(same) {
             self.diagnostics.push(diagnostic);
         }
     }
 
-    /// Makes errors of all warnings.
+    /// Turns all warnings into errors.
     pub fn deny_warnings(&mut self) {
         self.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.severity = Severity::Error);
     }
 
-    /// Something declares this name, and could not be read.
+    /// Records a name whose declaration could not be read.
     pub fn lose(&mut self, name: &str) {
         self.lost.push(name.to_owned());
     }
 
-    /// Whether what has this name could not be read: that it is missing would be said for the same mistake.
+    /// Whether the declaration of a name could not be read: its absence would be reported for the same mistake.
     pub fn is_lost(&self, name: &str) -> bool {
         self.lost.iter().any(|lost| lost == name)
     }
 
-    /// How many errors there are.
+    /// The number of errors.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
@@ -208,14 +207,14 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// The diagnostics in the order of their places, errors of the main file first.
+    /// The diagnostics sorted by span, errors of the main file first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut sorted: Vec<_> = self.diagnostics.iter().collect();
         sorted.sort_by_key(|diagnostic| diagnostic.at);
         sorted
     }
 
-    /// "2 errors, 1 warning"; `None` where there is nothing.
+    /// "2 errors, 1 warning"; `None` if there are none.
     pub fn summary(&self) -> Option<String> {
         let count = |severity, one: &str| {
             let n = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();

@@ -2,10 +2,10 @@
 //! example request ([`Requests::example`]).
 //!
 //! A route's set is a [`Formula`] over path, method, client, header fields, parameters and cookies. A question is a
-//! conjunction of formulas, one of which may be negated: it is split into [`cube::Cube`]s (conjunctions
-//! of plain facts), and each either has an example request or none. The semantics are exactly those of the runtime:
-//! fields may occur several times, one matching value is enough, and paths are in normal form.
-//! Everything is bounded; a question that can't be decided within bounds is [`Undecided`].
+//! conjunction of formulas, one of which may be negated: it is split into [`cube::Cube`]s (conjunctions of atomic
+//! facts), each of which either has an example request or none. The semantics are exactly those of the runtime: fields
+//! may occur several times, one matching value suffices, and paths are normalized. Everything is bounded; a question
+//! that can't be decided within bounds is [`Undecided`].
 
 mod cube;
 mod formula;
@@ -27,19 +27,19 @@ pub(crate) use formula::Formula;
 use language::Language;
 pub(crate) use language::Undecided;
 
-/// How many cubes one question may be taken apart into.
+/// The most cubes of one question.
 const MAX_CUBES: usize = 4096;
 
-/// The questions of one site; what was made for one of them is kept for the next.
+/// Answers questions about one site, with cached intermediate results.
 pub(crate) struct Requests {
     host: String,
     form: NormalForm,
     made: Rc<TableCache>,
-    /// What every path is, and is not.
+    /// Languages that contain all paths, and languages that contain none.
     paths: (Vec<Language>, Vec<Language>),
-    /// What no field's value is.
+    /// Languages that contain no field value.
     values: Vec<Language>,
-    /// A segment that no pattern of the site names.
+    /// A segment that does not occur in the site's patterns.
     fresh: String,
     literals: HashSet<String>,
     deepest: usize,
@@ -81,7 +81,7 @@ impl Requests {
         requests
     }
 
-    /// A request for which all of `hold` hold and `fails`, where it is given, does not.
+    /// A request for which all of `hold` are true and `fails`, if given, is false.
     ///
     /// # Errors
     /// It can't be decided within bounds.
@@ -89,10 +89,11 @@ impl Requests {
         self.avoiding(hold, fails, |_| None)
     }
 
-    /// The same, except that requests are excluded for which `taken` gives a formula: that formula must not hold either.
+    /// Like [`Requests::example`], but excludes requests for which `taken` returns a formula: that formula must be
+    /// false, too.
     ///
     /// # Errors
-    /// As above.
+    /// See [`Requests::example`].
     pub(crate) fn avoiding<'a>(
         &self,
         hold: &[&'a Formula],
@@ -135,7 +136,7 @@ impl Requests {
         }
     }
 
-    /// One of `parts` at least has this value.
+    /// The alternatives in which at least one of `parts` has this value.
     fn branches<'a>(
         &self,
         cube: &Cube<'a>,
@@ -156,7 +157,7 @@ impl Requests {
         Ok(None)
     }
 
-    /// The language of an expression, which has a table (`check` has seen to that); nothing at all where it has none.
+    /// The language of an expression with a table (`check` ensures that there is one); empty otherwise.
     fn table(&self, pattern: &str) -> Language {
         match self.made.table(pattern) {
             Ok(table) => Language::Table(table),
@@ -164,7 +165,7 @@ impl Requests {
         }
     }
 
-    /// The spellings of a parameter's value: one, as a rule.
+    /// The spellings of a parameter's value; usually one.
     fn spellings(&self, value: &str) -> Language {
         let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
         match (!plain).then(|| self.made.table(&canonical::spellings(value))) {
@@ -173,8 +174,7 @@ impl Requests {
         }
     }
 
-    /// Paths of a pattern that no other pattern names, as far as that is possible: of `*`, of every length that makes a
-    /// difference.
+    /// Paths of a pattern that no other pattern names, if possible: for `*`, of every length that makes a difference.
     fn plain_paths(&self, pattern: &Pattern) -> Vec<String> {
         let mut start = String::new();
         for segment in &pattern.segments {
@@ -194,8 +194,8 @@ impl Requests {
     }
 }
 
-/// Paths in canonical form, as `proxy_runtime::protocol::canonical` makes them, but for dot segments and doubled slashes: made of its own
-/// answers.
+/// An expression for canonical paths, derived from `proxy_runtime::protocol::canonical` by trying its functions; without dot segments and
+/// doubled slashes.
 fn canonical_form(form: NormalForm) -> String {
     let single = NormalForm { merge_slashes: false, ..form };
     let stays = |text: &str| canonical::path(text, single).is_ok_and(|path| path == text);

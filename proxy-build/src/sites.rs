@@ -1,8 +1,8 @@
 //! Pass 4, `check`: turns the syntax tree into the model, or reports errors.
 //!
-//! After this pass **no user error at all** can come up. It looks names up, fills defaults, merges presets and outer
-//! policies, resolves placeholders, and proves what can be proved about routes. It adds everything it finds to the
-//! report and continues; it returns the model only if there was no error.
+//! After this pass, **no user error at all** can occur. It looks names up, fills in defaults, merges presets and outer
+//! policies, resolves placeholders, and proves what can be proved about routes. It adds all findings to the report and
+//! continues; it returns the model only if there was no error.
 
 mod presets;
 mod routes;
@@ -19,7 +19,7 @@ use crate::report::{Diagnostic, Report};
 use crate::source::{Sources, Span, Spanned};
 use crate::upstream;
 
-/// The most routes of one site file; ids are 32 bits, and memory is what bounds it before.
+/// The most routes of one site file; ids have 32 bits, but memory is the practical limit.
 pub(crate) const MAX_ROUTES: usize = 1 << 20;
 
 /// Checks a file's items.
@@ -92,7 +92,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     (!errors_before && !report.has_errors()).then_some(site)
 }
 
-/// The items of the top level, sorted by what they are.
+/// The items of the top level, sorted by kind.
 #[derive(Default)]
 struct Root {
     listens: Vec<ListenItem>,
@@ -147,11 +147,11 @@ impl Root {
     }
 }
 
-/// Which site has a host on a listener.
+/// The site of each host on a listener.
 type Claims = HashMap<(HostPattern, usize), Span>;
 
 impl Check<'_> {
-    /// The policy that a layer makes, where these placeholders have a value.
+    /// The policy of a layer, given the available placeholders.
     fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> site::Policy {
         let mut made = policy::defaults();
         policy::ALL.iter().for_each(|kind| kind.check(self, layer, scope, &mut made));
@@ -174,7 +174,7 @@ impl Check<'_> {
             self.underscores = policy::limits::underscores(&layer);
             let served_on = listeners.of_site[index].clone();
             self.claimed_twice(&mut claims, span, &site.hosts, &served_on);
-            // What it says of who clients are has no value where no route is found, and is then empty.
+            // Placeholders of authentication have no value without a route, and are then empty.
             let mut policy = self.policy(&layer, &policy::auth::scope(&layer));
             let scope_hosts: Vec<HostPattern> = site.hosts.iter().map(|host| host.value.clone()).collect();
             let name = scope_hosts.first().map(ToString::to_string).unwrap_or_default();
@@ -201,7 +201,7 @@ impl Check<'_> {
             });
         }
         self.site_tls = None;
-        // The key has no port: where one host may be two sites, by the listener, they are told apart.
+        // The cache key has no port: if a host may be two sites, by listener, the key has the site.
         if hosts.iter().any(|host| host.listeners != hosts[0].listeners) {
             for (index, host) in hosts.iter_mut().enumerate() {
                 for cache in host.routes.iter_mut().filter_map(|route| route.policy.cache.as_mut()) {
@@ -216,7 +216,7 @@ impl Check<'_> {
         hosts
     }
 
-    /// A host may belong to one site per listener. `claims` are those of the sites before.
+    /// Checks that a host belongs to one site per listener. `claims` are those of earlier sites.
     fn claimed_twice(&mut self, claims: &mut Claims, site: Span, hosts: &[Spanned<HostPattern>], listeners: &[usize]) {
         for (index, host) in hosts.iter().enumerate() {
             if let Some(first) = hosts[..index].iter().find(|earlier| earlier.value == host.value) {

@@ -1,4 +1,4 @@
-//! Pass 1, `source`: path to text. Owns the files of a compilation, and the map from offsets to lines.
+//! Pass 1, `source`: path to text. It owns the files of a compilation, and the map from offsets to lines.
 //!
 //! After this pass it cannot happen that a file is unreadable, too large, or not UTF-8.
 //! Spans are byte offsets into one file and are available in all passes; see [`Span`].
@@ -18,27 +18,27 @@ pub use crate::span::{FileId, Span, Spanned};
 /// The largest site file, in bytes.
 pub const MAX_SOURCE: u64 = 64 << 20;
 
-/// The most files one site may consist of.
+/// The most files of one site.
 pub const MAX_FILES: usize = 4096;
 
-/// The most files of one folder that are compiled in.
+/// The most files of an embedded folder.
 pub const MAX_BUNDLED: usize = 50_000;
 
 /// All files of a compilation.
 #[derive(Debug, Default)]
 pub struct Sources {
     files: Vec<File>,
-    /// Files whose bytes went into the result without being site files (`respond file=`, error pages). Read once and
-    /// kept for good, however many routes use them: a compiler's life is short.
+    /// Files whose bytes are part of the result without being site files (`respond file=`, error pages). Read once and
+    /// leaked, however many routes use them, as the compiler is short-lived.
     assets: HashMap<PathBuf, &'static [u8]>,
-    /// What messages call these files, and the digests of their content.
+    /// The names of these files in messages, and the digests of their content.
     asset_names: BTreeMap<String, String>,
-    /// Files that are read from here and not from the disk, digests of assets in place of their content: how a site looks
-    /// to who compares it with another.
+    /// Files that are read from here instead of the disk, with digests in place of assets: for a comparison with another
+    /// site.
     archive: Option<Archive>,
-    /// Folders that an include's pattern looks into, or whose files are compiled in.
+    /// Folders that an include's pattern searches, or that are embedded.
     folders: Vec<PathBuf>,
-    /// Where the first such pattern stands, and the first such folder.
+    /// The spans of the first include by a pattern, and of the first embedded folder.
     pattern: Option<Span>,
     bundled: Option<Span>,
 }
@@ -46,7 +46,7 @@ pub struct Sources {
 /// The sources that a site was built from.
 #[derive(Debug, Default)]
 pub struct Archive {
-    /// The text of each file, by what messages call it. Empty: files are read from the disk.
+    /// The text of each file, by its name in messages. Empty: files are read from the disk.
     pub files: BTreeMap<String, String>,
     /// The digest of each asset.
     pub assets: BTreeMap<String, String>,
@@ -57,17 +57,17 @@ struct File {
     path: PathBuf,
     shown: String,
     text: String,
-    /// The offset at which each line begins.
+    /// The offset of each line.
     lines: Vec<u32>,
 }
 
 impl Sources {
-    /// Sources that know assets by their digests, and read from an archive where it has files.
+    /// Sources with assets as digests, which are read from an archive if it has files.
     pub fn for_comparison(archive: Archive) -> Sources {
         Sources { archive: Some(archive), ..Sources::default() }
     }
 
-    /// Whether the content of assets is not here, but digests of it.
+    /// Whether assets are represented by digests.
     pub fn compares(&self) -> bool {
         self.archive.is_some()
     }
@@ -83,24 +83,24 @@ impl Sources {
         }
     }
 
-    /// The files of an archive whose name matches a pattern; `None` where files are on the disk.
+    /// The files of an archive whose names match a pattern; `None` if files are on disk.
     pub fn archived(&self, pattern: &str) -> Option<Vec<String>> {
         let archive = self.archive.as_ref().filter(|archive| !archive.files.is_empty())?;
         let pattern = glob::Pattern::new(pattern).ok()?;
         Some(archive.files.keys().filter(|name| pattern.matches(name)).cloned().collect())
     }
 
-    /// The assets by what messages call them, with the digests of their content.
+    /// The assets by their names in messages, with the digests of their content.
     pub fn assets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.asset_names.iter().map(|(name, digest)| (name.as_str(), digest.as_str()))
     }
 
-    /// Reads the main file. `shown` is what messages call it.
+    /// Reads the main file. `shown` is its name in messages.
     pub fn read(&mut self, path: &Path, shown: &str, report: &mut Report) -> Option<FileId> {
         match self.text_of(path, shown) {
             Ok(text) => Some(self.add(path.to_owned(), shown.to_owned(), text)),
             Err(reason) => {
-                // There is no text to point at: an empty one stands for it.
+                // There is no text to point at: use an empty one.
                 let file = self.add(path.to_owned(), shown.to_owned(), String::new());
                 let span = Span { file, start: 0, end: 0 };
                 report.add(Diagnostic::error("unreadable-file", format!("can't read `{shown}`: {reason}"), span));
@@ -127,21 +127,21 @@ impl Sources {
         }
     }
 
-    /// Notes that an include at `span` takes whatever its pattern matches.
+    /// Records that the include at `span` has a pattern.
     pub fn includes_by_pattern(&mut self, pattern: &Path, span: Span) {
         self.pattern.get_or_insert(span);
         self.folders.extend(pattern.parent().map(Path::to_owned));
     }
 
-    /// Where the first include by a pattern stands.
+    /// The span of the first include by a pattern.
     pub fn pattern(&self) -> Option<Span> {
         self.pattern
     }
 
-    /// The paths of the files below a folder that is compiled in, which `span` names, relative to that file.
+    /// The paths of the files in an embedded folder, relative to the file with `span`.
     ///
     /// # Errors
-    /// Why they can't be read.
+    /// The reason why they can't be read.
     pub fn bundle(&mut self, path: &str, which: FileFilter, span: Span) -> Result<Vec<String>, String> {
         self.bundled.get_or_insert(span);
         if let Some(archive) = self.archive.as_ref().filter(|archive| !archive.files.is_empty()) {
@@ -156,12 +156,12 @@ impl Sources {
         Ok(files)
     }
 
-    /// Where the first folder that is compiled in is named.
+    /// The span of the first embedded folder.
     pub fn bundled(&self) -> Option<Span> {
         self.bundled
     }
 
-    /// The folders that includes look into, and those that are compiled in.
+    /// The folders that includes search, and the embedded ones.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
@@ -174,10 +174,10 @@ impl Sources {
         FileId(u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX))
     }
 
-    /// The bytes of a file that becomes part of the result, found relative to the file that names it.
+    /// The bytes of an asset, whose path is relative to the file that names it.
     ///
     /// # Errors
-    /// Why it can't be read.
+    /// The reason why it can't be read.
     pub fn asset(&mut self, named_in: FileId, path: &str) -> Result<&'static [u8], String> {
         let (shown, path) = (self.shown_beside(named_in, path), self.beside(named_in, path));
         if let Some(bytes) = self.assets.get(&path) {
@@ -200,18 +200,18 @@ impl Sources {
         Ok(bytes)
     }
 
-    /// What messages call a path that is meant in `file`.
+    /// The name in messages of a path in `file`.
     pub fn shown_beside(&self, file: FileId, path: &str) -> String {
         let folder = Path::new(self.shown(file)).parent().unwrap_or(Path::new(""));
         folder.join(path).display().to_string()
     }
 
-    /// A path as it is meant in `file`: relative to that file's folder.
+    /// A path in `file`, resolved relative to that file's folder.
     pub fn beside(&self, file: FileId, path: &str) -> PathBuf {
         self.path(file).parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// The very beginning of the main file.
+    /// The beginning of the main file.
     pub fn start(&self) -> Span {
         Span { file: FileId(0), start: 0, end: 0 }
     }
@@ -221,7 +221,7 @@ impl Sources {
         &self.files[usize::from(file.0)].path
     }
 
-    /// What messages call a file.
+    /// The name of a file in messages.
     pub fn shown(&self, file: FileId) -> &str {
         &self.files[usize::from(file.0)].shown
     }
@@ -236,7 +236,7 @@ impl Sources {
         self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// Where something can be inserted between the braces that open behind a place, on the same line; `None` where none do.
+    /// The insertion point in the braces that open after a span, on the same line; `None` if there are none.
     pub fn inside(&self, before: Span) -> Option<Span> {
         let start = before.end as usize;
         let mut tokens = tokens(self.text(before.file).get(start..)?);
@@ -247,7 +247,7 @@ impl Sources {
         (open.kind == TokenKind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
-    /// Behind the last value of a directive without braces, one of whose words is at a place.
+    /// The end of the last value of a directive without braces, one of whose words is at a span.
     pub fn end_of_directive(&self, word: Span) -> Span {
         let start = word.end as usize;
         let ends = |kind| {
@@ -259,7 +259,7 @@ impl Sources {
         Span { start: at, end: at, ..word }
     }
 
-    /// From a directive's name to the end of its line.
+    /// The span from a directive's name to the end of its line.
     pub fn rest_of_line(&self, name: Span) -> Span {
         let text = self.text(name.file);
         let rest = text.get(name.start as usize..).unwrap_or_default();
@@ -267,7 +267,7 @@ impl Sources {
         Span { end: name.start + len as u32, ..name }
     }
 
-    /// The first argument behind a directive's name, where it is a word.
+    /// The span of the first argument after a directive's name, if it is a word.
     pub fn argument(&self, name: Span) -> Option<Span> {
         let start = name.end as usize;
         let mut tokens = tokens(self.text(name.file).get(start..)?).filter(|token| token.kind != TokenKind::Blank);
@@ -281,7 +281,7 @@ impl Sources {
         lines.partition_point(|&start| start <= span.start) as u32
     }
 
-    /// The line of an offset and, in characters, the column on it; both counted from 1.
+    /// The line and (in characters) the column of an offset; both counted from 1.
     pub fn position(&self, file: FileId, offset: u32) -> (u32, u32) {
         let File { text, lines, .. } = &self.files[usize::from(file.0)];
         let offset = offset.min(text.len() as u32);
@@ -290,17 +290,17 @@ impl Sources {
         (line as u32, before.chars().count() as u32 + 1)
     }
 
-    /// The place of a span for messages at run time.
+    /// The location of a span for messages at run time.
     pub fn place(&self, span: Span) -> proxy_runtime::site::Place {
         proxy_runtime::site::Place { file: self.shown(span.file).to_owned().into(), line: self.line(span) }
     }
 
-    /// The site files, in the order they were read: what messages call them, and their text.
+    /// The site files, in the order they were read: their names in messages, and their text.
     pub fn site_files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|file| (file.shown.as_str(), file.text.as_str()))
     }
 
-    /// Every file whose change changes the result.
+    /// All files that the result depends on.
     pub fn dependencies(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path()).chain(self.assets.keys().map(PathBuf::as_path))
     }
@@ -325,7 +325,7 @@ fn read_asset(path: &Path) -> Result<Vec<u8>, String> {
 /// The text of a file.
 ///
 /// # Errors
-/// Why it can't be read.
+/// The reason why it can't be read.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let size = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !size.is_file() {

@@ -1,4 +1,4 @@
-//! Places in a site's files: [`Span`], and a value with its place, [`Spanned`].
+//! Spans in a site's files: [`Span`], and a value with its span, [`Spanned`].
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub(crate) u16);
 
-/// A stretch of a file, in bytes.
+/// A range of bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
-    /// Which file.
+    /// The file.
     pub file: FileId,
     /// Its first byte.
     pub start: u32,
@@ -25,17 +25,17 @@ impl Span {
     }
 }
 
-/// A value and where it was written.
+/// A value with its span.
 #[derive(Debug, Clone, Copy)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it was written.
+    /// Its span.
     pub span: Span,
 }
 
 impl<T> Spanned<T> {
-    /// The same place with another value.
+    /// Replaces the value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: f(self.value), span: self.span }
     }

@@ -1,7 +1,7 @@
-//! Pass 2, `syntax`: text to KDL nodes with spans, in the shape the next pass wants: [`Node`], [`Leaf`].
+//! Pass 2, `syntax`: text to KDL nodes with spans, in the form that the next pass uses: [`Node`], [`Leaf`].
 //!
-//! After this pass it cannot happen that the text is not KDL. Habits from other languages are
-//! found before they confuse the parser (`habits`).
+//! After this pass it cannot happen that the text is not KDL. Habits from other languages are found before they confuse
+//! the parser (`habits`).
 
 mod habits;
 pub mod table;
@@ -11,7 +11,7 @@ use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 
-/// How deep braces may nest. The KDL parser recurses, and a stack overflow has no message.
+/// The maximum nesting of braces. The KDL parser is recursive, and a stack overflow has no message.
 pub const MAX_DEPTH: usize = 64;
 
 /// A node: `name arg... key=value... { nodes }`.
@@ -19,24 +19,24 @@ pub const MAX_DEPTH: usize = 64;
 pub struct Node {
     /// Its name; the span is what diagnostics point at.
     pub name: Spanned<String>,
-    /// A type annotation before the name, which no node has a use for.
+    /// A type annotation before the name, which is always an error.
     pub ty: Option<Spanned<String>>,
     /// Its arguments.
     pub args: Vec<Leaf>,
     /// Its properties, in the order written, duplicates included.
     pub props: Vec<(Spanned<String>, Leaf)>,
-    /// What stands between its braces; `None` without braces.
+    /// The content of its braces; `None` without braces.
     pub children: Option<Vec<Node>>,
 }
 
 impl Node {
-    /// Where it begins.
+    /// Its first byte.
     pub fn start(&self) -> u32 {
-        // A type annotation stands in parentheses.
+        // A type annotation is in parentheses.
         self.ty.as_ref().map_or(self.name.span.start, |ty| ty.span.start.saturating_sub(1))
     }
 
-    /// From its name to its last argument or property: all of it but what stands between its braces.
+    /// The span from its name to its last argument or property, without its braces.
     pub fn whole(&self) -> Span {
         let leaves = self.args.iter().chain(self.props.iter().map(|(_, leaf)| leaf));
         let end = leaves.map(|leaf| leaf.span.end).fold(self.name.span.end, u32::max);
@@ -49,11 +49,11 @@ impl Node {
 pub struct Leaf {
     /// The value.
     pub value: Scalar,
-    /// The type annotation, as in `(file)"path"`.
+    /// The type annotation, such as in `(file)"path"`.
     pub ty: Option<Spanned<String>>,
-    /// The whole of it, annotation included.
+    /// The span, including the annotation.
     pub span: Span,
-    /// Where the text of a string stands literally in the source (no escapes), for spans into it.
+    /// The span of a string's text, if it is literal (without escapes), for spans within it.
     pub inner: Option<Span>,
 }
 
@@ -62,7 +62,7 @@ pub struct Leaf {
 pub enum Scalar {
     /// Text, quoted or bare.
     Text(String),
-    /// A whole number, and how it was written.
+    /// A whole number, with its source text.
     Integer(i128, String),
     /// Another number.
     Float(f64),
@@ -72,7 +72,7 @@ pub enum Scalar {
     Null,
 }
 
-/// A string as it is best read: raw where it has backslashes, as expressions do.
+/// A string literal: raw if the text has backslashes, as expressions do.
 pub fn raw_or_quoted(text: &str) -> String {
     match text.contains('\\') && !text.contains('"') {
         true => format!("#\"{text}\"#"),
@@ -80,7 +80,7 @@ pub fn raw_or_quoted(text: &str) -> String {
     }
 }
 
-/// Text as it is written between quotes.
+/// A text in quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -116,14 +116,14 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
     }
 }
 
-/// Turns the parser's tree into ours.
+/// Converts the parser's tree.
 struct Context<'a> {
     text: &'a str,
     file: FileId,
 }
 
 impl Context<'_> {
-    /// The parser counts in bytes.
+    /// Parser offsets are in bytes.
     fn span(&self, start: usize, len: usize) -> Span {
         Span { file: self.file, start: start as u32, end: (start + len) as u32 }
     }
@@ -185,13 +185,14 @@ fn convert_entry(entry: &KdlEntry, context: &Context<'_>) -> Leaf {
     Leaf { value, ty, span: context.span(begin, end.saturating_sub(begin)), inner }
 }
 
-/// One error: what the parser says behind it follows from it. Of several about the same text, the one that marks least says most.
+/// Reports one error, as later ones follow from it. Of several for the same text, the one with the smallest span is the most
+/// precise.
 fn report_errors(error: &kdl::KdlError, text: &str, file: FileId, report: &mut Report) {
     let context = Context { text, file };
     let found = error.diagnostics.iter().min_by_key(|found| (found.span.len().max(1), found.span.offset()));
     let (start, len) = found.map_or((0, 0), |found| (found.span.offset().min(text.len()), found.span.len()));
     let mut span = context.span(start, len.min(text.len() - start));
-    // An error that spans lines marks far too much: keep to its first line.
+    // An error over several lines has too large a span: use its first line.
     let marked = text.get(start..span.end as usize).unwrap_or_default();
     span.end = span.start + marked.find('\n').unwrap_or(marked.len()) as u32;
     let diagnostic = Diagnostic::error("syntax", "this can't be read", span)

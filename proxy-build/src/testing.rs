@@ -1,4 +1,4 @@
-//! Runs the tests of a site against its plan while it is built, and finds the routes that they reach.
+//! Runs the tests of a site against its plan during the build, and finds the routes that they reach.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,13 +12,13 @@ use crate::model::{Route, Site, Warmed};
 use crate::plan::Plan;
 use crate::report::{Diagnostic, Report};
 
-/// Runs the tests. Parameters have their defaults, or stand for themselves.
+/// Runs the tests. Parameters have their defaults, or are represented by themselves.
 pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     let settings = build_settings(site);
     for test in &site.tests {
         match rehearse::outcome(plan, &test.test, &settings) {
             Ok(outcome) => {
-                // What the user's functions make of it, the binary's own test shows.
+                // The effects of the user's functions are tested by the binary.
                 let judged = |property: &str| !outcome.not_asked || property == "route";
                 let misses = rehearse::misses(&test.test.expect, &outcome);
                 for (property, expected, found) in misses.into_iter().filter(|(property, ..)| judged(property)) {
@@ -53,7 +53,7 @@ pub(crate) fn run(site: &Site, plan: &Plan<'_>, report: &mut Report) {
     }
 }
 
-/// Whether a URL that is fetched after start gets into the store that it is to get into.
+/// Whether the response for a URL of `warm` would be cached in its store.
 fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed, report: &mut Report) {
     let Ok(url) = warmed.url.parse() else { return };
     let request = Rehearsal {
@@ -95,7 +95,7 @@ fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed,
     });
 }
 
-/// The tests that fail where the user's functions let all be as it is; those are asked by the binary alone.
+/// The tests that fail without the user's functions; they are run by the binary.
 pub fn left_to_the_binary<'m>(site: &'m Site, plan: &Plan<'_>) -> Vec<&'m str> {
     let settings = build_settings(site);
     let fails =
@@ -112,7 +112,7 @@ pub fn untested<'m>(site: &Site, plan: &Plan<'m>) -> Vec<&'m Route> {
     routes.map(|(_, route)| route.model).collect()
 }
 
-/// Start-up values as far as they are known at build.
+/// The settings, as far as they are known during the build.
 pub fn build_settings(site: &Site) -> Settings {
     let stand_in = |param: &Param| {
         Some(match (&param.default, param.kind) {

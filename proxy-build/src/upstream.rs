@@ -1,7 +1,7 @@
-//! Upstreams: groups of servers, and their options. Each option has a file, which is all that the compiler knows of it: its directive and how
-//! that is read, how it is checked, what it becomes for the runtime, and what is said of it.
+//! Upstreams: groups of servers, and their options. Each option has a file with all of its code in the compiler: its directive and its
+//! reader, its checks, its value for the runtime, and its descriptions.
 //!
-//! [`ALL`] lists them in the order of the manual. A new one is its file, and its line there.
+//! [`ALL`] lists them in the order of the manual. A new option needs a file, and a line there.
 
 mod balance;
 mod circuit_breaker;
@@ -50,40 +50,40 @@ pub(crate) static ALL: &[&dyn AnyOption] = &[
     &of::<http::Http>(),
 ];
 
-/// An option of an upstream, as it is written.
+/// An option of an upstream, as written.
 trait UpstreamOption: Debug + 'static {
-    /// Its directive, and those of the lines in its braces.
+    /// Its directive, and those of its lines.
     const DIRECTIVES: &'static [&'static Directive];
 
-    /// The member of the runtime's upstream that it fills.
+    /// The member of the runtime's upstream that it fills in.
     const MEMBER: &'static str;
 
-    /// Whether one that was not read in full is not asked to [`finish`](Self::finish): what is missing in it may be what was wrong.
+    /// Whether [`finish`](Self::finish) is skipped for an option with an error, because a missing part may be the cause.
     const NEEDS_ALL: bool = false;
 
-    /// Checks what it says by itself, and adds what the runtime makes of it.
+    /// Checks it by itself, and fills in the runtime's upstream.
     fn check(&self, check: &mut Check<'_>, at: OptionSpans, upstream: &mut site::Upstream);
 
-    /// Checks what depends on all else of the upstream, and adds that.
+    /// Checks what depends on the rest of the upstream, and completes it.
     fn finish(&self, _: &mut Check<'_>, _: OptionSpans, _: &mut site::Upstream) {}
 
-    /// For `explain`: the servers that it names, or where it finds them.
+    /// For `explain`: the servers that it lists, or the source of discovered ones.
     fn servers(_: &Site, _: &site::Upstream) -> Vec<String> {
         Vec::new()
     }
 
-    /// For `explain`: how it chooses among servers, in a few words.
+    /// For `explain`: its part in the choice of a server, in a few words.
     fn explain(_: &Site, _: &site::Upstream) -> Vec<String> {
         Vec::new()
     }
 
-    /// For `diff`: what it says, to be compared.
+    /// For `diff`: its settings, for comparison.
     fn diff(_: &Site, _: &site::Upstream) -> Vec<PolicyDescription> {
         vec![PolicyDescription::values(Self::MEMBER, Self::MEMBER)]
     }
 }
 
-/// Where an option stands.
+/// The spans of an option.
 #[derive(Clone, Copy)]
 struct OptionSpans {
     /// The name of its directive.
@@ -93,36 +93,36 @@ struct OptionSpans {
 }
 
 impl OptionSpans {
-    /// That an option has no effect, and why.
+    /// The diagnostic for an option without effect.
     fn idle(self, name: &str, why: &str) -> Diagnostic {
         Diagnostic::error("no-effect", format!("`{name}` has no effect: {why}"), self.option)
     }
 }
 
-/// Whether servers of an upstream may be found unhealthy, and healthy again.
+/// Whether servers of an upstream can become unhealthy.
 fn is_ever_unhealthy(upstream: &site::Upstream) -> bool {
     upstream.health_check.is_some() || upstream.outlier.is_some()
 }
 
-/// An option among all: what is asked of whichever there is.
+/// The object-safe form of [`UpstreamOption`].
 pub(crate) trait AnyOption: Sync {
-    /// Its directive, and those of the lines in its braces.
+    /// Its directive, and those of its lines.
     fn directives(&self) -> &'static [&'static Directive];
-    /// Whether an item is one.
+    /// Whether an item is of this option.
     fn is(&self, item: &Item) -> bool;
-    /// Checks what an item says by itself, where it is one, and adds that.
+    /// Checks an item by itself, if it is of this option, and fills in the upstream.
     fn check(&self, item: &Item, check: &mut Check<'_>, name: Span, upstream: &mut site::Upstream);
-    /// Checks what depends on all else of the upstream, where an item is one, and adds that.
+    /// Checks what depends on the rest of the upstream, if an item is of this option, and completes it.
     fn finish(&self, item: &Item, check: &mut Check<'_>, name: Span, upstream: &mut site::Upstream);
-    /// For `explain`: the servers that it names, or where it finds them.
+    /// For `explain`: the servers that it lists, or the source of discovered ones.
     fn servers(&self, site: &Site, upstream: &site::Upstream) -> Vec<String>;
-    /// For `explain`: how it chooses among servers, in a few words.
+    /// For `explain`: its part in the choice of a server, in a few words.
     fn explain(&self, site: &Site, upstream: &site::Upstream) -> Vec<String>;
-    /// For `diff`: what it says, to be compared.
+    /// For `diff`: its settings, for comparison.
     fn diff(&self, site: &Site, upstream: &site::Upstream) -> Vec<PolicyDescription>;
 }
 
-/// The kind that an option is.
+/// Adapts an option to [`AnyOption`].
 struct OptionOf<O>(PhantomData<fn() -> O>);
 
 const fn of<O>() -> OptionOf<O> {
@@ -163,18 +163,18 @@ impl<O: UpstreamOption> AnyOption for OptionOf<O> {
     }
 }
 
-/// Checks the upstreams that are declared.
+/// Checks the declared upstreams.
 pub(crate) fn declare(check: &mut Check<'_>, upstreams: Vec<(Span, ast::Upstream)>) {
     for (span, written) in upstreams {
         let (name, items) = (&written.name, &written.items);
         let mut upstream = site::Upstream::new(name.value.clone().into(), Vec::new(), check.place(span));
         for item in items {
-            // Every example of the manual comes by here in tests.
+            // Every example of the manual passes here in tests.
             debug_assert!(matches!(item.what, What::Unread) || ALL.iter().any(|kind| kind.is(item)), "not in `ALL`");
             ALL.iter().for_each(|kind| kind.check(item, check, name.span, &mut upstream));
         }
         server::are_there(check, &written, &upstream.servers);
-        // What could not be read may be what the others need.
+        // An option that could not be read may be one that others need.
         if !items.iter().any(|item| matches!(item.what, What::Unread)) {
             for item in items {
                 ALL.iter().for_each(|kind| kind.finish(item, check, name.span, &mut upstream));

@@ -1,5 +1,5 @@
-//! Parsers of arguments and properties. Each takes a [`Leaf`] and returns a checked value or a [`Problem`]
-//! with the expected form. They are pure; no file is read here, no name looked up.
+//! Parsers of arguments and properties. Each takes a [`Leaf`] and returns a checked value or a [`Problem`] with the
+//! expected form. They are pure: they read no file and look up no name.
 
 use std::time::Duration;
 
@@ -37,33 +37,33 @@ mod protocol;
 mod retry;
 pub mod socket;
 
-/// Why a value is refused.
+/// Why a value is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The kind of mistake.
+    /// The code of the mistake.
     pub code: &'static str,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What to do about it.
+    /// The help.
     pub help: Vec<Advice>,
-    /// The part of the text that is wrong, in bytes, where it is not all of it.
+    /// The wrong part of the text, in bytes, if it is not all of it.
     pub part: Option<(usize, usize)>,
 }
 
-/// A proposal about a value, by a parser that does not know the place of the value.
+/// A proposal about a value, by a parser that does not know the value's span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advice {
-    /// Something to decide.
+    /// A text.
     Words(String),
-    /// Other text in place of the value, as it stands in the file.
+    /// Replaces the value, as written in the file.
     Write(String),
-    /// The same, and a directive of its own beside this one.
+    /// Replaces the value, and adds a directive beside this one.
     WriteWith(String, String),
-    /// The same, and a directive inside of this one.
+    /// Replaces the value, and adds a directive inside this one.
     WriteInside(String, String),
-    /// Other text in place of the whole directive.
+    /// Replaces the whole directive.
     Node(String),
-    /// What begins here is a directive of its own, inside of this one.
+    /// Moves the rest into a directive inside this one.
     Inside,
 }
 
@@ -76,24 +76,24 @@ impl<T: Into<String>> From<T> for Advice {
 /// The outcome of a leaf parser.
 pub type Parsed<T> = Result<T, Problem>;
 
-/// Why a value is refused; what to do comes after it.
+/// A problem; help is added afterwards.
 pub(crate) fn problem(code: &'static str, message: impl Into<String>) -> Problem {
     Problem { code, message: message.into(), help: Vec::new(), part: None }
 }
 
 impl Problem {
-    /// What to do about it.
+    /// Adds help.
     pub(crate) fn help(mut self, help: impl Into<Advice>) -> Problem {
         self.help.push(help.into());
         self
     }
 
-    /// Other text for the value, as it stands in the file.
+    /// Proposes a replacement for the value, as written in the file.
     pub(crate) fn write(self, text: impl Into<String>) -> Problem {
         self.help(Advice::Write(text.into()))
     }
 
-    /// Another text for the value, which is quoted here.
+    /// Proposes a text for the value, which is quoted if necessary.
     pub(crate) fn write_text(self, text: &str) -> Problem {
         self.write(quoted(text))
     }
@@ -104,7 +104,7 @@ impl Problem {
     }
 }
 
-/// Text, quoted or bare. Numbers and the like are told to be quoted.
+/// Parses text, quoted or bare. Numbers and the like must be quoted.
 pub fn text(leaf: &Leaf) -> Parsed<String> {
     if let Some(ty) = &leaf.ty {
         return Err(annotation(&ty.value));
@@ -134,7 +134,7 @@ fn plain(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// `#true` or `#false`.
+/// Parses `#true` or `#false`.
 pub fn boolean(leaf: &Leaf) -> Parsed<bool> {
     match (&leaf.value, &leaf.ty) {
         (Scalar::Bool(value), None) => Ok(*value),
@@ -154,7 +154,7 @@ pub fn boolean(leaf: &Leaf) -> Parsed<bool> {
     }
 }
 
-/// A whole number in a range.
+/// Parses a whole number in a range.
 pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
     move |leaf| {
         let number = match (&leaf.value, &leaf.ty) {
@@ -193,7 +193,7 @@ pub fn integer(min: u64, max: u64) -> impl Fn(&Leaf) -> Parsed<u64> {
     }
 }
 
-/// One of a few words.
+/// Parses one of a few words.
 pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> Parsed<T> {
     move |leaf| {
         let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -201,12 +201,12 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Leaf) -> P
     }
 }
 
-/// One of these names.
+/// Parses one of these names.
 pub fn one_of(names: &'static [&'static str]) -> impl Fn(&Leaf) -> Parsed<&'static str> {
     move |leaf| Ok(names[index(leaf, names)?])
 }
 
-/// Which of these words a value is.
+/// The index of a value among these words.
 fn index(leaf: &Leaf, words: &[&'static str]) -> Parsed<usize> {
     let found = text(leaf)?;
     if let Some(index) = words.iter().position(|word| *word == found) {
@@ -220,7 +220,7 @@ fn index(leaf: &Leaf, words: &[&'static str]) -> Parsed<usize> {
     })
 }
 
-/// A name that a site gives to something: letters, digits, `-` and `_`.
+/// Parses a name in a site: letters, digits, `-` and `_`.
 pub fn name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     let fits = found.starts_with(|char: char| char.is_ascii_alphabetic())
@@ -231,7 +231,7 @@ pub fn name(leaf: &Leaf) -> Parsed<String> {
     Err(problem("bad-name", format!("`{found}` is not a name: up to 64 letters, digits, `-` and `_`, a letter first")))
 }
 
-/// A duration, as in `"5s"`.
+/// Parses a duration, such as `"5s"`.
 pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
     if let Scalar::Integer(number, _) = &leaf.value {
         return Err(problem("bad-duration", "a duration has a unit")
@@ -259,7 +259,7 @@ pub fn duration(leaf: &Leaf) -> Parsed<Duration> {
     })
 }
 
-/// How long something may take: not no time at all. `usual` is what others write.
+/// Parses a time-out, which must not be zero. `usual` is a typical value.
 pub fn wait(usual: &'static str) -> impl Fn(&Leaf) -> Parsed<Duration> {
     move |leaf| match duration(leaf)? {
         Duration::ZERO => {
@@ -269,7 +269,7 @@ pub fn wait(usual: &'static str) -> impl Fn(&Leaf) -> Parsed<Duration> {
     }
 }
 
-/// A duration, or `off` for none at all.
+/// Parses a duration, or `off` for unlimited.
 pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
     if leaf.value == Scalar::Text("off".to_owned()) {
         return Ok(Duration::MAX);
@@ -280,7 +280,7 @@ pub fn duration_or_off(leaf: &Leaf) -> Parsed<Duration> {
     }
 }
 
-/// A size in bytes, as in `"10MiB"`.
+/// Parses a size in bytes, such as `"10MiB"`.
 pub fn size(leaf: &Leaf) -> Parsed<u64> {
     if let Scalar::Integer(number, _) = &leaf.value {
         let problem = problem("bad-size", "a size has a unit");
@@ -300,12 +300,12 @@ pub fn size(leaf: &Leaf) -> Parsed<u64> {
     })
 }
 
-/// A size, or `unlimited`.
+/// Parses a size, or `unlimited`.
 pub fn size_or_unlimited(leaf: &Leaf) -> Parsed<u64> {
     if leaf.value == Scalar::Text("unlimited".to_owned()) { Ok(u64::MAX) } else { size(leaf) }
 }
 
-/// `(param)NAME` or what `parse` takes.
+/// Parses `(param)NAME` or a value.
 pub fn setting<T>(parse: impl Fn(&Leaf) -> Parsed<T>) -> impl Fn(&Leaf) -> Parsed<Setting<T>> {
     move |leaf| match &leaf.ty {
         Some(ty) if ty.value == "param" => Ok(Setting::Param(Spanned { value: plain(leaf)?, span: leaf.span })),
@@ -313,7 +313,7 @@ pub fn setting<T>(parse: impl Fn(&Leaf) -> Parsed<T>) -> impl Fn(&Leaf) -> Parse
     }
 }
 
-/// A status code that a response may have; 1xx are not answers.
+/// Parses the status of a response; 1xx are interim.
 pub fn status(leaf: &Leaf) -> Parsed<u16> {
     if let Scalar::Text(text) = &leaf.value
         && text.len() == 3
@@ -324,7 +324,7 @@ pub fn status(leaf: &Leaf) -> Parsed<u16> {
     integer(200, 599)(leaf).map(|code| code as u16)
 }
 
-/// The name of a header field, in lower case (RFC 9110 section 5.1).
+/// Parses the name of a header field, and converts it to lower case (RFC 9110 section 5.1).
 pub fn header_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match http::HeaderName::from_bytes(found.as_bytes()) {
@@ -344,7 +344,7 @@ pub fn header_name(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The name of a header field that a value follows. Both in one, as they stand in a request, are told apart.
+/// Parses the name of a header field before a value. Recognizes both in one text, as in HTTP.
 pub fn header_before_value(leaf: &Leaf) -> Parsed<String> {
     let Scalar::Text(found) = &leaf.value else { return header_name(leaf) };
     match found.split_once(':').map(|(name, value)| (name, value.trim())) {
@@ -356,12 +356,12 @@ pub fn header_before_value(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// A name that a field may have.
+/// A valid field name.
 fn name_of(text: &str) -> Option<http::HeaderName> {
     http::HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
-/// Text that can be the value of a header field (RFC 9110 section 5.5).
+/// Parses the value of a header field (RFC 9110 section 5.5).
 pub fn header_value(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match found.char_indices().find(|(_, char)| char.is_control() && *char != '\t') {
@@ -373,7 +373,7 @@ pub fn header_value(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// A method (RFC 9110 section 9.1): a token; the usual ones in upper case.
+/// Parses a method (RFC 9110 section 9.1): a token; the registered ones are in upper case.
 pub fn method(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     let upper = found.to_ascii_uppercase();
@@ -382,7 +382,7 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
             problem("bad-method", format!("`{found}` is not a method")).help("without `method`, all methods match")
         );
     }
-    // An expression, or a list with commas: no method of HTTP has such a name.
+    // An expression, or a list with commas: no HTTP method has such a name.
     let several: Vec<_> = upper.split(['|', ',', ' ']).filter(|method| !method.is_empty()).collect();
     if several.len() > 1 && several.iter().all(|method| proxy_runtime::site::Methods::NAMES.contains(method)) {
         return Err(problem("bad-method", "methods are separated by blanks").write(several.join(" ")));
@@ -409,7 +409,7 @@ pub fn method(leaf: &Leaf) -> Parsed<String> {
     Err(problem("bad-method", format!("`{found}` is an unusual method")).help("methods are written in upper case"))
 }
 
-/// The name of a query parameter as it may stand in a URL, decoded: it is compared with what the names in requests mean.
+/// Parses the name of a query parameter, decoded: it is compared with decoded names.
 pub fn query_name(leaf: &Leaf) -> Parsed<String> {
     let name = text(leaf)?;
     let apart = |char: char| matches!(char, '&' | '=' | '#' | '?' | ' ') || char.is_control();
@@ -420,14 +420,14 @@ pub fn query_name(leaf: &Leaf) -> Parsed<String> {
     Ok(decoded(&name))
 }
 
-/// What percent-encoded text means; text that would not be UTF-8 stays as it is.
+/// Percent-decodes a text; it is unchanged if the result would not be UTF-8.
 pub fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     canonical::decode(text, &mut out);
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
-/// A regular expression whose groups the runtime will ask for: one that it will be able to compile, too.
+/// Parses a regular expression with captures, which the runtime must be able to compile.
 pub fn regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     expression::parse(&found).map_err(|reason| no_regex(&reason))?;
@@ -437,7 +437,7 @@ pub fn regex(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// A regular expression that a table will be made of.
+/// Parses a regular expression that becomes a table.
 pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if let Some(expression) = expression::of_javascript(&found) {
@@ -446,14 +446,14 @@ pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     }
     let parsed = expression::parse(&found).map_err(|reason| no_regex(&reason))?;
     let config = thompson::Config::new().nfa_size_limit(Some(proxy_runtime::router::regex::CAPTURING_SIZE_LIMIT));
-    // The program alone tells whether it is one; the whole engine costs many times that, and says why not.
+    // Compiling the program suffices to check it; the complete engine is much slower, but explains errors.
     if thompson::Compiler::new().configure(config).build_from_hir(&parsed).is_err() {
         return regex(leaf);
     }
     Ok(found)
 }
 
-/// Why the engine that knows groups does not take an expression.
+/// Why the engine with captures rejects an expression.
 fn no_engine(error: &regex_automata::meta::BuildError) -> Problem {
     if let Some(limit) = error.size_limit() {
         return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))
@@ -473,13 +473,13 @@ fn no_regex(reason: &str) -> Problem {
     problem
 }
 
-/// `(regex)"..."` or text.
+/// Parses `(regex)"..."` or text.
 pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
     match &leaf.ty {
         Some(ty) if ty.value == "regex" => matching_regex(&Leaf { ty: None, ..leaf.clone() }).map(Err),
         _ => {
             let found = text(leaf)?;
-            // No value of a request begins so.
+            // No value of a request begins like this.
             if found.starts_with("(?") || (found.starts_with('^') && expression::parse(&found).is_ok()) {
                 return Err(problem("value-type", "this is compared literally, and looks like an expression")
                     .write(format!("(regex){}", raw_or_quoted(&found))));
@@ -489,7 +489,7 @@ pub fn text_or_regex(leaf: &Leaf) -> Parsed<Result<String, String>> {
     }
 }
 
-/// Text with `{placeholders}`; `(param)NAME` and `(file)"path"` alone. `{{` and `}}` are braces.
+/// Parses text with `{placeholders}`; or `(param)NAME` and `(file)"path"` alone. `{{` and `}}` are braces.
 pub fn template(leaf: &Leaf) -> Parsed<Template> {
     match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
         Some("param") => {
@@ -538,7 +538,7 @@ pub fn template(leaf: &Leaf) -> Parsed<Template> {
     Ok(Template { parts, span: leaf.span })
 }
 
-/// A template that becomes a header value.
+/// Parses a template for a header value.
 pub fn header_template(leaf: &Leaf) -> Parsed<Template> {
     if leaf.ty.is_none() {
         header_value(leaf)?;

@@ -1,5 +1,5 @@
 //! Formats values of a checked site in the language of sites: `"100/s"`, `"16MiB"`, `10.0.0.0/8`. It is for messages
-//! (`explain`, `diff`), and decides nothing.
+//! (`explain`, `diff`), and makes no decisions.
 
 mod cache;
 
@@ -16,7 +16,7 @@ use crate::model::Site;
 
 pub(crate) use self::cache::cache;
 
-/// How many networks or texts are written out; the rest is counted.
+/// The most networks or strings that are listed; the others are counted.
 const MOST: usize = 8;
 
 /// A duration in the largest unit that it is a multiple of.
@@ -45,13 +45,13 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// One request each so long, as a rate.
+/// A rate with this interval between requests.
 pub(crate) fn rate(interval: Duration) -> String {
     let units = [("s", 1_u64), ("m", 60), ("h", 3600), ("d", 86_400)];
     let as_rate = units.iter().find_map(|(name, seconds)| {
         let per = Duration::from_secs(*seconds);
         let most = u32::try_from(per.as_nanos().checked_div(interval.as_nanos())?).ok()?;
-        // Several have the interval, as it is in whole nanoseconds: the roundest is meant.
+        // Several rates have this interval, which is in whole nanoseconds: choose the roundest.
         let round = (0..=6).rev().map(|zeros| 10_u32.pow(zeros)).map(|step| most / step * step);
         let count = round.into_iter().find(|&count| count > 0 && per / count == interval)?;
         Some(format!("{count}/{name}"))
@@ -59,12 +59,12 @@ pub(crate) fn rate(interval: Duration) -> String {
     as_rate.unwrap_or_else(|| format!("one in {interval:?}"))
 }
 
-/// A number that may be without a bound.
+/// A number that may be unlimited.
 pub(crate) fn number(number: u64) -> String {
     if number == u64::MAX { "unlimited".to_owned() } else { number.to_string() }
 }
 
-/// A value, or the parameter that it is.
+/// A fixed value, or a parameter.
 pub(crate) fn setting<T>(site: &Site, setting: &Setting<T>, fixed: impl FnOnce(&T) -> String) -> String {
     match setting {
         Setting::Fixed(value) => fixed(value),
@@ -85,7 +85,7 @@ pub(crate) fn file(site: &Site, index: u16) -> String {
     }
 }
 
-/// A template about as it was written.
+/// A template, approximately as written.
 pub(crate) fn template(site: &Site, template: &Template) -> String {
     template.pieces.iter().map(|piece| self::piece(site, piece)).collect()
 }
@@ -107,7 +107,7 @@ fn piece(site: &Site, piece: &Piece) -> String {
     }
 }
 
-/// The networks that a set of addresses comes to.
+/// The networks that form a set of addresses.
 pub(crate) fn networks(addresses: &Addresses) -> Vec<IpNet> {
     let v4 = addresses.v4.as_chunks().0.chunks(2).flat_map(|bounds| {
         let end = bounds.get(1).map_or(u32::MAX, |bound| u32::from_be_bytes(*bound) - 1);
@@ -120,7 +120,7 @@ pub(crate) fn networks(addresses: &Addresses) -> Vec<IpNet> {
     v4.chain(v6).collect()
 }
 
-/// Networks on a line.
+/// Networks on one line.
 pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     let mut words: Vec<String> = items.iter().take(MOST).map(ToString::to_string).collect();
     if items.len() > MOST {
@@ -129,7 +129,7 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     words.join(" ")
 }
 
-/// An address alone where a network is one.
+/// A network, or a single address.
 pub(crate) fn network(network: &IpNet) -> String {
     match network.prefix_len() == network.max_prefix_len() {
         true => IpAddr::to_string(&network.addr()),
@@ -154,7 +154,7 @@ pub(crate) fn difference(one: &Addresses, other: &Addresses) -> Addresses {
         all.sort_unstable();
         all.dedup();
         let mut inside = false;
-        // Between two bounds, either all addresses are in or none.
+        // Between two bounds, either all addresses are in the set or none.
         all.retain(|&bound| std::mem::replace(&mut inside, is_in(bound)) != is_in(bound));
         all.concat()
     }

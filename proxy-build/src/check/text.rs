@@ -1,4 +1,4 @@
-//! Checks templates and resolves their placeholders; and with them all policies that have templates.
+//! Checks templates and resolves their placeholders; also for all policies that have templates.
 
 use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::ParamKind;
@@ -14,7 +14,7 @@ use crate::source::Spanned;
 impl Check<'_> {
     /// Resolves a template.
     pub(crate) fn template(&mut self, template: &ast::Template, scope: &Scope, phase: Phase) -> Option<Template> {
-        // `${name}` has a placeholder in it, of which nothing more is said then.
+        // `${name}` contains a placeholder, which is not reported again.
         if self.foreign_variables(template, scope, phase) {
             return None;
         }
@@ -39,7 +39,7 @@ impl Check<'_> {
         right.then(|| Template { pieces: list(pieces) })
     }
 
-    /// A text that decides about a request: it must not be the same for all.
+    /// Resolves a text that distinguishes requests, so it must not be constant.
     pub(crate) fn varying(&mut self, key: &Spanned<ast::Template>, scope: &Scope) -> Option<Template> {
         self.spoofable(&key.value);
         let found = self.template(&key.value, scope, Phase::Request)?;
@@ -140,7 +140,7 @@ impl Check<'_> {
         } else if let (Some(pattern), true) = (&scope.pattern, crate::value::is_capture_name(word)) {
             diagnostic = diagnostic.help(format!("the pattern `{pattern}` does not bind it"));
         } else if word.is_empty() || word.contains([' ', '"', ':']) {
-            // JSON, as a rule. The span is that of the whole text where that has escapes.
+            // Usually JSON. If the text has escapes, the span is that of the whole text.
             let source = self.sources.slice(name.span);
             let alone = source.matches('{').count() == 1 && source.matches('}').count() == 1;
             diagnostic = diagnostic.help(match alone {
@@ -152,7 +152,7 @@ impl Check<'_> {
         None
     }
 
-    /// The groups a replacement names must be there.
+    /// Checks that the groups in a replacement exist.
     pub(crate) fn replacement(&mut self, regex: &Spanned<String>, replace: &Spanned<String>) {
         let Ok(compiled) = proxy_runtime::router::regex::compile(&regex.value) else { return };
         for group in super::regex::groups_used(&replace.value) {

@@ -1,4 +1,4 @@
-//! Checks `tls`: the settings of each site, and whether the existing certificates are what the sites need.
+//! Checks `tls`: the settings of each site, and whether existing certificates meet the sites' requirements.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,20 +14,20 @@ use crate::nearest::nearest;
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// How many days before its end a certificate is found, where nothing is said.
+/// The default number of days before its expiry at which a certificate is reported.
 pub(crate) const DAYS: u64 = 14;
 
-/// The longest that a key for session tickets is used: the library's own keys are not used for longer.
+/// The longest use of a key for session tickets, as for the library's own keys.
 const MAX_ROTATE: Duration = Duration::from_secs(6 * 3600);
 
-/// Names that mean something else.
+/// Names with a special meaning.
 const RESERVED: &[&str] = &["internal", "acme"];
 
-/// A `tls` that was declared.
+/// A declared `tls`.
 pub(crate) struct DeclaredTls {
     pub(crate) tls: site::Tls,
     pub(crate) span: Span,
-    /// Where the files of its certificates are written.
+    /// The spans of its certificate files.
     files: Vec<(Span, Span)>,
 }
 
@@ -56,7 +56,7 @@ impl Check<'_> {
         }
     }
 
-    /// Per site, in the order of the file: the `tls` it has.
+    /// The `tls` of each site, in the order of the file.
     pub(crate) fn sites_tls(&mut self, sites: &[(Span, ast::Site)]) -> Vec<Option<usize>> {
         sites.iter().map(|(_, site)| self.site_tls(site)).collect()
     }
@@ -94,7 +94,7 @@ impl Check<'_> {
             }
             (Some(name), true) if name.value == "acme" => {
                 self.acme_hosts.extend(site.hosts.iter().map(|host| (host.clone(), name.span)));
-                // The same host on another listener: certificates are kept by it, and one is for both.
+                // The same host on another listener: certificates are stored by host, and shared.
                 let same = |entry: &super::Named<DeclaredTls>| {
                     entry.value.tls.certificates == Certificates::Acme && *entry.value.tls.name == *host
                 };
@@ -214,7 +214,7 @@ impl Check<'_> {
         }
     }
 
-    /// The content of a file that is there now; a path is from where the compiler is, as it will be from where the proxy is.
+    /// The current content of a file; a path is relative to the compiler's folder, as it will be to the proxy's.
     fn file_now(&self, index: u16) -> Option<Vec<u8>> {
         match &self.files[usize::from(index)].path {
             FilePath::Fixed(path) => std::fs::read(&**path).ok(),
@@ -222,7 +222,7 @@ impl Check<'_> {
         }
     }
 
-    /// Gives each `tls` the hosts of its sites, and looks at its certificates.
+    /// Sets the hosts of each `tls` to those of its sites, and checks its certificates.
     pub(crate) fn finish_tls(&mut self, hosts: &[Host]) -> Vec<site::Tls> {
         for (index, entry) in self.tls.entries.iter_mut().enumerate() {
             let of_it = hosts.iter().filter(|host| host.tls == Some(index as u16));

@@ -1,4 +1,4 @@
-//! The look-up tables of hosts and paths: the tree of patterns, and the perfect hashes over it.
+//! The lookup tables of hosts and paths: the tree of patterns, and its perfect hashes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,12 +53,12 @@ pub(super) fn build(model: &model::Site) -> Tables {
     }
 }
 
-/// A place in the tree of patterns.
+/// A node of the tree of patterns.
 #[derive(Clone, Copy)]
 struct TreeNode {
     literals: bool,
     any_case: bool,
-    /// Where in [`Tree::captures`] the child for `{name}` is.
+    /// The index of the child for `{name}` in [`Tree::captures`].
     capture: u32,
     leaf: u32,
     rest: u32,
@@ -66,7 +66,7 @@ struct TreeNode {
 
 const EMPTY: TreeNode = TreeNode { literals: false, any_case: false, capture: NONE, leaf: NONE, rest: NONE };
 
-/// The tree of all sites' patterns while it grows; a site's root is the node of its own number.
+/// The tree of all sites' patterns under construction; a site's root is the node of its own number.
 struct Tree<'m> {
     nodes: Vec<TreeNode>,
     children: HashMap<(u32, String), u32>,
@@ -96,7 +96,7 @@ impl<'m> Tree<'m> {
     }
 
     fn add_site(&mut self, site: u32, host: &model::Host, first: u32) {
-        // A leaf per shape of pattern; shapes in the order of text, so that the same site gives the same tables.
+        // One leaf per shape of pattern; sorted by text, so that the same site produces the same tables.
         let mut by_shape: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, route) in host.routes.iter().enumerate() {
             by_shape.entry(overlap::shape(route)).or_default().push(index);
@@ -158,7 +158,7 @@ impl<'m> Tree<'m> {
         self.nodes[node as usize].leaf = leaf;
     }
 
-    /// The node that a text leads to, in a scope of the table of segments.
+    /// The node that a text leads to, in a scope of the segment table.
     fn text(&mut self, scope: u32, text: &str) -> u32 {
         if let Some(&child) = self.children.get(&(scope, text.to_owned())) {
             return child;
@@ -178,7 +178,7 @@ impl<'m> Tree<'m> {
         self.captures[self.nodes[node as usize].capture as usize]
     }
 
-    /// A node as the runtime has it.
+    /// The runtime's form of a node.
     fn row(&self, node: u32) -> [u32; 4] {
         let TreeNode { literals, any_case, capture, leaf, rest } = self.nodes[node as usize];
         let bit = |is: bool, bit: u32| if is { bit } else { 0 };
@@ -191,13 +191,13 @@ impl<'m> Tree<'m> {
     }
 }
 
-/// A route as a candidate: whether anything is left to ask it, once path and expression have led to it.
+/// A route as a candidate: whether it has further conditions, once path and expression match.
 fn candidate(route: &model::Route, id: RouteId) -> u32 {
     let nothing_left = route.methods == Methods::ANY && route.expression().1.is_empty();
     id | if nothing_left { ALWAYS } else { 0 }
 }
 
-/// The perfect hash table of distinct keys.
+/// Builds the perfect hash table of distinct keys.
 pub(crate) fn table<const N: usize>(entries: Vec<(u32, &str, [u32; N])>) -> Table<N> {
     if entries.is_empty() {
         return Table::EMPTY;

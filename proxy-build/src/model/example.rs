@@ -7,10 +7,10 @@ use proxy_runtime::protocol::canonical::encoded_parameter;
 
 use crate::pattern::ValueOf;
 
-/// The client of an example where any will do: TEST-NET-1 (RFC 5737).
+/// The client of an example, if any will do: TEST-NET-1 (RFC 5737).
 pub(crate) const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// The version of HTTP as a header field: no field can have this name.
+/// The version of HTTP in the form of a header field, whose name is not a valid one.
 pub(crate) const HTTP_VERSION: &str = "(version)";
 
 /// A request.
@@ -20,11 +20,11 @@ pub(crate) struct Example {
     pub(crate) method: String,
     /// Its host.
     pub(crate) host: String,
-    /// Its path, in normal form.
+    /// Its normalized path.
     pub(crate) path: String,
-    /// Who sends it.
+    /// The client's address.
     pub(crate) client: IpAddr,
-    /// Its fields, parameters and cookies, as far as they matter.
+    /// Its fields, parameters and cookies that matter.
     pub(crate) values: Vec<(ValueOf, String, String)>,
 }
 
@@ -41,12 +41,12 @@ impl Example {
         format!("http://{}{}{query}", self.host, self.path)
     }
 
-    /// Whether it comes in HTTP/2.
+    /// Whether it uses HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         self.of(ValueOf::Header).any(|(name, value)| name == HTTP_VERSION && value == "HTTP/2")
     }
 
-    /// Its header fields, cookies among them.
+    /// Its header fields, including cookies.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let cookies: Vec<_> = self.of(ValueOf::Cookie).map(|(name, value)| format!("{name}={value}")).collect();
         let fields = self.of(ValueOf::Header).filter(|(name, _)| *name != HTTP_VERSION);

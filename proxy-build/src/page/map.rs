@@ -5,17 +5,17 @@ use crate::explain::in_order;
 use crate::handler;
 use crate::model::Site;
 
-/// How many routes are drawn; of each host the first ones in order of precedence.
+/// The most routes that are drawn; of each host, the first ones in order of precedence.
 const DRAWN: usize = 80;
 
 const WIDTH: usize = 230;
 const GAP: usize = 90;
 const HEIGHT: usize = 24;
 const STEP: usize = 32;
-/// How many characters fit into a box.
+/// The most characters of a box.
 const FITS: usize = 30;
 
-/// A column of boxes: their texts, each once.
+/// A column of boxes with distinct texts.
 struct Column {
     title: &'static str,
     boxes: Vec<String>,
@@ -30,7 +30,7 @@ impl Column {
     }
 }
 
-/// Draws it.
+/// Draws the map.
 pub(super) fn draw(site: &Site) -> String {
     let (columns, lines) = boxes(site);
     let routes: usize = site.hosts.iter().map(|host| host.routes.len()).sum();
@@ -41,10 +41,10 @@ pub(super) fn draw(site: &Site) -> String {
     out
 }
 
-/// A line from a box of a column to one of the next: the column, and the two by their number.
+/// A line from a box of a column to one of the next: the column, and the indices of the boxes.
 type Edge = (usize, usize, usize);
 
-/// The columns, and how their boxes hang together.
+/// The columns, and the lines between their boxes.
 fn boxes(site: &Site) -> ([Column; 4], Vec<Edge>) {
     let mut columns = ["Listeners", "Hosts", "Routes", "Answers"].map(|title| Column { title, boxes: Vec::new() });
     let mut lines = Vec::new();
@@ -59,7 +59,7 @@ fn boxes(site: &Site) -> ([Column; 4], Vec<Edge>) {
         for index in in_order(host).into_iter().take(left) {
             left -= 1;
             let route = &host.routes[index];
-            // Routes are boxes of their own, even where two have the same pattern.
+            // Each route has its own box, even if another has the same pattern.
             columns[2].boxes.push(route.pattern.text.clone());
             let here = columns[2].boxes.len() - 1;
             lines.push((1, at, here));
@@ -80,7 +80,7 @@ fn svg(columns: &[Column], lines: &[Edge]) -> String {
         "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\" aria-label=\"map of the site\">\n"
     );
     let x = |column: usize| column * (WIDTH + GAP);
-    // Shorter columns stand in the middle.
+    // Shorter columns are centred.
     let tallest = columns.iter().map(|column| column.boxes.len()).max().unwrap_or(0);
     let y =
         |column: usize, row: usize| STEP + STEP / 2 + (tallest - columns[column].boxes.len()) * STEP / 2 + row * STEP;

@@ -26,7 +26,7 @@ pub(crate) struct Auth {
     scheme: Spanned<AuthScheme>,
     /// The second argument.
     source: Option<Spanned<AuthSource>>,
-    /// Where `upstream=` stands; its name is in the source.
+    /// The span of `upstream=`; its name is in the source.
     upstream: Option<Span>,
     realm: Option<Spanned<String>>,
     header: Option<Spanned<String>>,
@@ -41,7 +41,7 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    /// Whether it is known by a name who the client is.
+    /// Whether the client is identified by a name.
     fn names_users(&self) -> bool {
         match self.scheme.value {
             AuthScheme::Off => false,
@@ -61,16 +61,16 @@ enum AuthScheme {
     Off,
 }
 
-/// Where it is known who may come in.
+/// The source of credentials or decisions.
 #[derive(Debug, Clone)]
 enum AuthSource {
-    /// A file, read at start.
+    /// A file that is read at start.
     File(FileSource),
     /// A server.
     Url {
         /// Its address.
         address: String,
-        /// `https`.
+        /// Whether the URL is `https`.
         tls: bool,
         /// Path and query.
         path: String,
@@ -127,7 +127,7 @@ impl Policy for Auth {
     }
 }
 
-/// What it says, in words.
+/// The description of the policy.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     let auth = policy.access.iter().filter_map(|access| access.auth.as_ref());
     let text = |scheme: &site::AuthScheme| match scheme {
@@ -142,7 +142,7 @@ fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     auth.map(|auth| text(&auth.scheme)).collect()
 }
 
-/// Where clients show who they are, as a layer says, and no route is known.
+/// The placeholders that have a value in a layer without a route.
 pub(crate) fn scope(layer: &Layer) -> Scope {
     let auth = layer.one::<Auth>().map(|auth| &auth.value);
     Scope {
@@ -169,7 +169,7 @@ impl Check<'_> {
             (AuthScheme::ApiKey, AuthSource::File(file)) => {
                 let header = auth.header.as_ref().map_or("x-api-key", |header| &header.value);
                 let file = self.own_file(file, source.span, true)?;
-                // RFC 9110 section 11.6.1 wants a challenge; of keys in fields of their own no scheme is registered.
+                // RFC 9110 section 11.6.1 requires a challenge; no scheme is registered for keys in custom fields.
                 (site::AuthScheme::ApiKey(file, header.to_owned().into()), format!("ApiKey header=\"{header}\""))
             }
             (AuthScheme::Jwt, _) => {
@@ -185,7 +185,7 @@ impl Check<'_> {
         Some(site::Auth { scheme, challenge: challenge.into() })
     }
 
-    /// Each way to show who one is has properties and lines of its own.
+    /// Checks that the properties and lines belong to the authentication scheme.
     fn all_of_auth_acts(&mut self, auth: &Auth) {
         auth.header.iter().for_each(|header| self.gets_through(header));
         let scheme = auth.scheme.value;
@@ -289,7 +289,7 @@ impl Check<'_> {
         })
     }
 
-    /// How tokens have to be signed: it must be said, for the token must not say it.
+    /// The accepted algorithms: they are required, because the token must not choose.
     fn algorithms(&mut self, span: Span, auth: &Auth) -> Option<Vec<Algorithm>> {
         let lines = auth.items.iter().filter_map(|item| match item.line::<InAuth>()? {
             InAuth::Algorithms(algorithms) => Some(algorithms),
@@ -304,7 +304,7 @@ impl Check<'_> {
         let written: Vec<_> = lines.flatten().collect();
         let first = written.first()?;
         if let Some(other) = written.iter().find(|other| other.value.is_symmetric() != first.value.is_symmetric()) {
-            // CVE-2015-9235, CVE-2016-10555: a public key taken for a secret, which everybody has.
+            // CVE-2015-9235, CVE-2016-10555: a public key used as a secret, which everybody has.
             self.report.add(
                 Diagnostic::error(
                     "contradiction",
@@ -353,14 +353,14 @@ impl Check<'_> {
         })
     }
 
-    /// What frames a message, or says where it goes, is the message's own: in another it would be a lie about that.
+    /// Rejects fields that frame or route a message, which would be wrong in another message.
     fn is_no_framing(&mut self, names: &[Spanned<String>]) {
         for name in names.iter().filter(|name| of_message(name.value.as_bytes())) {
             self.error("bad-header-name", format!("`{}` belongs to the message itself", name.value), name.span);
         }
     }
 
-    /// What is said of one body is wrong of another.
+    /// Rejects fields that describe a body, which would be wrong for another body.
     fn is_of_no_body(&mut self, names: &[Spanned<String>]) {
         const OF_BODIES: [&str; 5] = ["etag", "last-modified", "accept-ranges", "digest", "repr-digest"];
         let of_body = |name: &str| {
@@ -372,7 +372,7 @@ impl Check<'_> {
         }
     }
 
-    /// Who is asked for something, and for what.
+    /// The upstream and the path of a service.
     fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {

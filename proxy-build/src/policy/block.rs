@@ -1,4 +1,4 @@
-//! `block`: patterns that must not be in requests.
+//! `block`: patterns that are not allowed in requests.
 
 use proxy_runtime::access::inspect::SHORTEST;
 use proxy_runtime::site::{self, Blocks, Where};
@@ -83,7 +83,7 @@ fn body_prefix(leaf: &Leaf) -> Parsed<u64> {
     Err(value::Problem { code: "out-of-range", ..wrong("this is from a byte to a MiB") })
 }
 
-/// The longest text that is looked for.
+/// The longest pattern.
 const LONGEST: usize = 1024;
 
 fn pattern(leaf: &Leaf) -> Parsed<String> {
@@ -98,12 +98,12 @@ fn wrong(message: &str) -> value::Problem {
     value::Problem { code: "bad-pattern", message: message.to_owned(), help: Vec::new(), part: None }
 }
 
-/// A line with texts.
+/// Reads a line with patterns.
 fn texts(r: &mut Reading<'_, '_>, place: Where) -> Option<What> {
     Some(What::line(BlockLine(place, r.some("a TEXT", pattern))))
 }
 
-/// A line of `block`; the site of its example stands for all of them.
+/// A line of `block`; they share the site of the example.
 const fn line(
     name: &'static str,
     args: &'static str,
@@ -172,13 +172,13 @@ pub(crate) static BLOCK_BODY: Directive =
         texts(r, Where::Body)
     });
 
-/// All texts that hold for a request have together at most, in bytes: an automaton takes some fifty times as much.
+/// The largest total size of all patterns of a request, in bytes: an automaton takes some fifty times as much.
 const MOST: usize = 256 << 10;
 
 /// `block`.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    /// Its name; `off` for none.
+    /// Its name, or `off`.
     name: Spanned<String>,
     /// `action=log`.
     log_only: Option<Spanned<bool>>,
@@ -190,7 +190,7 @@ pub(crate) struct Block {
     items: Vec<Item>,
 }
 
-/// A line: where these texts are looked for.
+/// A line: the part of the request, and the patterns.
 #[derive(Debug)]
 struct BlockLine(Where, Vec<Spanned<String>>);
 
@@ -221,12 +221,12 @@ impl Policy for Block {
     }
 }
 
-/// The rules that hold.
+/// The rules of a policy.
 fn rules(policy: &site::Policy) -> impl Iterator<Item = &site::Block> {
     policy.access.iter().filter_map(|access| access.blocks.as_ref()).flat_map(|blocks| blocks.rules.iter())
 }
 
-/// What it says, in words.
+/// The description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let texts = |rule: &site::Block| {
         let texts: Vec<_> = rule.patterns.iter().map(|(_, text)| text).collect();
@@ -236,7 +236,7 @@ fn said(policy: &site::Policy) -> Vec<String> {
 }
 
 impl Block {
-    /// The rules of a layer; the same ones have the same number.
+    /// The rules of a layer; equal sets share an index.
     fn all(check: &mut Check<'_>, written: &[Spanned<Block>]) -> Option<Blocks> {
         let mut body = 0;
         let rules = written.iter().filter_map(|block| block.value.rule(check, block.span, &mut body));
@@ -274,7 +274,7 @@ impl Block {
         let mut patterns: Vec<(Where, proxy_runtime::site::Text)> = Vec::new();
         for BlockLine(place, texts) in self.items.iter().filter_map(Item::line) {
             for text in texts {
-                // As they are looked for: in any case.
+                // Patterns are case-insensitive.
                 let pattern = (place.clone(), text.value.to_ascii_lowercase().into());
                 if patterns.contains(&pattern) {
                     check.error("no-effect", format!("this rule has `{}` there already", text.value), text.span);

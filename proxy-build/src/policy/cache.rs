@@ -19,7 +19,7 @@ impl Policy for Cache {
         if answer.handler.forwarding().is_none() {
             return vec![answer.idle("`cache`", "this route forwards nothing", at)];
         }
-        // GET and HEAD are kept alone (`methods` in `cache`).
+        // Only GET and HEAD are cached (`methods` in `cache`).
         if answer.methods.is_some_and(|methods| methods & 0b11 == 0) {
             let message = "`cache` has no effect: this route takes neither GET nor HEAD";
             let found = Diagnostic::error("no-effect", message, at);
@@ -59,7 +59,7 @@ impl Policy for Cache {
     }
 }
 
-/// What a cache would keep of a response that names a file is not what the client gets.
+/// Warns about a cache beside `send-file`, because the cached response would not be what the client receives.
 fn keeps_no_named_files(check: &mut Check<'_>, cache: Span, handler: &Handler) {
     let shares = handler.proxy().map(|proxy| proxy.shares.iter()).into_iter().flatten();
     for share in shares {

@@ -114,9 +114,9 @@ fn fingerprint(leaf: &Leaf) -> Parsed<String> {
 /// `client-certificate`.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientCertificate {
-    /// `required`, not `off`.
+    /// Whether it is `required`, not `off`.
     required: Spanned<bool>,
-    /// What stands in it.
+    /// Its lines.
     items: Vec<Item>,
 }
 
@@ -154,7 +154,7 @@ impl Policy for ClientCertificate {
     }
 }
 
-/// What it says, in words.
+/// The description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let rules = policy.access.iter().filter_map(|access| access.certificate.as_ref());
     let named = |rules: &ClientCertificateRules| {

@@ -75,7 +75,7 @@ pub(crate) struct Compress {
     codings: Option<Vec<Spanned<Coding>>>,
     /// `min-size=`.
     min_size: Option<Spanned<ast::Setting<u64>>>,
-    /// `zstd-level=` and its like.
+    /// `zstd-level=` and so on.
     levels: [(Coding, Option<Spanned<u64>>); 3],
     /// `types` lines.
     items: Vec<Item>,
@@ -108,7 +108,7 @@ impl Policy for Compress {
 }
 
 impl Compress {
-    /// What is compressed, and how; `None` for `off`.
+    /// Checks the policy, and converts it; `None` for `off`.
     fn made(&self, check: &mut Check<'_>) -> Option<site::Compress> {
         let Some(written) = &self.codings else {
             let levels = self.levels.iter().filter_map(|(_, level)| Some(level.as_ref()?.span));

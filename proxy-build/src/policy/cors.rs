@@ -160,7 +160,7 @@ impl Policy for Cors {
         }
     }
 
-    /// What it says is not said by hand as well: two voices are none to a browser.
+    /// Rejects CORS fields that are also set by hand, because browsers reject duplicates.
     fn filter(check: &mut Check<'_>, layer: &Layer, _: &RouteContext<'_>, _: &mut Filters) {
         let Some(cors) = layer.one::<Cors>() else { return };
         for field in changed_in_responses(layer).filter(|field| field.value.starts_with("access-control-")) {
@@ -184,7 +184,7 @@ impl Policy for Cors {
     }
 }
 
-/// What it says, in words.
+/// The description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let origin = |origin: &Origin| match origin {
         Origin::Any => "*".to_owned(),

@@ -34,7 +34,7 @@ impl CountedBy {
         }
     }
 
-    /// What is said beside `off` is about nothing.
+    /// Rejects properties beside `off`.
     pub(super) fn nothing_beside_off<const N: usize>(&self, check: &mut Check<'_>, others: [(&str, Option<Span>); N]) {
         let by = [
             ("by", self.by.as_ref().map(|value| value.span)),
@@ -48,7 +48,7 @@ impl CountedBy {
         }
     }
 
-    /// As the runtime counts; and whether that has no value before it is known who the client is.
+    /// The runtime's key; and whether it has no value before authentication.
     pub(super) fn made(&self, check: &mut Check<'_>, scope: &Scope) -> Option<(By, bool)> {
         let prefixes = [("ipv4-prefix", &self.ipv4_prefix), ("ipv6-prefix", &self.ipv6_prefix)];
         let Some(by) = &self.by else {
@@ -79,7 +79,7 @@ impl CountedBy {
     }
 }
 
-/// The status of a refusal.
+/// The status of the error response.
 pub(super) fn refusal(leaf: &Leaf) -> Parsed<u16> {
     match value::status(leaf)? {
         code @ (429 | 503) => Ok(code),

@@ -77,7 +77,7 @@ fn is_code(leaf: &Leaf) -> bool {
     }
 }
 
-/// With `any`, it may be an upstream's.
+/// Parses a status; with `any`, also one that only an upstream sends.
 fn error_status(leaf: &Leaf, any: bool) -> value::Parsed<u16> {
     let code = value::status(leaf)?;
     if any && (400..600).contains(&code) {
@@ -110,7 +110,7 @@ pub(crate) struct ErrorPage {
 
 impl Policy for ErrorPage {
     const NAME: &'static str = "error-page";
-    // The first that has a status answers.
+    // The first page with a status is used.
     const MERGE: Merge<Self> = Merge::InnerFirst;
 
     fn idle(&self, _: Span, answer: &RouteHandler<'_>) -> Vec<Diagnostic> {

@@ -69,9 +69,9 @@ site example.com {
     },
 };
 
-/// The path of a function in the crate, or below one it depends on.
+/// Parses the path of a function in the crate, or in a dependency.
 fn path(leaf: &Leaf) -> Parsed<String> {
-    /// What is no name, of what else would be one (The Rust Reference, "Keywords"); but for what begins a path.
+    /// Keywords that are not identifiers (The Rust Reference, "Keywords"); except those that may begin a path.
     const KEYWORDS: &[&str] = &[
         "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn",
         "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self",

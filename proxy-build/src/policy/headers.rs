@@ -25,7 +25,7 @@ pub(crate) struct RequestHeaders(Vec<Item>);
 #[derive(Debug, Clone)]
 pub(crate) struct ResponseHeaders(Vec<Item>);
 
-/// A line of either.
+/// A line of either directive.
 #[derive(Debug)]
 enum HeaderLine {
     Change(Spanned<String>, HeaderChange),
@@ -33,7 +33,7 @@ enum HeaderLine {
     Pass(Vec<Spanned<String>>),
 }
 
-/// What a line does to a field.
+/// The change of a line.
 #[derive(Debug)]
 enum HeaderChange {
     Set(Spanned<ast::Template>),
@@ -105,7 +105,7 @@ impl Policy for ResponseHeaders {
     }
 }
 
-/// The fields of responses that are given a value or changed, where that is written.
+/// The response fields that are set or changed, with their spans.
 pub(super) fn changed_in_responses(layer: &Layer) -> impl Iterator<Item = &Spanned<String>> {
     layer.all::<ResponseHeaders>().iter().flat_map(|said| lines(&said.value.0)).filter_map(|line| match line {
         HeaderLine::Change(field, _) => Some(field),
@@ -117,7 +117,7 @@ fn lines(items: &[Item]) -> impl Iterator<Item = &HeaderLine> {
     items.iter().filter_map(Item::line)
 }
 
-/// The changes that blocks of lines make, one after the other.
+/// The changes of a sequence of blocks.
 fn changes<'b>(
     check: &mut Check<'_>,
     blocks: impl Iterator<Item = (Span, &'b [Item])> + Clone,
@@ -184,7 +184,7 @@ fn hsts(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
     }
 }
 
-/// A credential that is written out.
+/// Reports a credential in the site file.
 fn secret(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
     const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
     let (HeaderChange::Set(value) | HeaderChange::Add(value) | HeaderChange::Default(value)) = change else {
@@ -203,7 +203,7 @@ fn secret(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange)
     }
 }
 
-/// `pass` is for fields of proxies that this one does not write.
+/// `pass` is only for proxy fields that this proxy does not write itself.
 fn may_pass(check: &mut Check<'_>, name: &Spanned<String>) -> bool {
     let announced = ANNOUNCED.contains(&name.value.as_str());
     let header = matches!(&check.trusted_header, TrustedHeader::Field(header) if *header == name.value);
@@ -219,7 +219,7 @@ fn may_pass(check: &mut Check<'_>, name: &Spanned<String>) -> bool {
     !announced && !header
 }
 
-/// Of the fields that `proxy` sets where it is asked to, none is let through.
+/// Rejects `pass` for fields that `proxy` is configured to set.
 fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dyn WrittenHandler) {
     let Some(options) = handler.forwarding() else { return };
     let set = [("x-forwarded-port", &options.port), ("x-real-ip", &options.real_ip)];
@@ -237,7 +237,7 @@ fn passes_nothing_that_is_set(check: &mut Check<'_>, layer: &Layer, handler: &dy
     }
 }
 
-/// Lines of one block that another one of it does away with.
+/// Reports lines that another line of the same block overrides.
 fn lines_act(check: &mut Check<'_>, items: &[Item]) {
     let mut seen: Vec<(&str, FieldEffect, Span)> = Vec::new();
     for line in lines(items) {
@@ -269,7 +269,7 @@ fn lines_act(check: &mut Check<'_>, items: &[Item]) {
     }
 }
 
-/// What a line has done to a field.
+/// The effect of a line on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FieldEffect {
     Set,
@@ -288,8 +288,8 @@ fn done(change: &HeaderChange) -> FieldEffect {
     }
 }
 
-/// What it sets where a server says nothing itself, as OWASP's Secure Headers Project recommends it; and what it removes, which
-/// tells strangers what there is to attack.
+/// The fields of the preset, which are set unless the server sends them, as OWASP's Secure Headers Project recommends; and
+/// those that it removes, because they reveal details of the server.
 pub(crate) fn security(span: Span, tls: bool) -> ResponseHeaders {
     const FIELDS: [(&str, &str); 5] = [
         ("x-content-type-options", "nosniff"),

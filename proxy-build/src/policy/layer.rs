@@ -1,4 +1,4 @@
-//! The policies of one scope, or of several merged: presets, a site and a route, from the outside in.
+//! The policies of one scope, or the merged ones of several: presets, a site and a route, from the outside in.
 
 use std::any::{Any, TypeId};
 use std::rc::Rc;
@@ -7,20 +7,20 @@ use super::{ALL, Policy};
 use crate::ast::{Item, What};
 use crate::source::{Span, Spanned};
 
-/// How a policy is merged that is written in several nested scopes.
+/// How a policy in several nested scopes is merged.
 pub(crate) enum Merge<P> {
-    /// What the innermost says.
+    /// Only the innermost one applies.
     Inner,
-    /// All, outer ones first; but those around an `off`.
+    /// All of them apply, outer ones first; except those outside of an `off`.
     All,
-    /// All, inner ones first.
+    /// All of them apply, inner ones first.
     InnerFirst,
-    /// The values of both, of which the inner ones are taken first: the function has the outer one before the inner one.
+    /// The values of both are combined, inner ones first: the function takes the outer policy before the inner one.
     Values(fn(&P, &P) -> P),
 }
 
 impl<P: Policy> Merge<P> {
-    /// What comes of an outer layer and an inner one.
+    /// Merges an outer and an inner layer.
     pub(super) fn merge(self, outer: &[Spanned<P>], inner: &[Spanned<P>]) -> Vec<Spanned<P>> {
         let is_off = inner.iter().any(|said| said.value.is_off());
         match (self, outer) {
@@ -40,17 +40,17 @@ impl<P: Policy> Merge<P> {
 #[derive(Clone, Default)]
 pub(crate) struct Layer {
     said: Vec<(TypeId, Rc<dyn Any>)>,
-    /// Which directive is written where, for `explain`; those as well that others have done away with.
+    /// The directives with their spans, for `explain`, including overridden ones.
     pub(crate) origins: Vec<(&'static str, Span)>,
 }
 
 impl Layer {
-    /// What one place says.
+    /// The layer of one place.
     pub(crate) fn of(items: &[Item]) -> Layer {
         let mut layer = Layer::default();
         for item in items {
             let kind = ALL.iter().find(|kind| kind.is(item));
-            // Every example of the manual comes by here in tests.
+            // Every example of the manual passes here in tests.
             debug_assert!(kind.is_some() || !matches!(item.what, What::Policy(_)), "a policy is not in `ALL`");
             let name = kind.and_then(|kind| kind.add(item, &mut layer));
             layer.origins.extend(name.map(|name| (name, item.span)));
@@ -58,32 +58,32 @@ impl Layer {
         layer
     }
 
-    /// A policy that is written nowhere, but stands for what is written at a place.
+    /// A layer with a policy that is implied by the directive at a span.
     pub(crate) fn made<P: Policy>(policy: P, span: Span) -> Layer {
         let mut layer = Layer { origins: vec![(P::NAME, span)], ..Layer::default() };
         layer.push(Spanned { value: policy, span });
         layer
     }
 
-    /// This layer with another one within it.
+    /// This layer with another one inside.
     pub(crate) fn around(mut self, inner: &Layer) -> Layer {
         ALL.iter().for_each(|kind| kind.merge(&mut self, inner));
         self.origins.extend_from_slice(&inner.origins);
         self
     }
 
-    /// All of a policy that holds, in its order.
+    /// All instances of a policy that apply, in their order.
     pub(crate) fn all<P: Policy>(&self) -> &[Spanned<P>] {
         let found = self.said.iter().find(|(policy, _)| *policy == TypeId::of::<P>());
         found.and_then(|(_, said)| said.downcast_ref::<Vec<Spanned<P>>>()).map_or(&[], Vec::as_slice)
     }
 
-    /// The one of a policy of which one holds.
+    /// The instance of a policy, if a single one applies.
     pub(crate) fn one<P: Policy>(&self) -> Option<&Spanned<P>> {
         self.all().last()
     }
 
-    /// Adds to what one place says.
+    /// Adds an instance.
     pub(super) fn push<P: Policy>(&mut self, said: Spanned<P>) {
         self.set([self.all(), &[said]].concat());
     }

@@ -197,7 +197,7 @@ pub(crate) struct Limits {
     half_close: Option<Spanned<bool>>,
     encoded_slash: Option<Spanned<bool>>,
     merge_slashes: Option<Spanned<bool>>,
-    /// `path-parameters=`: whether they are refused.
+    /// `path-parameters=`: whether they are rejected.
     refuse_parameters: Option<Spanned<bool>>,
     underscores: Option<Spanned<bool>>,
 }
@@ -271,13 +271,13 @@ pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
     }
 }
 
-/// Whether names of fields may have `_`.
+/// Whether field names may contain `_`.
 pub(crate) fn underscores(layer: &Layer) -> bool {
     layer.one::<Limits>().and_then(|limits| limits.value.underscores.as_ref()).is_some_and(|value| value.value)
 }
 
 impl Limits {
-    /// These, and what they don't say from those around them.
+    /// The inner limits, with missing ones from the outer ones.
     fn within(outer: &Limits, inner: &Limits) -> Limits {
         let (outer, inner) = (outer.clone(), inner.clone());
         Limits {

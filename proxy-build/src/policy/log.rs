@@ -101,7 +101,7 @@ fn log_format(leaf: &Leaf) -> Parsed<LogFormat> {
     match &leaf.value {
         Scalar::Text(text) if text == "json" => Ok(LogFormat::Json),
         Scalar::Text(text) if text == "combined" => Ok(LogFormat::Combined),
-        // No placeholder in it: a misspelt word, not a line that is the same for all exchanges.
+        // Without a placeholder: a misspelt word, not a line that is equal for all exchanges.
         Scalar::Text(text) if !text.contains('{') => {
             Err(value::word(&[("json", ()), ("combined", ())])(leaf).unwrap_err())
         }
@@ -130,15 +130,15 @@ pub(crate) enum LogFormat {
     Json,
     /// `combined`.
     Combined,
-    /// A line of one's own.
+    /// A custom line.
     Template(ast::Template),
 }
 
-/// The members of a line in JSON.
+/// The members of a JSON line.
 #[derive(Debug)]
 struct LogMembers(Vec<Spanned<LogField>>);
 
-// There is no `is_off`: `log off` says what holds anyway, in so many words.
+// There is no `is_off`: `log off` only states the default.
 impl Policy for Log {
     const NAME: &'static str = "log";
 

@@ -82,9 +82,9 @@ fn read(r: &mut Reading<'_, '_>, allow: bool) -> Option<What> {
 /// `allow` or `deny`.
 #[derive(Debug, Clone)]
 pub(crate) struct Networks {
-    /// Which of them.
+    /// Whether it is `allow`.
     allow: bool,
-    /// Networks, and files of them.
+    /// Networks, and files with networks.
     list: Vec<Spanned<NetworkSource>>,
 }
 
@@ -109,7 +109,7 @@ impl Policy for Networks {
     fn explain(of: &ExplainedRequest<'_>) -> Vec<ExplainLine> {
         let written = |name| of.route.origins.iter().any(|(found, _)| *found == name);
         let line = |(name, text): (&'static str, String)| {
-            // They are told by whichever takes fewer words.
+            // The shorter of both forms is shown.
             let other = if name == "allow" { "deny" } else { "allow" };
             let origin = of.from(if written(name) { name } else { other });
             ExplainLine::new(ExplainStep::Access, name, format!("{text} [{origin}]"))
@@ -126,7 +126,7 @@ impl Policy for Networks {
     fn diff(site: &Site, policy: &site::Policy) -> PolicyDescription {
         let networks = policy.access.as_ref().and_then(|access| access.networks.as_ref());
         match networks {
-            // Who may come in is known when the files are read.
+            // The allowed networks are only known when the files are read.
             Some(networks) if networks.listed.is_some() => {
                 let words = said(site, networks).into_iter().map(|(name, text)| (name.to_owned(), text));
                 PolicyDescription::words("access", words.collect())
@@ -140,10 +140,10 @@ impl Policy for Networks {
     }
 }
 
-/// What they say, in words.
+/// The description of the rules.
 fn said(site: &Site, networks: &site::Networks) -> Vec<(&'static str, String)> {
     let Some(listed) = networks.listed.and_then(|index| site.listed.get(index as usize)) else {
-        // In fewer words by those who may come in, or by those who may not.
+        // As allowed or denied networks, whichever is shorter.
         let inside = wording::networks(&networks.allowed);
         let outside = wording::networks(&wording::complement(&networks.allowed));
         let (name, found) = if inside.len() <= outside.len() { ("allow", inside) } else { ("deny", outside) };
@@ -161,7 +161,7 @@ fn said(site: &Site, networks: &site::Networks) -> Vec<(&'static str, String)> {
 }
 
 impl Check<'_> {
-    /// All networks in one table.
+    /// Combines all networks into one table.
     fn networks(&mut self, written: &[Spanned<Networks>]) -> Option<site::Networks> {
         let (mut rules, mut all) = (Vec::new(), Vec::new());
         for (allow, source) in
@@ -192,7 +192,7 @@ impl Check<'_> {
         Some(site::Networks { allowed: Addresses::of(&rules, default), listed })
     }
 
-    /// Finds networks, written in one place, that change nothing.
+    /// Reports networks, written in one place, that change nothing.
     fn networks_act(&mut self, written: &[Spanned<Networks>]) {
         let rules: Vec<(IpNet, bool, Span)> = written
             .iter()
@@ -203,7 +203,7 @@ impl Check<'_> {
             })
             .collect();
         let mut sorted: Vec<usize> = (0..rules.len()).collect();
-        // Those around come before those in them.
+        // Outer networks come before inner ones.
         sorted.sort_by_key(|&at| (rules[at].0.network(), rules[at].0.prefix_len(), at));
         let mut around: Vec<usize> = Vec::new();
         for at in sorted {

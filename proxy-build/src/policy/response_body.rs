@@ -86,19 +86,19 @@ fn text(leaf: &Leaf, shortest: usize, longest: usize) -> Parsed<String> {
     })
 }
 
-/// All texts of one have together at most, in bytes.
+/// The largest total size of the strings, in bytes.
 const MOST: usize = 256 << 10;
 
 /// `response-body`.
 #[derive(Debug, Clone)]
 pub(crate) struct ResponseBody {
-    /// `off`: it does away with one from outside.
+    /// `off`: removes one of an outer scope.
     off: bool,
     /// Its lines.
     items: Vec<Item>,
 }
 
-/// A text that becomes another.
+/// A string and its replacement.
 #[derive(Debug)]
 struct Replacement(Spanned<String>, Spanned<String>);
 
@@ -119,7 +119,7 @@ impl Policy for ResponseBody {
 
     fn filter(_: &mut Check<'_>, layer: &Layer, route: &RouteContext<'_>, filters: &mut Filters) {
         if route.forwards() && layer.one::<ResponseBody>().is_some_and(|rule| !rule.value.off) {
-            // Texts are found in what is whole, and not compressed.
+            // Strings are replaced in complete, uncompressed bodies.
             let unwanted = ["accept-encoding", "range", "if-range"];
             filters.request_headers(unwanted.map(|name| HeaderOp::Remove(name.to_owned())));
         }

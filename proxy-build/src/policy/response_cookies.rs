@@ -72,7 +72,7 @@ site example.com {
     },
 };
 
-/// What may stand in an attribute (RFC 6265 section 4.1.1).
+/// Parses an attribute's value (RFC 6265 section 4.1.1).
 fn attribute(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     if found.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') {

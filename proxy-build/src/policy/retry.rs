@@ -17,7 +17,7 @@ use crate::value;
 
 const BRACES: Place = Place::Within("in `retry`");
 
-/// What may be sent twice (RFC 9110 section 9.2.2); TRACE is refused anyway.
+/// Idempotent methods (RFC 9110 section 9.2.2); TRACE is rejected anyway.
 const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 
 pub(crate) static RETRY: Directive = Directive {
@@ -161,12 +161,12 @@ pub(crate) struct Retry {
     items: Vec<Item>,
 }
 
-/// What stands in a `retry`.
+/// A line of `retry`.
 #[derive(Debug)]
 enum RetryLine {
     /// `on`.
     On(Vec<Spanned<RetryOn>>),
-    /// `methods`, and whether those that are not idempotent are meant.
+    /// `methods`, and whether non-idempotent ones are explicitly allowed.
     Methods(Vec<Spanned<String>>, Option<Spanned<bool>>),
 }
 
@@ -281,7 +281,7 @@ impl Retry {
     }
 }
 
-/// The methods of `retry`; `anyway` says that those that are not idempotent are meant.
+/// The methods of `retry`; `anyway` allows non-idempotent ones.
 fn retried(check: &mut Check<'_>, written: &[Spanned<String>], anyway: Option<&Spanned<bool>>) -> Methods {
     let meant = anyway.is_some_and(|anyway| anyway.value);
     let (mut mask, mut others, mut not_idempotent) = (0, Vec::new(), 0);

@@ -141,7 +141,7 @@ pub(crate) struct Rewrite {
     items: Vec<Item>,
 }
 
-/// A line about the query.
+/// A line for the query.
 #[derive(Debug)]
 enum QueryLine {
     Set(Spanned<String>, Spanned<ast::Template>),
@@ -170,7 +170,7 @@ impl Policy for Rewrite {
 }
 
 impl Rewrite {
-    /// Notes what a route's `rewrite` looks for in paths.
+    /// Records the paths that a route's `rewrite` affects.
     fn note_paths(&self, check: &mut Check<'_>, pattern: &Spanned<Pattern>) {
         if let Some(prefix) = &self.strip_prefix {
             let segments = prefix.value[1..].split('/').map(|segment| Segment::Literal(segment.to_owned()));
@@ -195,7 +195,7 @@ impl Rewrite {
         }
     }
 
-    /// What becomes of path and query.
+    /// The checked changes of path and query.
     fn made(&self, check: &mut Check<'_>, span: Span, scope: &Scope) -> model::Rewrite {
         let mut path = Vec::new();
         let strip = if scope.any_case { PathStep::StripPrefixAnyCase } else { PathStep::StripPrefix };
@@ -254,7 +254,7 @@ impl Rewrite {
             let message = "`raw` forwards path and query as they arrived, and the other settings change them";
             check.report.add(Diagnostic::error("no-effect", message, raw.span).help("leave one of the two out"));
         }
-        // What is wrong already is no reason to say that it does nothing.
+        // An error may be the reason why it changes nothing.
         if path.is_empty() && self.items.is_empty() && raw.is_none() && !check.report.has_errors() {
             check.error("no-effect", "this `rewrite` changes nothing", span);
         }
@@ -262,12 +262,12 @@ impl Rewrite {
     }
 }
 
-/// A path that is put together from `{path}` begins with `/` as well.
+/// Whether a path begins with `{path}`, and therefore with `/`.
 fn starts_with_path(template: &ast::Template) -> bool {
     matches!(template.parts.first(), Some(Part::Placeholder(name)) if name.value == "path")
 }
 
-/// The plain segments that a pattern begins with, as a path.
+/// The literal segments at the beginning of a pattern, as a path.
 fn literal_start(pattern: &Pattern) -> String {
     let literal = |segment: &Segment| match segment {
         Segment::Literal(text) | Segment::AnyCase(text) if !text.is_empty() => Some(format!("/{text}")),

@@ -116,7 +116,7 @@ impl Policy for Timeouts {
     const MERGE: Merge<Self> = Merge::Values(Timeouts::within);
 
     fn check_root(check: &mut Check<'_>, layer: &Layer, listeners: &[site::Listener]) {
-        // These wait for something before the first request.
+        // These have a phase before the first request.
         let waits = |listener: &site::Listener| {
             listener.speaks.tls || listener.speaks.proxy_protocol.is_some() || listener.speaks.stream.is_some()
         };
@@ -177,7 +177,7 @@ impl Policy for Timeouts {
 }
 
 impl Timeouts {
-    /// These, and what they don't say from those around them.
+    /// The inner time-outs, with missing ones from the outer ones.
     fn within(outer: &Timeouts, inner: &Timeouts) -> Timeouts {
         let (outer, inner) = (outer.clone(), inner.clone());
         Timeouts {

@@ -1,24 +1,24 @@
-//! The texts of policies for `kiln explain`, for the page of `kiln report`, and for changes that `kiln diff` finds.
+//! The descriptions of policies for `kiln explain`, `kiln report` and `kiln diff`.
 
 use proxy_runtime::context::addresses::Addresses;
 use proxy_runtime::rehearse::RehearsalOutcome;
 
 use crate::model::{Route, Site};
 
-/// A part of the way of a request, as `explain` tells it.
+/// A phase of a request, for `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExplainStep {
-    /// What is taken in.
+    /// Request fields.
     Intake,
-    /// Whether it may pass.
+    /// Access control.
     Access,
-    /// What is changed before it is forwarded.
+    /// Changes before forwarding.
     Change,
-    /// How it is forwarded.
+    /// Forwarding.
     Forward,
-    /// What becomes of the response.
+    /// The response.
     Response,
-    /// What comes last.
+    /// The log.
     Finish,
 }
 
@@ -30,13 +30,13 @@ pub(crate) struct ExplainLine {
 }
 
 impl ExplainLine {
-    /// A line that is as it is, wherever that is said.
+    /// A line with a fixed text.
     pub(super) fn new(step: ExplainStep, name: &'static str, text: impl Into<String>) -> ExplainLine {
         ExplainLine { step, name, text: text.into() }
     }
 }
 
-/// A request that is explained, as far as its route.
+/// The request to explain, up to its route.
 pub(crate) struct ExplainedRequest<'a> {
     pub(crate) site: &'a Site,
     pub(crate) route: &'a Route,
@@ -44,7 +44,7 @@ pub(crate) struct ExplainedRequest<'a> {
 }
 
 impl ExplainedRequest<'_> {
-    /// Lines about a directive, each with the places where it is written.
+    /// Lines about a directive, with the locations that it is written at.
     pub(super) fn lines(
         &self,
         step: ExplainStep,
@@ -55,7 +55,7 @@ impl ExplainedRequest<'_> {
         texts.into_iter().map(Into::into).map(line).collect()
     }
 
-    /// The places where a directive is written.
+    /// The locations of a directive.
     pub(super) fn from(&self, name: &str) -> String {
         let written = self.route.origins.iter().filter(|(found, _)| *found == name);
         let places: Vec<_> = written.map(|(_, place)| format!("{}:{}", place.file, place.line)).collect();
@@ -63,31 +63,31 @@ impl ExplainedRequest<'_> {
     }
 }
 
-/// The settings that `diff` compares.
+/// Settings for comparison by `diff`.
 #[derive(Default)]
 pub(crate) struct PolicyDescription {
-    /// The member of the runtime's policy, or upstream, that this is about; none, where the filters of a route are.
+    /// The member of the runtime's policy or upstream; empty for a route's filters.
     pub(crate) member: &'static str,
-    /// The subject of the values in that member, where they tell it.
+    /// The subject of the member's values, if they are compared directly.
     pub(crate) values: Option<&'static str>,
-    /// Subjects, and what is said about each, in words.
+    /// Subjects with their descriptions.
     pub(crate) words: Vec<(String, String)>,
-    /// Who may come in, where that is known at build.
+    /// The allowed clients, if they are known during the build.
     pub(crate) allowed: Option<Addresses>,
 }
 
 impl PolicyDescription {
-    /// By the values in a member, about a subject.
+    /// Compares the values of a member, under a subject.
     pub(crate) fn values(member: &'static str, subject: &'static str) -> PolicyDescription {
         PolicyDescription { member, values: Some(subject), ..PolicyDescription::default() }
     }
 
-    /// In words, in place of the values in a member.
+    /// Compares descriptions in place of the values of a member.
     pub(super) fn words(member: &'static str, words: Vec<(String, String)>) -> PolicyDescription {
         PolicyDescription { member, words, ..PolicyDescription::default() }
     }
 
-    /// The same, all about one subject.
+    /// Compares descriptions, all under one subject.
     pub(crate) fn lines(member: &'static str, subject: &str, texts: Vec<String>) -> PolicyDescription {
         PolicyDescription::words(member, texts.into_iter().map(|text| (subject.to_owned(), text)).collect())
     }

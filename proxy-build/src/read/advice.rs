@@ -10,7 +10,7 @@ use crate::source::{Span, Spanned};
 use crate::syntax::{Leaf, Node, Scalar, quoted};
 use crate::value;
 
-/// Properties that others name otherwise: of which directive, theirs, ours.
+/// Properties with other names elsewhere: the directive, the foreign name, and Kiln's.
 const PROPERTIES: &[(&str, &str, &str)] = &[
     ("rate-limit", "key", "by"),
     ("concurrency-limit", "key", "by"),
@@ -20,7 +20,7 @@ const PROPERTIES: &[(&str, &str, &str)] = &[
 ];
 
 impl Reader<'_> {
-    /// A node that is no directive here, but one of another form.
+    /// Proposes a directive for a node that is none here.
     pub(super) fn known_otherwise(&self, node: &Node, place: Place) -> Option<Help> {
         let name = node.name.value.as_str();
         let edit = |text: String| vec![Edit { at: node.name.span, text }];
@@ -50,7 +50,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Where the braces of a node are: the opening one, and one past the closing one.
+    /// The braces of a node: from the opening one to after the closing one.
     fn braces(&self, node: &Node) -> Option<Span> {
         let whole = node.whole();
         let open = self.sources.inside(Span { start: whole.end, ..whole })?.start - 1;
@@ -69,7 +69,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Nodes as properties, where each has one value and no more.
+    /// Converts nodes to properties, if each has a single value.
     fn as_properties(&self, nodes: &[&Node]) -> Option<String> {
         let property = |node: &&Node| match (node.args.as_slice(), &node.children) {
             ([value], None) if node.props.is_empty() => {
@@ -80,7 +80,8 @@ impl Reader<'_> {
         nodes.iter().map(property).collect::<Option<Vec<_>>>().map(|found| found.join(" "))
     }
 
-    /// A node with braces, whose directive has none: they hold its properties, a placeholder, or what stands beside it.
+    /// Help for a directive with unexpected braces: they contain its properties, a placeholder, or neighbouring
+    /// directives.
     pub(super) fn without_braces(&self, node: &Node, directive: &Directive, place: Place) -> Option<Help> {
         let children: Vec<_> = node.children.as_ref()?.iter().collect();
         let braces = self.braces(node)?;
@@ -105,7 +106,7 @@ impl Reader<'_> {
         Some(Help::write(braces, format!("\"{{{}}}\"", child.name.value)))
     }
 
-    /// Whether properties of a directive stand in its braces as if they were directives; if so, that is said.
+    /// Reports properties that are written as directives in the braces; returns whether there are any.
     pub(super) fn properties_in_braces(&mut self, node: &Node, directive: &Directive) -> bool {
         let (Some(children), Some(body)) = (&node.children, directive.body) else { return false };
         let is_property = |child: &&Node| {
@@ -131,7 +132,7 @@ impl Reader<'_> {
         true
     }
 
-    /// A property that a directive has not: it has another name, or stands in the braces.
+    /// Help for an unknown property: it has another name, or is a directive for the braces.
     pub(super) fn other_property(&self, node: &Node, directive: &Directive, name: &Spanned<String>) -> Option<Help> {
         let theirs = |known: &&(&str, &str, &str)| known.0 == directive.name && known.1 == name.value;
         if let Some((.., ours)) = PROPERTIES.iter().find(theirs) {
@@ -140,7 +141,7 @@ impl Reader<'_> {
         let (_, value) = node.props.iter().find(|(found, _)| found.span == name.span)?;
         let inner = directive::find(&name.value, directive.body?)?;
         let written = self.sources.slice(value.span);
-        // What may be left out is not what a property's value is.
+        // An optional argument is not the property's value.
         let text = match inner.args.is_empty() || inner.args.ends_with('?') {
             _ if matches!(value.value, Scalar::Bool(true)) => inner.name.to_owned(),
             false => format!("{} {written}", inner.name),
@@ -150,11 +151,11 @@ impl Reader<'_> {
         Some(self.with_braces(node, property, &text))
     }
 
-    /// A directive in the braces of a node, in place of what is at `at`.
+    /// Proposes a directive in the braces of a node, in place of the text at `at`.
     pub(super) fn with_braces(&self, node: &Node, at: Span, text: &str) -> Help {
         let insert = |at: u32, text: String| Edit { at: Span { start: at, end: at, ..node.name.span }, text };
         let words = format!("write in its braces: {text}");
-        // With the blank before it.
+        // Including the blank before it.
         let remove = Edit { at: Span { start: at.start - 1, ..at }, text: String::new() };
         let edits = match (self.braces(node), &node.children) {
             (Some(braces), Some(_)) => vec![remove, insert(braces.start + 1, format!(" {text};"))],
@@ -164,7 +165,7 @@ impl Reader<'_> {
         Help::told(words, edits)
     }
 
-    /// An argument that a directive has no use for: a matcher, handler or policy behind what it belongs to.
+    /// Help for an unexpected argument: a matcher, handler or policy after its route or site.
     pub(super) fn unexpected(&self, node: &Node, directive: &Directive, leaf: &Leaf, index: usize) -> Help {
         let form = || Help::from(format!("its form is: {}", directive.usage()));
         let Scalar::Text(word) = &leaf.value else { return form() };
@@ -184,7 +185,7 @@ impl Reader<'_> {
             let text = self.sources.slice(Span { end: whole.end, ..leaf.span }).to_owned();
             return self.with_braces(node, Span { end: whole.end, ..leaf.span }, &text);
         }
-        // A server, a tunnel and their like by their address alone.
+        // A server, a tunnel or the like, given by its address alone.
         match (directive.name, node.args.get(index + 1)) {
             ("upstream", None) => self.with_braces(node, leaf.span, &format!("server {}", quoted(word))),
             _ => form(),

@@ -1,4 +1,4 @@
-//! A conjunction of plain facts about a request, and an example request for which all of them are true.
+//! A conjunction of atomic facts about a request, and an example request for which all of them are true.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::{Requests, networks};
 use crate::model::{Example, HTTP_VERSION};
 use crate::pattern::ValueOf;
 
-/// A plain fact about a request.
+/// An atomic fact about a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Atom {
-    /// The path is in the language; the hints are paths in it that a person would write down.
+    /// The path is in the language; the hints are natural-looking paths in it.
     Path { language: Language, hints: Vec<String> },
     /// The method is one of these.
     Method(Vec<String>),
@@ -39,7 +39,7 @@ impl Atom {
     }
 }
 
-/// Facts that must be true, and facts that must not.
+/// Facts that must be true, and facts that must be false.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cube<'a> {
     paths: Sides<&'a Language>,
@@ -49,7 +49,7 @@ pub(super) struct Cube<'a> {
     values: BTreeMap<(ValueOf, &'a str), Sides<&'a Language>>,
 }
 
-/// Within all of these, without any of those.
+/// Sets that must all contain a value, and sets that must not.
 #[derive(Debug, Clone)]
 struct Sides<T> {
     within: Vec<T>,
@@ -68,8 +68,8 @@ impl<T> Sides<T> {
     }
 }
 
-/// Fields that come once (RFC 9110): two values of these exclude each other. Of a name that is not here one value may
-/// satisfy one fact, and a second value another.
+/// Fields that occur once (RFC 9110): two facts about such a field apply to the same value. Fields that are not listed
+/// may have a value for each fact.
 const SINGLE_VALUED: &[&str] = &[
     HTTP_VERSION,
     "host",
@@ -99,7 +99,7 @@ impl<'a> Cube<'a> {
         }
     }
 
-    /// A request of which all of this is true.
+    /// A request for which all facts are true.
     pub(super) fn example(&self, requests: &Requests) -> Result<Option<Example>, Undecided> {
         let Some(method) = self.method() else { return Ok(None) };
         let Some(client) = networks::address(&self.clients.within, &self.clients.without) else { return Ok(None) };
@@ -113,7 +113,7 @@ impl<'a> Cube<'a> {
     }
 
     fn method(&self) -> Option<String> {
-        // CONNECT and TRACE are refused before any route is asked.
+        // CONNECT and TRACE are rejected before routing.
         let known = Methods::NAMES.into_iter().filter(|name| !matches!(*name, "CONNECT" | "TRACE"));
         let named = self.methods.within.iter().chain(&self.methods.without).flat_map(|names| names.iter());
         let named = named.map(String::as_str).filter(|name| !Methods::NAMES.contains(name));
@@ -131,7 +131,7 @@ impl<'a> Cube<'a> {
             within.iter().all(|language| language.contains(path.as_bytes()))
                 && !without.iter().any(|language| language.contains(path.as_bytes()))
         };
-        // What a person would write down, before the shortest that there is.
+        // Prefer a natural-looking path to the shortest one.
         if let Some(path) = self.hints.iter().flat_map(|hints| hints.iter()).find(fits) {
             return Ok(Some(path.clone()));
         }
@@ -139,7 +139,7 @@ impl<'a> Cube<'a> {
     }
 }
 
-/// Values of one name: none, one, or one for each fact.
+/// Values for one name: none, one, or one for each fact.
 fn value(
     of: ValueOf,
     name: &str,
@@ -159,7 +159,7 @@ fn value(
         }
         ValueOf::Cookie => byte > 0x20 && !matches!(byte, 0x7F | b';'),
     };
-    // A person would not write down an empty value, where any will do.
+    // Prefer a natural-looking value to an empty one.
     let fits = |word: &str| {
         let among = |language: &&Language| language.contains(word.as_bytes());
         sides.within.iter().all(among) && !without.iter().any(among)

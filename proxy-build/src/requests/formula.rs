@@ -1,4 +1,4 @@
-//! The conditions of a route, as a formula over plain facts.
+//! The conditions of a route, as a formula of atomic facts.
 
 use proxy_runtime::site::Methods;
 
@@ -7,21 +7,21 @@ use super::{Language, Requests};
 use crate::model::{Example, HTTP_VERSION, Matcher, Route};
 use crate::pattern::{Pattern, ValueOf, ValueTest};
 
-/// Facts, put together.
+/// A formula of facts.
 #[derive(Debug, Clone)]
 pub(crate) enum Formula {
-    /// A plain fact.
+    /// An atomic fact.
     Atom(Atom),
-    /// All of these.
+    /// A conjunction.
     All(Vec<Formula>),
-    /// One of these.
+    /// A disjunction.
     Any(Vec<Formula>),
-    /// Not this.
+    /// A negation.
     Not(Box<Formula>),
 }
 
 impl Formula {
-    /// Whether it holds for a request.
+    /// Whether it is true for a request.
     pub(crate) fn holds(&self, request: &Example) -> bool {
         match self {
             Formula::Atom(atom) => atom.holds(request),
@@ -33,7 +33,7 @@ impl Formula {
 }
 
 impl Requests {
-    /// The requests whose path a route has and for which all its matchers hold.
+    /// The requests that match the pattern and all matchers of a route.
     pub(crate) fn of_route(&self, route: &Route) -> Formula {
         let path = Atom::Path { language: Language::pattern(&route.pattern), hints: self.plain_paths(&route.pattern) };
         let mut parts = vec![Formula::Atom(path)];
@@ -44,7 +44,7 @@ impl Requests {
         Formula::All(parts)
     }
 
-    /// The requests of a route that are not refused for their path.
+    /// The requests of a route whose path is not rejected.
     pub(crate) fn let_through(&self, route: &Route) -> Formula {
         let refused = self.form.encoded_slash && !route.policy.limits.encoded_slash;
         let slashes = || Formula::Atom(Atom::Path { language: self.table("%(?:2F|5C)"), hints: Vec::new() });
@@ -56,7 +56,7 @@ impl Requests {
         Formula::Atom(Atom::Path { language: Language::pattern(prefix), hints: self.plain_paths(prefix) })
     }
 
-    /// The requests in whose path an expression matches; `None` where no table can be made of it.
+    /// The requests whose path matches an expression; `None` if it has no table.
     pub(crate) fn matching(&self, expression: &str) -> Option<Formula> {
         let table = self.made.table(expression).ok()?;
         Some(Formula::Atom(Atom::Path { language: Language::Table(table), hints: Vec::new() }))

@@ -1,8 +1,8 @@
 //! Regular languages over bytes, and a search in them: the shortest, most readable word that is in all of
 //! some languages and in none of others ([`word`]).
 //!
-//! The tables are those of the matchers, so proofs here are true at run time. The search walks the product of
-//! the tables, breadth first, and gives up beyond [`MAX_STATES`]: the question is then undecided.
+//! The tables are those of the matchers, so proofs here are true at run time. The search walks the product of the
+//! tables, breadth first, and stops beyond [`MAX_STATES`]: the question is then undecided.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -15,42 +15,42 @@ use regex_automata::util::start;
 use crate::expression::Table;
 use crate::pattern::{Pattern, Segment};
 
-/// The most states of a product that are looked at for one question.
+/// The most states of a product that are visited for one question.
 pub(super) const MAX_STATES: usize = 1 << 16;
 
-/// The error that a question was not decided within its bounds.
+/// The error that a question could not be decided within its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Undecided;
 
 /// A set of words.
 #[derive(Debug, Clone)]
 pub(crate) enum Language {
-    /// All.
+    /// All words.
     Any,
-    /// One.
+    /// A single word.
     Exactly(Rc<str>),
     /// The paths of a route's pattern.
     Pattern(Rc<[PatternToken]>),
-    /// Those in which a table finds a match.
+    /// The words in which a table finds a match.
     Table(Rc<Table>),
 }
 
-/// A pattern, byte by byte.
+/// A pattern as a sequence of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PatternToken {
-    /// This byte.
+    /// A byte.
     Byte(u8),
-    /// This small letter, or its capital; any other byte as it is.
+    /// A letter in lower case that also matches in upper case, or any other byte.
     AnyCase(u8),
-    /// A segment: anything but a slash, at least once.
+    /// A segment: one or more bytes other than a slash.
     Segment,
     /// The end, or a slash and anything.
     Rest,
 }
 
-/// A component's state: it can't accept any more.
+/// The state of a component that can't accept any more.
 const FAILED: u32 = u32::MAX;
-/// A component's state: whatever follows, it accepts.
+/// The state of a component that accepts any continuation.
 const DONE: u32 = u32::MAX - 1;
 
 impl Language {
@@ -76,7 +76,7 @@ impl Language {
         Language::Pattern(tokens.into())
     }
 
-    /// Whether a word is in it. Linear in the word.
+    /// Whether the language contains a word. Linear in the word.
     pub(super) fn contains(&self, word: &[u8]) -> bool {
         match self {
             Language::Any => true,
@@ -118,7 +118,7 @@ impl Language {
             Language::Any => true,
             Language::Exactly(text) => state as usize == text.len(),
             Language::Pattern(tokens) => {
-                // Within a segment, what follows it is what matters.
+                // Within a segment, the token after it counts.
                 let at = (state / 2 + state % 2) as usize;
                 matches!(tokens.get(at), None | Some(PatternToken::Rest))
             }
@@ -126,7 +126,7 @@ impl Language {
         }
     }
 
-    /// Two bytes of one class are the same to this language.
+    /// The class of a byte; the language does not distinguish bytes of one class.
     fn class(&self, byte: u8) -> u16 {
         match self {
             Language::Any => 0,
@@ -145,7 +145,7 @@ impl Language {
     }
 }
 
-/// A state of a pattern is twice the index of the token that comes, and one more within a segment.
+/// The next state: a pattern's state is twice the index of the next token, plus one within a segment.
 fn step(tokens: &[PatternToken], state: u32, byte: u8) -> u32 {
     let (at, within) = ((state / 2) as usize, state % 2 == 1);
     match tokens.get(at) {
@@ -158,7 +158,7 @@ fn step(tokens: &[PatternToken], state: u32, byte: u8) -> u32 {
     }
 }
 
-/// Tables find matches within a word: after one, everything is in the language.
+/// A table's match may be followed by anything.
 fn settle(table: &Table, state: StateID) -> u32 {
     if table.is_match_state(state) {
         DONE
@@ -173,10 +173,10 @@ fn id(state: u32) -> StateID {
     StateID::new_unchecked(state as usize)
 }
 
-/// The shortest word over the bytes for which `alphabet` holds that is in all of `within` and in none of `without`.
+/// The shortest word of bytes of the `alphabet` that is in all of `within` and in none of `without`.
 ///
 /// # Errors
-/// More than [`MAX_STATES`] states of the product would have to be looked at.
+/// More than [`MAX_STATES`] states of the product would have to be visited.
 pub(super) fn word(
     within: &[&Language],
     without: &[&Language],
@@ -246,7 +246,7 @@ fn spell(found: &[(Rc<[u32]>, usize, u8)], mut at: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One byte of each class, the most readable.
+/// One byte of each class, the most readable one.
 fn representatives(parts: &[&Language], alphabet: impl Fn(u8) -> bool) -> Vec<u8> {
     let readable = (b'a'..=b'z').chain(b'0'..=b'9').chain(b'A'..=b'Z').chain([b'-', b'_', b'.', b'/', b'%']);
     let mut seen = HashSet::new();

@@ -6,13 +6,13 @@ use ipnet::IpNet;
 
 use crate::model::ANYBODY;
 
-/// A stretch of addresses of one family: whether it is IPv6, first and last.
+/// A range of addresses of one family: whether it is IPv6, first and last.
 type Stretch = (bool, u128, u128);
 
-/// IPv6 addresses that stand for IPv4 ones: clients have the latter.
+/// IPv4-mapped IPv6 addresses: clients have IPv4 addresses instead.
 const MAPPED: (u128, u128) = (0xFFFF_0000_0000, 0xFFFF_FFFF_FFFF);
 
-/// An address that each of `within` contains and none of `without`.
+/// An address that each of `within` contains, and none of `without`.
 pub(super) fn address(within: &[&[IpNet]], without: &[&[IpNet]]) -> Option<IpAddr> {
     let mut left: Vec<Stretch> =
         vec![(false, 0, u128::from(u32::MAX)), (true, 0, MAPPED.0 - 1), (true, MAPPED.1 + 1, u128::MAX)];
@@ -27,7 +27,7 @@ pub(super) fn address(within: &[&[IpNet]], without: &[&[IpNet]]) -> Option<IpAdd
     if left.iter().any(|stretch| contains(*stretch, ANYBODY)) {
         return Some(ANYBODY);
     }
-    // The first address of a network names the network: the next one is more like a client.
+    // The first address of a network identifies the network: the next one is a more natural client.
     left.first().map(|&(v6, first, last)| to_address(v6, if last > first { first + 1 } else { first }))
 }
 

@@ -1,4 +1,4 @@
-//! Merges the policies of presets, of a scope, and of the scopes around it.
+//! Merges the policies of presets, of a scope, and of its outer scopes.
 
 use crate::ast::{Item, What};
 use crate::check::Check;
@@ -6,7 +6,7 @@ use crate::policy::{self, Layer, headers};
 use crate::report::Diagnostic;
 
 impl Check<'_> {
-    /// The layer that the policies among `items` make on top of `outer`: presets first.
+    /// The layer of the policies among `items` within `outer`: presets first.
     pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
         let (presets, own) = self.parts(items, &mut Vec::new());
         for item in items.iter().filter(|item| !item.broken) {
@@ -19,7 +19,7 @@ impl Check<'_> {
         outer.clone().around(&presets).around(&own)
     }
 
-    /// What presets say, and what is said here.
+    /// The policies of presets, and those written here.
     fn parts(&mut self, items: &[Item], using: &mut Vec<usize>) -> (Layer, Layer) {
         let mut layer = Layer::default();
         for item in items {
@@ -50,5 +50,5 @@ impl Check<'_> {
     }
 }
 
-/// The preset that comes with Kiln.
+/// The built-in preset.
 const SECURITY_HEADERS: &str = "security-headers";

@@ -1,4 +1,4 @@
-//! Routes: each pattern with its one handler and its policies.
+//! Routes: each pattern with its handler and its policies.
 
 use proxy_runtime::site;
 
@@ -11,7 +11,7 @@ use crate::policy::{self, Filters, Layer, RouteContext, RouteHandler};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// Whether everything about these directives could be read.
+/// Whether all of these directives could be read completely.
 fn whole(items: &[Item]) -> bool {
     items.iter().all(|item| {
         !item.broken
@@ -130,7 +130,7 @@ impl Check<'_> {
         Some(route)
     }
 
-    /// gRPC goes over HTTP/2 all the way.
+    /// Checks that gRPC uses HTTP/2 from the client to the server.
     fn grpc_gets_through(&mut self, items: &[Item], handler: &site::Handler) {
         let Some(proxy) = handler.proxy() else { return };
         let grpc = items.iter().find(|item| match &item.what {

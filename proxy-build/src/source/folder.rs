@@ -3,22 +3,22 @@
 use std::fs::{FileType, read_dir};
 use std::path::Path;
 
-/// Which files count.
+/// Which files are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFilter {
-    /// Names that begin with a dot.
+    /// Whether names with a leading dot are included.
     pub dotfiles: bool,
-    /// Symbolic links that stay in the folder.
+    /// Whether symbolic links that stay in the folder are followed.
     pub symlinks: bool,
 }
 
-/// Folders in folders, no deeper than this.
+/// The maximum depth of folders.
 const DEEPEST: usize = 64;
 
-/// The paths of the files below a folder, sorted, no more than `most` of them. What is neither file nor folder does not count.
+/// The sorted paths of the files below a folder, at most `most`. Special files are ignored.
 ///
 /// # Errors
-/// What can't be read, or served, and why.
+/// The path that can't be read or served, and the reason.
 pub(super) fn files(folder: &Path, which: FileFilter, most: usize) -> Result<Vec<String>, String> {
     let top = folder.canonicalize().map_err(|error| error.to_string())?;
     if !top.is_dir() {
@@ -49,7 +49,7 @@ pub(super) fn files(folder: &Path, which: FileFilter, most: usize) -> Result<Vec
             } else if kind.is_file() {
                 found.push(format!("{below}{name}"));
             }
-            // Links may lead from folder to folder and back.
+            // Links may form cycles.
             if found.len() > most || folders > most {
                 return Err(format!("more than {most} files or folders"));
             }
@@ -59,7 +59,7 @@ pub(super) fn files(folder: &Path, which: FileFilter, most: usize) -> Result<Vec
     Ok(found)
 }
 
-/// What a name leads to; `None` for a link that does not count.
+/// The target of a name; `None` for an ignored link.
 fn behind_links(top: &Path, path: &Path, kind: FileType, which: FileFilter) -> Option<(FileType, std::path::PathBuf)> {
     if !kind.is_symlink() {
         return Some((kind, path.to_owned()));

@@ -1,5 +1,5 @@
-//! Finds habits from other languages in the outline of a text: the parser's message would
-//! point elsewhere, mention its grammar, or (for deep nesting) overflow the stack.
+//! Finds habits from other languages in the outline of a text: the parser's message would point elsewhere, mention its
+//! grammar, or (for deep nesting) overflow the stack.
 
 mod lines;
 mod strings;
@@ -10,7 +10,7 @@ use crate::lexer::{Token, TokenKind, tokens};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{FileId, Span};
 
-/// What is not KDL, as far as that is plain.
+/// Finds obvious violations of KDL.
 pub(super) fn find(text: &str, file: FileId) -> Vec<Diagnostic> {
     let mut search = Search {
         text,
@@ -45,19 +45,20 @@ struct Search<'a> {
     text: &'a str,
     file: FileId,
     wrong: Vec<Diagnostic>,
-    /// The braces that are open.
+    /// The open braces.
     open: Vec<Span>,
-    /// The last token that is no blank, line end or comment.
+    /// The last token other than blanks, line ends and comments.
     last: Option<Token>,
-    /// Whether the next word is the first of its line, or behind a `;` or a brace: a directive's name.
+    /// Whether the next word is a directive's name: the first of its line, or after a `;` or a brace.
     first: bool,
-    /// Whether the last token of this line is a `}`, behind which nothing but a line end or `;` can stand.
+    /// Whether the last token of this line is a `}`, which only a line end or `;` may follow.
     closed: bool,
-    /// Where the name of the last directive ends.
+    /// The end of the last directive's name.
     name_end: usize,
-    /// The last `}` behind other words of its line that closes a brace of another line. Where a `}` is too many, it was to open one.
+    /// The last `}` after other words of its line that closes a brace of another line. If there is an unmatched `}`, this one was
+    /// meant to open a brace.
     doubtful: Option<Span>,
-    /// What is before this is dealt with.
+    /// The offset up to which the text was handled.
     skip: usize,
 }
 
@@ -70,7 +71,7 @@ impl Search<'_> {
         self.wrong.push(Diagnostic::error("syntax", message, at).maybe_help(help));
     }
 
-    /// Looks at a token; `false` where what follows would only follow from what is wrong here.
+    /// Checks a token; `false` if further errors would only follow from one here.
     fn token(&mut self, token: Token) -> bool {
         let here = self.span(token.start, token.end);
         let touches = self.last.filter(|last| last.end == token.start && last.kind == TokenKind::String);
@@ -188,12 +189,12 @@ impl Search<'_> {
         true
     }
 
-    /// What stands at a place.
+    /// The text of a span.
     fn within(&self, at: Span) -> &str {
         &self.text[at.start as usize..at.end as usize]
     }
 
-    /// Where the line ends that has this byte.
+    /// The end of the line with this byte.
     fn end_of_line(&self, at: usize) -> usize {
         self.text[at..].find(['\n', '\r']).map_or(self.text.len(), |end| at + end)
     }
@@ -206,7 +207,7 @@ impl Search<'_> {
         self.first = false;
     }
 
-    /// A `}` and what follows it on its line.
+    /// Reports text after a `}` on its line.
     fn unended(&mut self, here: Span) {
         if self.closed && !self.within(here).starts_with("/-") {
             let before = self.span(here.start as usize, here.start as usize);
@@ -216,7 +217,7 @@ impl Search<'_> {
         self.closed = false;
     }
 
-    /// A pattern without quotes, which a comment seems to begin in: `/api/*`, or `/*` alone where no comment ends.
+    /// An unquoted pattern, in which a comment seems to begin: `/api/*`, or `/*` alone if no comment ends.
     fn pattern(&self, token: Token) -> Option<Span> {
         let line = &self.text[token.start..self.end_of_line(token.start)];
         let len = line.find(|char: char| char.is_whitespace() || matches!(char, '{' | ';')).unwrap_or(line.len());
@@ -228,12 +229,12 @@ impl Search<'_> {
         (alone && !self.first).then(|| self.span(token.start, token.start + len))
     }
 
-    /// Whether a `\` says that the line goes on.
+    /// Whether a `\` continues the line.
     fn continued(&self) -> bool {
         self.last.is_some_and(|last| &self.text[last.start..last.end] == "\\")
     }
 
-    /// A brace that begins a line: whether what it belongs to is known.
+    /// A brace at the beginning of a line: returns whether its directive is known.
     fn brace_of_its_own(&mut self, here: Span) -> bool {
         let last = self.last.filter(|last| matches!(last.kind, TokenKind::Word | TokenKind::String));
         let Some(last) = last else {
@@ -248,7 +249,7 @@ impl Search<'_> {
         true
     }
 
-    /// Two values without a blank between them.
+    /// Reports two values without a blank between them.
     fn apart(&mut self, last: Token, here: Span) {
         let between = self.span(last.end, last.end);
         let (left, right) = (&self.text[last.start..last.end], &self.text[here.start as usize..here.end as usize]);
@@ -264,7 +265,7 @@ impl Search<'_> {
         self.add("values are separated by blanks", comma, Some(help));
     }
 
-    /// Looks at a word; `false` as of `token`.
+    /// Checks a word; returns `false` like [`token`](Self::token).
     fn word(&mut self, token: Token) -> bool {
         let whole = &self.text[token.start..token.end];
         let end_of_line = self.end_of_line(token.start);
@@ -285,7 +286,7 @@ impl Search<'_> {
         if let Some(known) = self.of_a_string(token, end_of_line) {
             return known;
         }
-        // `/-` leaves out what follows; `\` goes on in the next line.
+        // `/-` comments out the next item; `\` continues the line.
         let value = whole.strip_prefix("/-").unwrap_or(whole);
         let behind = self.text[token.end..].trim_start();
         if value.is_empty() && !behind.is_empty() && !behind.starts_with('}') {
@@ -302,7 +303,7 @@ impl Search<'_> {
             self.add(why, at, Some(Help::told("remove it", vec![Edit { at, text: String::new() }])));
             return true;
         }
-        // `key=value`, `(type)value`, or the value alone.
+        // `key=value`, `(type)value`, or a value.
         let value = value.split_once('=').filter(|(key, _)| is_key(key)).map_or(value, |(_, value)| value);
         let value = value.strip_prefix('(').and_then(|value| value.split_once(')')).map_or(value, |(_, value)| value);
         let start = token.end - value.len();
@@ -333,7 +334,7 @@ impl Search<'_> {
                 self.comma(token.end - 1);
                 return true;
             }
-            // Both are said at once, so that what is proposed can be read.
+            // Both are reported at once, so that the proposal can be parsed.
             let help = Help::write(at, raw_or_quoted(before));
             self.add("values are separated by blanks, and one like this needs quotes", at, Some(help));
             return true;
@@ -343,7 +344,7 @@ impl Search<'_> {
             return true;
         }
         let Some(why) = problem(value) else { return true };
-        // A pattern that ends in `/*` goes on behind this token; that is found there.
+        // A pattern that ends in `/*` continues after this token, and is found there.
         if self.text[token.end..].starts_with("/*") && value.starts_with('/') && !self.first {
             return true;
         }
@@ -364,7 +365,7 @@ impl Search<'_> {
         true
     }
 
-    /// `#` where nothing of KDL is meant.
+    /// Reports a `#` without a meaning in KDL.
     fn hash(&mut self, token: Token, end_of_line: usize) {
         let word = &self.text[token.start..token.end];
         if matches!(word, "#true" | "#false" | "#null" | "#inf" | "#-inf" | "#nan") {
@@ -387,7 +388,7 @@ impl Search<'_> {
         self.skip = end_of_line;
     }
 
-    /// A list as JSON has it.
+    /// Reports a JSON list.
     fn brackets(&mut self, start: usize, end_of_line: usize) {
         let close = self.text[start..end_of_line].find(']').map(|at| start + at);
         let end = close.map_or(end_of_line, |at| at + 1);
@@ -401,12 +402,12 @@ impl Search<'_> {
     }
 }
 
-/// Why a word can't be read as it stands.
+/// Why a bare word is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum WordError {
     /// It is text that needs quotes.
     Quote,
-    /// It looks like a number, and is none, or is this one: quotes alone would not make it right.
+    /// It looks like a number but is invalid; the number that was meant, as quotes alone would not suffice.
     Number(Option<String>),
 }
 
@@ -414,7 +415,7 @@ fn problem(value: &str) -> Option<WordError> {
     let mut chars = value.chars();
     let (first, second) = (chars.next()?, chars.next());
     let digit = |char: Option<char>| char.is_some_and(|char| char.is_ascii_digit());
-    // What a bare word may not have (KDL 2, section 3.10), braces aside.
+    // Characters that a bare word may not contain (KDL 2, section 3.10), apart from braces.
     if value.contains(['/', '\\', '(', ')', '[', ']', '#', '=']) {
         return Some(WordError::Quote);
     }
@@ -422,7 +423,7 @@ fn problem(value: &str) -> Option<WordError> {
     if !(first.is_ascii_digit() || signed) || is_number(value) {
         return None;
     }
-    // A percentage, or thousands that are set apart.
+    // A percentage, or a number with thousands separators.
     let digits = value.trim_end_matches('%').replace(',', "");
     if digits != value && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(WordError::Number(Some(digits)));
@@ -431,18 +432,18 @@ fn problem(value: &str) -> Option<WordError> {
     Some(if signed || thousands || value.ends_with("xx") { WordError::Number(None) } else { WordError::Quote })
 }
 
-/// What takes no room on a screen, and is no blank to KDL.
+/// Invisible characters, except blanks.
 fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
 }
 
-/// What may stand before `=`.
+/// Whether a text may precede `=`.
 fn is_key(key: &str) -> bool {
     key.starts_with(|char: char| char.is_ascii_alphabetic())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Quotes of typography, and what other languages have for quotes.
+/// Typographic quotes, and quotes of other languages.
 fn is_quote(char: char) -> bool {
     matches!(char, '\'' | '`' | '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\u{ff02}')
 }
@@ -465,7 +466,7 @@ fn comment_depth(comment: &str) -> usize {
     deepest
 }
 
-/// Whether KDL takes a word for a number.
+/// Whether KDL parses a word as a number.
 fn is_number(word: &str) -> bool {
     let plain = word.trim_start_matches(['+', '-']).replace('_', "");
     let radix = |prefix: &str, radix| {

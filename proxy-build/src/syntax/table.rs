@@ -1,7 +1,7 @@
-//! Reads routes from a CSV file (RFC 4180), as the same nodes as if they were written out.
+//! Reads routes from a CSV file (RFC 4180), as the nodes of equivalent directives.
 //!
-//! A table with 100,000 lines is read in a fraction of the time of as many KDL nodes. Spans point into the table,
-//! and the directives of a route and its handler read each line.
+//! A table with 100,000 lines is read in a fraction of the time of as many KDL nodes. Spans point into the table, and
+//! each line is read by the directives of a route and its handler.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use crate::nearest::nearest;
 use crate::report::{Diagnostic, Report};
 use crate::source::{FileId, Sources, Span, Spanned};
 
-/// The columns, in the order that `kiln fmt` gives them.
+/// The columns, in the order of `kiln fmt`.
 pub const COLUMNS: [&str; 4] = ["pattern", "handler", "status", "target"];
 
-/// Parses a table. Where something is wrong the report has errors, and lines may be missing.
+/// Parses a table. If there are errors, they are in the report, and lines may be missing.
 pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> {
     let text = sources.text(file);
     let span = |range: Range<usize>| Span { file, start: range.start as u32, end: range.end as u32 };
@@ -50,7 +50,8 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
                 let start = record.position().map_or(0, |position| position.byte() as usize);
                 let mut places: Vec<Range<usize>> = fields(text, start).collect();
                 if places.len() != record.len() {
-                    // Quotes within a value: the parser knows what they mean, and all values stand on this line.
+                    // Quotes within a value: only the parser knows their meaning, so all values get the span of the
+                    // line.
                     let end = text[start..].trim_start().find('\n').map_or(text.len(), |at| start + at);
                     places = vec![start..end; record.len()];
                 }
@@ -69,11 +70,11 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
     nodes
 }
 
-/// The canonical form of a table, which messages call `shown`: columns in their order, values without blanks around them, quoted where they
-/// must be.
+/// Formats a table, whose name in messages is `shown`: columns in their order, values without surrounding blanks, and quoted only if
+/// necessary.
 ///
 /// # Errors
-/// It is no table.
+/// It is not a table.
 pub fn format(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = Sources::default();
     let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());
@@ -127,9 +128,9 @@ fn column(name: &[u8], span: Span, report: &mut Report) -> Option<usize> {
     known
 }
 
-/// The places of a line's values, without the blanks around them.
+/// The ranges of a line's values, without surrounding blanks.
 fn fields(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
-    // The parser may stand at the line end before.
+    // The parser may be at the previous line end.
     let skipped = text[start..].len() - text[start..].trim_start_matches(['\r', '\n']).len();
     let (mut from, mut over) = (start + skipped, false);
     std::iter::from_fn(move || {
@@ -164,7 +165,7 @@ fn node([pattern, handler, status, target]: [Option<Leaf>; 4], at: Span, report:
     };
     let mut args: Vec<Leaf> = status.map(number).into_iter().collect();
     match target {
-        // Several servers, as `proxy` takes them.
+        // Several servers, as arguments of `proxy`.
         Some(target) if handler.value == "proxy" => args.extend(words(&target)),
         target => args.extend(target),
     }

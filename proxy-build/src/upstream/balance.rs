@@ -1,4 +1,4 @@
-//! `balance`: how the servers of an upstream take turns.
+//! `balance`: the load-balancing policy of an upstream.
 
 use proxy_runtime::context::template::Template;
 use proxy_runtime::site::{BalancePolicy, Upstream};

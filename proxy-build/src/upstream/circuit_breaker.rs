@@ -1,4 +1,4 @@
-//! `circuit-breaker`: how many exchanges an upstream may have, and how many requests may wait for one to end.
+//! `circuit-breaker`: limits the concurrent exchanges of an upstream, and the requests that wait.
 
 use std::time::Duration;
 

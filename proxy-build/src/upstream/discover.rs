@@ -162,7 +162,7 @@ enum DiscoverMethod {
 const KINDS: &[(&str, DiscoverMethod)] =
     &[("dns", DiscoverMethod::Dns), ("srv", DiscoverMethod::Srv), ("file", DiscoverMethod::File)];
 
-/// What is looked for there.
+/// Parses the target of a kind.
 fn target(kind: DiscoverMethod) -> impl Fn(&Leaf) -> Parsed<DiscoverFrom> {
     move |leaf| {
         let found = text(leaf)?;

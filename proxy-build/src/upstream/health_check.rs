@@ -1,4 +1,4 @@
-//! `health-check`: asks servers whether they are healthy.
+//! `health-check`: active health checks.
 
 use std::time::Duration;
 
@@ -128,14 +128,14 @@ pub(super) struct HealthCheck {
     items: Vec<Item>,
 }
 
-/// The kind of a health check.
+/// The probe of a health check.
 #[derive(Debug, PartialEq, Eq)]
 enum Probe {
-    /// To be connected to.
+    /// A TCP connection.
     Tcp,
-    /// gRPC's own question.
+    /// gRPC's health service.
     Grpc,
-    /// This path.
+    /// A GET of this path.
     Path(String),
 }
 
@@ -212,7 +212,7 @@ impl UpstreamOption for HealthCheck {
 }
 
 impl HealthCheck {
-    /// From one check to the next, and how long one may take.
+    /// The interval and the time-out.
     fn times(&self, check: &mut Check<'_>) -> (Setting<Duration>, Setting<Duration>) {
         let seconds = |seconds| Setting::Fixed(Duration::from_secs(seconds));
         let interval = check.or(self.interval.as_ref(), ParamKind::Duration, seconds(5));
@@ -235,7 +235,7 @@ impl HealthCheck {
     }
 }
 
-/// The kind of a health check.
+/// Parses the probe.
 fn probe(leaf: &Leaf) -> Parsed<Probe> {
     let found = text(leaf)?;
     match found.as_str() {
@@ -248,7 +248,7 @@ fn probe(leaf: &Leaf) -> Parsed<Probe> {
         if matches!(found.as_str(), "GET" | "HEAD" | "http" | "https" | "HTTP" | "HTTPS") {
             return Err(problem.help("it is asked for with GET: health-check \"/healthz\""));
         }
-        // Of a URL, the server is known.
+        // A URL: the server is known, so only the path is needed.
         let path = match found.split_once("://") {
             Some((_, rest)) => rest.find('/').map_or("/".to_owned(), |at| rest[at..].to_owned()),
             None => format!("/{found}"),
@@ -262,7 +262,7 @@ fn probe(leaf: &Leaf) -> Parsed<Probe> {
     Ok(Probe::Path(found))
 }
 
-/// The name of a service of gRPC.
+/// Parses the name of a gRPC service.
 fn service_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match found.len() {
@@ -271,7 +271,7 @@ fn service_name(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// A status, or a range of them as text.
+/// Parses a status, or a range of statuses.
 fn statuses(leaf: &Leaf) -> Parsed<(u16, u16)> {
     let Scalar::Text(range) = &leaf.value else {
         return integer(100, 599)(leaf).map(|code| (code as u16, code as u16));

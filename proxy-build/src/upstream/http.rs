@@ -1,4 +1,4 @@
-//! `http` of an upstream: which version of HTTP its servers speak.
+//! `http` of an upstream: the version of HTTP that its servers use.
 
 use proxy_runtime::site::Upstream;
 

@@ -1,4 +1,4 @@
-//! `outlier`: servers that fail are ejected.
+//! `outlier`: ejects failing servers.
 
 use std::time::Duration;
 

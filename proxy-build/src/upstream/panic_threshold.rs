@@ -1,4 +1,4 @@
-//! `panic-threshold`: when too few servers are healthy, all are asked.
+//! `panic-threshold`: ignores health if too few servers are healthy.
 
 use proxy_runtime::site::Upstream;
 

@@ -1,4 +1,4 @@
-//! `pool`: which connections to servers are kept.
+//! `pool`: the idle connections to servers.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `proxy-protocol`: servers are told the client's address.
+//! `proxy-protocol`: sends PROXY headers to servers.
 
 use proxy_runtime::site::{self, Upstream};
 

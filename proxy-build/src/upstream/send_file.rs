@@ -1,4 +1,4 @@
-//! `send-file`: servers name files, and the proxy sends them.
+//! `send-file`: sends files that servers name.
 
 use proxy_runtime::site::{self, Files, Upstream};
 

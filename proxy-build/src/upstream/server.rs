@@ -1,4 +1,4 @@
-//! `server`: the servers of an upstream that are written, and whether there are any.
+//! `server`: the declared servers of an upstream, and the check that there are any.
 
 use proxy_runtime::site::{self, ParamKind, Setting, Upstream};
 
@@ -100,7 +100,7 @@ impl UpstreamOption for Server {
     }
 }
 
-/// Checks that there are servers that can be asked, written or found.
+/// Checks that there are usable servers, declared or discovered.
 pub(super) fn are_there(check: &mut Check<'_>, written: &ast::Upstream, servers: &[site::Server]) {
     let (name, items) = (&written.name, &written.items);
     let span = |is: fn(&Item) -> bool| items.iter().find(|item| is(item)).map(|item| item.span);

@@ -1,4 +1,4 @@
-//! `slow-start`: a server that comes back warms up.
+//! `slow-start`: increases the load of a recovered server gradually.
 
 use std::time::Duration;
 

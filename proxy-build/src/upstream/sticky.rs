@@ -1,4 +1,4 @@
-//! `sticky`: a client stays with the server it had first.
+//! `sticky`: keeps a client with its first server.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -107,7 +107,7 @@ impl Sticky {
         };
         let mut attributes = format!("; Path={}", self.path.as_ref().map_or("/", |path| path.value.as_str()));
         let mut add = |text: std::fmt::Arguments<'_>| {
-            // Writing to a String cannot fail.
+            // A write to a String cannot fail.
             let _ = attributes.write_fmt(text);
         };
         if let Some(age) = &self.max_age {

@@ -1,4 +1,4 @@
-//! `tls` of an upstream: connections to servers are encrypted.
+//! `tls` of an upstream: TLS for connections to servers.
 
 use proxy_runtime::site::{Discover, DiscoverFrom, Upstream, UpstreamTls};
 
@@ -84,7 +84,7 @@ impl UpstreamOption for TlsOption {
         if let (Some(tls), Some(Discover { from: DiscoverFrom::Dns(name, _), .. })) =
             (&mut upstream.tls, &upstream.discover)
         {
-            // What is found are addresses; their certificates are for the name.
+            // Discovered servers are addresses, but their certificates are for the name.
             tls.sni.get_or_insert_with(|| name.clone());
         }
     }

@@ -8,7 +8,7 @@ use super::{Advice, Parsed, file_at_start, network, problem, text};
 use crate::ast::{NetworkSource, Rate};
 use crate::syntax::{Leaf, Scalar};
 
-/// A network, or a list that is read at start.
+/// Parses a network, or a file with networks that is read at start.
 pub fn network_or_file(leaf: &Leaf) -> Parsed<NetworkSource> {
     if leaf.ty.is_none() {
         let everybody = matches!(&leaf.value, Scalar::Text(text) if matches!(text.as_str(), "all" | "any" | "*"));
@@ -22,7 +22,7 @@ pub fn network_or_file(leaf: &Leaf) -> Parsed<NetworkSource> {
     file_at_start(leaf).map(NetworkSource::File)
 }
 
-/// As in `50/s`; `None` for `off`.
+/// Parses a rate, such as `50/s`; `None` for `off`.
 pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
     if let Scalar::Integer(number @ 1..=1_000_000, _) = &leaf.value {
         let problem = problem("bad-rate", "a rate has a unit of time");
@@ -57,7 +57,7 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
     }
 }
 
-/// A rate as others write it: `10r/s`, `10 / second`, `10rps`.
+/// A rate in the syntax of others: `10r/s`, `10 / second`, `10rps`.
 fn meant_rate(found: &str) -> Option<String> {
     let found = &found.replace(" per ", "/");
     let end = found.find(|char: char| !char.is_ascii_digit() && char != '.').filter(|&end| end > 0)?;
@@ -76,7 +76,7 @@ fn meant_rate(found: &str) -> Option<String> {
     };
     let count: u32 = match found[..end].parse() {
         Ok(count) => count,
-        // A part of a request in a second is some in a minute.
+        // A fraction of a request per second is several per minute.
         Err(_) => {
             let more = found[..end].parse::<f64>().ok()? * 60.0;
             let smaller = match unit {
@@ -90,9 +90,9 @@ fn meant_rate(found: &str) -> Option<String> {
     (1..=1_000_000).contains(&count).then(|| format!("{count}/{unit}"))
 }
 
-/// As in `1KiB/s`, in bytes a second; 0 for `off`.
+/// Parses a byte rate, such as `1KiB/s`, in bytes per second; 0 for `off`.
 pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
-    /// More is no rate that a slow client falls short of, but a mistake.
+    /// The largest rate: beyond it, every client would be too slow.
     const MOST: u64 = 1 << 30;
     let found = text(leaf)?;
     if found == "off" {
@@ -113,7 +113,7 @@ pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
     }
 }
 
-/// An origin as browsers write it, of a host, a URL, or one in other letters.
+/// The origin that was meant by a host, a URL, or a wrong spelling.
 fn meant_origin(found: &str) -> Option<String> {
     let lower = found.trim().to_ascii_lowercase();
     let (scheme, rest) = lower.split_once("://").unwrap_or(("https", &lower));
@@ -127,7 +127,7 @@ fn meant_origin(found: &str) -> Option<String> {
     (fits && meant != found && meant.replacen("*.", "", 1).parse::<http::Uri>().is_ok()).then_some(meant)
 }
 
-/// Whose pages may read answers: a scheme and a host, or all hosts below one.
+/// Parses an allowed origin: a scheme and a host, or all hosts below one.
 pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
     let found = text(leaf)?;
     if found == "*" {
@@ -156,7 +156,7 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
     let port = authority.port().map_or(String::new(), |port| format!(":{port}"));
     let usual = matches!((scheme, authority.port_u16()), ("http", Some(80)) | ("https", Some(443)));
     let (below, host) = (found.contains("*."), authority.host());
-    // RFC 6454 section 6.2: lower case, and no port where it is the scheme's own.
+    // RFC 6454 section 6.2: lower case, and no default port.
     let exact = format!("{scheme}://{}{host}{port}", if below { "*." } else { "" });
     if exact != found
         || usual

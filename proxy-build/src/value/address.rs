@@ -9,7 +9,7 @@ use super::{Advice, Parsed, Problem, meant, problem, text};
 use crate::pattern::HostPattern;
 use crate::syntax::{Leaf, quoted};
 
-/// A network, as in `10.0.0.0/8`, or an address alone. Bits behind the prefix are a mistake, not a wish.
+/// Parses a network, such as `10.0.0.0/8`, or a single address. Bits after the prefix are an error.
 pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
     let found = text(leaf)?;
     if let Ok(address) = found.parse::<IpAddr>() {
@@ -29,7 +29,7 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
     Ok(network)
 }
 
-/// An IP address.
+/// Parses an IP address.
 pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
     let found = text(leaf)?;
     found.parse().map_err(|_| {
@@ -41,7 +41,7 @@ pub fn ip(leaf: &Leaf) -> Parsed<IpAddr> {
     })
 }
 
-/// An address to connect to: `host:port`, `[v6]:port`, `unix:/path`.
+/// Parses an address to connect to: `host:port`, `[v6]:port`, `unix:/path`.
 pub fn server_address(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if found.contains("://") {
@@ -51,7 +51,7 @@ pub fn server_address(leaf: &Leaf) -> Parsed<String> {
             None => problem.help("a server is written as \"10.0.0.1:8080\""),
         });
     }
-    // nginx has a colon behind the path of a socket, and perhaps a path of its own there.
+    // nginx has a colon after the path of a socket, possibly followed by a URL path.
     if let Some((socket, _)) = found.strip_prefix("unix:").and_then(|path| path.split_once(':')) {
         return Err(
             problem("bad-address", "the path of a socket ends without a colon").write_text(&format!("unix:{socket}"))
@@ -70,7 +70,7 @@ pub fn server_address(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// An address to listen on: also `:port`, but an address rather than a name.
+/// Parses an address to listen on: also `:port`, and IP addresses rather than names.
 pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match settings::address(&found) {
@@ -97,7 +97,7 @@ pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// What is wrong with an address, and the address that was meant, where there is one.
+/// The problem of an address, with the address that was meant, if it can be guessed.
 fn address_problem(reason: &str, found: &str, meant: Option<String>) -> Problem {
     let problem = problem("bad-address", reason);
     let fits = |text: &String| text != found && settings::address(text).is_ok();
@@ -107,7 +107,7 @@ fn address_problem(reason: &str, found: &str, meant: Option<String>) -> Problem 
     }
 }
 
-/// Without the quotes of typography, which editors put in place of plain ones, and without blanks around.
+/// Removes typographic quotes, which editors substitute for plain ones, and surrounding blanks.
 fn unquoted(found: &str) -> &str {
     found.trim_matches(|char: char| {
         matches!(char, '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' | '\'' | '`' | '\u{200b}'..='\u{200d}' | '\u{feff}')
@@ -115,7 +115,7 @@ fn unquoted(found: &str) -> &str {
     })
 }
 
-/// An authority with a port, where it has none the scheme's own.
+/// An authority with a port: its own, or the scheme's default.
 fn with_port(authority: &str, tls: bool) -> Option<String> {
     if settings::address(authority).is_ok() {
         return Some(authority.to_owned());
@@ -125,8 +125,8 @@ fn with_port(authority: &str, tls: bool) -> Option<String> {
         .then(|| format!("{host}:{}", if tls { 443 } else { 80 }))
 }
 
-/// The parts of a URL that was most likely meant: the scheme, whether it encrypts, the authority and the path. Quotes of typography, a
-/// scheme in other letters or with a slash less, a user's name and what begins at `?` go.
+/// The parts of a URL that was most likely meant: the scheme, whether it uses TLS, the authority and the path. Typographic quotes,
+/// misspellings of the scheme, user names and the part from `?` on are removed.
 fn meant_url(found: &str) -> Option<(&'static str, bool, String, String)> {
     let found = unquoted(found);
     let lower = found.to_ascii_lowercase();
@@ -158,7 +158,7 @@ fn meant_url(found: &str) -> Option<(&'static str, bool, String, String)> {
     fits.then(|| (written, tls, authority.trim_end_matches(':').to_owned(), path.to_owned()))
 }
 
-/// The name that a server is asked for and that its certificate is for.
+/// Parses the server name for the TLS handshake and the certificate.
 pub fn server_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match proxy_runtime::protocol::target::is_host(&found) && !found.is_empty() {
@@ -167,14 +167,14 @@ pub fn server_name(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The URL of a server: `http://host[:port]`, `https://host[:port]` or `unix:/path`. Gives the address, and whether it is
-/// encrypted.
+/// Parses the URL of a server: `http://host[:port]`, `https://host[:port]` or `unix:/path`. Returns the address, and
+/// whether it uses TLS.
 pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     let found = text(leaf)?;
     if found.starts_with("unix:") {
         return server_address(leaf).map(|address| (address, false));
     }
-    // As nginx, Docker and curl write sockets: `http://unix:/run/app.sock:/`, `http+unix:///run/app.sock`.
+    // The syntax of nginx, Docker and curl for sockets: `http://unix:/run/app.sock:/`, `http+unix:///run/app.sock`.
     let socket = ["http://unix:", "http+unix://"].iter().find_map(|start| found.strip_prefix(start));
     if let Some(socket) = socket.and_then(|path| path.split(':').next()).filter(|path| path.starts_with('/')) {
         return Err(problem("bad-url", "a socket has only its own scheme").write_text(&format!("unix:{socket}")));
@@ -192,7 +192,7 @@ pub fn server_url(leaf: &Leaf) -> Parsed<(String, bool)> {
     authority_address(scheme, authority)
 }
 
-/// Proposes the URL that was meant, and what its path would have done.
+/// Proposes the URL that was meant, and a `rewrite` for its path.
 fn server_problem(problem: Problem, found: &str) -> Problem {
     let Some((scheme, _, authority, path)) = meant_url(found) else { return problem };
     let url = quoted(&format!("{scheme}{authority}"));
@@ -202,7 +202,7 @@ fn server_problem(problem: Problem, found: &str) -> Problem {
     }
 }
 
-/// The URL of something that a server is asked for, with `http` or `https`: the address, whether it is encrypted, and path and query.
+/// Parses the URL of a service, with `http` or `https`: returns the address, whether it uses TLS, and path and query.
 pub fn service_url(leaf: &Leaf) -> Parsed<(String, bool, String)> {
     let found = text(leaf)?;
     let (scheme, rest) = split_scheme(&found)?;
@@ -213,7 +213,7 @@ pub fn service_url(leaf: &Leaf) -> Parsed<(String, bool, String)> {
     Ok((address, tls, path))
 }
 
-/// Path and query of something that an upstream is asked for.
+/// Parses path and query of a request to an upstream.
 pub fn asked_path(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if !found.starts_with('/') {
@@ -223,7 +223,8 @@ pub fn asked_path(leaf: &Leaf) -> Parsed<String> {
     Ok(found)
 }
 
-/// A path that the proxy asks for itself: what may stand in a request line (RFC 9112 section 3.2). It is what begins at `from`.
+/// Checks a request target of the proxy's own, which begins at `from`: only characters of a request line (RFC 9112 section
+/// 3.2).
 pub(crate) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
     let Some(at) = found[from..].find(|char: char| !char.is_ascii_graphic() || char == '#') else { return Ok(()) };
     let wrong = found[from + at..].chars().next().unwrap_or_default();
@@ -231,7 +232,7 @@ pub(crate) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
         .part(from + at, from + at + wrong.len_utf8()))
 }
 
-/// The scheme of a URL, with what separates it, and what is behind.
+/// The scheme of a URL with its separator, and the rest.
 fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
     for scheme in ["https://", "http://"] {
         if let Some(rest) = found.strip_prefix(scheme) {
@@ -253,7 +254,7 @@ fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
     })
 }
 
-/// The address in a URL, and whether it is encrypted.
+/// The address in a URL, and whether it uses TLS.
 fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
     let tls = scheme == "https://";
     let address = match settings::address(authority) {
@@ -272,7 +273,7 @@ fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
     if let Some(port) = address.strip_prefix(':') {
         return Err(problem("bad-url", "the URL's host is missing").write_text(&format!("{scheme}10.0.0.1:{port}")));
     }
-    // The ports of both schemes are the ones that everybody has: one beside the other's scheme is a slip.
+    // The other scheme's default port is almost certainly a mistake.
     if let Some((host, wrong)) = address.rsplit_once(':').filter(|(_, port)| *port == if tls { "80" } else { "443" }) {
         let other = if tls { "http" } else { "https" };
         return Err(problem("bad-url", format!("port {wrong} is that of `{other}`"))
@@ -283,7 +284,7 @@ fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
     Ok((address, tls))
 }
 
-/// A site's host: exact, `*.suffix` or `*`; IDNA names become what they are in requests (RFC 5890).
+/// Parses a site's host: exact, `*.suffix` or `*`; IDNA names are converted to their form in requests (RFC 5890).
 pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     let found = text(leaf)?;
     if found == "*" {
@@ -345,7 +346,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     Ok(if wildcard { HostPattern::Wildcard(ascii) } else { HostPattern::Exact(ascii) })
 }
 
-/// The host that was meant by a URL, by a host with a port, or by what other proxies write for many.
+/// The host that was meant by a URL, by a host with a port, or by another proxy's wildcard.
 fn meant_host(found: &str) -> Option<String> {
     let inner = unquoted(found);
     let rest = inner.split_once("://").map_or(inner, |(_, rest)| rest);
@@ -355,7 +356,7 @@ fn meant_host(found: &str) -> Option<String> {
         Some((name, port)) if !authority.ends_with(']') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => authority,
     };
-    // nginx: `.example.com`, `_`; Apache and others: `*` within.
+    // nginx: `.example.com`, `_`; Apache and others: `*` within a name.
     let name = match name {
         "_" => "*".to_owned(),
         name if name.starts_with('.') => format!("*{name}"),
@@ -372,7 +373,7 @@ fn meant_host(found: &str) -> Option<String> {
     (fits && name != found).then_some(name)
 }
 
-/// A name server: an IP address, perhaps with a port.
+/// Parses a name server: an IP address, optionally with a port.
 pub fn name_server(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if found.parse::<IpAddr>().is_ok() || found.parse::<SocketAddr>().is_ok() {

@@ -10,27 +10,27 @@ use crate::ast::{Bounds, Setting};
 use crate::source::Spanned;
 use crate::syntax::Leaf;
 
-/// The largest request head: each connection that reads one has a buffer as large.
+/// The largest request head: each connection that reads one has a buffer of this size.
 pub const MAX_HEADERS: u64 = 1 << 20;
 
-/// The largest target that a request may have: as large as its head.
+/// The longest request target: as long as its head.
 pub const MAX_URI: u64 = MAX_HEADERS;
 
-/// The longest body that is kept for one request.
+/// The longest body that is buffered for one request.
 pub const MAX_KEPT_BODY: u64 = 64 << 20;
 
-/// The largest memory that is written: no machine has more.
+/// The largest amount of memory: more than any machine has.
 pub const MAX_MEMORY: u64 = 1 << 40;
 
-/// The most that Linux takes for `TCP_KEEPIDLE` is 32767 seconds.
+/// The largest value of `TCP_KEEPIDLE` on Linux is 32767 seconds.
 const MAX_KEEPALIVE: Duration = Duration::from_secs(9 * 3600);
 
-/// `(param)NAME` or a whole number in a range.
+/// Parses `(param)NAME` or a whole number in a range.
 pub fn number(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u64>> {
     bounded(Bounds { least, most }, integer(least, most))
 }
 
-/// `(param)NAME` or a size in a range.
+/// Parses `(param)NAME` or a size in a range.
 pub fn size_within(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u64>> {
     bounded(Bounds { least, most }, move |leaf| {
         let found = size(leaf)?;
@@ -47,7 +47,7 @@ pub fn size_within(least: u64, most: u64) -> impl Fn(&Leaf) -> Parsed<Setting<u6
     })
 }
 
-/// After how much silence the kernel asks whether the other side is there.
+/// Parses the idle time after which the kernel sends keep-alive probes.
 pub fn keepalive(leaf: &Leaf) -> Parsed<Duration> {
     match duration_or_off(leaf)? {
         found if found > MAX_KEEPALIVE && found != Duration::MAX => {

@@ -1,12 +1,12 @@
-//! Leaf parsers of what a cookie is made of (RFC 6265).
+//! Leaf parsers of the parts of cookies (RFC 6265).
 
 use super::{Parsed, problem, text};
 use crate::syntax::Leaf;
 
-/// The name of a cookie: a token (RFC 6265 section 4.1.1).
+/// Parses the name of a cookie: a token (RFC 6265 section 4.1.1).
 pub fn cookie_name(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
-    // A token is what a method is, too.
+    // A method is a token, too.
     match http::Method::from_bytes(found.as_bytes()) {
         Ok(_) => Ok(found),
         Err(_) => Err(problem("bad-cookie", format!("`{found}` can't be the name of a cookie"))
@@ -14,7 +14,7 @@ pub fn cookie_name(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The value of a cookie's attribute (RFC 6265 section 4.1.1).
+/// Parses the value of a cookie's attribute (RFC 6265 section 4.1.1).
 pub fn cookie_attribute(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     match found.find(|char: char| !char.is_ascii_graphic() || matches!(char, ';' | ',')) {

@@ -5,7 +5,7 @@ use crate::ast::FileSource;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, quoted};
 
-/// A path that is compiled in, `(file)PATH`, or `(param)NAME`.
+/// Parses the path of an embedded file, `(file)PATH`, or `(param)NAME`.
 pub fn file_source(leaf: &Leaf) -> Parsed<FileSource> {
     let plain = Leaf { ty: None, ..leaf.clone() };
     let name = text(&plain)?;
@@ -17,10 +17,10 @@ pub fn file_source(leaf: &Leaf) -> Parsed<FileSource> {
     }
 }
 
-/// A file that is read at start, never compiled in.
+/// Parses a file that is read at start and can't be embedded.
 pub fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {
     match file_source(leaf)? {
-        // `name:hash`, as in a password file.
+        // A line of a password file, `name:hash`.
         FileSource::Embedded(line) if line.contains(':') && !line.starts_with('/') => Err(problem(
             "value-type",
             "credentials are read from a file when the proxy starts: here they would be in the binary",
@@ -36,7 +36,7 @@ pub fn file_at_start(leaf: &Leaf) -> Parsed<FileSource> {
     }
 }
 
-/// A file that is read at start: a path, or a parameter.
+/// Parses a file that is read at start: a path, or a parameter.
 pub fn own_file(leaf: &Leaf) -> Parsed<FileSource> {
     match leaf.ty.as_ref().map(|ty| ty.value.as_str()) {
         Some("param") => {
@@ -48,7 +48,7 @@ pub fn own_file(leaf: &Leaf) -> Parsed<FileSource> {
     }
 }
 
-/// As the runtime compares it: a whole type, `text/` for `text/*`, `+json` for `*+json`.
+/// Parses a media type in the runtime's form: a complete type, `text/` for `text/*`, `+json` for `*+json`.
 pub fn media(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?.to_ascii_lowercase();
     let token =

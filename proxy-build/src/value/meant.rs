@@ -7,7 +7,7 @@ use proxy_runtime::context::settings;
 
 use crate::syntax::quoted;
 
-/// Words for the values that [`word`](super::word) takes: theirs, and ours with what belongs to it.
+/// Foreign words for the values that [`word`](super::word) parses, and the equivalents with their context.
 static WORDS: phf::Map<&str, &str> = phf::phf_map! {
     "ip-hash" => "hash key=\"{client.ip}\"",
     "source" => "hash key=\"{client.ip}\"",
@@ -40,7 +40,7 @@ static WORDS: phf::Map<&str, &str> = phf::phf_map! {
     "token" => "jwt",
 };
 
-/// One of the words that are known, as it stands in a file: in other letters, by another name, or by its beginning.
+/// The known word that was meant, as written in a file: in another case, by another name, or abbreviated.
 pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
     let lower = found.to_ascii_lowercase().replace('_', "-");
     if let Some(same) = known.iter().find(|word| word.eq_ignore_ascii_case(&lower)) {
@@ -54,13 +54,13 @@ pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
         known.iter().filter(|word| word.strip_prefix(lower.as_str()).is_some_and(|rest| rest.starts_with('-')));
     match (longer.next(), longer.next()) {
         (Some(only), None) => Some(written(only)),
-        // TLS and a version of HTTP are near in letters alone.
+        // TLS and a version of HTTP are only similar in spelling.
         _ if lower == "https" => None,
         _ => crate::nearest::nearest(&lower, known.iter().copied()).map(written),
     }
 }
 
-/// A word as it stands in a file: bare, unless it would be a number.
+/// A word as written in a file: bare, unless it would be a number.
 fn written(word: &str) -> String {
     if word.starts_with(|char: char| char.is_ascii_digit()) { quoted(word) } else { word.to_owned() }
 }
@@ -73,7 +73,7 @@ pub(super) fn numbers(found: &str, fits: impl Fn(u64) -> bool) -> Option<String>
     fit.then(|| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
 }
 
-/// How others write units of time, and how they are written here.
+/// Foreign time units, with the equivalent ones.
 pub(super) const DURATION_UNITS: &[(&str, &str)] = &[
     ("sec", "s"),
     ("secs", "s"),
@@ -91,7 +91,7 @@ pub(super) const DURATION_UNITS: &[(&str, &str)] = &[
     ("msec", "ms"),
 ];
 
-/// The same for sizes; of letters alone, nginx means powers of two.
+/// Foreign size units, with the equivalent ones; for single letters, nginx uses powers of two.
 pub(super) const SIZE_UNITS: &[(&str, &str)] = &[
     ("k", "KiB"),
     ("kib", "KiB"),
@@ -108,7 +108,7 @@ pub(super) const SIZE_UNITS: &[(&str, &str)] = &[
     ("bytes", "B"),
 ];
 
-/// A number with a unit as it is spelled here, where it is one that others know.
+/// A number with a foreign unit, converted.
 pub(super) fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
     let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
     let unit = found[end..].trim().to_ascii_lowercase();
@@ -116,7 +116,7 @@ pub(super) fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
     Some(format!("{}{ours}", &found[..end]))
 }
 
-/// A duration of several units, of a part of one, or in weeks.
+/// A duration of several units, with a fraction, or in weeks.
 pub(super) fn duration(found: &str) -> Option<String> {
     const UNITS: &[(&str, u64)] =
         &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
@@ -140,7 +140,7 @@ pub(super) fn duration(found: &str) -> Option<String> {
     (milliseconds > 0 && settings::duration(&text).is_ok()).then_some(text)
 }
 
-/// A size that is a part of a unit, in the next smaller one.
+/// A size with a fraction, in the next smaller unit.
 pub(super) fn size(found: &str) -> Option<String> {
     const UNITS: &[(&str, &str, f64)] = &[
         ("gib", "MiB", 1024.0),
@@ -158,7 +158,7 @@ pub(super) fn size(found: &str) -> Option<String> {
     (amount.fract() == 0.0 && settings::size(&text).is_ok()).then_some(text)
 }
 
-/// Networks: several in one text, with a star or a mask, by their first and last address, by a name.
+/// Networks: several in one text, with a wildcard or a mask, as a range, or by name.
 pub(super) fn networks(found: &str) -> Option<String> {
     let lower = found.trim().to_ascii_lowercase();
     let list: Vec<IpNet> = match lower.as_str() {
@@ -214,7 +214,7 @@ fn shown(network: &IpNet) -> String {
     }
 }
 
-/// An address of IPv6 and a port without the brackets that tell them apart.
+/// An IPv6 address and a port, with the missing brackets.
 pub(super) fn bracketed(found: &str) -> Option<String> {
     let (host, port) = found.rsplit_once(':')?;
     let fits = host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok();

@@ -8,7 +8,7 @@ use crate::expression;
 use crate::pattern::{Pattern, Segment};
 use crate::syntax::{Leaf, quoted, raw_or_quoted};
 
-/// A route's pattern: `/exact`, `/u/{id}`, `/x/*`, `/*`.
+/// Parses a route's pattern: `/exact`, `/u/{id}`, `/x/*`, `/*`.
 pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
     let found = text(leaf)?;
     if let Some(habit) = pattern_habit(&found) {
@@ -77,14 +77,14 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
 /// The most segments of a pattern; the router's recursion is as deep.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// Whether a placeholder may be called so: what `(?<name>...)` takes, too.
+/// Whether a placeholder may have this name: the same as in `(?<name>...)`.
 pub fn is_capture_name(name: &str) -> bool {
     name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
         && name.len() <= 32
 }
 
-/// The expression that a pattern was meant as, where it looks like one.
+/// The expression that was meant by a pattern, if it looks like one.
 fn expression_meant(found: &str) -> Option<String> {
     let inner = found.trim_start_matches(['~', '*', ' ']);
     let alternatives = inner.find('(').is_some_and(|at| inner[at..].contains('|') && inner[at..].contains(')'));
@@ -97,19 +97,19 @@ fn expression_meant(found: &str) -> Option<String> {
     let anchored = inner.starts_with('^') || inner.ends_with('$');
     let expression = if anchored { inner } else { format!("^{inner}") };
     let parsed = expression::parse(&expression).ok()?;
-    // A repeated slash is no path in canonical form, and an expression of nothing is no match of anything.
+    // A repeated slash does not occur in a canonical path, and an empty expression matches nothing useful.
     (parsed.properties().minimum_len() != Some(0) && expression.contains(['/', '.'])).then_some(expression)
 }
 
-/// Why text is in no request's path.
+/// Why a text occurs in no request's path.
 enum NotNormal {
-    /// Requests with it are refused, for this reason.
+    /// Such requests are rejected, for this reason.
     Refused(&'static str),
-    /// Requests have this instead.
+    /// Requests contain this form instead.
     As(String),
 }
 
-/// Whether a text is a pattern of plain segments, and perhaps a `*` at its end.
+/// Whether a text is a pattern of literal segments, optionally with a `*` at its end.
 fn literals(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('/') else { return false };
     let mut segments = rest.split('/').rev().peekable();
@@ -117,18 +117,17 @@ fn literals(text: &str) -> bool {
     segments.all(|segment| !segment.contains(['{', '}', '*', '?', '#']) && literal_segment(segment).is_ok())
 }
 
-/// What people write for a pattern who come from nginx, Express, Caddy or Traefik, where it has a meaning: here it would be the
-/// plain text of a path that no request has.
+/// Reports the pattern syntax of nginx, Express, Caddy or Traefik, which would be literal text here that no request contains.
 fn pattern_habit(found: &str) -> Option<Problem> {
     let wrong = |message: &str| problem("bad-pattern", message);
-    // nginx: `~ \\.php$`, `^~ /x`; Traefik and others: `/(a|b)`.
+    // nginx: `~ \.php$`, `^~ /x`; Traefik and others: `/(a|b)`.
     if let Some(expression) = expression_meant(found) {
         return Some(
             wrong("a pattern is not an expression: characters are literal")
                 .help(Advice::WriteInside("\"/*\"".to_owned(), format!("path-regex {}", raw_or_quoted(&expression)))),
         );
     }
-    // `*.php`, `/files/*.png`: a suffix.
+    // A suffix: `*.php`, `/files/*.png`.
     if let Some((folder, suffix)) = found.split_once('*')
         && suffix.starts_with('.')
         && !suffix.contains(['*', '/', '{'])
@@ -166,8 +165,8 @@ fn pattern_habit(found: &str) -> Option<Problem> {
     None
 }
 
-/// A segment as it comes in requests: in canonical form. What a path may not have is encoded; what is encoded and could stand there raw
-/// is an error, so that each pattern has one spelling.
+/// Converts a literal segment to its canonical form. Bytes that are not allowed raw are encoded; unnecessary escapes are errors, so
+/// that each pattern has one spelling.
 fn literal_segment(segment: &str) -> Result<String, NotNormal> {
     if segment.contains(|char: char| char.is_control() || char == '\\') {
         return Err(NotNormal::Refused("control characters and backslashes are refused with 400"));
@@ -176,13 +175,13 @@ fn literal_segment(segment: &str) -> Result<String, NotNormal> {
     let form = NormalForm { encoded_slash: true, merge_slashes: false, refuse_parameters: false };
     match canonical::path(&format!("/{encoded}"), form) {
         Ok(normal) if normal[1..] == encoded => Ok(encoded),
-        // One segment stays one: `..` and an encoded slash are no spelling of something else.
+        // A segment must stay one: `..` and an encoded slash are not spellings of something else.
         Ok(normal) if normal.len() > 1 && !normal[1..].contains('/') => Err(NotNormal::As(normal[1..].to_owned())),
         Ok(_) | Err(_) => Err(NotNormal::Refused("such requests are refused with 400, or come with another path")),
     }
 }
 
-/// A path prefix for `rewrite`: `/x`, no slash at the end.
+/// Parses a path prefix for `rewrite`: `/x`, without a trailing slash.
 pub fn prefix(leaf: &Leaf) -> Parsed<String> {
     let found = text(leaf)?;
     if !found.starts_with('/') || found.len() == 1 || found.ends_with('/') {

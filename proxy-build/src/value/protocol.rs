@@ -1,4 +1,4 @@
-//! Leaf parsers of versions of protocols.
+//! Leaf parsers of protocol versions.
 
 use proxy_runtime::site::ProxyProtocol;
 
@@ -11,7 +11,7 @@ pub const PROXY_PROTOCOLS: &[(&str, ProxyProtocol)] = &[("v1", ProxyProtocol::V1
 
 const HTTP_VERSIONS: &[(&str, HttpVersion)] = &[("h1", HttpVersion::H1), ("h2", HttpVersion::H2)];
 
-/// A version of HTTP, by its name in TLS.
+/// Parses a version of HTTP, by its ALPN name.
 pub fn http_version(leaf: &Leaf) -> Parsed<HttpVersion> {
     let written = match &leaf.value {
         Scalar::Text(text) => text.to_ascii_lowercase(),

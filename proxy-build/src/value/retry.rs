@@ -1,10 +1,10 @@
-//! Leaf parsers of what stands in `retry`.
+//! Leaf parsers of `retry`.
 
 use super::{Parsed, problem, status};
 use crate::ast::RetryOn;
 use crate::syntax::{Leaf, Scalar};
 
-/// The statuses of gRPC (grpc/doc/statuscodes.md), from 0.
+/// The gRPC statuses (grpc/doc/statuscodes.md), from 0.
 pub const GRPC_STATUSES: [&str; 17] = [
     "ok",
     "cancelled",
@@ -25,14 +25,14 @@ pub const GRPC_STATUSES: [&str; 17] = [
     "unauthenticated",
 ];
 
-/// `grpc-` and the name of a status of gRPC.
+/// Parses `grpc-` and the name of a gRPC status.
 fn grpc_status(word: &str) -> Option<Parsed<RetryOn>> {
     let code =
         |name: &str| GRPC_STATUSES.iter().position(|known| *known == name).and_then(|code| u8::try_from(code).ok());
     let name = match word.strip_prefix("grpc-") {
         Some(name) => name,
         None => {
-            // As Envoy writes them.
+            // Envoy's syntax.
             code(word)?;
             let message = format!("`{word}` is a status of gRPC");
             return Some(Err(problem("unknown-value", message).write(format!("grpc-{word}"))));
@@ -46,7 +46,7 @@ fn grpc_status(word: &str) -> Option<Parsed<RetryOn>> {
     })
 }
 
-/// A failure that is retried.
+/// Parses a failure to retry.
 pub fn retry_on(leaf: &Leaf) -> Parsed<RetryOn> {
     if let Scalar::Text(word) = &leaf.value {
         match word.as_str() {

@@ -1,9 +1,9 @@
-//! Permissions and owners of the files of unix sockets.
+//! Permissions and owners of Unix sockets.
 
 use super::{Parsed, problem, text};
 use crate::syntax::{Leaf, Scalar};
 
-/// Permissions in octal, which somebody can write to.
+/// Parses permissions in octal, which must allow somebody to write.
 pub fn mode(leaf: &Leaf) -> Parsed<u16> {
     let octal = |text: &str| matches!(text.len(), 3 | 4) && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
     if let Scalar::Integer(_, written) = &leaf.value

@@ -163,7 +163,7 @@ fn is_url(leaf: &Leaf) -> bool {
     value::text(leaf).is_ok_and(|text| text.contains("://"))
 }
 
-/// More often than once a second a server would not thank for.
+/// The refresh interval: at least a second, for the server's sake.
 fn refresh(leaf: &Leaf) -> Parsed<std::time::Duration> {
     let found = value::duration(leaf)?;
     match found.as_secs() {
@@ -291,7 +291,7 @@ site example.com {
     read: |r| Some(What::line(InAuth::CopyResponse(r.some("a NAME", value::header_name)))),
 };
 
-/// What fits between quotes (RFC 9110 section 5.6.4).
+/// Parses a text for a quoted string (RFC 9110 section 5.6.4).
 fn realm(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     if found.is_ascii() && !found.contains(|char: char| char.is_control() || char == '"' || char == '\\') {

@@ -7,7 +7,7 @@ use crate::check::scope::Phase;
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::Span;
 
-/// Fields of responses are not for requests, nor the other way round.
+/// Rejects response fields in requests, and the other way round.
 pub(super) fn go_this_way(check: &mut Check<'_>, block: Span, items: &[Item], phase: Phase) {
     let (wrong, here, there) = match phase {
         Phase::Request => (OF_RESPONSES, "responses", "response-headers"),
@@ -15,7 +15,7 @@ pub(super) fn go_this_way(check: &mut Check<'_>, block: Span, items: &[Item], ph
     };
     for line in lines(items) {
         let HeaderLine::Change(field, change) = line else { continue };
-        // What a server of another kind says is changed on its way, whatever its name.
+        // A field that a server sends is replaced, whatever its name.
         if matches!(change, HeaderChange::Replace(..)) || !wrong.contains(&field.value.as_str()) {
             continue;
         }
@@ -29,7 +29,7 @@ pub(super) fn go_this_way(check: &mut Check<'_>, block: Span, items: &[Item], ph
     }
 }
 
-/// Fields that only responses have (RFC 9110, RFC 9111, the Fetch standard and what browsers know).
+/// Fields that only responses have (RFC 9110, RFC 9111, the Fetch standard, and browsers).
 const OF_RESPONSES: &[&str] = &[
     "accept-ranges",
     "access-control-allow-credentials",

@@ -1,4 +1,4 @@
-//! Lines as other languages have them: comments, lists, assignments, and nginx's and Caddy's own.
+//! Lines in the syntax of other languages: comments, lists, assignments, and those of nginx and Caddy.
 
 use super::{Search, problem};
 use crate::lexer::{Token, TokenKind, tokens};
@@ -6,7 +6,7 @@ use crate::report::{Edit, Help};
 use crate::syntax::{quoted, raw_or_quoted};
 
 impl Search<'_> {
-    /// Looks at a line from its first word on; `false` as of `token`. What is dealt with is skipped.
+    /// Checks a line from its first word on; returns `false` like `token`. Handled text is skipped.
     pub(super) fn line(&mut self, token: Token) -> bool {
         let end = self.end_of_line(token.start);
         let word = &self.text[token.start..token.end];
@@ -43,7 +43,7 @@ impl Search<'_> {
         true
     }
 
-    /// A sign that begins a comment elsewhere.
+    /// Reports a character that begins a comment elsewhere.
     pub(super) fn comment_or_nothing(&mut self, token: Token, len: usize) -> bool {
         let end = self.end_of_line(token.start);
         let at = self.span(token.start, token.start + len);
@@ -57,7 +57,7 @@ impl Search<'_> {
         true
     }
 
-    /// A fence of Markdown, and the one that closes it.
+    /// Reports a Markdown fence, and its closing one.
     fn fence(&mut self, start: usize, end: usize) -> bool {
         let remove = |at| Edit { at, text: String::new() };
         let mut edits = vec![remove(self.span(start, end))];
@@ -68,7 +68,7 @@ impl Search<'_> {
         false
     }
 
-    /// A `(` or `[` where a `{` is meant.
+    /// Reports a `(` or `[` in place of a `{`.
     pub(super) fn other_braces(&mut self, token: Token) {
         let (start, close) = (token.end - 1, if self.text[..token.end].ends_with('(') { ')' } else { ']' });
         let mut edits = vec![Edit { at: self.span(start, token.end), text: "{".to_owned() }];
@@ -84,7 +84,8 @@ impl Search<'_> {
         self.add("the lines of a directive are written between braces", self.span(start, token.end), Some(help));
     }
 
-    /// A `=` between a directive and its value; between a property and its value it may have blanks beside it (KDL 2, section 3.5).
+    /// Reports a `=` between a directive and its value; between a property and its value it may have blanks around it (KDL 2,
+    /// section 3.5).
     pub(super) fn equals(&mut self, token: Token) {
         let word = &self.text[token.start..token.end];
         let sign = token.start + word.find('=').unwrap_or_default();
@@ -110,7 +111,7 @@ impl Search<'_> {
         self.skip = token.end;
     }
 
-    /// A header field whose value has blanks, `;` or `=`, as in HTTP, and no quotes.
+    /// Reports an unquoted header field whose value contains blanks, `;` or `=`, as in HTTP.
     fn field(&mut self, token: Token, end: usize) {
         let rest = &self.text[token.end..end];
         let name_at = token.end + rest.len() - rest.trim_start().len();
@@ -142,7 +143,7 @@ impl Search<'_> {
         }
     }
 
-    /// A location of nginx whose path or expression has no quotes, or has a sign before it.
+    /// Reports an nginx location with an unquoted path or expression, or a modifier before it.
     fn location(&mut self, token: Token, end: usize) -> bool {
         let line = &self.text[token.end..end];
         let head = line.trim_end().strip_suffix('{').unwrap_or(line).trim();
@@ -174,7 +175,7 @@ impl Search<'_> {
     }
 }
 
-/// The value that the rest of a line is: without a comment, and without what ends the directive.
+/// The value in the rest of a line: without a comment, and without the end of the directive.
 fn value_of_line(rest: &str) -> &str {
     let comment =
         tokens(rest).find(|token| token.kind == TokenKind::LineComment).map_or(rest.len(), |token| token.start);

@@ -1,4 +1,4 @@
-//! Strings that KDL does not have, or has in another form.
+//! Strings in the syntax of other languages.
 
 use super::{Search, is_key, is_quote};
 use crate::lexer::Token;
@@ -6,7 +6,7 @@ use crate::report::{Edit, Help};
 use crate::syntax::quoted;
 
 impl Search<'_> {
-    /// Looks at a quoted or raw string; `false` where what follows would only follow from what is wrong with it.
+    /// Checks a quoted or raw string; `false` if further errors would only follow from one here.
     pub(super) fn string(&mut self, token: Token) -> bool {
         let string = &self.text[token.start..token.end];
         let whole = self.span(token.start, token.end);
@@ -37,7 +37,7 @@ impl Search<'_> {
         true
     }
 
-    /// How a string is closed that ends with its line: by the quote of typography that was meant to, or at its end.
+    /// Proposes the end of a string that is not closed on its line: at a typographic quote, or at the line's end.
     fn closing(&self, start: usize, end: usize) -> Option<Help> {
         let line = &self.text[start..end];
         if let Some((at, char)) = line.char_indices().rev().find(|(_, char)| is_quote(*char)) {
@@ -131,7 +131,7 @@ impl Search<'_> {
         Some(true)
     }
 
-    /// A type that stands behind its value.
+    /// Reports a type after its value.
     pub(super) fn type_behind(&mut self, last: Token, token: Token) {
         let whole = self.span(last.start, token.end);
         let (value, ty) = (&self.text[last.start..last.end], &self.text[token.start..token.end]);
@@ -139,7 +139,7 @@ impl Search<'_> {
         self.add("a type is written directly before its value", whole, Some(help));
     }
 
-    /// Text between other quotes than KDL's: they would be part of the text.
+    /// Reports text between quotes that KDL does not have: they would be part of the text.
     pub(super) fn other_quotes(&mut self, start: usize, open: char, end_of_line: usize) {
         let inner = start + open.len_utf8();
         let closes = |char: char| match open {
@@ -160,14 +160,14 @@ impl Search<'_> {
     }
 }
 
-/// A path of Windows as one of the machine that the proxy runs on.
+/// A Windows path, converted to one of the proxy's machine.
 fn on_windows(string: &str) -> Option<String> {
     let path = string.trim_matches('"');
     let rest = path.strip_prefix(|drive: char| drive.is_ascii_alphabetic())?.strip_prefix(":\\")?;
     Some(format!("/{}", rest.replace('\\', "/").trim_end_matches('/')))
 }
 
-/// The first escape of a quoted string that KDL has not (KDL 2, section 3.11.1).
+/// The first escape in a quoted string that KDL does not have (KDL 2, section 3.11.1).
 fn bad_escape(string: &str) -> Option<(usize, char)> {
     if string.starts_with('#') {
         return None;
@@ -185,7 +185,7 @@ fn bad_escape(string: &str) -> Option<(usize, char)> {
     None
 }
 
-/// A string on one line ends on it.
+/// A single-line string, closed on its line.
 fn unclosed(string: &str) -> bool {
     let quotes = string.trim_start_matches('#');
     !quotes.starts_with("\"\"\"")
