@@ -1,12 +1,12 @@
-//! Access control, where it takes more than one request at a time to see.
+//! Access control that needs several requests at a time.
 
 use kiln_tests::client::{Client, get};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::Proxy;
 
-/// A request counts until its response is over, and no longer.
+/// A request counts until its response is complete, and no longer.
 #[test]
-fn in_flight() {
+fn concurrency_limits() {
     let site = "\
 param listen type=addr
 param one type=addr
@@ -23,7 +23,7 @@ site * {
         while let Some(request) = connection.request() {
             if request.starts_with("GET /slow") {
                 connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-                // The rest comes when the test says so, on a connection of its own.
+                // The rest follows when the test says so, on a separate connection.
                 let wanted = request.split(' ').nth(1).and_then(|path| path.strip_prefix("/slow?")).expect("a file");
                 while !std::path::Path::new(wanted).exists() {
                     std::thread::sleep(std::time::Duration::from_millis(2));
@@ -47,7 +47,7 @@ site * {
     let refused = get(address, "a.test", "/");
     assert_eq!((refused.status, refused.text().as_str()), (429, "429 Too Many Requests\n"));
     proxy.log("\"reason\":\"too-many-in-flight\"");
-    // One leaves in the middle: as soon as that is seen, there is room for another.
+    // One client disconnects in the middle: once that is noticed, there is space for another one.
     second.reset();
     proxy.log("\"reason\":\"client-disconnected\"");
     assert_eq!(get(address, "a.test", "/").status, 200);
@@ -56,7 +56,7 @@ site * {
     assert_eq!(get(address, "a.test", "/").status, 200);
 }
 
-/// While the file is there, nobody gets in.
+/// While the file exists, all requests are refused.
 #[test]
 fn maintenance() {
     let site = "\
@@ -86,9 +86,9 @@ site * {
     becomes(200);
 }
 
-/// A list that is none does not let the proxy start, and the message names no secret.
+/// An invalid list prevents the start, and the message contains no secret.
 #[test]
-fn lists_that_are_none() {
+fn invalid_lists() {
     let site = "\
 param listen type=addr
 param users type=secret

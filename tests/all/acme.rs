@@ -1,4 +1,4 @@
-//! `tls acme` against pebble, the test authority of Let's Encrypt: certificates are obtained, kept, and renewed.
+//! `tls acme` with pebble, the test authority of Let's Encrypt: certificates are obtained, stored, and renewed.
 
 mod dns01;
 mod pebble;
@@ -16,7 +16,7 @@ use kiln_tests::proxy::{Proxy, address, build_text};
 
 use self::pebble::{Front, Pebble, respond};
 
-/// A site with `tls acme`, one without, and the plain listener that an authority asks at.
+/// A site with `tls acme`, one without, and the plain listener for the authority's requests.
 fn site(acme: &str) -> String {
     format!(
         "param listen type=addr\nparam other type=addr\nparam directory type=string{acme}\n\
@@ -39,7 +39,7 @@ fn start(binary: &Path, pebble: &str, listen: &str, other: &str, more: &[(&str, 
     Proxy::start(binary, "", &given)
 }
 
-/// Issuer, serial and hosts of the certificate that is shown for a host, or to those who name none.
+/// Issuer, serial and hosts of the certificate for a host, or for clients without a server name.
 fn shown(address: &str, host: &str) -> String {
     let asked = Command::new("openssl")
         .args(["s_client", "-connect", address])
@@ -71,7 +71,7 @@ fn secret_files(state: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn obtained_and_kept() {
+fn certificates_are_obtained_and_stored() {
     let (listen, other) = (address(), address());
     let Some(pebble) = Pebble::new("kept", &ip(&other), 86_400) else { return };
     let state = scratch("acme-kept").join("state");
@@ -84,7 +84,7 @@ fn obtained_and_kept() {
     }
     assert_eq!(shown(&listen, "www.a.test"), first);
     assert!(!shown(&listen, "b.test").contains("Pebble"));
-    // A request for a challenge that is over is like any other.
+    // A request for a finished challenge is like any other.
     let answer = get(&other, "a.test", "/.well-known/acme-challenge/x");
     assert_eq!(answer.status, 308);
     for path in secret_files(&state) {
@@ -93,13 +93,13 @@ fn obtained_and_kept() {
         assert_eq!(mode & 0o77, 0, "{} is for others to read", path.display());
     }
     assert_eq!(secret_files(&state).len(), 2);
-    // A new start does without the authority.
+    // A restart needs no authority.
     let directory = pebble.directory.clone();
     drop((proxy, pebble));
     let proxy = start(&binary, &directory, &listen, &other, &[]);
     assert_eq!(shown(&listen, "a.test"), first);
     drop(proxy);
-    // A folder that can't be had stops it.
+    // An unusable folder prevents the start.
     std::fs::remove_dir_all(&state).expect("removed");
     std::fs::write(&state, "a file").expect("written");
     let checked = Command::new(&binary)
@@ -111,9 +111,9 @@ fn obtained_and_kept() {
 }
 
 #[test]
-fn renewed_and_by_handshake() {
+fn renewals_by_tls_alpn() {
     let (listen, other) = (address(), address());
-    // By tls-alpn-01, on behalf of an account elsewhere; renewed when two thirds of nine seconds are over.
+    // With tls-alpn-01, and an external account; renewed after two thirds of nine seconds.
     let Some(pebble) = Pebble::with("renewed", &ip(&listen), 9, true, 5) else { return };
     let dir = scratch("acme-renewed");
     std::fs::write(dir.join("eab.key"), "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n")
@@ -135,7 +135,7 @@ fn renewed_and_by_handshake() {
 }
 
 #[test]
-fn without_the_authority_others_are_served() {
+fn other_sites_work_without_the_authority() {
     let (listen, other) = (address(), address());
     let dir = scratch("acme-alone");
     Authority::new(&dir);
@@ -149,13 +149,13 @@ fn without_the_authority_others_are_served() {
     assert_eq!(get(&other, "b.test", "/").status, 308);
 }
 
-/// What is asked of an authority for an order.
+/// Whether a request to an authority is an order.
 fn is_order(asked: &pebble::Asked) -> bool {
     asked.path == "/order-plz" && asked.method == "POST"
 }
 
 #[test]
-fn what_cant_be_written_is_served() {
+fn unwritten_certificates_are_served() {
     let (listen, other) = (address(), address());
     let Some(pebble) = Pebble::new("unwritten", &ip(&other), 86_400) else { return };
     let front = Front::new(&pebble, |_| None, |_, body| body);
@@ -176,14 +176,14 @@ fn what_cant_be_written_is_served() {
     drop(proxy);
 }
 
-/// Two sites with `tls acme`; `c.test` is what shows that time has passed.
+/// Two sites with `tls acme`; `c.test` shows that time has passed.
 fn two_sites(acme: &str) -> String {
     format!("{}site c.test {{\n tls acme\n respond 200 \"c\"\n}}\n", site(acme))
 }
 
 #[test]
 fn a_pause_outlives_the_process() {
-    // What the authority says, what is logged, and how long the pause is at least.
+    // The authority's response, the log message, and the minimum pause.
     let cases = [
         (
             "limited",
@@ -218,14 +218,14 @@ fn a_pause_outlives_the_process() {
         proxy.notice(logged);
         proxy.notice("tls of `c.test`: a certificate was obtained");
         drop(proxy);
-        // A new start waits for as long; the other certificate does not.
+        // A new process waits for as long; the other certificate does not.
         std::fs::remove_file(state.join("certificates/c.test.pem")).expect("removed");
         let proxy = start(&binary, &front.directory, &listen, &other, &[]);
         proxy.notice("tls of `a.test`: the next order is in ");
         proxy.notice("tls of `c.test`: a certificate was obtained");
         assert_eq!(front.count(for_a), 1, "{name}");
         drop(proxy);
-        // Once the time has come, it is ordered again.
+        // After the pause, it is ordered again.
         let file = state.join("certificates/a.test.pause");
         let pause: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("kept")).expect("JSON");
         assert!(pause["wait"].as_u64().is_some_and(|wait| wait >= least), "{pause}");
@@ -233,7 +233,7 @@ fn a_pause_outlives_the_process() {
         refusing.store(false, SeqCst);
         let proxy = start(&binary, &front.directory, &listen, &other, &[]);
         proxy.notice("tls of `a.test`: a certificate was obtained");
-        // What was refused for its nonce was no order.
+        // A request with a rejected nonce is not an order.
         assert_eq!(front.count(|asked| for_a(asked) && asked.status != 400), 2, "{name}");
         assert!(!file.exists(), "the pause is over");
         drop(proxy);
@@ -241,7 +241,7 @@ fn a_pause_outlives_the_process() {
 }
 
 #[test]
-fn an_account_that_is_not_known() {
+fn unknown_accounts() {
     let (listen, other) = (address(), address());
     let Some(mut pebble) = Pebble::new("forgetful", &ip(&other), 86_400) else { return };
     let state = scratch("acme-forgetful").join("state");
@@ -250,14 +250,14 @@ fn an_account_that_is_not_known() {
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
     proxy.notice("tls of `a.test`: a certificate was obtained");
     drop(proxy);
-    // It has lost all accounts.
+    // The authority has lost all accounts.
     pebble.restart();
     std::fs::remove_file(&pem).expect("removed");
     let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
     proxy.notice("acme: the authority does not know the account `");
     proxy.notice("tls of `a.test`: a certificate was obtained");
     drop(proxy);
-    // The account is another one's, deactivated: the authority refuses all that comes from it.
+    // The account was deactivated: the authority refuses all of its requests.
     let deactivated = std::sync::Mutex::new(String::new());
     let refuses = move |asked: &pebble::Asked| {
         let mut deactivated = deactivated.lock().expect("a lock");
@@ -270,11 +270,11 @@ fn an_account_that_is_not_known() {
     let front = Front::new(&pebble, refuses, |_, body| body);
     std::fs::remove_file(&pem).expect("removed");
     let proxy = start(&binary, &front.directory, &listen, &other, &[]);
-    // That of another authority is no use here.
+    // An account of another authority is not used.
     proxy.notice("tls of `a.test`: a certificate was obtained");
     assert_eq!(front.created("/sign-me-up"), 2);
     drop(proxy);
-    // A file that is no account is as good as none.
+    // An invalid account file counts as missing.
     for entry in std::fs::read_dir(&state).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.is_file() {
             std::fs::write(entry, "{").expect("written");
@@ -289,7 +289,7 @@ fn an_account_that_is_not_known() {
 #[test]
 fn one_account_and_many_certificates() {
     let (listen, other) = (address(), address());
-    // Of all that is right it refuses nearly a third for its nonce.
+    // The authority rejects the nonces of nearly a third of valid requests.
     let Some(pebble) = Pebble::with("many", &ip(&other), 86_400, false, 30) else { return };
     let front = Front::new(&pebble, |_| None, |_, body| body);
     let state = scratch("acme-many").join("state");
@@ -310,9 +310,9 @@ fn one_account_and_many_certificates() {
 }
 
 #[test]
-fn why_there_is_no_certificate() {
+fn failures_are_logged() {
     let (listen, other) = (address(), address());
-    // Where the authority asks, nobody listens.
+    // The authority connects to an address where nothing listens.
     let Some(pebble) = Pebble::new("astray", "127.0.0.1", 86_400) else { return };
     let state = scratch("acme-astray").join("state");
     let binary = build_text("acme-astray", &site(&kept(&state, &pebble.ca)));
@@ -322,10 +322,10 @@ fn why_there_is_no_certificate() {
 }
 
 #[test]
-fn profiles_and_renewals_as_the_authority_wants() {
+fn profiles_and_renewal_information() {
     let (listen, other) = (address(), address());
     let Some(pebble) = Pebble::new("wishes", &ip(&other), 86_400) else { return };
-    // This authority has neither: both are put before it.
+    // The authority supports neither: the server in front of it adds both.
     let (early, replaced) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (is_early, is_replaced) = (Arc::clone(&early), Arc::clone(&replaced));
     let before = move |asked: &pebble::Asked| {
@@ -360,7 +360,7 @@ fn profiles_and_renewals_as_the_authority_wants() {
     proxy.notice("tls of `a.test`: a certificate was obtained");
     proxy.notice("the authority says when to renew the certificate, and why: https://why.test/");
     drop(proxy);
-    // The time has come earlier than it would by the certificate's life.
+    // The renewal is due earlier than the certificate's lifetime implies.
     early.store(true, SeqCst);
     let proxy = start(&binary, &front.directory, &listen, &other, &[]);
     proxy.notice("tls of `a.test`: a certificate was obtained");
@@ -372,7 +372,7 @@ fn profiles_and_renewals_as_the_authority_wants() {
     let replaces: serde_json::Value = serde_json::from_str(&orders[1]).expect("JSON");
     let replaces = replaces["replaces"].as_str().expect("the one before").to_owned();
     assert_eq!(front.count(|asked| asked.path == format!("/renewal/{replaces}")), 2, "{replaces}");
-    // Another one has been ordered for it, it says.
+    // The authority says that another certificate was ordered for it.
     replaced.store(true, SeqCst);
     let proxy = start(&binary, &front.directory, &listen, &other, &[]);
     proxy.notice("tls of `a.test`: a certificate was obtained");
@@ -401,7 +401,7 @@ fn addresses() {
         let first = shown(&listen, "");
         assert!(first.contains("Pebble Intermediate") && first.contains(&format!("IP Address:{own}")), "{first}");
         assert!(!shown(&listen, "b.test").contains("Pebble"));
-        // It is the one that a new start goes on with.
+        // It is the certificate that a new process continues with.
         drop(proxy);
         let proxy = start(&binary, &pebble.directory, &listen, &other, &[]);
         assert_eq!(shown(&listen, ""), first);

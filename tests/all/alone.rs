@@ -1,5 +1,5 @@
-//! `kiln` built alone, as its users build it, takes what the compiler within these tests takes. Features that another package
-//! of the workspace turns on would otherwise hide that something is missing.
+//! `kiln` built alone, as its users build it, accepts the same sites as the compiler in these tests. Features that other
+//! packages of the workspace enable would otherwise hide missing ones.
 
 use std::path::{Path, PathBuf};
 

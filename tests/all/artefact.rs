@@ -1,5 +1,5 @@
-//! What `kiln build` makes depends on the site, Kiln and the toolchain: not on where, nor on who builds it. And it needs no more
-//! than `kiln` itself, cargo, and the crates.
+//! The result of `kiln build` depends on the site, Kiln and the toolchain: not on the path, nor on the user. And it needs only
+//! `kiln` itself, cargo, and the crates.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -8,7 +8,7 @@ use kiln_tests::kiln::{command, scratch, stderr};
 
 const SITE: &str = "site * {\n    respond 200 \"made of {path}\"\n}\n";
 
-/// A user: a home with what cargo has downloaded, and a cache of builds.
+/// A user: a home with cargo's downloads, and a cache of builds.
 struct User {
     home: PathBuf,
 }
@@ -19,7 +19,7 @@ impl User {
         std::fs::create_dir_all(home.join("cargo")).expect("made");
         let real = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let real = real.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"))).expect("a home");
-        // The crates are there once; cargo sees them in a folder of this user's.
+        // The crates are shared; cargo sees them in a folder of this user.
         for entry in ["registry", "config.toml"] {
             let there = real.join(entry);
             if there.exists() {
@@ -29,7 +29,7 @@ impl User {
         User { home }
     }
 
-    /// Without a checkout of Kiln.
+    /// Runs `kiln` without a checkout.
     fn kiln(&self, folder: &Path, arguments: &[&str]) -> Output {
         let mut command = command(arguments);
         command.current_dir(folder).env_remove("KILN_SOURCE").env_remove("KILN_FEATURES");
@@ -46,7 +46,7 @@ impl User {
     }
 }
 
-/// What is linked in comes with its licences, in the binary and beside it.
+/// The licences of linked code are in the binary and beside it.
 fn licences(folder: &Path) {
     let output = std::process::Command::new(folder.join("shop.v1")).arg("--licences").output().expect("it runs");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -56,7 +56,7 @@ fn licences(folder: &Path) {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // Neither what the site does not need, nor what works at build alone.
+    // Neither code that the site does not need, nor build dependencies.
     for part in ["\nrustls ", "\nsyn ", "\nproptest "] {
         assert!(!text.contains(part), "{part}: {text}");
     }
@@ -79,7 +79,7 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     assert_eq!(names, ["shop.new", "shop.v1", "shop.v1.licences.txt", "site.kdl"], "nothing else is written");
     licences(&here);
 
-    // What was made of the site as it was before is not kept.
+    // The build of the site's previous version is not kept.
     let changed = SITE.replace("made of", "made again of");
     std::fs::write(here.join("site.kdl"), changed).expect("written");
     let output = one.kiln(&here, &["build", "--fast", "site.kdl", "-o", "shop.v1"]);

@@ -1,6 +1,6 @@
-//! `auth jwt` and `auth forward`: who gets in, and who does not, whatever is tried.
+//! `auth jwt` and `auth forward`: valid and invalid credentials, including known attacks.
 //!
-//! Keys and tokens are in `tests/tokens`; PyJWT has made them.
+//! Keys and tokens are in `tests/tokens`; they were created with PyJWT.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(file(name)).expect("a file")
 }
 
-/// The tokens by what is the matter with them.
+/// The tokens by name, which tells what is wrong with them.
 fn tokens() -> HashMap<String, String> {
     let line = |line: &str| line.split_once(' ').map(|(name, token)| (name.to_owned(), token.to_owned()));
     text("tokens").lines().filter_map(line).collect()
@@ -89,7 +89,7 @@ site * {
 ";
 
 #[test]
-fn tokens_let_in_or_not() {
+fn valid_and_invalid_tokens() {
     let folder = kiln_tests::kiln::scratch("tokens");
     let secret = folder.join("secret");
     std::fs::write(&secret, "a secret of thirty-two bytes or more\n").expect("written");
@@ -115,8 +115,8 @@ fn tokens_let_in_or_not() {
     check("/ec", "ES256", 200, "");
     check("/ed25519", "EdDSA", 200, "");
     check("/secret", "HS256", 200, "");
-    // Not the site's algorithm: CVE-2015-2951 (`none`), CVE-2015-9235 and CVE-2016-10555 (a public key as
-    // a secret), and others that would be right elsewhere.
+    // Not the site's algorithm: CVE-2015-2951 (`none`), CVE-2015-9235 and CVE-2016-10555 (a public key as a secret),
+    // and others that would be valid elsewhere.
     for (path, name) in
         [("/all", "none"), ("/all", "confusion"), ("/rsa", "confusion"), ("/rsa", "PS384"), ("/ec", "RS256")]
     {
@@ -125,13 +125,13 @@ fn tokens_let_in_or_not() {
     check("/secret", "confusion", 401, "invalid-token");
     check("/secret", "none", 401, "invalid-token");
     check("/all", "HS256", 401, "invalid-token");
-    // Keys that a token brings along (CVE-2018-0114), a signature of zeros (CVE-2022-21449), what must be understood and is
-    // not (RFC 7515 section 4.1.11; CVE-2025-59420), keys that are not there.
+    // Keys within a token (CVE-2018-0114), a signature of zeros (CVE-2022-21449), unknown critical extensions (RFC 7515
+    // section 4.1.11; CVE-2025-59420), unknown keys.
     check("/all", "embedded", 401, "invalid-token");
     check("/all", "psychic", 401, "invalid-token");
     check("/all", "ES256-crit", 401, "invalid-token");
     check("/all", "ES256-otherkid", 401, "unknown-key");
-    // What it says.
+    // Claims.
     let expired = check("/all", "expired", 401, "expired-token");
     assert_eq!(expired.header("www-authenticate"), Some("Bearer realm=\"API\", error=\"invalid_token\""));
     check("/all", "early", 401, "expired-token");
@@ -140,14 +140,14 @@ fn tokens_let_in_or_not() {
     check("/all", "other-audience", 401, "invalid-token");
     let guest = check("/all", "guest", 403, "insufficient-token");
     assert_eq!(guest.header("www-authenticate"), Some("Bearer realm=\"API\", error=\"insufficient_scope\""));
-    // Claims of another type than RFC 7519 section 4.1 says, rightly signed.
+    // Correctly signed claims of types that RFC 7519 section 4.1 does not allow.
     for name in ["issuers", "one-issuer", "number-issuer", "null-issuer", "subjects", "number-audience"] {
         check("/secret", &format!("HS256-{name}"), 401, "invalid-token");
     }
-    // Twice, as it is remembered that they are right.
+    // Twice, as verified tokens are cached.
     check("/all", "expired", 401, "expired-token");
     check("/all", "ES256", 200, "");
-    // Changed on the way; no token; two.
+    // Modified; no token; two tokens.
     let token = &tokens["ES256"];
     let (message, signature) = token.rsplit_once('.').expect("three parts");
     let changed = format!("{message}.A{}", &signature[1..]);
@@ -160,13 +160,13 @@ fn tokens_let_in_or_not() {
     }
     let twice = format!("Authorization: Bearer {token}\r\n").repeat(2);
     assert_eq!(with(&proxy, "/ec", &twice).status, 401);
-    // In a cookie, and nowhere else; counted by what it says.
+    // In a cookie, and nowhere else; limited by a claim.
     assert_eq!(bearer(&proxy, "/cookie", token).status, 401);
     let cookie = |token: &str| with(&proxy, "/cookie", &format!("Cookie: a=b; session={token}\r\n")).status;
     assert_eq!((cookie(token), cookie(&tokens["ES256-nokid"]), cookie(&changed)), (200, 429, 401));
 }
 
-/// Keys of a server: other keys take the place of those that were there.
+/// Keys of a server are replaced by others.
 #[test]
 fn keys_change() {
     let rotated = Arc::new(AtomicBool::new(false));
@@ -175,7 +175,7 @@ fn keys_change() {
         while let Some(request) = connection.request() {
             assert!(request.starts_with("GET /keys?v=1 HTTP/1.1\r\n"), "{request}");
             let body = if now.load(Ordering::SeqCst) { &new } else { &old };
-            // In chunks, as servers do.
+            // Chunked, as most servers send it.
             connection.send(format!(
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
                 body.len()
@@ -200,9 +200,9 @@ fn keys_change() {
     assert_eq!(bearer(&proxy, "/", &tokens["ES256"]).status, 401, "the old ones are still used");
 }
 
-/// Nobody gets in without keys, and what is too much is not taken.
+/// All requests are refused without keys, and excessive key sets are rejected.
 #[test]
-fn keys_that_are_not_to_be_had() {
+fn unavailable_keys() {
     let huge = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", 300 << 10, " ".repeat(300 << 10));
     let many = format!("{{\"keys\":[{}]}}", vec!["{\"kty\":\"OKP\"}"; 101].join(","));
     let (huge, failing) = (Origin::always(huge), Origin::always("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"));
@@ -234,7 +234,7 @@ fn keys_that_are_not_to_be_had() {
     ] {
         proxy.notice(&format!("/{name}: {why}"));
     }
-    // They wait, in the hope of keys, so all at once.
+    // They wait for keys, so they run concurrently.
     let token = &tokens()["ES256"];
     std::thread::scope(|scope| {
         for path in ["/huge", "/failing", "/many", "/none", "/gone"] {
@@ -247,7 +247,7 @@ fn keys_that_are_not_to_be_had() {
     });
 }
 
-/// Files that are no keys do not let the proxy start, and the message has nothing of what is in them.
+/// Files without keys prevent the start, and the message contains nothing of their content.
 #[test]
 fn files_without_keys() {
     let site = "param listen type=addr\nparam keys type=secret\nlisten (param)listen\nsite * {\n auth jwt (param)keys {\n \
@@ -274,9 +274,9 @@ fn files_without_keys() {
     );
 }
 
-/// Another server decides.
+/// An authorization service decides.
 #[test]
-fn another_server_is_asked() {
+fn forward_auth() {
     let asked = Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
             let head = request.to_ascii_lowercase();
@@ -284,7 +284,7 @@ fn another_server_is_asked() {
             assert!(head.starts_with("get /verify?app=1 http/1.1\r\n") && has("x-forwarded-method: post"), "{head}");
             assert!(has("x-forwarded-host: a.test") && has("x-forwarded-proto: http"), "{head}");
             assert!(!head.contains("remote-user") && !head.contains("x-other"), "{head}");
-            // The proxy's word, not the client's.
+            // The proxy's value, not the client's.
             assert!(head.matches("x-forwarded-for").count() == 1 && !head.contains("9.9.9.9"), "{head}");
             let uri = head.lines().find_map(|line| line.strip_prefix("x-forwarded-uri: ")).expect("a URI");
             connection.send(match uri {
@@ -330,7 +330,7 @@ fn another_server_is_asked() {
         (200, "remote-user: ann\nremote-groups: a\nremote-groups: b\n")
     );
     proxy.log("\"path\":\"/in\",\"status\":200,\"user\":\"ann\"");
-    // What the client says of itself is gone, also where nothing takes its place.
+    // The client's own fields are removed, even if nothing replaces them.
     assert_eq!(post("/in?anonymous", "").text(), "");
     let login = post("/login", "");
     assert_eq!(
@@ -347,14 +347,15 @@ fn another_server_is_asked() {
         assert_eq!(post(path, "").status, 503, "{path}");
         proxy.log(&format!("\"path\":\"{path}\",\"status\":503,\"reason\":\"auth-unreachable\""));
     }
-    // Connections are used again, but for those that something was wrong with.
+    // Connections are reused, except after errors.
     assert!(asked.connections() <= 4, "{}", asked.connections());
     assert_eq!(get(proxy.address("listen"), "other.test", "/gone").status, 503);
 }
 
-/// A declared upstream is asked, with what holds for it: here, that the next server is asked where one is not there.
+/// A declared upstream as authorization service, with its settings: here, the next server is used if one is
+/// unreachable.
 #[test]
-fn an_upstream_is_asked() {
+fn forward_auth_to_an_upstream() {
     let keys = text("jwks.json");
     let asked = Origin::new(move |mut connection, _| {
         while let Some(request) = connection.request() {

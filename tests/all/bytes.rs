@@ -1,10 +1,10 @@
-//! Field values that are not UTF-8, which is legal (RFC 9110 section 5.5, `obs-text`): they are there, they are what they are byte for
-//! byte, and they hide nothing beside them; and what others send can't forge a line of the log. Over HTTP/1.1 and HTTP/2.
+//! Field values that are not UTF-8, which is legal (RFC 9110 section 5.5, `obs-text`): they are preserved byte for byte, hide nothing
+//! beside them, and can't forge log lines. Over HTTP/1.1 and HTTP/2.
 //!
-//! One site serves all tests. Its origins answer with the head of the request as they got it, and with the fields that the request
-//! names in `X-Head`, parted by `|`.
+//! One site serves all tests. Its origins respond with the head of the received request, and with the fields that the request
+//! lists in `X-Head`, separated by `|`.
 //!
-//! Long but flat: one site, and one test after the other of where its values are compared.
+//! Long but flat: one site, and a test for each place where its values are compared.
 
 mod decisions;
 
@@ -212,7 +212,7 @@ site a.test {
 }
 "#;
 
-/// A response: its fields as they came.
+/// A response, with its fields as received.
 #[derive(Debug)]
 struct Got {
     status: u16,
@@ -225,12 +225,12 @@ impl Got {
         self.fields.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_slice()).collect()
     }
 
-    /// Whether it is what somebody else was sent before, or is being sent.
+    /// Whether it is a cached or collapsed response.
     fn is_hit(&self) -> bool {
         self.all("cache-status").iter().any(|status| contains(status, b"; hit") || contains(status, b"; collapsed"))
     }
 
-    /// Whether the origin got this, in the head that it answers with.
+    /// Whether the origin received this, according to the head that it returns.
     fn saw(&self, what: &[u8]) -> bool {
         contains(&self.body, what)
     }
@@ -243,7 +243,7 @@ fn contains(bytes: &[u8], what: &[u8]) -> bool {
 /// Lines of a request.
 type Lines<'l> = &'l [(&'l str, &'l [u8])];
 
-/// What the origin answers: the head of the request, and what it says in `X-Head`. The server's name is in it.
+/// An origin that returns the request's head, with the fields in its `X-Head`, and a field with the server's name.
 fn origin(name: &'static str) -> Origin {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     Origin::new(move |mut connection, _| {
@@ -292,7 +292,7 @@ fn site() -> &'static Site {
     })
 }
 
-/// A path that no test has asked for.
+/// A path that no other test uses.
 fn fresh(under: &str) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("{under}/{}", COUNT.fetch_add(1, Ordering::Relaxed))
@@ -369,9 +369,9 @@ fn http2(address: &str, method: &str, target: &str, lines: Lines<'_>) -> Got {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await.expect("in time") })
 }
 
-/// The hole: a personal response is stored, because the cookie that says that it is one stands beside a byte.
+/// A personal response must not be stored because the cookie that marks it is beside an odd byte.
 #[test]
-fn bypassed() {
+fn bypass_conditions() {
     let cases: [(Lines<'_>, bool); 9] = [
         (&[], true),
         (&[("cookie", b"x=\xe9")], true),
@@ -388,16 +388,16 @@ fn bypassed() {
             let path = fresh("/bypass");
             assert!(!ask(version, &path, lines).is_hit());
             assert_eq!(ask(version, &path, &[]).is_hit(), stored, "{version:?} {lines:?}");
-            // Nor is somebody's own response taken from what others have stored.
+            // Nor is a bypassing request served from the cache.
             ask(version, &path, &[]);
             assert_eq!(ask(version, &path, lines).is_hit(), stored, "{version:?} {lines:?}");
         }
     }
 }
 
-/// What a key is made of is bytes: values that differ have responses of their own.
+/// Cache keys are bytes: different values have separate responses.
 #[test]
-fn keyed() {
+fn cache_keys() {
     let values: [Lines<'_>; 8] = [
         &[],
         &[("cookie", b"theme=\xe9")],
@@ -420,7 +420,7 @@ fn keyed() {
     }
 }
 
-/// What responses say of their caching holds, whatever stands beside it.
+/// Cache directives of responses apply, whatever is beside them.
 #[test]
 fn responses_that_must_not_be_stored() {
     let cases: [(&[u8], bool); 16] = [
@@ -453,7 +453,7 @@ fn responses_that_must_not_be_stored() {
                 head.escape_ascii().to_string()
             );
         }
-        // A request's own `no-store`, and `Vary` by a field that is not UTF-8.
+        // `no-store` of a request, and `Vary` on a field that is not UTF-8.
         let path = fresh("/cache");
         let head: Lines<'_> = &[("x-head", b"Cache-Control: max-age=60"), ("cache-control", b"no-store, \xe9")];
         ask(version, &path, head);
@@ -464,7 +464,7 @@ fn responses_that_must_not_be_stored() {
             ask(version, &path, &[("x-head", head), ("x-a", value)]).is_hit()
         };
         assert_eq!([b"\xe9", b"\xe8", b"\xe9", b"\xe8"].map(|value| by(value)), [false, false, true, true]);
-        // A tag is bytes (RFC 9110 section 8.8.3).
+        // An entity tag is bytes (RFC 9110 section 8.8.3).
         let path = fresh("/cache");
         let head: (&str, &[u8]) = ("x-head", b"Cache-Control: max-age=60|ETag: \"\xe9\"");
         ask(version, &path, &[head]);
@@ -474,9 +474,9 @@ fn responses_that_must_not_be_stored() {
     }
 }
 
-/// A tag is what it is, and a purge means no other.
+/// Tags are bytes, and a purge applies to no other tag.
 #[test]
-fn purged() {
+fn purges_by_tag() {
     for version in BOTH {
         let store = |tag: &[u8]| {
             let path = fresh("/cache");
@@ -526,7 +526,7 @@ fn access() {
         let with = |before: &[u8]| status("/token", &[before, b"session=", token.as_bytes()].concat());
         assert_eq!(with(b""), 200);
         assert_eq!(with(b"x=\xe9; "), 200);
-        // Which of two is meant nobody knows; what is no token lets nobody in.
+        // Duplicate cookies are ambiguous; an invalid token is refused.
         assert_eq!(with(b"session=\xe9; "), 401);
         assert_eq!(status("/token", b"session=\xe9"), 401);
 
@@ -545,9 +545,9 @@ fn access() {
     }
 }
 
-/// Values that differ go their own ways, and each goes the same way again.
+/// Different values may be balanced differently, and equal ones always equally.
 #[test]
-fn balanced() {
+fn balancing() {
     for version in BOTH {
         for (path, field, before) in [("/hashed", "cookie", b"x=\xff; user=".as_slice()), ("/split", "x-tenant", b"")] {
             let mut servers = std::collections::HashMap::new();
@@ -568,13 +568,13 @@ fn balanced() {
                 assert_eq!((again.all("x-name"), again.all("set-cookie").len()), (named.all("x-name"), 0), "{path}");
             }
         }
-        // One that names no server is answered with one that does.
+        // A cookie that names no server is replaced by one that does.
         assert_eq!(ask(version, "/sticky", &[("cookie", b"place=\xe9")]).all("set-cookie").len(), 1);
     }
 }
 
 #[test]
-fn carried() {
+fn templates() {
     for version in BOTH {
         let lines: Lines<'_> = &[("x-in", b"caf\xe9"), ("cookie", b"a=\xff; b=\xfe")];
         let got = ask(version, "/headers", lines);
@@ -582,7 +582,7 @@ fn carried() {
         assert!(got.saw(b"a=\xff; b=\xfe\r"), "{got:?}");
         assert_eq!(got.all("x-echo"), [b"<caf\xe9>"]);
         assert_eq!(ask(version, "/respond", lines).body, b"<caf\xe9|\xfe>");
-        // A URL is ASCII: bytes are percent-encoded there.
+        // A URL is ASCII: bytes are percent-encoded.
         assert_eq!(ask(version, "/redirect", lines).all("location"), [b"/to/caf%E9"]);
         let sent_to = |value: &[u8]| ask(version, "/gone", &[("x-in", value)]).all("location")[0].to_vec();
         assert_eq!(sent_to(b"a b"), b"/a%20b");
@@ -647,7 +647,7 @@ fn cross_origin() {
     }
 }
 
-/// What frames a message, or says where it goes, is refused where it is not what it has to be; what is passed on is passed on whole.
+/// Invalid framing and routing fields are rejected; other fields are forwarded unchanged.
 #[test]
 fn framing() {
     let status = |lines: Lines<'_>| ask(Version::Http1, "/framing", lines).status;
@@ -669,7 +669,7 @@ fn framing() {
     assert!(!contains(&seen, b"h2c"), "{}", seen.escape_ascii());
 }
 
-/// What an authorization service says of the user is what is counted, sent on and logged.
+/// The user that an authorization service returns is used for limits, forwarded and logged.
 #[test]
 fn users() {
     for (version, mark) in [(Version::Http1, b'1'), (Version::Http2, b'2')] {
@@ -683,7 +683,7 @@ fn users() {
     }
 }
 
-/// Captures are carried, however long the path may be.
+/// Captures are complete, however long the path is.
 #[test]
 fn long_captures() {
     let (name, rest) = ("n".repeat(70_000), "r".repeat(50_000));
@@ -694,12 +694,12 @@ fn long_captures() {
     }
 }
 
-/// A line of the log is one line, its parts can be told from each other, and so can values that differ.
+/// A log entry is a single line, whose parts and different values can be distinguished.
 #[test]
 fn logged() {
     let site = site();
     for version in BOTH {
-        // An HTTP/2 library lets no client of ours send a control character; HTTP/1.1 servers refuse those.
+        // The client's HTTP/2 library rejects control characters; HTTP/1.1 servers reject them.
         let cases: [(&[u8], &str, &str); 8] = [
             (b"curl/8", "curl/8", "curl/8"),
             (b"a\" 200 \"b", "a\\x22 200 \\x22b", "a\" 200 \"b"),
@@ -727,6 +727,6 @@ fn logged() {
             assert_eq!((&line["user-agent"], &line["referer"]), (&in_json.into(), &in_json.into()), "{version:?}");
         }
     }
-    // None of them was two.
+    // No entry has two lines.
     assert!(site.proxy.logged().iter().all(|line| line.starts_with(['{', 'T', '1'])));
 }

@@ -1,8 +1,8 @@
-//! The cache over real sockets, section by section of RFC 9111: what is kept, used again, asked about, shared, removed.
+//! The cache over real sockets, section by section of RFC 9111: storing, reuse, validation, sharing, removal.
 //!
-//! The origin says what a request tells it to say: `X-Status`, and `X-Head` with header fields parted by `|`. Its answers'
-//! bodies count the requests it has seen for a path, so a response that was kept has an old number. Nothing waits for time
-//! to pass: a response that comes with `Age` is as old as that.
+//! The request determines the origin's response: `X-Status`, and `X-Head` with header fields separated by `|`. Bodies
+//! count the requests for a path, so a cached response has an old number. No test waits for time to pass: a response with
+//! `Age` has that age.
 
 mod controls;
 mod hostile;
@@ -137,7 +137,7 @@ fn value_of<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     })
 }
 
-/// See the top of this file.
+/// The origin that is described at the top of this file.
 fn origin() -> Origin {
     let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     Origin::new(move |mut connection, _| {
@@ -178,7 +178,7 @@ fn started(name: &str) -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-/// Asks, with header lines that are parted by `;;`.
+/// Sends a request, with header lines separated by `;;`.
 fn asked(proxy: &Proxy, request: &str, lines: &str) -> Answer {
     let (method, target) = request.split_once(' ').expect("a method and a target");
     let lines: String = lines.split(";;").filter(|line| !line.is_empty()).map(|line| format!("{line}\r\n")).collect();
@@ -188,7 +188,7 @@ fn asked(proxy: &Proxy, request: &str, lines: &str) -> Answer {
     client.answer_to(method)
 }
 
-/// Status, body, and what `Cache-Status` says but for the remaining time.
+/// Status, body, and `Cache-Status` without the remaining time.
 fn shown(answer: &Answer) -> String {
     let status = answer.header("cache-status").unwrap_or("none");
     let words: Vec<_> =
@@ -196,7 +196,7 @@ fn shown(answer: &Answer) -> String {
     format!("{} {} {}", answer.status, answer.text(), words.join(" ")).replace("  ", " ")
 }
 
-/// Requests, one after the other: the request, its lines, and what comes of it.
+/// Requests, one after another: the request, its lines, and the result.
 fn check(proxy: &Proxy, steps: &[(&str, &str, &str)]) {
     for (index, (request, lines, expected)) in steps.iter().enumerate() {
         let answer = asked(proxy, request, lines);
@@ -208,7 +208,7 @@ const MISS: &str = "fwd=uri-miss fwd-status=200 stored";
 
 /// RFC 9111 section 3: storing.
 #[test]
-fn what_is_kept() {
+fn storing() {
     let (_origin, proxy) = started("cache-kept");
     let kept = |path: &str, lines: &str| {
         let request = format!("GET {path}");
@@ -242,7 +242,7 @@ fn what_is_kept() {
     unkept("/authorized", "X-Head: Cache-Control: max-age=60;;Authorization: Basic eDp5", "authorization");
     unkept("/vary", "X-Head: Cache-Control: max-age=60|Vary: *", "vary");
     unkept("/key/vary", "X-Head: Cache-Control: max-age=60|Vary: Cookie", "vary");
-    // What others ask is not answered with what one may have.
+    // A private response is not used for other requests.
     let private = "X-Head: Cache-Control: max-age=60";
     check(
         &proxy,
@@ -250,7 +250,7 @@ fn what_is_kept() {
             ("GET /shared", private, &format!("200 1 {MISS}")),
             ("GET /shared", "Authorization: Basic eDp5", "200 2 fwd=request fwd-status=200 detail=authorization"),
             ("GET /shared", "", "200 1 hit"),
-            // What a request does not want kept.
+            // `no-store` of a request.
             (
                 "GET /wish",
                 &format!("{private};;Cache-Control: no-store"),
@@ -277,7 +277,7 @@ fn what_is_kept() {
             ),
         ],
     );
-    // Fields that are named in `no-cache` and `private` are not kept; connections' own never are.
+    // Fields that `no-cache` and `private` list are not stored; hop-by-hop fields never are.
     let named = "X-Head: Cache-Control: max-age=60, no-cache=\"set-cookie\"|Set-Cookie: a=b|X-Kept: yes";
     check(&proxy, &[("GET /named", named, &format!("200 1 {MISS}"))]);
     let again = asked(&proxy, "GET /named", "");
@@ -285,7 +285,7 @@ fn what_is_kept() {
     assert!(again.header("date").is_some() && again.header("age") == Some("0"), "{again:?}");
 }
 
-/// Sections 4.2, 5.2.1 and RFC 5861: freshness, age, stale responses, and what requests ask for.
+/// Sections 4.2, 5.2.1 and RFC 5861: freshness, age, stale responses, and directives of requests.
 #[test]
 fn fresh_and_stale() {
     let (_origin, proxy) = started("cache-fresh");
@@ -293,7 +293,7 @@ fn fresh_and_stale() {
     check(
         &proxy,
         &[
-            // Older than it may be when it comes: each use asks.
+            // Stale on arrival: each use is revalidated.
             ("GET /old", old, &format!("200 1 {MISS}")),
             ("GET /old", old, "200 1 fwd=stale fwd-status=304"),
             ("GET /old", &format!("{old};;Cache-Control: max-stale"), "200 1 hit detail=max-stale"),
@@ -322,13 +322,13 @@ fn fresh_and_stale() {
     let aged = asked(&proxy, "GET /young", "");
     assert!(aged.header("age").is_some_and(|age| ["20", "21", "22"].contains(&age)), "{aged:?}");
     assert!(aged.header("cache-status").is_some_and(|status| status.starts_with("kiln; hit; ttl=")), "{aged:?}");
-    // `no-cache`: kept to be asked about, each time.
+    // `no-cache`: stored, and revalidated each time.
     let asking = "X-Head: Cache-Control: no-cache|ETag: \"a\"";
     check(
         &proxy,
         &[("GET /asking", asking, &format!("200 1 {MISS}")), ("GET /asking", asking, "200 1 fwd=stale fwd-status=304")],
     );
-    // Stale while it is fetched again, then fresh.
+    // Stale while it is revalidated, then fresh.
     let stale = "X-Head: Cache-Control: max-age=10, stale-while-revalidate=60|Age: 20";
     check(&proxy, &[("GET /swr", stale, &format!("200 1 {MISS}"))]);
     check(&proxy, &[("GET /swr", "X-Head: Cache-Control: max-age=60", "200 1 hit detail=while-revalidate")]);
@@ -336,7 +336,7 @@ fn fresh_and_stale() {
     while shown(&asked(&proxy, "GET /swr", stale)) != "200 2 hit" {
         assert!(std::time::Instant::now() < until, "it is never fetched again");
     }
-    // HEAD that finds it stale has it fetched by GET.
+    // HEAD on a stale response causes a fetch with GET.
     check(
         &proxy,
         &[
@@ -348,7 +348,7 @@ fn fresh_and_stale() {
     while asked(&proxy, "GET /swr-head", "Cache-Control: max-stale").text() != "2" {
         assert!(std::time::Instant::now() < until, "it is never fetched again");
     }
-    // Stale where the server fails; but not against its word.
+    // Stale if the server fails; unless the response forbids it.
     let failing = "X-Head: Cache-Control: max-age=10, stale-if-error=60|Age: 20";
     let strict = "X-Head: Cache-Control: max-age=10, must-revalidate, stale-if-error=60|Age: 20|ETag: \"a\"";
     check(
@@ -368,23 +368,23 @@ fn fresh_and_stale() {
 
 /// Section 4.3: validation.
 #[test]
-fn asked_about() {
+fn validation() {
     let (_origin, proxy) = started("cache-asked");
     let old = "X-Head: Cache-Control: max-age=60|Age: 100|ETag: \"a\"|X-Part: one";
     check(&proxy, &[("GET /tag", old, &format!("200 1 {MISS}"))]);
-    // A 304 brings fields up to date (section 3.2), and makes the response fresh.
+    // A 304 updates fields (section 3.2), and makes the response fresh.
     let renewed = asked(&proxy, "GET /tag", "X-Head: Cache-Control: max-age=90|ETag: \"a\"|X-Part: two");
     assert_eq!(shown(&renewed), "200 1 fwd=stale fwd-status=304");
     assert_eq!((renewed.header("x-part"), renewed.header("x-asked")), (Some("two"), Some("\"a\"")));
     let hit = asked(&proxy, "GET /tag", "");
     assert_eq!((shown(&hit).as_str(), hit.header("x-part")), ("200 1 hit", Some("two")));
-    // By date, where there is no tag.
+    // By date, without an entity tag.
     let dated = "X-Head: Cache-Control: max-age=60|Age: 100|Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT";
     check(
         &proxy,
         &[("GET /date", dated, &format!("200 1 {MISS}")), ("GET /date", dated, "200 1 fwd=stale fwd-status=304")],
     );
-    // Clients' own conditions are answered here.
+    // Clients' own conditions are evaluated by the proxy.
     check(
         &proxy,
         &[
@@ -398,7 +398,7 @@ fn asked_about() {
             ),
         ],
     );
-    // A 304 does not wait for the body: a request that comes before it joins.
+    // The response to a 304 does not wait for the body: an earlier request may be collapsed.
     let next = shown(&asked(&proxy, "GET /cond", ""));
     assert!(["200 1 hit", "200 1 fwd=uri-miss stored collapsed"].contains(&next.as_str()), "{next}");
     check(
@@ -415,7 +415,7 @@ fn asked_about() {
     );
     let unmodified = asked(&proxy, "GET /tag", "If-None-Match: \"a\"");
     assert!(unmodified.header("etag").is_some() && unmodified.header("x-part").is_none(), "{unmodified:?}");
-    // A 304 about something else is none about this.
+    // A 304 with another entity tag is not used.
     check(
         &proxy,
         &[
@@ -432,7 +432,7 @@ fn asked_about() {
             ("GET /other", "", "200 3 hit"),
         ],
     );
-    // HEAD (section 4.3.5): answered from what is kept; a response to it tells whether that is as it was.
+    // HEAD (section 4.3.5): served from the cache; a response to it validates the cached response.
     check(
         &proxy,
         &[
@@ -453,9 +453,9 @@ fn asked_about() {
     assert_eq!(asked(&proxy, "HEAD /head", "").header("content-length"), Some("1"));
 }
 
-/// Sections 2 and 4.1: what tells answers apart.
+/// Sections 2 and 4.1: cache keys and variants.
 #[test]
-fn told_apart() {
+fn keys_and_variants() {
     let (_origin, proxy) = started("cache-vary");
     let by_language = "X-Head: Cache-Control: max-age=60|Vary: Accept-Language, accept-encoding";
     let en = format!("{by_language};;Accept-Language: en;;Accept-Encoding: gzip, br");
@@ -468,7 +468,7 @@ fn told_apart() {
             ("GET /vary", &de, "200 2 fwd=vary-miss fwd-status=200 stored"),
             ("GET /vary", "Accept-Language: de", "200 2 hit"),
             ("GET /vary", &en, "200 1 hit"),
-            // A response without Vary is one of several all the same.
+            // A response without `Vary` is one variant.
             ("GET /vary", "X-Head: Cache-Control: max-age=60", "200 3 fwd=vary-miss fwd-status=200 stored"),
             ("GET /vary", "Accept-Language: de", "200 2 hit"),
         ],
@@ -506,7 +506,7 @@ fn told_apart() {
             ("GET /key/by?preview=0", "", "200 1 hit"),
         ],
     );
-    // Routes that are chosen by more than the URL.
+    // Routes with matchers beside the URL.
     check(
         &proxy,
         &[
@@ -517,7 +517,7 @@ fn told_apart() {
     );
 }
 
-/// A thousand requests for one slow answer: the server sees one, and all get it as it comes.
+/// A thousand requests for one slow response: the server receives one, and all clients get it as it arrives.
 #[test]
 fn one_fetch_for_many() {
     const MANY: usize = 1000;
@@ -545,7 +545,7 @@ fn one_fetch_for_many() {
                 let mut client = Client::to(&address);
                 client.send("GET /slow HTTP/1.1\r\nHost: site.test\r\n\r\n");
                 let head = client.head();
-                // All have the head, and nobody the rest.
+                // All have the head, and none the rest.
                 barrier.wait();
                 (head, String::from_utf8(client.exactly(10)).expect("text"))
             })

@@ -1,5 +1,5 @@
-//! One canonical form of paths: whatever way a client spells a path, the router, guards, files, the cache and purges take it for the
-//! same one, and servers are sent it in one form. Over every byte, in every encoding, in HTTP/1.1 and HTTP/2.
+//! The canonical form of paths: however a client spells a path, the router, guards, files, the cache and purges treat it as the same
+//! one, and servers receive it in one form. For every byte, in every encoding, in HTTP/1.1 and HTTP/2.
 
 use std::sync::OnceLock;
 
@@ -9,15 +9,15 @@ use kiln_tests::kiln::{kiln, scratch, stderr};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{Proxy, build_text};
 
-/// A name that a file may have, and all ways in which a client may spell it in a path.
+/// A name that a file may have, and all of its spellings in a path.
 struct Name {
     text: String,
-    /// As a pattern has it; none where no pattern can.
+    /// Its form in a pattern, if it has one.
     pattern: Option<String>,
     spellings: Vec<String>,
 }
 
-/// A name for every byte that may be in one, and some of characters that take several.
+/// A name for every byte that may occur in one, and some multi-byte characters.
 fn names() -> Vec<Name> {
     let ascii = (0x20..0x7F_u8).filter(|byte| !matches!(byte, b'/' | b'\\')).map(char::from);
     let chars = ascii.chain([
@@ -44,7 +44,7 @@ fn names() -> Vec<Name> {
             let pattern = match char {
                 '*' => None,
                 '{' | '}' | '?' | '#' | '%' => Some(spell(&upper)),
-                // KDL takes these for line ends, or not at all.
+                // KDL treats these as line ends, or rejects them.
                 '\u{80}' | '\u{9f}' | '\u{2028}' | '\u{feff}' => Some(spell(&upper)),
                 _ => Some(spell(&raw)),
             };
@@ -84,7 +84,7 @@ fn site() -> &'static str {
     })
 }
 
-/// An origin whose responses are the target that it was asked for, and how often it was asked.
+/// An origin that responds with the request's target and the number of requests.
 fn origin() -> Origin {
     Origin::new(|mut connection, number| {
         let mut asked = 0;
@@ -125,7 +125,7 @@ impl Running {
         self.proxy.address("listen")
     }
 
-    /// What a server was asked for, without the count.
+    /// The target that a server received, without the count.
     fn forwarded(&self, host: &str, target: &str) -> String {
         let answer = get(self.address(), host, target);
         match answer.status {
@@ -184,7 +184,7 @@ fn every_spelling_is_forwarded_and_cached_as_one() {
                 "{spelling}: {answer:?}"
             );
             assert_eq!(answer.text(), stored, "{spelling}");
-            // As it arrived, where the site wants that.
+            // As received, if the site says so.
             let signed = format!("/signed/%2e/{spelling}?{spelling}");
             let raw = running.forwarded("proxied.test", &signed);
             assert!(raw == signed || spelling.contains(['?', '#']), "{raw} instead of {signed}");
@@ -212,7 +212,7 @@ fn the_same_in_http2() {
                     [("open.test", 200), ("guarded.test", if name.pattern.is_some() { 403 } else { 200 })]
                 {
                     let uri = Bytes::from(format!("http://{host}/{spelling}/f.txt"));
-                    // What the client's own library refuses can't be tried with it.
+                    // Targets that the client's library rejects can't be tested.
                     let Ok(uri) = http::Uri::from_maybe_shared(uri) else { continue };
                     let request = http::Request::get(uri).body(()).expect("a request");
                     let mut ready = client.clone().ready().await.expect("ready");
@@ -228,7 +228,7 @@ fn the_same_in_http2() {
 }
 
 #[test]
-fn dot_segments_in_disguise_cross_no_guard() {
+fn disguised_dot_segments_cross_no_guard() {
     let running = Running::new();
     for path in [
         "/public/..%2Fadmin/x",
@@ -273,7 +273,7 @@ fn matchers_and_blocks_see_the_canonical_form() {
     for path in ["/a/@secret", "/a/%40secret", "/a/%40%73ecret", "/a/./@SECRET"] {
         assert_eq!(get(running.address(), "blocked.test", path).status, 403, "{path}");
     }
-    // A response to whoever has asked for a preview is nobody else's.
+    // A response to a request with `preview` is not shared.
     for query in ["preview=a:b", "preview=a%3Ab", "pre%76iew=%61%3ab", "x&preview=a:b"] {
         let answer = get(running.address(), "cached.test", &format!("/p?{query}"));
         assert_eq!(answer.header("cache-status").map(|status| status.contains("fwd=bypass")), Some(true), "{query}");
@@ -296,7 +296,7 @@ fn queries_are_forwarded_in_one_form() {
         let request = format!("GET /?{query} HTTP/1.1\r\nHost: proxied.test\r\nConnection: close\r\n\r\n");
         assert_eq!(ask(running.address(), &request).status, 400, "{query:?}");
     }
-    // What is not UTF-8 is no text that could be compared.
+    // A target that is not UTF-8 is rejected.
     let mut client = Client::to(running.address());
     client.send(b"GET /\xff HTTP/1.1\r\nHost: proxied.test\r\n\r\n");
     assert_eq!(client.answer().status, 400);
@@ -318,13 +318,13 @@ fn hosts_are_forwarded_and_cached_in_one_form() {
         let text = said(host);
         assert!(text.starts_with(&format!("/host for {expected} (")), "{host}: {text}");
     }
-    // Whoever names a port changes what is stored for nobody else.
+    // A request with a port has a separate cached response.
     assert_eq!(said("cached.test"), said("CACHED.test.:80"));
     let other = said("cached.test:1337");
     assert!(other.starts_with("/host for cached.test:1337 ("), "{other}");
     assert_eq!(said("cached.test:1337"), other);
     assert_ne!(said("cached.test"), other);
-    // A purge is meant for all of the listener's URLs, and the one that it names.
+    // A purge applies to the URLs of all listeners, and to the named port.
     let port = running.address().rsplit(':').next().expect("a port").to_owned();
     let named = format!("cached.test:{port}");
     let before = (said("cached.test"), said(&named), said("cached.test:1337"));
@@ -334,9 +334,9 @@ fn hosts_are_forwarded_and_cached_in_one_form() {
     assert!(after.0 != before.0 && after.1 != before.1 && after.2 == before.2, "{before:?} {after:?}");
 }
 
-/// What the compiler says of patterns and expressions that no request in canonical form has.
+/// The compiler rejects patterns and expressions that no canonical path matches.
 #[test]
-fn what_can_never_match_is_refused() {
+fn patterns_that_never_match_are_rejected() {
     let check = |route: &str, expected: &str| {
         let file = scratch("canonical-wrong").join("site.kdl");
         std::fs::write(&file, format!("site a.test {{\n route {route}\n route \"/*\" {{\n respond 404\n }}\n}}\n"))

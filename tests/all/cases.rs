@@ -1,4 +1,5 @@
-//! Cases over real sockets: each folder of `cases/` is a site and a script of requests and what must come back.
+//! Cases over real sockets: each folder of `cases/` contains a site and a script of requests with the expected
+//! responses.
 //!
 //! A script is lines of:
 //!
@@ -19,7 +20,7 @@
 //! signal NAME                is sent to the proxy
 //! ```
 //!
-//! In all of these `{dir}`, `{listen}` and the like stand for the folder and the addresses.
+//! `{dir}`, `{listen}` and so on are replaced by the folder and the addresses.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

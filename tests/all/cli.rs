@@ -1,4 +1,4 @@
-//! `kiln` and the binary's own face, as a person at a terminal has them.
+//! `kiln` and the binary on the command line.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ fn quickstart() -> String {
 }
 
 #[test]
-fn asking_about_a_site() {
+fn commands_about_a_site() {
     let site = quickstart();
     let check = kiln(&["check", &site]);
     assert!(check.status.success());
@@ -55,7 +55,7 @@ fn asking_about_a_site() {
     assert!(help.contains("Exit codes: 0 success; 1 the site is wrong"), "{help}");
 }
 
-/// Scheme and port have to be those of a listener; what holds for the request is told in full.
+/// Scheme and port must be those of a listener; the handling of the request is explained completely.
 #[test]
 fn explaining() {
     let site = scratch("explain").join("site.kdl");
@@ -147,7 +147,7 @@ fn formatting() {
     assert!(kiln(&["fmt", "--check", template.to_str().expect("text")]).status.success());
 }
 
-/// What is wrong is said of the file that has it, and standard input goes to standard output.
+/// Errors name the right file, and standard input is formatted to standard output.
 #[test]
 fn formatting_names_the_file() {
     let dir = scratch("fmt-names");
@@ -181,7 +181,7 @@ fn checking_standard_input() {
     assert_eq!(with_input(&["check", "-"], "site \u{0}").status.code(), Some(1));
 }
 
-/// A command that is given its standard input.
+/// Runs a command with this standard input.
 fn with_input(arguments: &[&str], input: &str) -> Output {
     let mut command = command(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -190,7 +190,7 @@ fn with_input(arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
-/// The examples are right, and so are the tests in them.
+/// The examples compile without findings, and their tests pass.
 #[test]
 fn examples() {
     let entries = std::fs::read_dir(workspace().join("examples")).expect("the folder");
@@ -229,7 +229,7 @@ test "all is forwarded" {
 "#;
 
 #[test]
-fn the_binary_speaks_for_itself() {
+fn flags_of_the_binary() {
     let binary = build_text("faced", FACED);
     let dir = scratch("faced");
     std::fs::write(dir.join("token"), "hunter2").expect("written");
@@ -255,7 +255,7 @@ fn the_binary_speaks_for_itself() {
     assert!(checked.status.success(), "{}", stderr(&checked));
     assert!(stdout(&checked).contains("ok: ready to serve") && !stdout(&checked).contains("hunter2"));
 
-    // Wrong starts name the line of the site, and accept nothing.
+    // Failed starts name the line of the site, and accept no connections.
     let refused = |arguments: &[&str], code: i32, what: &str| {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
@@ -283,7 +283,7 @@ fn the_binary_speaks_for_itself() {
     refused(&["--check", "--listen", &here, "--secret", &token], 1, "can't listen on");
     drop(taken);
 
-    // Another instance may be serving there meanwhile; it gets every connection.
+    // Another instance may be serving there; it gets every connection.
     let instance = Proxy::spawn(
         {
             let mut command = Command::new(&binary);
@@ -305,7 +305,7 @@ fn the_binary_speaks_for_itself() {
     assert!(connect.join().expect("it ends"), "no connection is lost");
     drop(instance);
 
-    // A socket's file is neither made nor removed.
+    // A socket's file is neither created nor removed.
     let socket = dir.join("socket").display().to_string();
     let check_socket = |expected: &str| {
         let checked = run(&["--check", "--listen", &format!("unix:{socket}"), "--secret", &token]);
@@ -320,7 +320,7 @@ fn the_binary_speaks_for_itself() {
     assert!(dir.join("socket").exists(), "what a process left behind is removed by the start");
     refused(&["--check", "--listen", "unix:/nowhere/socket", "--secret", &token], 1, "can't listen on");
 
-    // A variable will do, and a flag goes before it.
+    // An environment variable suffices, and a flag overrides it.
     let mut command = Command::new(&binary);
     command.args(["--secret", &token]).env("LISTEN", &here).env("SECRET", "/nowhere");
     let proxy = Proxy::spawn(command, HashMap::from([("listen".to_owned(), here.clone())]));
@@ -341,7 +341,7 @@ fn building() {
     assert!(dir.join("shop").is_file());
 }
 
-/// `kiln dev`: a change of the file swaps the proxy; no connection is refused or cut while that happens.
+/// `kiln dev`: a change of the file replaces the proxy, without refused or aborted connections.
 #[test]
 fn developing() {
     let dir = scratch("dev");
@@ -361,7 +361,7 @@ fn developing() {
     std::fs::write(&site, text("two")).expect("written");
     let until = Instant::now() + 3 * PATIENCE;
     loop {
-        // Every single request is answered, by the one or the other.
+        // Every request is answered, by one of the two.
         let answer = get(&here, "x", "/").text();
         match answer.as_str() {
             "two" => break,
@@ -373,14 +373,14 @@ fn developing() {
     until_refused(&here);
 }
 
-/// However `kiln dev` ends, its proxies end with it: told by a signal, which stops them first, or killed.
+/// However `kiln dev` ends, its proxies end with it: by a signal, which stops them first, or killed.
 #[test]
 fn developing_ends() {
     for signal in ["TERM", "INT", "HUP", "KILL"] {
         let (site, here) = (scratch(&format!("dev-{signal}")).join("site.kdl"), address());
         std::fs::write(&site, format!("site * {{\n    listen \"{here}\"\n    respond 200 \"up\"\n}}\n"))
             .expect("written");
-        // Whoever runs the tests may have been started to ignore signals.
+        // The tests may have been started with ignored signals.
         let dev = by_way_of(&["env", "--default-signal"], &command(&["dev", site.to_str().expect("text")]));
         let mut proxy = Proxy::spawn(dev, HashMap::new());
         assert_eq!(get(&here, "x", "/").text(), "up");
@@ -388,14 +388,14 @@ fn developing_ends() {
         let status = proxy.wait();
         assert_eq!(status.code(), None, "{signal} is what it ends by, so that a shell knows: {status}");
         match signal {
-            // The kernel kills the proxy; nobody waits for it.
+            // The kernel kills the proxy, asynchronously.
             "KILL" => until_refused(&here),
             _ => assert!(TcpStream::connect(&here).is_err(), "{signal}: the proxy is still there"),
         }
     }
 }
 
-/// One that was started by `nohup` goes on when its terminal is gone.
+/// When started with `nohup`, it continues after its terminal is gone.
 #[test]
 fn developing_behind_nohup() {
     let (site, here) = (scratch("dev-nohup").join("site.kdl"), address());
@@ -408,7 +408,7 @@ fn developing_behind_nohup() {
     assert!(TcpStream::connect(&here).is_err());
 }
 
-/// A command that is started by programs which become it.
+/// A command that is started by programs which then execute it.
 fn by_way_of(programs: &[&str], command: &Command) -> Command {
     let mut whole = Command::new(programs[0]);
     whole.args(&programs[1..]).arg(command.get_program()).args(command.get_args());

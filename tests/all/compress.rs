@@ -1,4 +1,4 @@
-//! `compress`: what clients get who take it, and what nobody gets.
+//! `compress`: which responses are compressed, for which clients.
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,12 +44,12 @@ site * {
 }
 ";
 
-/// Text that is worth it.
+/// A text that compresses well.
 fn text() -> String {
     (0..2000).map(|number| format!("line {number}\n")).collect()
 }
 
-/// Responses with [`text`], and the fields that the query says, `;` between them.
+/// An origin with [`text`] as body, and the fields in the query, separated by `;`.
 fn origin() -> Origin {
     let counted = AtomicUsize::new(0);
     Origin::new(move |mut connection, _| {
@@ -71,7 +71,7 @@ fn origin() -> Origin {
                 connection
                     .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
                 connection.send("b\r\ndata: one\n\n\r\n");
-                // There is nothing more for as long as anybody listens.
+                // No more data as long as the client is connected.
                 assert!(connection.request().is_none());
                 return;
             }
@@ -102,7 +102,7 @@ fn get(proxy: &Proxy, path: &str, accept: &str) -> Answer {
 }
 
 #[test]
-fn what_is_compressed() {
+fn compressed_responses() {
     let origin = origin();
     let proxy = Proxy::of_text("compress", SITE, &[("one", &origin.address)]);
     let check = |path: &str, accept: &str, coding: Option<&str>| {
@@ -124,17 +124,17 @@ fn what_is_compressed() {
     for coding in ["zstd", "br", "gzip"] {
         check("/", coding, Some(coding));
     }
-    // What is liked best; of equals, what is written first.
+    // The client's preferred coding; of equal ones, the first in the site.
     check("/", "gzip, br, zstd", Some("zstd"));
     check("/", "gzip, br;q=0.9", Some("gzip"));
     check("/gzip/x", "br, gzip, zstd", Some("gzip"));
     check("/gzip/x", "br, gzip;q=0, zstd", Some("br"));
     check("/zstd/x", "*", Some("zstd"));
-    // Nobody asked, or the client likes it better as it is; what could have been otherwise says so.
+    // Not accepted, or less preferred than `identity`; `Vary` tells that the response could differ.
     assert_eq!(check("/", "identity, gzip;q=0.5", None).header("vary"), Some("Accept-Encoding"));
     assert_eq!(check("/", "", None).header("vary"), Some("Accept-Encoding"));
     assert_eq!(check("/off", "gzip", None).header("vary"), None);
-    // Too short, of a type that is not worth it, in parts, compressed already, not to be changed.
+    // Too short, of an unsuitable type, partial, already compressed, not to be transformed.
     assert_eq!(check("/short", "gzip", None).header("content-length"), Some("5"));
     check("/gzip/short", "gzip", None);
     assert_eq!(check("/?Content-Type=image/png", "gzip", None).header("vary"), None);
@@ -147,29 +147,29 @@ fn what_is_compressed() {
     check("/?Content-Digest=x", "gzip", None);
     let twice = get(&proxy, "/?Content-Encoding=gzip", "gzip");
     assert!(twice.body == text().as_bytes() && twice.header("content-encoding") == Some("gzip"));
-    // A strong tag is a weak one then; parts of what it was are not to be had of what it is.
+    // A strong entity tag becomes weak; the compressed body has no ranges.
     let tagged = get(&proxy, "/?ETag=\"a\";Accept-Ranges=bytes", "gzip");
     assert_eq!((tagged.header("etag"), tagged.header("accept-ranges")), (Some("W/\"a\""), None));
     let tagged = get(&proxy, "/?ETag=W/\"a\"", "gzip");
     assert_eq!(tagged.header("etag"), Some("W/\"a\""));
-    // What the proxy says itself.
+    // Responses of the proxy itself.
     let own = check("/respond", "gzip", Some("gzip"));
     assert_eq!(decoded("gzip", &own.body), b"hello hello hello hello hello\n");
-    // HEAD is as GET, without the body.
+    // HEAD is like GET, without the body.
     let mut client = Client::to(proxy.address("listen"));
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     let head = client.answer_to("HEAD");
     assert_eq!((head.header("content-encoding"), head.header("content-length")), (Some("gzip"), None));
-    // What is kept is kept as it was: each client gets what it takes.
+    // Cached responses are uncompressed: each client gets an encoding that it accepts.
     for accept in ["gzip", "identity", "br", "zstd"] {
         let answer = check("/cached/x", accept, (accept != "identity").then_some(accept));
         assert!(answer.header("cache-status").is_some_and(|status| status.contains("hit") == (accept != "gzip")));
     }
 }
 
-/// What is kept is compressed once, and that form is kept as long as it is of what is kept.
+/// A cached response is compressed once, and the variant stays as long as the response.
 #[test]
-fn forms_are_kept() {
+fn variants_are_cached() {
     let origin = origin();
     let proxy = Proxy::of_text("compress-forms", SITE, &[("one", &origin.address)]);
     let check = |coding: &str, kept: bool, count: usize| {
@@ -187,13 +187,13 @@ fn forms_are_kept() {
         check(coding, false, 0);
         check(coding, true, 0);
     }
-    // HEAD is as GET, without the body.
+    // HEAD is like GET, without the body.
     let mut client = Client::to(proxy.address("listen"));
     client.send("HEAD /cached/counted HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
     let head = client.answer_to("HEAD");
     let length = get(&proxy, "/cached/counted", "gzip").body.len().to_string();
     assert_eq!((head.header("content-encoding"), head.header("content-length")), (Some("gzip"), Some(length.as_str())));
-    // A part is one of what the server sent; what else there could be is said all the same.
+    // A range is of the server's body; `Vary` is sent nevertheless.
     let asked = |method: &str, field: &str| {
         let head = format!("{method} /cached/counted HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{field}\r\n");
         ask(proxy.address("listen"), &format!("{head}Connection: close\r\n\r\n"))
@@ -202,14 +202,15 @@ fn forms_are_kept() {
     assert_eq!((part.header("vary"), part.text().as_str()), (Some("Accept-Encoding"), "line"));
     let unmodified = asked("GET", "If-None-Match: *");
     assert_eq!((unmodified.status, unmodified.header("vary")), (304, Some("Accept-Encoding")));
-    // RFC 9111 section 4.4: what was changed is kept no longer, in no form. The response to POST counts, too.
+    // RFC 9111 section 4.4: an invalidated response is removed with its variants. The response to POST counts, too.
     assert_eq!(asked("POST", "Content-Length: 0").status, 200);
     check("gzip", false, 2);
     check("gzip", false, 2);
     check("gzip", true, 2);
 }
 
-/// A 304 has the tag that the response would have (RFC 9110 section 15.4.5): a weak one for who would get it compressed.
+/// A 304 has the entity tag of the response (RFC 9110 section 15.4.5): a weak one for clients that would get it
+/// compressed.
 #[test]
 fn not_modified() {
     let origin = Origin::new(|mut connection, _| {
@@ -218,7 +219,7 @@ fn not_modified() {
             let (status, body) = if has_it { ("304 Not Modified", String::new()) } else { ("200 OK", text()) };
             let fields = "Content-Type: text/plain\r\nETag: \"a\"\r\nCache-Control: max-age=60\r\n";
             let length = if has_it { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-            // A 304 need not say what it is about.
+            // A 304 need not have the fields of its response.
             let fields = if has_it { "ETag: \"a\"\r\n" } else { fields };
             connection.send(format!("HTTP/1.1 {status}\r\n{fields}{length}\r\n{body}"));
         }
@@ -238,13 +239,13 @@ fn not_modified() {
             check("/cached/x", coding, tag, given);
         }
     }
-    // What the server says goes by what the client has.
+    // The server's decision depends on the client's entity tag.
     check("/x", "gzip", "W/\"a\"", "W/\"a\"");
     check("/x", "identity", "\"a\"", "\"a\"");
     check("/off", "gzip", "W/\"a\"", "\"a\"");
 }
 
-/// An event is with the client before the next one is made.
+/// Each event reaches the client before the next one is sent.
 #[test]
 fn events() {
     let origin = origin();

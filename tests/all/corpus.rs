@@ -1,8 +1,9 @@
 //! Two corpora of sites. `corpus/wrong/*.txt` has sites with one mistake each: the compiler reports exactly that mistake, on its line, and
-//! each help that proposes a change leads to a site that compiles. `corpus/right/*.kdl` has sites as people run them, the front ends of
-//! known applications among them: `kiln`, built alone, finds nothing in them, and their own tests pass.
+//! each help that proposes a change leads to a site that compiles. `corpus/right/*.kdl` has realistic sites, among them front ends of
+//! known applications: `kiln`, built alone, has no findings, and their tests pass.
 //!
-//! A case begins with a line `=== CODE LINE what it is`; a `-` for the code is a site that is right. `KILN_SHOW=1` prints what is found.
+//! A case begins with a line `=== CODE LINE description`; `-` in place of the code means that the site is right. `KILN_SHOW=1` prints
+//! the findings.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use kiln_tests::kiln::{kiln, stderr, workspace};
 use proxy_build::report::{Diagnostic, Edit, Help};
 use proxy_build::source::Span;
 
-/// A site with a mistake, or without.
+/// A site with or without a mistake.
 struct Case<'a> {
     code: &'a str,
     line: u32,
@@ -35,7 +36,7 @@ fn compile(text: &str) -> proxy_build::Compiled {
     proxy_build::compile_text(&workspace().join("tests/corpus/site.kdl"), "site.kdl", text)
 }
 
-/// A text after a change.
+/// Applies edits to a text.
 fn changed(text: &str, edits: &[Edit]) -> String {
     let mut edits: Vec<_> = edits.iter().collect();
     edits.sort_by_key(|edit| std::cmp::Reverse((edit.at.start, edit.at.end)));
@@ -61,7 +62,7 @@ fn wrong() {
     assert!(count >= 550, "there were more: {count}");
 }
 
-/// No false alarm: no error, no warning, no lint.
+/// No false alarms: no error, no warning, no lint.
 #[test]
 fn right() {
     let folder = workspace().join("tests/corpus/right");
@@ -114,7 +115,7 @@ fn wrong_case(case: &Case<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a help says what to write, so that it can be applied.
+/// Whether a help contains text to write, so that it can be applied.
 fn proposes(help: &Help) -> bool {
     ["write ", "add "].iter().any(|start| help.text.starts_with(start))
 }
@@ -123,7 +124,7 @@ fn says_something(found: &Diagnostic) -> bool {
     !found.help.is_empty() || !found.label.is_empty() || !found.also.is_empty() || found.message.len() > 20
 }
 
-/// In the fixtures, too, which have many mistakes each: what a help proposes does away with the mistake that it stands under.
+/// Also in the fixtures, which have many mistakes each, applying a help removes the mistake that it belongs to.
 #[test]
 fn helps_of_fixtures() {
     let folder = workspace().join("tests/diagnostics");
@@ -169,14 +170,14 @@ fn fixture(path: &Path, failed: &mut Vec<String>) -> usize {
     count
 }
 
-/// Where a place is after a change.
+/// The position of a span after edits.
 fn moved(at: Span, edits: &[Edit]) -> u32 {
     let before = edits.iter().filter(|edit| edit.at.end <= at.start);
     let by: i64 = before.map(|edit| edit.text.len() as i64 - i64::from(edit.at.end - edit.at.start)).sum();
     u32::try_from(i64::from(at.start) + by).expect("within the text")
 }
 
-/// Every word of another proxy is answered with one of ours, and what is proposed in its place compiles there.
+/// Every word of another proxy has an equivalent, and the proposed text compiles.
 #[test]
 fn words_of_other_proxies() {
     const FRAMES: &[&str] = &[

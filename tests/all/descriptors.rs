@@ -1,4 +1,4 @@
-//! File descriptors: they are shared out at start, and running out of them stops nothing for long.
+//! File descriptors: they are divided at start, and exhaustion is temporary.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -55,7 +55,7 @@ fn origin() -> Origin {
     })
 }
 
-/// Starts it with a limit of descriptors, soft and hard.
+/// Starts the proxy with a soft and hard limit of descriptors.
 fn start(binary: &Path, origin: &Origin, limit: usize, name: &str) -> Proxy {
     let folder = scratch(name);
     let given = [("listen", address()), ("app", origin.address.clone()), ("folder", folder.display().to_string())];
@@ -69,7 +69,7 @@ fn get(proxy: &Proxy, path: &str) -> kiln_tests::client::Answer {
     ask(proxy.address("listen"), &format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n"))
 }
 
-/// A kept connection, on which one asks and is answered again and again.
+/// A kept-alive connection for many requests.
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -79,7 +79,7 @@ impl Client {
         Client(BufReader::new(stream))
     }
 
-    /// The status; `None`: the connection has ended.
+    /// The status; `None` if the connection has ended.
     fn get(&mut self, path: &str) -> Option<u16> {
         let _ = self.0.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\n\r\n").as_bytes());
         let (mut status, mut length) = (None, 0);
@@ -106,9 +106,9 @@ fn open(proxy: &Proxy) -> BTreeSet<usize> {
     folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Whoever opens anything from now on finds no descriptor: the limit is the lowest number that is free.
+/// Ensures that nothing can be opened any more: the limit becomes the lowest free number.
 fn use_up(proxy: &Proxy) {
-    // What its threads have open for a moment, such as a folder of the cache that is being read, would become free again.
+    // Descriptors that its threads hold for a moment, such as a cache folder that is being read, would become free again.
     let until = std::time::Instant::now() + PATIENCE;
     while !is_idle(proxy) {
         assert!(std::time::Instant::now() < until, "it comes to rest");
@@ -119,7 +119,7 @@ fn use_up(proxy: &Proxy) {
     limit(proxy, free);
 }
 
-/// Whether all its threads sleep.
+/// Whether all of its threads sleep.
 fn is_idle(proxy: &Proxy) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("a process");
     let stat = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("stat")).ok();
@@ -132,7 +132,7 @@ fn limit(proxy: &Proxy, soft: usize) {
     assert!(set.expect("prlimit").success());
 }
 
-/// However many large responses are cached, none holds a descriptor.
+/// Large cached responses hold no descriptors, however many there are.
 #[test]
 fn large_cached_responses() {
     const OBJECTS: usize = 200;
@@ -149,7 +149,8 @@ fn large_cached_responses() {
     assert!(open(&proxy).len() < 64, "{:?}", open(&proxy));
 }
 
-/// A small limit means few connections, each of which can be served; it is said at start, with numbers. A smaller one is refused.
+/// A small limit allows few connections, each of which can be served; a notice at start tells the numbers. A smaller limit is
+/// refused.
 #[test]
 fn small_limits() {
     let (binary, origin) = (build_text("descriptors-small", SITE), origin());
@@ -201,10 +202,10 @@ fn raised() {
     assert_eq!(line.split_whitespace().nth(3), Some("512"), "{line}");
 }
 
-/// No descriptor is left, against all budgets: an idle connection to a server is let go of, so that clients are accepted; and where there is
-/// none to let go of, a request is refused by this process, not blamed on the server.
+/// Without free descriptors, despite all budgets, an idle connection to a server is closed so that clients are accepted; if there is none, a
+/// request fails because of this process, and the server is not blamed.
 #[test]
-fn none_left() {
+fn exhausted_descriptors() {
     let (binary, origin) = (build_text("descriptors-none", SITE), origin());
     let proxy = start(&binary, &origin, 256, "descriptors-none-left-folder");
     let mut client = Client::new(&proxy);
@@ -219,7 +220,7 @@ fn none_left() {
     let mut another = Client::new(&proxy);
     assert_eq!(another.get("/here"), Some(200));
     assert!(proxy.notice("can't accept").contains("trying again"));
-    // And with nothing to let go of, it goes on once there are descriptors again.
+    // Without any idle connection, the proxy continues once there are descriptors again.
     use_up(&proxy);
     let mut waiting = Client::new(&proxy);
     std::thread::scope(|scope| {

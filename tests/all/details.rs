@@ -1,5 +1,5 @@
-//! Details of HTTP that a proxy has to get right (RFC 9110, 9112, 9113), in HTTP/1.1 and HTTP/2, on one site: targets, versions,
-//! line ends, reason phrases, upgrades, `OPTIONS`, and fields that HTTP/2 does not allow.
+//! Details of HTTP for proxies (RFC 9110, 9112, 9113), in HTTP/1.1 and HTTP/2, on one site: targets, versions, line ends, reason
+//! phrases, upgrades, `OPTIONS`, and fields that HTTP/2 does not allow.
 
 mod frames;
 
@@ -66,7 +66,7 @@ fn proxy_to(origin: &str) -> Proxy {
     Proxy::start(binary(), SITE, &[("origin", origin)])
 }
 
-/// What of a request the origin sees, as the body of its response.
+/// An origin that responds with the received request.
 fn mirror() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -86,7 +86,7 @@ fn targets_that_are_urls() {
     };
     let answer = check("GET http://site.test/a?b HTTP/1.1\r\nHost: site.test\r\n\r\n", 200);
     assert!(answer.text().starts_with("GET /a?b HTTP/1.1\r\n"), "{}", answer.text());
-    // The URL says which host is meant (RFC 9112 section 3.2.2), but the field must be there, and be one (section 3.2).
+    // The URL determines the host (RFC 9112 section 3.2.2), but the field must be present and valid (section 3.2).
     let answer = check("GET HTTP://site.test/a HTTP/1.1\r\nHost: other.test\r\n\r\n", 200);
     assert!(answer.text().to_lowercase().contains("\r\nhost: site.test\r\n"), "{}", answer.text());
     check("GET http://site.test/a HTTP/1.1\r\nHost:\r\n\r\n", 200);
@@ -95,7 +95,7 @@ fn targets_that_are_urls() {
     check("GET http://site.test/a HTTP/1.2\r\n\r\n", 400);
     check("GET http://site.test/a HTTP/1.1\r\nHost: a b\r\n\r\n", 400);
     check("GET http://site.test/a HTTP/1.1\r\nHost: site.test\r\nHost: site.test\r\n\r\n", 400);
-    // What promises encryption is not to be had without (RFC 9110 section 7.4).
+    // `https` URLs need a secure connection (RFC 9110 section 7.4).
     check("GET https://site.test/a HTTP/1.1\r\nHost: site.test\r\n\r\n", 421);
     check("GET HTTPS://site.test/a HTTP/1.1\r\nHost: site.test\r\n\r\n", 421);
     for scheme in ["ftp", "ws", "wss", "httpss", "http+unix", "file", "", "h ttp"] {
@@ -107,7 +107,7 @@ fn targets_that_are_urls() {
     }
 }
 
-/// A proxy in front that ends TLS may pass on that a URL was `https`.
+/// A proxy in front that terminates TLS may forward `https` URLs.
 #[test]
 fn trusted_peers_may_say_https() {
     let origin = mirror();
@@ -129,7 +129,7 @@ fn versions() {
     let origin = mirror();
     let proxy = proxy_to(&origin.address);
     let address = proxy.address("listen");
-    // A later minor version is read as the last that is known (RFC 9110 section 2.5), with all that belongs to it.
+    // A later minor version is treated as the last known one (RFC 9110 section 2.5).
     for version in ["HTTP/1.2", "HTTP/1.9"] {
         let mut client = Client::to(address);
         for _ in 0..2 {
@@ -172,7 +172,7 @@ fn heads_of_servers() {
     check("HTTP/1.1 200 OK\nContent-Length: 2\nX: y\n\nok", ok);
     check("HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nok", ok);
     check("HTTP/1.1 200 OK\r\nX: y\nZ: z\r\nContent-Length: 2\r\n\r\nok", ok);
-    // What came into a field from outside must not frame the message.
+    // Injected text in a field must not frame the message.
     check("HTTP/1.1 200 OK\r\nX: y\nContent-Length: 2\r\n\r\nok", bad);
     check("HTTP/1.1 200 OK\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", bad);
     check("HTTP/1.1 200 OK\r\nX: y\n\n<p>\r\nContent-Length: 2\r\n\r\nok", bad);
@@ -183,9 +183,9 @@ fn heads_of_servers() {
     check("HTTP/1.1 422 \r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 422 Unprocessable Content");
 }
 
-/// Chunks of servers may be padded, those of clients may not.
+/// Chunk sizes of servers may be padded, those of clients may not.
 #[test]
-fn lines_of_chunks() {
+fn chunk_size_lines() {
     let origin = Origin::new(|mut connection, _| {
         while let Some(request) = connection.head() {
             let chunk = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').replace("%20", " ");
@@ -256,10 +256,10 @@ fn upgrades() {
     };
     assert_eq!(ask("/", "HTTP/1.1").status, 101);
     assert_eq!(ask("/live", "HTTP/1.1").status, 101);
-    // RFC 9110 section 7.8: not in HTTP/1.0, whatever asks for it.
+    // RFC 9110 section 7.8: HTTP/1.0 has no upgrade.
     assert_eq!(ask("/", "HTTP/1.0").text(), "ok");
     assert_eq!(ask("/live", "HTTP/1.0").text(), "ok");
-    // What nobody has asked for is no response.
+    // An upgrade that was not requested is invalid.
     for path in ["/other", "/more", "/none"] {
         assert_eq!(ask(path, "HTTP/1.1").status, 502, "{path}");
     }
@@ -294,14 +294,14 @@ fn options() {
     assert!(forwarded("Max-Forwards: 1\r\n").contains("\r\nmax-forwards: 0\r\n"));
     assert!(forwarded("Max-Forwards: x\r\n").contains("\r\nmax-forwards: x\r\n"));
     assert!(!forwarded("").contains("max-forwards"));
-    // Of other methods it is nobody's business (RFC 9110 section 7.6.2).
+    // The field only applies to these methods (RFC 9110 section 7.6.2).
     let said = ask(address, "GET /a HTTP/1.1\r\nHost: site.test\r\nMax-Forwards: 0\r\n\r\n").text();
     assert!(said.contains("Max-Forwards: 0\r\n"), "{said}");
     for max in ["", "Max-Forwards: 0\r\n", "Max-Forwards: 5\r\n"] {
         let answer = ask(address, &format!("TRACE /a HTTP/1.1\r\nHost: site.test\r\n{max}\r\n"));
         assert_eq!(answer.status, 405, "{max:?}");
     }
-    // Nothing else is about the server.
+    // Other requests can't be about the server.
     for request in ["GET * HTTP/1.1\r\nHost: site.test\r\n\r\n", "OPTIONS * HTTP/1.1\r\n\r\n"] {
         assert_eq!(ask(address, request).status, 400, "{request:?}");
     }

@@ -1,6 +1,6 @@
-//! Wrong sites: each `diagnostics/NAME.kdl` must be refused with exactly the text of `NAME.txt`.
+//! Sites with mistakes: each `diagnostics/NAME.kdl` must be rejected with exactly the text of `NAME.txt`.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the texts again; their diff is reviewed as code is.
+//! `KILN_UPDATE=1 cargo test` rewrites the texts; their diff is reviewed like code.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn check(path: &Path) -> bool {
     found == expected
 }
 
-/// Every kind of mistake that the compiler knows is made in some fixture.
+/// Every code of the compiler occurs in some fixture.
 #[test]
 fn every_code_has_a_fixture() {
     let mut sources = String::new();
@@ -54,7 +54,7 @@ fn every_code_has_a_fixture() {
     assert!(missing.is_empty(), "no fixture makes these mistakes: {missing:?}");
 }
 
-/// Limits that it would take a huge site to reach, and what only a crate can get wrong (see `macros`).
+/// Limits that only a huge site can reach, and mistakes that need a crate (see `macros`).
 const ELSEWHERE: &[&str] = &[
     "too-many-files",
     "too-many-overlaps",
@@ -68,7 +68,7 @@ const ELSEWHERE: &[&str] = &[
     "needs-crate",
 ];
 
-/// Every code of an error or a lint that the compiler has, in its source or in a fixture.
+/// All codes of errors and lints in the compiler's source and in fixtures.
 pub(crate) fn all_codes() -> Vec<String> {
     let mut sources = String::new();
     collect(&workspace().join("proxy-build/src"), &mut sources);
@@ -86,7 +86,7 @@ pub(crate) fn all_codes() -> Vec<String> {
     codes
 }
 
-/// What would be compared for hours is refused at once.
+/// Comparisons that would take hours are rejected at once.
 #[test]
 fn too_many_overlaps() {
     let check = |count: usize, matchers: &dyn Fn(usize) -> String, expected: &str, most: usize| {
@@ -98,11 +98,11 @@ fn too_many_overlaps() {
         assert!(!found.is_empty() && found.len() <= most, "{found:?}");
         assert!(found.iter().all(|code| *code == expected), "{found:?}");
     };
-    // Each two share a request: so many ties that nobody reads them.
+    // Each two share a request: so many ties that only some are reported.
     check(300, &|n| format!("path-regex \"word{n}x\""), "ambiguous-routes", 50);
-    // Each two are told apart, which takes a proof.
+    // Each two are disjoint, which takes a proof.
     check(330, &|n| format!("client-ip \"10.{}.{}.0/24\"", n / 256, n % 256), "too-many-overlaps", 1);
-    // More pairs than are looked at.
+    // More pairs than are compared.
     check(2000, &|n| format!("header X-Kind \"{n}\""), "too-many-overlaps", 1);
 }
 

@@ -1,6 +1,6 @@
-//! `kiln diff`: pairs of sites with the exact text of what changes between them, and random sites with their routes in another order, or one less.
+//! `kiln diff`: pairs of sites with the exact text of their differences, and random sites with reordered routes, or one less.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the texts again.
+//! `KILN_UPDATE=1 cargo test` rewrites the texts.
 
 use kiln_tests::kiln::{kiln, scratch, stdout, workspace};
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn pairs() {
     }
 }
 
-/// Two sites differ in the same words each time, in the order of the new one's routes (of which five are shown).
+/// The text for two sites is always the same, in the order of the new site's routes (five of which are shown).
 #[test]
 fn same_sites_same_text() {
     let model = |text: &str| proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text).model.expect("a site");
@@ -39,7 +39,7 @@ fn same_sites_same_text() {
     assert_eq!(proxy_build::diff::diff(&old, &new), text);
 }
 
-/// A binary knows what it was built from, tables and files that are compiled in as well.
+/// A binary contains its sources, including tables and embedded files.
 #[test]
 fn binaries() {
     let dir = scratch("diff");
@@ -69,7 +69,7 @@ fn binaries() {
     assert!(text.contains("redirect 301 becomes 302"), "{text}");
     assert!(text.contains("GET http://example.com/page\n"), "{text}");
     assert!(text.contains("files bundled b.txt ") && !text.contains("a.txt"), "{text}");
-    // Tests that fail say nothing about what changes.
+    // Failing tests do not affect the differences.
     let site = std::fs::read_to_string(dir.join("site.kdl")).expect("the site");
     let test = "test \"fails\" {\n    request GET \"http://example.com/page\"\n    expect status=404\n}\n";
     write("site.kdl", &format!("{site}{test}"));
@@ -82,10 +82,10 @@ fn binaries() {
 proptest! {
     #![proptest_config(crate::kiln_config(300))]
 
-    /// Order in the file changes nothing; a route less always does, as every route of a right site is reached.
+    /// Reordering the file changes nothing; removing a route always does, as every route of a valid site is reachable.
     #[test]
-    fn order_is_nothing_and_every_route_something(mut old in parts(), remove in any::<bool>(), which in any::<prop::sample::Index>()) {
-        // Each route has a response of its own.
+    fn order_does_not_matter_but_every_route_does(mut old in parts(), remove in any::<bool>(), which in any::<prop::sample::Index>()) {
+        // Each route has its own response.
         for (number, route) in old.iter_mut().flat_map(|(_, routes)| routes).enumerate() {
             *route = route.replace("respond 200", &format!("respond 200 \"{number}\""));
         }

@@ -1,4 +1,4 @@
-//! Responses on disk: they survive restarts and crashes, stream whatever their size, and stay purged.
+//! Responses on disk: they survive restarts and crashes, are streamed at any size, and stay purged.
 
 mod several;
 mod shared;
@@ -50,7 +50,7 @@ site other.test {
 }
 ";
 
-/// The body that belongs to a path: as long as the number in it says, and different from all others.
+/// The body of a path: its length is the number in it, and its content is unique.
 fn body(path: &str) -> Vec<u8> {
     let length: usize = path.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
     let mut state = path
@@ -63,7 +63,7 @@ fn body(path: &str) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// Answers each path with its body, and a number: how many there have been.
+/// An origin that responds to each path with its body, and the number of requests so far.
 fn origin() -> (Origin, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
@@ -136,7 +136,7 @@ fn get(proxy: &Proxy, path: &str, lines: &str) -> Answer {
     ask(proxy.address("listen"), &request)
 }
 
-/// Whether a response is whole and right, and was kept.
+/// Whether a response is complete and correct, and from the cache.
 fn is_hit(proxy: &Proxy, path: &str, lines: &str) -> bool {
     let answer = get(proxy, path, lines);
     assert!(
@@ -148,21 +148,21 @@ fn is_hit(proxy: &Proxy, path: &str, lines: &str) -> bool {
     answer.header("cache-status").is_some_and(|status| status.contains("; hit"))
 }
 
-/// Whether a part of something that is not kept as a whole is right, and was kept.
+/// Whether a part of an uncached response is correct, and from the cache.
 fn is_part_kept(proxy: &Proxy) -> bool {
     let part = get(proxy, "/part/3000000", "Range: bytes=2000000-2000009\r\n");
     assert_eq!((part.status, &part.body[..]), (206, &body("/part/3000000")[2_000_000..=2_000_009]));
     part.header("cache-status").is_some_and(|status| status.contains("; hit"))
 }
 
-/// How many files there are.
+/// The number of files.
 fn files(folder: &Path) -> usize {
     let folders = std::fs::read_dir(folder).expect("a folder").flatten().filter(|entry| entry.path().is_dir());
     let files = |entry: std::fs::DirEntry| std::fs::read_dir(entry.path()).into_iter().flatten().count();
     folders.filter(|entry| entry.file_name() != "new").map(files).sum()
 }
 
-/// Responses are written behind: waits until there are so many.
+/// Waits until this many responses are written, in the background.
 fn written(stage: &Stage, count: usize) {
     let until = Instant::now() + PATIENCE;
     while files(&stage.folder) < count {
@@ -174,7 +174,7 @@ fn written(stage: &Stage, count: usize) {
 #[test]
 fn survives_a_restart() {
     let stage = Stage::new("disk-restart");
-    // In memory, too; too large for memory; told apart.
+    // In memory, too; too large for memory; variants.
     let paths = [
         "/a/0",
         "/a/1",
@@ -195,14 +195,14 @@ fn survives_a_restart() {
             assert!(!is_hit(&proxy, "/vary/50", value));
         }
         assert!(!is_part_kept(&proxy));
-        // Four slices; notes about these, about variants and about a part; variants; a part, and the list of it.
+        // Four slices; indexes of variants, also for slices and parts; variants; a part, and the list of parts.
         written(&stage, paths.len() + 10);
         let before = stage.asked();
         for path in paths {
             assert!(is_hit(&proxy, path, ""), "{path}");
         }
         assert_eq!(stage.asked(), before);
-        // One that has changed is fetched again, and kept.
+        // A changed resource is fetched again, and stored.
         let changed = "POST /a/1 HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         assert_eq!(ask(proxy.address("listen"), changed).status, 200);
         assert!(!is_hit(&proxy, "/a/1", "") && is_hit(&proxy, "/a/1", ""));
@@ -221,7 +221,7 @@ fn survives_a_restart() {
         assert!(is_part_kept(&proxy));
         assert_eq!(stage.asked(), before, "all was kept");
         assert!(!is_hit(&proxy, "/vary/50", "X-V: 3\r\n"));
-        // Parts of what is on disk alone.
+        // Ranges of a response that is only on disk.
         for range in ["bytes=65530-65545", "bytes=2999990-", "bytes=0-0", "bytes=100000-2900000"] {
             let part = get(&proxy, "/b/3000000", &format!("Range: {range}\r\n"));
             let (first, last) = range["bytes=".len()..].split_once('-').expect("two numbers");
@@ -229,7 +229,7 @@ fn survives_a_restart() {
             assert_eq!(part.status, 206, "{range}");
             assert!(part.body == body("/b/3000000")[first..=last], "{range}");
         }
-        // Purged on disk as well: by URL, and, without looking at each, by tag.
+        // Purged on disk as well: by URL, and, without a pass over the files, by tag.
         let purge = |path: &str, lines: &str| {
             let request = format!("PURGE {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{lines}\r\n");
             assert_eq!(ask(proxy.address("listen"), &request).status, 200);
@@ -238,7 +238,7 @@ fn survives_a_restart() {
         purge("/", "Purge-Tags: b\r\n");
         purge("/vary/*", "");
         purge("/", "Purge-Pattern: */*tern/7\r\n");
-        // A group that a response says has changed, which nobody waits for.
+        // A group that a response invalidates, without waiting.
         let changes = "POST /x/group HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         assert_eq!(ask(proxy.address("listen"), changes).status, 200);
         purge("/sliced/200000", "");
@@ -252,9 +252,9 @@ fn survives_a_restart() {
     assert!(!is_hit(&proxy, "/vary/50", "X-V: 1\r\n"));
 }
 
-/// Torn files are not served, whatever is torn in them.
+/// Damaged files are not served, whatever is damaged in them.
 #[test]
-fn torn_files() {
+fn damaged_files() {
     let stage = Stage::new("disk-torn");
     let paths = ["/a/1000", "/a/100000", "/a/900000", "/a/1000000"];
     {
@@ -271,11 +271,11 @@ fn torn_files() {
         std::fs::write(file, bytes).expect("written");
     }
     let proxy = stage.start();
-    // Small ones are looked at as a whole, and fetched again; so are large ones whose beginning is torn.
+    // Small ones are verified completely, and fetched again; so are large ones whose beginning is damaged.
     for path in &paths[..3] {
         assert!(!is_hit(&proxy, path, ""), "{path}");
     }
-    // A large one is looked at as it goes: what is torn ends the response, which can't be taken for a whole one.
+    // A large one is verified while it is sent: damage ends the response, which can't be taken for complete.
     let mut client = TcpStream::connect(proxy.address("listen")).expect("connected");
     client.write_all(b"GET /a/1000000 HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n").expect("sent");
     let mut all = Vec::new();
@@ -284,13 +284,13 @@ fn torn_files() {
     let expected = body(paths[3]);
     assert!(all.len() - start < expected.len() && expected.starts_with(&all[start..]), "{}", all.len());
     assert!(proxy.log(paths[3]).contains("store-unreadable"));
-    // It is gone for good.
+    // It was removed.
     assert!(!is_hit(&proxy, paths[3], ""));
     assert!(is_hit(&proxy, paths[3], ""));
 }
 
-/// Killed at random points under load, again and again, with bytes flipped and files cut off in between: every response is right or not whole, and
-/// what was kept is used. Nothing half is left.
+/// Killed repeatedly at random points under load, with bytes flipped and files truncated in between: every response is correct or incomplete, and
+/// cached responses are used. No partial file is left.
 #[test]
 fn killed_under_load() {
     const ROUNDS: usize = 8;
@@ -319,7 +319,7 @@ fn killed_under_load() {
                         at = (at * 31 + 7) % 9973;
                         let path = &paths[at % paths.len()];
                         match whole(&address, path, "") {
-                            // The proxy was killed before it had said all.
+                            // The proxy was killed before the response was complete.
                             None => {}
                             Some((head, found)) if head.starts_with("HTTP/1.1 200") && found == body(path) => {
                                 right += 1;
@@ -355,7 +355,7 @@ fn killed_under_load() {
             std::fs::write(path, bytes).expect("written");
         }
     }
-    // What is there after all that.
+    // The cached responses after all that.
     let proxy = stage.start();
     let is_kept = |path: &&String| {
         let answer = whole(proxy.address("listen"), path, "Cache-Control: only-if-cached\r\n");
@@ -371,12 +371,12 @@ fn killed_under_load() {
     assert!(right > 0 && hits > 0);
 }
 
-/// The response to a GET, if it came whole.
+/// The response to a GET, if it is complete.
 fn whole(address: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     sent(address, "GET", path, lines)
 }
 
-/// The response to a request, if it came whole.
+/// The response to a request, if it is complete.
 fn sent(address: &str, method: &str, path: &str, lines: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -391,7 +391,7 @@ fn sent(address: &str, method: &str, path: &str, lines: &str) -> Option<(String,
     (body.len() == length).then_some((head, body))
 }
 
-/// The files of a folder, by the name of each.
+/// The paths of a folder's files.
 fn paths_of_files(folder: &Path) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(folder).expect("a folder").flatten();
     let folders = folders.filter(|entry| entry.path().is_dir() && entry.file_name() != "new");
@@ -401,8 +401,9 @@ fn paths_of_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A disk that hangs: opening a pipe that nobody writes to waits for ever, as opening a file of a frozen file system may. No
-/// site of the process stops, responses come from the origin, and a purge that is not durable says so. Then the disk goes on.
+/// A hanging disk: opening a pipe without a writer blocks for ever, like opening a file of a frozen file system. No site of
+/// the process stops, responses are fetched from the origin, and a purge reports that it is not durable. Then the disk
+/// recovers.
 #[test]
 fn hung_disk() {
     const FILES: usize = 48;
@@ -444,7 +445,7 @@ fn hung_disk() {
             format!("{method} {path} HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         ask(proxy.address("listen"), &request)
     };
-    // Many more than there are threads, or places for writes: what a request is about is gone at once.
+    // Many more than there are threads, or queued writes: invalidation is immediate.
     for number in 0..300 {
         let began = Instant::now();
         let path = path(number % FILES);
@@ -458,13 +459,13 @@ fn hung_disk() {
     assert!(proxy.log("PURGE").contains("purge-not-durable"));
     assert!(!is_hit(&proxy, &path(0), ""), "purged all the same");
     assert!(is_hit(&proxy, &path(0), ""), "in memory");
-    // Whoever waits to open a pipe goes on once somebody opens it to write.
+    // A blocked open of a pipe continues once a writer opens it.
     let until = Instant::now() + PATIENCE;
     while send("PURGE", &path(1)).status != 200 {
         assert!(Instant::now() < until, "the disk is there again, and is not used");
         for pipe in &pipes {
             use std::os::unix::fs::OpenOptionsExt as _;
-            // ENXIO: nobody waits for this one.
+            // ENXIO: no thread is blocked on this one.
             drop(std::fs::File::options().write(true).custom_flags(0o4000).open(pipe));
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -473,19 +474,19 @@ fn hung_disk() {
     written(&stage, 1);
 }
 
-/// What a folder occupies, in bytes, as `du` says.
+/// The space that a folder occupies, in bytes, like `du`.
 fn occupied(folder: &Path) -> u64 {
     let said = std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(folder).output().expect("du");
     let said = String::from_utf8_lossy(&said.stdout);
     said.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).expect("a number")
 }
 
-/// How many files are left that never got their names.
+/// The number of unfinished files.
 fn unfinished(stage: &Stage) -> usize {
     std::fs::read_dir(stage.folder.join("new")).expect("a folder").count()
 }
 
-/// Fetches so many, one after the other, and waits until all are written that are to be.
+/// Fetches these responses, one after another, and waits until they are written.
 fn fill(stage: &Stage, proxy: &Proxy, paths: impl Iterator<Item = String>) {
     let mut client = std::io::BufReader::new(TcpStream::connect(proxy.address("listen")).expect("connected"));
     for path in paths {
@@ -519,7 +520,7 @@ fn limited(limits: &str) -> String {
     SITE.replace("size=\"64MiB\" max-files=100000 min-free=\"1MiB\"", limits)
 }
 
-/// Small files count as the blocks that they occupy: what `du` says is within `size`. Files are counted, too.
+/// Small files count with their blocks: the result of `du` is within `size`. The number of files is limited, too.
 #[test]
 fn small_files() {
     let check = |name: &str, limits: &str, count: usize, expected: std::ops::RangeInclusive<usize>| {
@@ -535,7 +536,7 @@ fn small_files() {
     check("disk-count", "size=\"64MiB\" max-files=100", 400, 90..=100);
 }
 
-/// A file system in memory at a stage's folder, until it is dropped. `None`: it may not be mounted here.
+/// A tmpfs at a stage's folder, until it is dropped. `None`: mounting is not permitted.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -556,8 +557,8 @@ impl Drop for Mounted {
     }
 }
 
-/// A file system smaller than what the folder may take, in bytes or in files: what was not asked for for long makes room, nothing half is
-/// left, and what came last is kept. With `min-free`, as much stays free.
+/// A file system smaller than the folder's limits, in bytes or in files: the least recently used responses are evicted, no partial file
+/// is left, and the latest response is stored. `min-free` is respected.
 #[test]
 fn full_disk() {
     let check = |name: &str, options: &str, limits: &str, expected: std::ops::RangeInclusive<u64>| {
@@ -567,7 +568,7 @@ fn full_disk() {
         {
             let mut proxy = stage.start();
             fill(&stage, &proxy, (0..600).map(path));
-            // Larger than memory takes, in pieces.
+            // Larger than memory allows, in pieces.
             fill(&stage, &proxy, (0..8).map(|number| format!("/l{number}/300000")));
             proxy.signal("TERM");
             proxy.wait();
@@ -577,7 +578,7 @@ fn full_disk() {
         assert_eq!(unfinished(&stage), 0, "{name}");
         let proxy = stage.start();
         assert!(is_hit(&proxy, "/l7/300000", ""), "{name}");
-        // Of those that come to hand, the one goes that was not asked for for the longest time: some of the first are gone.
+        // Evictions are based on a sample: some of the first are gone.
         let kept = (0..100).filter(|number| is_hit(&proxy, &path(*number), "")).count();
         assert!(kept < 100, "{name}");
     };

@@ -1,7 +1,7 @@
-//! The documentation: its code compiles, its commands exist, its links lead somewhere, and what people look for is found.
+//! The documentation: its code compiles, its commands exist, its links work, and important search terms occur.
 //!
-//! A block marked `kdl` is a whole site; `kdl site` and `kdl upstream` are fragments, which compile within one of [`FRAMES`]; `kdl wrong`
-//! does not compile, and the block after it is the message. `KILN_UPDATE=1` writes these messages.
+//! A block marked `kdl` is a complete site; `kdl site` and `kdl upstream` are fragments, which compile within one of [`FRAMES`]; `kdl
+//! wrong` does not compile, and the block after it is the message. `KILN_UPDATE=1` rewrites these messages.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use kiln_tests::kiln::{command, kiln, scratch, stderr, stdout, workspace};
 use proxy_build::Compiled;
 
-/// Links out of the book to files of the repository.
+/// The base of links from the book to files of the repository.
 const REPOSITORY: &str = "https://github.com/kiln-proxy/kiln/blob/main/";
 
-/// Pages that are generated: their examples are those of directives, which may have warnings.
+/// Generated pages: their examples are those of directives, which may have warnings.
 const GENERATED: &[&str] = &["docs/reference.md", "docs/reasons.md"];
 
 struct Page {
@@ -23,7 +23,7 @@ struct Page {
 }
 
 struct Block<'t> {
-    /// What stands behind the fence.
+    /// The info string of the fence.
     info: &'t str,
     text: &'t str,
 }
@@ -54,7 +54,7 @@ impl Page {
         headings.map(|line| line.trim_start_matches('#').trim().to_owned()).collect()
     }
 
-    /// The anchors of headings, as code hosts and mdBook make them.
+    /// The anchors of headings, as code hosts and mdBook generate them.
     fn anchors(&self) -> BTreeSet<String> {
         let mut seen: HashMap<String, usize> = HashMap::new();
         let anchor = |heading: String| {
@@ -75,7 +75,7 @@ impl Page {
     }
 }
 
-/// Text and blocks in turn.
+/// Alternating text and blocks.
 fn fences(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n```")
 }
@@ -98,7 +98,7 @@ fn pages() -> Vec<Page> {
     paths.iter().map(|path| Page::new(path)).collect()
 }
 
-/// A folder with what sites in the documentation compile in or include.
+/// A folder with the files that sites in the documentation embed or include.
 fn folder() -> PathBuf {
     let folder = scratch("docs");
     for (path, text) in
@@ -115,7 +115,7 @@ fn compile(folder: &Path, text: &str) -> Compiled {
     proxy_build::compile_text(&folder.join("site.kdl"), "site.kdl", text)
 }
 
-/// Where a fragment may stand: in place of HERE. NAMES are upstreams and a preset that fragments use.
+/// The contexts of fragments, which replace HERE. NAMES are upstreams and a preset that fragments use.
 const FRAMES: &[&str] = &[
     "HERE\nlint allow unused\nsite docs.example.com {\nrespond 200\n}\n",
     "NAMES\nUPSTREAM\nsite docs.example.com {\nHERE\n}\n",
@@ -132,7 +132,7 @@ const NAMES: &str =
     "lint allow unused password-on-plain\nupstream canary {\nserver \"10.9.0.3:80\"\n}\npreset common {\ncompress\n}\n";
 const UPSTREAM: &str = "upstream app {\nserver \"10.9.0.1:80\"\n}\n";
 
-/// What is wrong with a fragment, in the frame where it is least.
+/// The errors of a fragment, in the context with the fewest.
 fn wrong_with(folder: &Path, fragment: &str) -> Option<String> {
     let mut found = Vec::new();
     for frame in FRAMES {
@@ -204,7 +204,7 @@ fn with_end(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
-/// Our side of what other proxies call something compiles.
+/// The equivalents of other proxies' settings compile.
 #[test]
 fn translations_compile() {
     let (folder, mut failed) = (folder(), String::new());
@@ -279,9 +279,9 @@ fn every_example_is_listed() {
     assert!(there.len() >= 6);
 }
 
-/// Whoever looks for one of these words in README or in the table of contents finds the page, and there a heading with it.
+/// Each of these search terms occurs in README or the table of contents, and in a heading of the page.
 #[test]
-fn what_people_look_for_is_found() {
+fn search_terms_are_found() {
     let (readme, summary) = (Page::new("README.md").prose(), Page::new("docs/SUMMARY.md").prose());
     let check = |word: &str, page: &str| {
         let word = word.to_lowercase();
@@ -326,7 +326,7 @@ fn commands_exist() {
         let prose = page.prose();
         let inline = prose.split('`').skip(1).step_by(2);
         for line in lines.chain(inline).filter(|line| line.starts_with("kiln ")) {
-            // Without what stands in quotes.
+            // Without quoted text.
             let plain: String = line.split('"').step_by(2).collect();
             let mut words = plain.split_whitespace().skip(1);
             let Some(subcommand) = words.next().filter(|word| !word.starts_with('-')) else { continue };
@@ -348,8 +348,8 @@ fn commands_exist() {
     assert!(count > 30, "only {count} commands were found");
 }
 
-/// What "Getting started" says to type works in that order, and the site that it shows is the one that `kiln new` makes. What serves
-/// (`dev`) or takes a minute (`build`) is tested elsewhere.
+/// The commands of "Getting started" work in that order, and its site is the one that `kiln new` creates. Commands that serve
+/// (`dev`) or take a minute (`build`) are tested elsewhere.
 #[test]
 fn getting_started_works() {
     let page = Page::new("docs/getting-started.md");
@@ -374,7 +374,7 @@ fn getting_started_works() {
     assert_eq!(shown.trim(), made.join("\n").trim());
 }
 
-/// The crate of one's own in the README is that of the quickstart.
+/// The example crate in the README is the quickstart.
 #[test]
 fn the_readme_shows_the_quickstart() {
     let readme = Page::new("README.md");

@@ -18,7 +18,7 @@ use super::{ip, secret_files, shown};
 
 const NAME: &str = "_acme-challenge.w.test.";
 
-/// A site with a wildcard, and how its records are set.
+/// A site with a wildcard, and its provider of records.
 fn site(state: &Path, pebble: &Pebble, dns: &str) -> String {
     let secret = if dns.contains("(param)secret") { "param secret type=secret\n" } else { "\n" };
     format!(
@@ -32,14 +32,14 @@ fn site(state: &Path, pebble: &Pebble, dns: &str) -> String {
     )
 }
 
-/// What one who sets records has been told, in order; the name server is told, too.
+/// A recorder of a provider's actions, in order, which it passes on to the name server.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Heard>>);
 
 #[derive(Default)]
 struct Heard {
     actions: Vec<String>,
-    /// What there is at each name now.
+    /// The current records of each name.
     records: HashMap<String, Vec<String>>,
 }
 
@@ -55,7 +55,7 @@ impl Told {
         set_records(management, name, values);
     }
 
-    /// Two records at one name, both there at once, and nothing is left.
+    /// Checks that two records of one name existed at once, and that none is left.
     fn was_right(&self) {
         let told = self.0.lock().expect("a lock");
         assert_eq!(told.actions, ["present", "present", "cleanup", "cleanup"]);
@@ -63,7 +63,7 @@ impl Told {
     }
 }
 
-/// Waits for the certificate, and for what comes behind it.
+/// Waits for the certificate, and for the cleanup after it.
 fn obtained(proxy: &Proxy, state: &Path) {
     proxy.notice("tls of `w.test`: a certificate was obtained");
     let certificate = shown(proxy.address("listen"), "x.w.test");
@@ -84,7 +84,7 @@ fn program(dir: &Path, text: &str) -> PathBuf {
 fn by_a_program() {
     let Some(pebble) = Pebble::new("exec", "127.0.0.1", 86_400) else { return };
     let dir = scratch("acme-exec");
-    // Of two values at one name `clear-txt` takes both: it is for the second `cleanup` only to see.
+    // `clear-txt` removes both values of a name: only the second `cleanup` calls it.
     let script = program(
         &dir,
         "#!/bin/sh\n[ $# = 5 ] || exit 9\necho \"$3 $4\" >> \"$2\"\n\
@@ -107,7 +107,7 @@ fn by_a_program() {
     assert_eq!(text, format!("{present}{present}{cleanup}{cleanup}"));
     drop(proxy);
 
-    // One that fails, talks, and leaves somebody behind: its words are told, and what it has begun is taken back.
+    // A program that fails, prints, and leaves a child process: its output is logged, and the record is removed.
     program(&dir, "#!/bin/sh\necho \"$3\" >> \"$2\"\nsleep 1000 &\necho \"no\nrights\" >&2\nexit 3\n");
     std::fs::remove_file(&told).expect("removed");
     std::fs::remove_dir_all(&state).expect("removed");
@@ -119,7 +119,7 @@ fn by_a_program() {
     assert_eq!(std::fs::read_to_string(&told).expect("told"), "present\ncleanup\n");
     drop(proxy);
 
-    // One that is not there stops the start.
+    // A missing program prevents the start.
     std::fs::remove_file(&script).expect("removed");
     let checked = Command::new(&binary).args(["--check", &format!("--listen={listen}")]).output().expect("it runs");
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
@@ -172,7 +172,7 @@ fn by_a_service() {
     told.was_right();
     drop(proxy);
 
-    // One that is not verified is not told anything.
+    // A service whose certificate is invalid receives nothing.
     let other = scratch("acme-webhook-other");
     Authority::new(&other);
     std::fs::remove_dir_all(&state).expect("removed");
@@ -184,7 +184,7 @@ fn by_a_service() {
     told.was_right();
 }
 
-/// A key that is shared with a name server, and its name.
+/// The key that is shared with a name server, and its name.
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 const KEY_NAME: &[u8] = b"\x04kiln\x04test\0";
 
@@ -214,7 +214,7 @@ fn by_a_name_server() {
         if name != "hmac-sha256" {
             continue;
         }
-        // A key that the name server does not know; one that is none.
+        // A key that the name server does not know; an invalid key.
         std::fs::remove_dir_all(&state).expect("removed");
         std::fs::write(&secret, data_encoding::BASE64.encode(b"another")).expect("written");
         let proxy = Proxy::start(&binary, "", &given);
@@ -231,7 +231,7 @@ fn by_a_name_server() {
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
         assert!(!checked.status.success() && said.contains("site.kdl:4: `dns`: the key is not base64"), "{said}");
     }
-    // Somebody else who says that all is healthy.
+    // An impostor that always reports success.
     let server = name_server(hmac::HMAC_SHA256, false, |_, _, _| {});
     let state = dir.join("impostor");
     let dns = format!("\n dns rfc2136 \"{server}\" zone=w.test key-name=\"kiln.test\" key=(param)secret");
@@ -242,7 +242,8 @@ fn by_a_name_server() {
     proxy.notice(&format!("present: the response of the name server `{server}` is not signed with the key"));
 }
 
-/// A name server that takes updates (RFC 2136) with the right signature (RFC 8945), and signs its responses or not. Gives its address.
+/// A name server that accepts updates (RFC 2136) with a valid signature (RFC 8945), and signs its responses or not. Returns its
+/// address.
 fn name_server(algorithm: hmac::Algorithm, signs: bool, act: impl Fn(&str, &str, &str) + Send + 'static) -> String {
     let address = address();
     let listener = TcpListener::bind(&address).expect("an address");
@@ -262,7 +263,7 @@ fn name_server(algorithm: hmac::Algorithm, signs: bool, act: impl Fn(&str, &str,
 
 fn updated(request: &[u8], key: &hmac::Key, signs: bool, act: &impl Fn(&str, &str, &str)) -> Vec<u8> {
     let number = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
-    // An update; one zone, no conditions, one change, and the signature.
+    // An update has one zone, no conditions, one change, and the signature.
     assert_eq!(request[2] >> 3, 5, "an update");
     assert_eq!([4, 6, 8, 10].map(number), [1, 0, 1, 1]);
     let (zone, at) = name(request, 12);
@@ -282,7 +283,7 @@ fn updated(request: &[u8], key: &hmac::Key, signs: bool, act: &impl Fn(&str, &st
     let algorithm = &request[data..at];
     let (time, size) = (&request[at..at + 8], usize::from(number(at + 8)));
     let mac = &request[at + 10..at + 10 + size];
-    // Name, class and TTL; algorithm, time and fudge; no error and nothing else (RFC 8945 section 4.3.3).
+    // Name, class and TTL; algorithm, time and fudge; no error and no other data (RFC 8945 section 4.3.3).
     let variables = [KEY_NAME, &[0, 255, 0, 0, 0, 0], algorithm, time, &[0; 4]].concat();
     let mut unsigned = request[..end].to_vec();
     unsigned[10..12].copy_from_slice(&[0, 0]);
@@ -311,7 +312,7 @@ fn updated(request: &[u8], key: &hmac::Key, signs: bool, act: &impl Fn(&str, &st
     [&response[..], KEY_NAME, &[0, 250, 0, 255, 0, 0, 0, 0], &length, &data].concat()
 }
 
-/// A name, and where it ends (RFC 1035 section 4.1.4).
+/// Parses a name, and returns its end (RFC 1035 section 4.1.4).
 fn name(message: &[u8], mut at: usize) -> (String, usize) {
     let (mut text, mut end) = (String::new(), None);
     loop {

@@ -1,4 +1,5 @@
-//! The test authority of Let's Encrypt ([`Pebble`]), and a server before it that sees, counts and changes what is asked ([`Front`]).
+//! The test authority of Let's Encrypt ([`Pebble`]), and a server in front of it that records, counts and changes requests
+//! ([`Front`]).
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-/// An authority with its name server; ended when dropped.
+/// An authority with its name server; stopped on drop.
 pub(super) struct Pebble {
     names: Child,
     authority: Child,
@@ -24,7 +25,7 @@ pub(super) struct Pebble {
     nonces: u32,
     /// The URL of its directory.
     pub(super) directory: String,
-    /// The path of the certificate that its server is verified by.
+    /// The path of the root certificate of its server.
     pub(super) ca: String,
 }
 
@@ -38,12 +39,13 @@ impl Drop for Pebble {
 }
 
 impl Pebble {
-    /// One that finds all hosts at `ip`, and whose certificates are good for so many seconds; `None` if it is not installed.
+    /// An authority that resolves all hosts to `ip`, with certificates that are valid for `validity` seconds; `None` if it
+    /// is not installed.
     pub(super) fn new(name: &str, ip: &str, validity: u64) -> Option<Pebble> {
         Pebble::with(name, ip, validity, false, 5)
     }
 
-    /// One that wants to know of an account elsewhere, or refuses that many percent of all nonces.
+    /// An authority that requires an external account, or rejects this percentage of nonces.
     pub(super) fn with(name: &str, ip: &str, validity: u64, external: bool, nonces: u32) -> Option<Pebble> {
         if Command::new("pebble").arg("-h").output().is_err() {
             eprintln!("SKIPPED: pebble is not installed");
@@ -73,12 +75,12 @@ impl Pebble {
         Some(Pebble { names, authority, dir, own, nonces, directory, ca })
     }
 
-    /// Where its name server is told what to say.
+    /// The management address of its name server.
     pub(super) fn management(&self) -> String {
         format!("{}:8055", self.own)
     }
 
-    /// Ends the authority and starts it again: it has forgotten everything.
+    /// Restarts the authority, which loses its state.
     pub(super) fn restart(&mut self) {
         let _ = self.authority.kill();
         let _ = self.authority.wait();
@@ -91,13 +93,13 @@ fn authority(dir: &std::path::Path, own: &str, nonces: u32) -> Child {
     quiet(
         Command::new("pebble")
             .args(["-config", dir.join("config.json").to_str().expect("text"), "-dnsserver", &format!("{own}:8053")])
-            // It would wait at random.
+            // Otherwise it would wait for a random time.
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", nonces.to_string()),
     )
 }
 
-/// Tells a name server what the TXT records of a name are.
+/// Sets the TXT records of a name on the name server.
 pub(super) fn set_records(management: &str, name: &str, values: &[String]) {
     let tell = |path: &str, body: String| {
         let length = body.len();
@@ -131,17 +133,17 @@ pub(super) struct Asked {
     pub(super) path: String,
     head: String,
     body: Vec<u8>,
-    /// What the authority has responded.
+    /// The status of the authority's response.
     pub(super) status: u16,
 }
 
 impl Asked {
-    /// What is signed in it (RFC 7515).
+    /// The signed payload (RFC 7515).
     pub(super) fn payload(&self) -> String {
         self.part("payload")
     }
 
-    /// The host that is asked.
+    /// The requested host.
     pub(super) fn host(&self) -> &str {
         let host = self.head.lines().find_map(|line| line.strip_prefix("host: "));
         host.unwrap_or_else(|| panic!("no host in {}", self.head))
@@ -160,7 +162,7 @@ impl Asked {
     }
 }
 
-/// A response with a problem document.
+/// An error response with a problem document.
 pub(super) fn respond(status: u16, fields: &str, problem: &str, detail: &str) -> String {
     let body = format!(r#"{{"type":"urn:ietf:params:acme:error:{problem}","detail":"{detail}","status":{status}}}"#);
     format!(
@@ -169,15 +171,15 @@ pub(super) fn respond(status: u16, fields: &str, problem: &str, detail: &str) ->
     )
 }
 
-/// A server before an authority.
+/// A server in front of an authority.
 pub(super) struct Front {
-    /// The URL of the authority's directory, here.
+    /// The URL of the authority's directory on this server.
     pub(super) directory: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Front {
-    /// `before` may respond in the place of the authority; `after` may change the body of its response.
+    /// `before` may respond in place of the authority; `after` may change the body of its response.
     pub(super) fn new(
         pebble: &Pebble,
         before: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static,
@@ -192,11 +194,11 @@ impl Front {
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // The certificate of the authority itself is for another address.
+        // The authority's own certificate is for another address.
         let dir = scratch(&format!("front-{}", own.replace([':', '.'], "-")));
         let authority = Authority::new(&dir);
         authority.sign("front", "front", &[own.split(':').next().expect("an ip")]);
-        // Whoever trusts the authority trusts this, too.
+        // Clients that trust the authority trust this server, too.
         let both = [ca, std::fs::read(dir.join("ca.pem")).expect("a certificate")].concat();
         std::fs::write(&pebble.ca, both).expect("written");
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -217,18 +219,18 @@ impl Front {
         front
     }
 
-    /// How many such requests there have been.
+    /// The number of matching requests.
     pub(super) fn count(&self, such: impl Fn(&Asked) -> bool) -> usize {
         self.asked.lock().expect("a lock").iter().filter(|asked| such(asked)).count()
     }
 
-    /// What was signed in all that has been asked for at this path.
+    /// The signed payloads of all requests with this path.
     pub(super) fn payloads(&self, path: &str) -> Vec<String> {
         let asked = self.asked.lock().expect("a lock");
         asked.iter().filter(|asked| asked.path == path && asked.status == 201).map(Asked::payload).collect()
     }
 
-    /// How much has been made at this path.
+    /// The number of objects that were created at this path.
     pub(super) fn created(&self, path: &str) -> usize {
         self.count(|asked| asked.path == path && asked.status == 201)
     }
@@ -238,7 +240,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// An HTTP server behind TLS, with the certificate of this name in the folder.
+/// An HTTPS server, with the certificate of this name in the folder.
 pub(super) fn encrypted(
     address: &str,
     folder: &Path,
@@ -279,11 +281,11 @@ fn pass_on(client: &ClientConfig, authority: &str, asked: &Asked, after: &impl F
     let stream = TcpStream::connect(format!("{authority}:14000")).expect("the authority");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let mut link = StreamOwned::new(session, stream);
-    // Its responses end with the connection, and are not in chunks.
+    // Responses of HTTP/1.0 end with the connection, and are not chunked.
     let head = asked.head.replacen("HTTP/1.1", "HTTP/1.0", 1);
     link.write_all(head.as_bytes()).and_then(|()| link.write_all(&asked.body)).expect("sent");
     let mut response = Vec::new();
-    // It may end without a word.
+    // The connection may end without `close_notify`.
     let _ = link.read_to_end(&mut response);
     let response = String::from_utf8(response).expect("text");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
@@ -300,7 +302,7 @@ fn pass_on(client: &ClientConfig, authority: &str, asked: &Asked, after: &impl F
     format!("{fields}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// A request: a head with its blank line, and a body of as many bytes as it says.
+/// Reads a request: a head with its empty line, and a body of the announced length.
 fn message(link: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
     loop {

@@ -1,4 +1,4 @@
-//! Whatever bytes a `Cookie` field has: what matchers, `bypass` and `key` decide is what a naive reader of bytes would.
+//! For any bytes in `Cookie` fields, matchers, `bypass` and `key` decide like a naive reader of bytes.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,18 +16,18 @@ use proxy_runtime::site::{Key, Mark, Part};
 
 use super::{BOTH, Lines, ask, fresh};
 
-/// Pieces that cookies are made of, and others that they are not, more often than chance would have them.
+/// Valid and invalid pieces of cookies, with more special characters than random ones would have.
 fn cookie() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec!["session", "a", "=", ";", "; ", "\"", " ", "\t", "é", "1"])
             .prop_map(|text| text.as_bytes().to_vec()),
-        // What a value may have (RFC 9110 section 5.5).
+        // Bytes that are allowed in a value (RFC 9110 section 5.5).
         2 => prop_oneof![0x21..=0x7e_u8, 0x80..=0xff_u8].prop_map(|byte| vec![byte]),
     ];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().trim_ascii().to_vec())
 }
 
-/// The values of a cookie, read as slowly and plainly as can be.
+/// The values of a cookie, parsed naively.
 fn naive(lines: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
     quoted(lines, name).into_iter().map(unquoted).collect()
 }
@@ -39,7 +39,7 @@ fn unquoted(value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-/// The same with their quotes.
+/// The values with their quotes.
 fn quoted(lines: &[Vec<u8>], name: &[u8]) -> Vec<Vec<u8>> {
     fn trimmed(mut bytes: Vec<u8>) -> Vec<u8> {
         while bytes.last().is_some_and(u8::is_ascii_whitespace) {
@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(crate::kiln_config(4000))]
 
     #[test]
-    fn of_any_bytes(lines in prop::collection::vec(cookie(), 0..3), others in prop::collection::vec(cookie(), 0..3)) {
+    fn same_decisions_for_any_bytes(lines in prop::collection::vec(cookie(), 0..3), others in prop::collection::vec(cookie(), 0..3)) {
         let fields: Fields = lines.iter().map(|line| ("Cookie", line)).collect();
         let expected = naive(&lines, b"session");
         let settings = Settings::default();
@@ -105,7 +105,7 @@ proptest! {
         Template { pieces: vec![Piece::Cookie("session".into())].into() }.render(&facts, &mut rendered);
         prop_assert_eq!(rendered, expected.first().cloned().unwrap_or_default());
 
-        // Two requests share a response if they have the same values, quotes and all, and only then.
+        // Two requests share a response if and only if they have the same values, including quotes.
         let key = Key { query: proxy_runtime::site::Query::Whole, send_keyed: false, follows_search: false, headers: vec![].into(), cookies: vec!["session".into()].into(), device: None, zone: 0, site: 0 };
         let variant = |lines: &[Vec<u8>]| {
             let mut out = Vec::new();
@@ -118,7 +118,7 @@ proptest! {
 
 /// The same through the proxy.
 #[test]
-fn over_sockets() {
+fn same_decisions_through_the_proxy() {
     let mut runner = proptest::test_runner::TestRunner::new(crate::kiln_config(1));
     for version in BOTH {
         for _ in 0..60 {

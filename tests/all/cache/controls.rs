@@ -1,4 +1,4 @@
-//! What a site says that goes before what responses and requests say: lifetimes that override, fields for caches alone, cookies, refreshing.
+//! Settings that override responses and requests: lifetimes, fields for caches alone, cookies, refreshing.
 
 use std::time::Instant;
 
@@ -146,7 +146,7 @@ fn lifetimes_that_override() {
         assert!(shown(&first).ends_with(&format!("detail={why}")), "{first:?}");
         assert_eq!(asked(&proxy, &request, lines).text(), "2", "{path}");
     };
-    // Other types and statuses, and what is for nobody else.
+    // Other types and statuses, and unshareable responses.
     unkept("/override/f", "X-Head: Content-Type: text/html|Cache-Control: no-store", "no-store");
     unkept("/override/g", "X-Status: 503;;X-Head: Content-Type: image/png", "no-lifetime");
     unkept("/override/h", "X-Head: Content-Type: image/png|Set-Cookie: a=b", "set-cookie");
@@ -166,7 +166,7 @@ fn fields_for_caches_alone() {
     kept("/fields/c", "X-Head: X-Accel-Expires: never|Cache-Control: max-age=60");
     let never = "X-Head: X-Accel-Expires: 0|Cache-Control: max-age=60";
     assert_eq!(shown(&asked(&proxy, "GET /fields/d", never)), "200 1 fwd=uri-miss fwd-status=200 detail=no-store");
-    // Where nothing is said of them they say nothing.
+    // Without `control-fields` they have no meaning.
     let plain = asked(&proxy, "GET /d", never);
     assert_eq!(shown(&plain), format!("200 1 {MISS}"));
     assert_eq!(plain.header("x-accel-expires"), Some("0"));
@@ -180,12 +180,12 @@ fn cookies_of_responses() {
         let answer = asked(&proxy, "GET /set-cookie/a", lines);
         assert_eq!((shown(&answer), answer.header("set-cookie")), (expected, None));
     }
-    // A response that is not cached keeps them.
+    // A response that is not stored keeps them.
     let failed = asked(&proxy, "GET /set-cookie/b", "X-Head: Cache-Control: no-store|Set-Cookie: id=1");
     assert_eq!(failed.header("set-cookie"), Some("id=1"));
 }
 
-/// The server is sent the cookies of the key alone, except where the cache is passed.
+/// The server receives only the cookies of the key, except when the cache is bypassed.
 #[test]
 fn cookies_of_requests() {
     let origin = Origin::new(|mut connection, _| {
@@ -204,15 +204,15 @@ fn cookies_of_requests() {
     let several = format!("200 theme=dark; theme = odd {MISS}");
     check("b", "Cookie: id=1;theme=dark ; x=\"theme=light\";;Cookie: theme = odd", &several);
     check("b", "Cookie: theme=dark; theme = odd; id=2", "200 theme=dark; theme = odd hit");
-    // `Vary: Cookie` is about what the server was sent.
+    // `Vary: Cookie` refers to the cookies that the server received.
     check("vary", "Cookie: id=1", &format!("200 none {MISS}"));
     check("vary", "Cookie: id=2", "200 none hit");
     check("c", "Cookie: session=1; id=1", "200 session=1; id=1 fwd=bypass fwd-status=200 detail=bypass");
-    // One that asks for what is not for all is not sent them either: its response might be cached.
+    // A request with `no-cache` is subject to the same rule, as its response may be stored.
     check("d", "Cookie: id=1;;Cache-Control: no-cache", &format!("200 none {MISS}"));
 }
 
-/// The server is sent one language, and there are so many variants.
+/// The server receives one language, which limits the number of variants.
 #[test]
 fn languages() {
     let origin = Origin::new(|mut connection, _| {
@@ -236,7 +236,8 @@ fn languages() {
     assert_eq!(shown(&passed), "200 fr fwd=bypass fwd-status=200 detail=bypass");
 }
 
-/// The server is told the group, and there are so many variants, whatever `Vary` says of what makes the group.
+/// The server receives the device group, which limits the number of variants, even if `Vary` lists the fields that it
+/// is derived from.
 #[test]
 fn devices() {
     let origin = Origin::new(|mut connection, _| {
@@ -268,15 +269,15 @@ fn devices() {
         let other = |sent: &str| format!("200 {sent} fwd=vary-miss fwd-status=200 stored");
         check(path, "User-Agent: iPad;;Sec-CH-UA-Mobile: ?1", &other("tablet iPad"), vary);
         check(path, "", &other("desktop none"), vary);
-        // Nobody else has a say in it.
+        // Clients can't set the group.
         check(path, "X-Device: mobile;;X_Device: mobile", "200 desktop none hit", vary);
         check(path, "User-Agent: other", "200 desktop none hit", vary);
     }
-    // Other fields are told apart within a group.
+    // Other fields still distinguish variants within a group.
     check("b?Accept", "Accept: a;;User-Agent: iPad", &format!("200 tablet iPad {MISS}"), Some("Accept"));
     let miss = "200 tablet iPad 2 fwd=vary-miss fwd-status=200 stored";
     check("b?Accept", "Accept: b;;User-Agent: iPad 2", miss, Some("Accept"));
-    // What is not stored, and what passes, is told the same.
+    // The same for responses that are not stored, and for bypassing requests.
     let vary = Some("X-Device, User-Agent, Sec-CH-UA-Mobile");
     let passed = "200 mobile iPhone fwd=bypass fwd-status=200 detail=bypass";
     check("c?X-Device", "User-Agent: iPhone;;Cookie: session=1;;X-Device: tablet", passed, vary);
@@ -285,7 +286,7 @@ fn devices() {
 }
 
 #[test]
-fn what_requests_say_is_ignored() {
+fn cache_directives_of_requests_are_ignored() {
     let (_origin, proxy) = started("cache-ignore");
     let lines = "X-Head: Cache-Control: max-age=60|ETag: \"a\"";
     check(
@@ -317,7 +318,7 @@ fn requests_that_refresh() {
         &[
             ("GET /refresh/a", lines, &format!("200 1 {MISS}")),
             ("GET /refresh/a", &format!("{lines};;X-Refresh: later"), "200 1 hit"),
-            // Without a condition: what is cached may be wrong.
+            // Unconditional, as the cached response may be wrong.
             ("GET /refresh/a", &format!("{lines};;X-Refresh: now"), &format!("200 2 {MISS}")),
             ("GET /refresh/a", lines, "200 2 hit"),
             ("GET /refresh/a?fresh", lines, &format!("200 3 {MISS}")),
@@ -336,7 +337,7 @@ fn refreshed_before_it_is_stale() {
     while shown(&asked(&proxy, "GET /ahead/a", "")) != "200 2 hit" {
         assert!(Instant::now() < until, "it is never fetched again");
     }
-    // With more left it is not.
+    // Not refreshed with more time left.
     for _ in 0..3 {
         assert_eq!(shown(&asked(&proxy, "GET /ahead/a", "")), "200 2 hit");
     }

@@ -1,4 +1,4 @@
-//! Servers and clients that are odd, slow or hostile: nothing wrong is kept, nobody waits for nothing, memory stays bounded.
+//! Odd, slow or hostile servers and clients: no wrong response is stored, no request waits in vain, memory stays bounded.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,7 +9,7 @@ use kiln_tests::proxy::{Proxy, build_text};
 
 use super::{SITE, asked, shown};
 
-/// Reads a request, waits for the gate to open, answers.
+/// An origin that reads a request, waits for the gate to open, and responds.
 struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
@@ -39,7 +39,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    /// Waits until the origin was asked so often.
+    /// Waits until the origin has received this many requests.
     fn until(&self, asked: usize) {
         let until = std::time::Instant::now() + kiln_tests::proxy::PATIENCE;
         while self.asked.load(Ordering::SeqCst) < asked {
@@ -55,10 +55,10 @@ pub(super) fn waiting(proxy: &Proxy, path: &str) -> Client {
     client
 }
 
-/// Whatever becomes of the request that fetches: the others get their responses.
+/// Whatever happens to the fetching request, the others get their responses.
 #[test]
-fn nobody_depends_on_the_first() {
-    // It leaves: the next one fetches.
+fn followers_do_not_depend_on_the_fetching_request() {
+    // The client disconnects: the next request fetches.
     let (origin, gate) = Gate::origin("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok");
     let proxy = Proxy::start(&build_text("cache-leader", SITE), SITE, &[("app", &origin.address)]);
     let first = waiting(&proxy, "/left");
@@ -71,7 +71,7 @@ fn nobody_depends_on_the_first() {
         assert_eq!(other.answer().text(), "ok");
     }
     assert_eq!(gate.asked.load(Ordering::SeqCst), 2);
-    // Its response is for nobody else: all go on at once, side by side. The gate opens for the first alone at first.
+    // Its response is not shareable: all others are forwarded concurrently. The gate first opens for one request.
     let (origin, gate) = Gate::origin("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: private\r\n\r\nok");
     let proxy = Proxy::start(&build_text("cache-private", SITE), SITE, &[("app", &origin.address)]);
     let mut all: Vec<_> = (0..5).map(|_| waiting(&proxy, "/private")).collect();
@@ -81,7 +81,7 @@ fn nobody_depends_on_the_first() {
         assert_eq!(client.answer().text(), "ok");
     }
     *gate.open.lock().expect("a gate") = false;
-    // It is remembered: nobody waits for anybody now.
+    // This is remembered: requests do not wait for each other now.
     let asked = gate.asked.load(Ordering::SeqCst);
     let mut all: Vec<_> = (0..5).map(|_| waiting(&proxy, "/private")).collect();
     gate.until(asked + 5);
@@ -91,9 +91,9 @@ fn nobody_depends_on_the_first() {
     }
 }
 
-/// What is not whole is not kept, and is never taken for whole; what is too large goes through.
+/// Incomplete bodies are not stored, and never taken for complete; too large ones are passed through.
 #[test]
-fn bodies_that_are_odd() {
+fn odd_bodies() {
     let origin = Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
             let fresh = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n";
@@ -131,7 +131,7 @@ fn bodies_that_are_odd() {
     let proxy = Proxy::start(&build_text("cache-odd", SITE), SITE, &[("app", &origin.address)]);
     for path in ["/short", "/cut"] {
         for _ in 0..2 {
-            // Another response, or no end: it can't be taken for a whole one.
+            // An error response, or an incomplete one.
             let mut client = waiting(&proxy, path);
             let head = client.head();
             if head.starts_with("HTTP/1.1 502 ") {
@@ -144,7 +144,7 @@ fn bodies_that_are_odd() {
         let both = ["\"reason\":\"upstream-truncated\"", "\"cache-reason\":\"truncated\""];
         assert!(both.iter().all(|what| line.contains(what)), "{line}");
     }
-    // What comes behind the announced length is not the response's.
+    // Bytes after the announced length are not part of the response.
     assert_eq!(asked(&proxy, "GET /long", "").text(), "longe");
     assert_eq!(shown(&asked(&proxy, "GET /long", "")), "200 longe hit");
     for _ in 0..2 {
@@ -159,7 +159,7 @@ fn bodies_that_are_odd() {
     assert_eq!(shown(&asked(&proxy, "GET /hostile", "")), "200 ok fwd=uri-miss fwd-status=200 detail=vary");
 }
 
-/// Floods of URLs and of variants: memory stays within its bound, and what is asked for often stays.
+/// Floods of URLs and of variants: memory stays within its bound, and frequently requested responses stay.
 #[test]
 fn floods() {
     let answer = format!(
@@ -182,11 +182,11 @@ fn floods() {
     for number in 0..4000 {
         ask(&format!("/flood/{number}?{}", "y".repeat(100)), 0);
         ask("/variants", number);
-        // All the while this one is asked for.
+        // Requested all the time.
         ask("/hot", 0);
     }
     assert!(shown(&ask("/hot", 0)).ends_with(" hit"));
     let grown = memory().saturating_sub(before);
-    // 4 MiB of store, and what the allocator and the connections take: not the 40 MB that came.
+    // 4 MiB of store, plus the allocator and connections: not the 40 MB that were received.
     assert!(grown < 16 << 10, "{grown} KiB");
 }

@@ -1,4 +1,4 @@
-//! What operators see of a cache: `GET /entry` and `GET /stores` of `admin`.
+//! The cache endpoints of `admin`: `GET /entry` and `GET /stores`.
 
 use std::time::{Duration, Instant};
 
@@ -33,11 +33,11 @@ fn entries() {
             text.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind)).unwrap_or_else(|| panic!("{text}"));
         let (age, ttl) = times.split_once(",\"ttl\":").expect("both");
         let (age, ttl): (u64, u64) = (age.parse().expect("a number"), ttl.parse().expect("a number"));
-        // Both are cut to seconds.
+        // Both are truncated to seconds.
         assert!(age >= 10 && (59..=60).contains(&(age + ttl)), "{text}");
     }
     assert_eq!(entry("http://site.test/a"), nothing);
-    // As it is keyed; stale; declared so.
+    // By its cache key; stale; purged softly.
     check(
         &proxy,
         &[("GET /key/k?page=2&x=3", "X-Head: Cache-Control: max-age=5|Age: 9|ETag: \"a\"", &format!("200 1 {MISS}"))],
@@ -47,7 +47,7 @@ fn entries() {
     check(&proxy, &[("PURGE /a?x=1&y=2", "Purge-Mode: soft", "200 {\"purged\":1}\n none")]);
     let text = entry("http://site.test/a?x=1&y=2");
     assert!(text.contains("\"ttl\":0,") && text.contains("\"purged-softly\":true"), "{text}");
-    // Variants: so many, and no more.
+    // The number of listed variants is limited.
     for number in 0..70 {
         let lines = format!("X-Head: Cache-Control: max-age=60|Vary: X-V|Content-Language: l{number};;X-V: {number}");
         assert_eq!(asked(&proxy, "GET /v", &lines).status, 200);
@@ -56,7 +56,7 @@ fn entries() {
         assert_eq!(text.ends_with("\"more\":true}\n"), number >= 64, "{text}");
         assert!(number > 0 || text.contains("\"vary\":[\"x-v\"]") && text.contains("\"content-language\":\"l0\""));
     }
-    // What a group has taken away is not there.
+    // An invalidated response is not listed.
     check(&proxy, &[("GET /g", "X-Head: Cache-Control: max-age=60|Cache-Groups: \"g\"", &format!("200 1 {MISS}"))]);
     assert!(entry("http://site.test/g").contains("\"groups\":[\"g\"]"));
     assert_eq!(asked(&proxy, "POST /x", "Content-Length: 0;;X-Head: Cache-Group-Invalidation: \"g\"").status, 200);
@@ -93,7 +93,7 @@ fn figures() {
             ("POST /b", "Content-Length: 0", "200 1 fwd=method fwd-status=200 detail=method"),
         ],
     );
-    // Counted once they are over, which a client can't see.
+    // Counted at the end of an exchange, which a client can't see.
     let expected =
         [("hit", 2), ("revalidated", 1), ("miss", 1), ("pass", 1), ("stale", 0), ("joined", 0), ("stored", 2)];
     let until = Instant::now() + PATIENCE;
@@ -102,7 +102,7 @@ fn figures() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!((figures("entries"), figures("evicted"), figures("fetching"), figures("files")), (1, 0, 0, 0));
-    // More than there is room for.
+    // More than the store has space for.
     let fill = format!("{fresh}|X-Fill: {}", "x".repeat(12_000));
     for number in 0..500 {
         assert_eq!(asked(&proxy, &format!("GET /fill/{number}"), &fill).status, 200);

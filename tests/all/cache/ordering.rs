@@ -1,4 +1,4 @@
-//! Responses that come in another order than they were asked for, and purges of what is on its way.
+//! Responses that arrive in another order than they were requested, and purges of in-flight responses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
@@ -43,7 +43,7 @@ site site.test {
 }
 ";
 
-/// Holds the first request for each path until it is let go.
+/// Holds the first request for each path until it is released.
 #[derive(Default)]
 struct Held {
     seen: Mutex<HashMap<String, (usize, bool)>>,
@@ -64,8 +64,8 @@ impl Held {
     }
 }
 
-/// Its responses are numbered by path, in the order of requests. Those to paths with `large` are too large for memory, and of a length that
-/// they don't say, so that whoever has read one to its end knows that it is stored.
+/// An origin that numbers its responses by path, in the order of requests. Responses to paths with `large` are too large for memory, and
+/// have no `Content-Length`, so that a client that has read one knows that it is stored.
 fn origin() -> (Origin, Arc<Held>) {
     let held = Arc::new(Held::default());
     let holding = Arc::clone(&held);
@@ -105,9 +105,9 @@ fn start(name: &str, origin: &Origin) -> Proxy {
     )
 }
 
-/// A request after a purge was answered gets nothing that was asked for before it.
+/// A request after a completed purge gets no response that was requested before it.
 #[test]
-fn purged_on_the_way() {
+fn purges_apply_to_fetches_in_flight() {
     let (origin, held) = origin();
     let proxy = start("purged", &origin);
     for (path, purge, lines) in [
@@ -128,7 +128,7 @@ fn purged_on_the_way() {
         }
         assert_eq!(shown(&asked(&proxy, &format!("GET {path}"), "")), "200 2 hit", "{purge}");
     }
-    // Another's purge makes nobody ask again.
+    // A purge of another URL causes no new fetch.
     let mut before = waiting(&proxy, "/other");
     held.until("/other", 1);
     assert_eq!(asked(&proxy, "PURGE /another", "").status, 200);
@@ -137,7 +137,7 @@ fn purged_on_the_way() {
     assert_eq!((before.answer().text(), after.answer().text()), ("1".to_owned(), "1".to_owned()));
 }
 
-/// What was asked for first and comes last takes nothing away from what is newer, in memory or on disk.
+/// A response that was requested first and arrives last does not replace a newer one, in memory or on disk.
 #[test]
 fn overtaken_responses() {
     let (origin, held) = origin();
@@ -160,7 +160,7 @@ fn overtaken_responses() {
     }
 }
 
-/// A value in quotes is another one to the server, which sees the quotes.
+/// A quoted value differs from an unquoted one, as the server sees the quotes.
 #[test]
 fn quoted_cookies() {
     let (origin, _held) = origin();

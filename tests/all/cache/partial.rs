@@ -1,4 +1,5 @@
-//! Parts of responses that are stored, used and completed (RFC 9111 sections 3.3 and 3.4; RFC 9110 sections 14 and 15.3.7).
+//! Stored parts of responses, which are used and completed (RFC 9111 sections 3.3 and 3.4; RFC 9110 sections 14 and
+//! 15.3.7).
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +7,15 @@ use kiln_tests::proxy::PATIENCE;
 
 use super::*;
 
-/// An origin with representations of letters, which serves ranges of them, and says of which it was asked.
+/// An origin with representations of letters, which serves ranges of them, and records requests.
 pub(super) struct Letters {
     pub(super) origin: Origin,
     pub(super) version: Arc<AtomicUsize>,
-    /// `Range` and `If-Range` of each request, or its method where it has none.
+    /// `Range` and `If-Range` of each request, or its method if it has none.
     pub(super) seen: Arc<Mutex<Vec<String>>>,
 }
 
-/// The version that is none: the server fails.
+/// The version for which the server fails.
 pub(super) const FAILURE: usize = 9;
 
 /// The content of a version.
@@ -22,7 +23,7 @@ pub(super) fn letters(version: usize, range: std::ops::Range<usize>) -> String {
     range.map(|at| char::from(b'a' + ((at + 7 * version) % 26) as u8)).collect()
 }
 
-/// The part of so many bytes that a `Range` names.
+/// The range that a `Range` selects of a body of this length.
 fn named(range: &str, length: usize) -> Option<std::ops::Range<usize>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let part = match (first.parse::<usize>(), last.parse::<usize>()) {
@@ -34,12 +35,12 @@ fn named(range: &str, length: usize) -> Option<std::ops::Range<usize>> {
     Some(part)
 }
 
-/// Path and lines of a request; status, part and version that come of it; what the cache says; and how the origin was asked meanwhile.
+/// Path and lines of a request; its status, part and version; the cache's result; and the requests to the origin.
 type Step<'s> = (&'s str, &'s str, (u16, &'s str, usize), &'s str, &'s [&'s str]);
 
 impl Letters {
-    /// What is said of them depends on the path: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `search`, `private`,
-    /// `stale`; the rest of it is their own. The version 9 is a failure.
+    /// The path selects the response: `weak`, `dated`, `young`, `bare`, `ignores`, `whole`, `vary`, `search`, `private`, `stale`;
+    /// the rest of it is arbitrary. Version 9 is a failure.
     pub(super) fn new(length: usize) -> Letters {
         let (version, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (current, record) = (Arc::clone(&version), Arc::clone(&seen));
@@ -106,14 +107,14 @@ impl Letters {
         Letters { origin, version, seen }
     }
 
-    /// Requests, one after the other.
+    /// Requests, one after another.
     pub(super) fn check(&self, proxy: &Proxy, steps: &[Step<'_>]) {
         for (step, (path, lines, (status, part, version), says, asked_for)) in steps.iter().enumerate() {
             let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
             let until = Instant::now() + PATIENCE;
             let answer = loop {
                 let answer = asked(proxy, &format!("{method} {path}"), lines);
-                // What HEAD has had fetched is stored a moment after its client has the response.
+                // A response that was fetched for HEAD is stored a moment after its client has the response.
                 let early = answer.status == 504 && *status != 504 && lines.contains("only-if-cached");
                 if !early || Instant::now() > until {
                     break answer;
@@ -138,9 +139,10 @@ impl Letters {
 
 pub(super) const FETCHED: &str = "fwd=partial fwd-status=206 stored";
 
-/// What lies within what is stored is served from there; with a strong validator, what is missing is fetched; and the whole is whole.
+/// Ranges within stored parts are served from the cache; with a strong validator, missing parts are fetched; and the whole is
+/// complete.
 #[test]
-fn used_and_completed() {
+fn parts_are_used_and_completed() {
     let letters = Letters::new(100);
     let proxy = Proxy::start(&build_text("cache-partial", SITE), SITE, &[("app", &letters.origin.address)]);
     letters.check(
@@ -156,7 +158,7 @@ fn used_and_completed() {
             ("/a", "Range: bytes=50-59;;If-Range: \"v0\"", (206, "50..60/100", 0), "hit", &[]),
             ("/a", "Range: bytes=50-59;;If-None-Match: \"v0\"", (304, "", 0), "hit", &[]),
             ("HEAD /a", "", (200, "", 0), "hit", &[]),
-            // Half of it is there: the other half is fetched. The whole is not.
+            // Half of it is stored: the other half is fetched. Less than half of the whole is stored.
             ("/a", "Range: bytes=30-49", (206, "30..50/100", 0), FETCHED, &["bytes=30-39 \"v0\""]),
             ("/a", "Range: bytes=25-99", (206, "25..100/100", 0), FETCHED, &["bytes=25-29 \"v0\""]),
             ("/a", "", (200, "0..100", 0), FETCHED, &["bytes=0-24 \"v0\""]),
@@ -164,14 +166,14 @@ fn used_and_completed() {
             ("/a", "Range: bytes=1-98", (206, "1..99/100", 0), "hit", &[]),
             ("/a", "Range: bytes=1-98;;If-Range: \"v1\"", (200, "0..100", 0), "hit", &[]),
             ("/a", "Cache-Control: only-if-cached", (200, "0..100", 0), "hit", &[]),
-            // Little is there: all is fetched.
+            // Little is stored: all is fetched.
             ("/b", "Range: bytes=-5", (206, "95..100/100", 0), FETCHED, &["bytes=-5"]),
             ("/b", "", (200, "0..100", 0), "fwd=vary-miss fwd-status=200 stored", &["GET"]),
             ("/b", "Range: bytes=-5", (206, "95..100/100", 0), "hit", &[]),
-            // A date that is strong is a validator, too.
+            // A strong date is a validator, too.
             ("/dated/a", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
             ("/dated/a", "", (200, "0..100", 0), FETCHED, &["bytes=0-39 Sun, 06 Nov 1994 08:40:37 GMT"]),
-            // Parts that may be of two versions are not put together, but each is of use.
+            // Parts that may be of two versions are not combined, but used individually.
             ("/weak/a", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
             ("/weak/a", "Range: bytes=50-59", (206, "50..60/100", 0), "hit", &[]),
             ("/weak/a", "", (200, "0..100", 0), "fwd=vary-miss fwd-status=200 stored", &["GET"]),
@@ -180,18 +182,18 @@ fn used_and_completed() {
             ("/bare/a", "", (200, "0..100", 0), "fwd=vary-miss fwd-status=200 stored", &["GET"]),
             ("/young/a", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
             ("/young/a", "", (200, "0..100", 0), "fwd=vary-miss fwd-status=200 stored", &["GET"]),
-            // Who is told apart by `Vary` has parts of one's own.
+            // Each variant has its own parts.
             ("/vary/a", "X-V: 1;;Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
             ("/vary/a", "X-V: 1;;Range: bytes=-9", (206, "91..100/100", 0), "hit", &[]),
             ("/vary/a", "X-V: 2;;Range: bytes=-9", (206, "91..100/100", 0), FETCHED, &["bytes=-9"]),
             ("/vary/a", "X-V: 1", (200, "0..100", 0), FETCHED, &["bytes=0-39 \"v0\""]),
-            // Parts are under the URL that the response says they are under.
+            // Parts are stored under the URL that `No-Vary-Search` determines.
             ("/search/a?x=1", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"]),
             ("/search/a?x=2", "Range: bytes=-9", (206, "91..100/100", 0), "hit", &[]),
             ("/search/a?x=3", "", (200, "0..100", 0), FETCHED, &["bytes=0-39 \"v0\""]),
             ("/search/a?x=1", "", (200, "0..100", 0), "hit", &[]),
             ("/search/a?x=1&y=1", "Range: bytes=-9", (206, "91..100/100", 0), FETCHED, &["bytes=-9"]),
-            // A server that ignores ranges: the whole is stored, and the range served from it.
+            // A server that ignores ranges: the whole is stored, and the range is served from it.
             (
                 "/ignores/a",
                 "Range: bytes=-60",
@@ -200,7 +202,7 @@ fn used_and_completed() {
                 &["bytes=-60"],
             ),
             ("/ignores/a", "", (200, "0..100", 0), "hit", &[]),
-            // What there is not is not stored.
+            // An unsatisfiable range is not stored.
             (
                 "/far",
                 "Range: bytes=2000000-",
@@ -211,7 +213,7 @@ fn used_and_completed() {
             ("/far", "", (200, "0..100", 0), "fwd=uri-miss fwd-status=200 stored", &["GET"]),
         ],
     );
-    // Purges and what changes a resource are about its parts, too.
+    // Purges and unsafe requests apply to parts, too.
     for (request, lines) in [("PURGE /c", ""), ("PURGE /", "Purge-Mode: all"), ("POST /c", "Content-Length: 0")] {
         letters.check(&proxy, &[("/c", "Range: bytes=-60", (206, "40..100/100", 0), FETCHED, &["bytes=-60"])]);
         assert_eq!(asked(&proxy, request, lines).status, 200);
@@ -219,7 +221,7 @@ fn used_and_completed() {
     }
 }
 
-/// A response that the server has cut short is stored as the part that has come, and completed. What has changed meanwhile is never mixed.
+/// A response that was cut short is stored as a part, and completed. Different versions are never mixed.
 #[test]
 fn cut_short_and_changed() {
     let letters = Letters::new(60_000);
@@ -241,7 +243,7 @@ fn cut_short_and_changed() {
             ("/cut/40000", "", (200, "0..60000", 0), "hit", &[]),
         ],
     );
-    // The first part is sent when it turns out that there is another version: the response ends, and the next one is new.
+    // The first part was already sent when another version is noticed: the response ends, and the next one is new.
     cut("/cut/40001");
     letters.version.store(1, Ordering::SeqCst);
     let mut client = Client::to(proxy.address("listen"));
@@ -255,7 +257,7 @@ fn cut_short_and_changed() {
     assert_eq!(std::mem::take(&mut *letters.seen.lock().expect("a list")), changed);
     let answer = asked(&proxy, "GET /cut/40001", "");
     assert!(answer.text() == super::partial::letters(1, 0..60_000), "mixed");
-    // Nothing is sent yet: what has come is the new one. Whether the server looks at `If-Range` or not.
+    // Nothing was sent yet: the response is the new version, whether the server supports `If-Range` or not.
     for path in ["/x", "/whole/x"] {
         letters.version.store(0, Ordering::SeqCst);
         letters.seen.lock().expect("a list").clear();

@@ -1,8 +1,8 @@
-//! Parts of what is kept (RFC 9110 section 14), and how it is removed.
+//! Ranges of cached responses (RFC 9110 section 14), and removal from the cache.
 
 use super::*;
 
-/// RFC 9110 section 14: parts of what is kept.
+/// RFC 9110 section 14: ranges of cached responses.
 #[test]
 fn parts() {
     let text: String = (0..5000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
@@ -41,7 +41,7 @@ fn parts() {
          \r\n--{boundary}\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/5000\r\n\r\nfg\r\n--{boundary}--\r\n"
     );
     assert_eq!((several.status, several.text()), (206, expected));
-    // Far into what is not kept: fetched as it is. The server ignores that, and there is nothing so far in.
+    // A range far into an uncached response is forwarded. The server ignores it, and the response is shorter.
     let far = asked(&proxy, "GET /far", "Range: bytes=9000000-");
     assert_eq!(
         (shown(&far).as_str(), far.header("content-range")),
@@ -49,7 +49,7 @@ fn parts() {
     );
 }
 
-/// RFC 9111 section 3.3: what comes of a range that begins far in is kept for those who ask for what lies within it.
+/// RFC 9111 section 3.3: the response to a range that begins far in is stored for ranges within it.
 #[test]
 fn far_parts() {
     let origin = Origin::new(move |mut connection, _| {
@@ -95,7 +95,7 @@ fn far_parts() {
         "Range: bytes=5200000-5200003;;If-None-Match: \"b\"",
         "206 abcd fwd=partial fwd-status=206 detail=range",
     );
-    // It is not as long as it says it is: passed on, not kept.
+    // Its length is wrong: passed on, but not stored.
     for _ in 0..2 {
         check("/lies", "Range: bytes=2600000-2600003", "206 abcd fwd=partial fwd-status=206 detail=status");
     }
@@ -116,7 +116,7 @@ fn removed() {
             ("GET /item", fresh, "200 1 hit"),
             ("POST /item", "Content-Length: 0", "200 3 fwd=method fwd-status=200 detail=method"),
             ("GET /item", fresh, &format!("200 4 {MISS}")),
-            // Where the response says that something else has changed, on the same host.
+            // The response names another URL that has changed, on the same host.
             ("PUT /x", "Content-Length: 0;;X-Head: Location: /item", "200 1 fwd=method fwd-status=200 detail=method"),
             ("GET /item", fresh, &format!("200 5 {MISS}")),
             (
@@ -131,11 +131,11 @@ fn removed() {
                 "200 3 fwd=method fwd-status=200 detail=method",
             ),
             ("GET /item", fresh, "200 6 hit"),
-            // By a route without a cache of its own.
+            // A route without a cache.
             ("GET /plain/p", fresh, &format!("200 1 {MISS}")),
             ("POST /plain/p", "Content-Length: 0", "200 2 fwd=method fwd-status=200 detail=method"),
             ("GET /plain/p", fresh, &format!("200 3 {MISS}")),
-            // Other methods pass.
+            // Other methods are forwarded.
             ("QUERY /item", "Content-Length: 0", "200 7 fwd=method fwd-status=200 detail=method"),
             ("OPTIONS /item", "", "200 8 fwd=method fwd-status=200 detail=method"),
         ],
@@ -166,7 +166,7 @@ fn removed() {
         ],
     );
     assert!(proxy.log("/closed/x").contains("\"reason\":\"purge-refused\""));
-    // A route for GET alone, and everything from the listener of `admin`.
+    // A route for GET alone, and everything through `admin`.
     let only = |method: &str| {
         let text = format!("{method} /only HTTP/1.1\r\nHost: only.test\r\nConnection: close\r\n{fresh}\r\n\r\n");
         shown(&ask(proxy.address("listen"), &text))

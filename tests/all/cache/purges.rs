@@ -1,18 +1,18 @@
-//! Purges of more than a URL: patterns, on one host and several, and cache groups (RFC 9875).
+//! Purges of more than a URL: patterns, on one or several hosts, and cache groups (RFC 9875).
 
 use kiln_tests::client::ask;
 use kiln_tests::proxy::Proxy;
 
 use super::{MISS, check, shown, started};
 
-/// Asks another host than `site.test` for what is cached for a minute.
+/// Requests a response from another host than `site.test`, which is cached for a minute.
 fn other(proxy: &Proxy) -> String {
     let text =
         "GET /only HTTP/1.1\r\nHost: only.test\r\nConnection: close\r\nX-Head: Cache-Control: max-age=60\r\n\r\n";
     shown(&ask(proxy.address("listen"), text))
 }
 
-/// Purges at the listener of `admin`.
+/// Purges through `admin`.
 fn operate(proxy: &Proxy, host: &str, lines: &str) -> String {
     let text = format!("PURGE / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n\r\n");
     shown(&ask(proxy.address("admin"), &text))
@@ -31,7 +31,7 @@ fn patterns() {
             ("PURGE /", "Purge-Pattern: /img/*.jpg", "200 {\"purged\":2}\n none"),
             ("GET /img/3.png", "", "200 1 hit"),
             ("GET /img/a/1.jpg", fresh, &format!("200 2 {MISS}")),
-            // In any spelling of the path; several; softly.
+            // In any spelling of the path; several patterns; softly.
             (
                 "PURGE /x",
                 "Purge-Pattern: /%c3%bc/*;;Purge-Pattern: */img/3.p*g;;Purge-Mode: soft",
@@ -39,13 +39,13 @@ fn patterns() {
             ),
             ("GET /%C3%BC/4", fresh, "200 1 fwd=stale fwd-status=304"),
             ("GET /img/3.png", fresh, "200 1 fwd=stale fwd-status=304"),
-            // With a query, that counts.
+            // A pattern with a query.
             ("GET /list?page=1", fresh, &format!("200 1 {MISS}")),
             ("GET /list?page=2", fresh, &format!("200 2 {MISS}")),
             ("PURGE /", "Purge-Pattern: /list?page=1*", "200 {\"purged\":1}\n none"),
             ("GET /list?page=2", fresh, "200 2 hit"),
             ("PURGE /", "Purge-Pattern: /list", "200 {\"purged\":1}\n none"),
-            // What can't be read purges nothing.
+            // An invalid pattern purges nothing.
             ("PURGE /", "Purge-Pattern: *.jpg", "400 400 Bad Request\n none"),
             ("PURGE /", "Purge-Pattern: http://site.test/*", "400 400 Bad Request\n none"),
             ("PURGE /", "Purge-Pattern: /../*", "400 400 Bad Request\n none"),
@@ -84,24 +84,24 @@ fn groups() {
             ("GET /c", &grouped("one"), &format!("200 1 {MISS}")),
             ("GET /v", &format!("{}|Vary: X-V;;X-V: 1", grouped("\"one\"")), &format!("200 1 {MISS}")),
             ("GET /plain/d", &grouped("\"one\""), &format!("200 1 {MISS}")),
-            // Section 3: only in responses to unsafe requests, and by the whole string.
+            // Section 3: only in responses to unsafe requests, and with the whole string.
             ("GET /x", &format!("{fresh}|Cache-Group-Invalidation: \"one\""), &format!("200 1 {MISS}")),
             ("POST /x", &changed("\"on\", \"One\", \"b\""), &passed(200, 2)),
             ("POST /x", &changed("one"), &passed(200, 3)),
             ("GET /a", "", "200 1 hit"),
             ("GET /v", "X-V: 1", "200 1 hit"),
-            // By any route, whatever the status.
+            // Through any route, with any status.
             ("POST /plain/x", &format!("{};;X-Status: 500", changed("\"one\"")), &passed(500, 1)),
             ("GET /a", &grouped("\"one\""), &format!("200 2 {MISS}")),
             ("GET /v", &format!("{fresh};;X-V: 1"), "200 2 fwd=vary-miss fwd-status=200 stored"),
             ("GET /plain/d", &grouped("\"one\""), &format!("200 2 {MISS}")),
             ("GET /b", "", "200 1 hit"),
             ("GET /c", "", "200 1 hit"),
-            // What came later is in the group, too.
+            // A later response is in the group, too.
             ("GET /a", "", "200 2 hit"),
             ("DELETE /x", &changed("\"one\""), &passed(200, 4)),
             ("GET /a", &grouped("\"a b\""), &format!("200 3 {MISS}")),
-            // By who may purge; softly.
+            // By clients that may purge; softly.
             ("PURGE /", "Purge-Groups: \"a b\";;Purge-Mode: soft", "200 {\"purged\":1}\n none"),
             ("GET /a", &grouped("\"a b\""), "200 4 fwd=stale fwd-status=200 stored"),
             ("PURGE /", "Purge-Tags: a b one two", "200 {\"purged\":0}\n none"),
@@ -109,7 +109,7 @@ fn groups() {
             ("GET /b", fresh, &format!("200 2 {MISS}")),
         ],
     );
-    // Of another host: another group.
+    // A group of another host is another group.
     check(&proxy, &[("GET /e", &grouped("\"e\""), &format!("200 1 {MISS}"))]);
     assert_eq!(operate(&proxy, "only.test", "Purge-Groups: \"e\""), "200 {\"purged\":0}\n none");
     check(&proxy, &[("GET /e", "", "200 1 hit")]);

@@ -1,4 +1,4 @@
-//! Which requests are looked up: those without a body, however they say so; and HEAD as GET.
+//! Which requests are looked up: those without a body, in any form; and HEAD like GET.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -10,7 +10,7 @@ use super::{MISS, SITE, asked, check, shown, started};
 
 const FRESH: &str = "X-Head: Cache-Control: max-age=60";
 
-/// A body that is said to come in chunks, and does not, is none.
+/// A chunked body without data is no body.
 #[test]
 fn empty_bodies() {
     let (_origin, proxy) = started("cache-bodies");
@@ -31,7 +31,7 @@ fn empty_bodies() {
     check(&proxy, &[("GET /a", "", "200 1 hit"), ("GET /a", "Content-Length: 0", "200 1 hit")]);
 }
 
-/// HEAD that finds nothing asks for what GET is answered with, once for all, and that is kept.
+/// HEAD without a cached response fetches the response to GET, once for all, which is stored.
 #[test]
 fn heads() {
     let open = Arc::new((Mutex::new(false), Condvar::new()));
@@ -66,9 +66,9 @@ fn heads() {
     assert_eq!(shown(&asked(&proxy, "HEAD /a", "")), "200 hit");
 }
 
-/// Where the response is for nobody else, HEAD is sent as it is from then on.
+/// If the response is not shareable, HEAD is forwarded unchanged from then on.
 #[test]
-fn heads_of_what_is_not_kept() {
+fn heads_of_unshareable_responses() {
     let (_origin, proxy) = started("cache-heads-unkept");
     let private = "X-Head: Cache-Control: private";
     check(

@@ -1,4 +1,4 @@
-//! `No-Vary-Search`: a response is used for all requests that differ in what it says does not matter.
+//! `No-Vary-Search`: a response is used for all requests that differ only in irrelevant parts of the query.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ fn started(name: &str) -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-/// The lines that have a response say this of queries.
+/// The lines for a response with this rule.
 fn says(rule: &str) -> String {
     format!("X-Head: Cache-Control: max-age=60|ETag: \"a\"|No-Vary-Search: {rule}")
 }
@@ -82,7 +82,7 @@ fn equivalent_urls() {
             ("GET /c?a=1&b=2", &order, &stored(1)),
             ("GET /c?b=2&a=1", "", "200 1 hit"),
             ("GET /c?b=2", &order, &stored(2)),
-            // What is malformed says nothing, and neither does what is said where the site says something.
+            // An invalid rule is ignored, and so is one if the site has a `query` of its own.
             ("GET /d?a", &says("params"), &stored(1)),
             ("GET /d?b", &says("params"), &stored(2)),
             ("GET /d?a", "", "200 1 hit"),
@@ -96,7 +96,7 @@ fn equivalent_urls() {
     );
 }
 
-/// What is said last holds; what is said of nothing is for its URL alone.
+/// The last rule applies; a response without a rule is for its URL alone.
 #[test]
 fn rules_that_change() {
     let (_origin, proxy) = started("cache-search-changes");
@@ -118,7 +118,7 @@ fn rules_that_change() {
             ("GET /b?x=1&utm=1", "", "200 2 hit"),
             ("GET /b?x=1&utm=2", plain, &stored(3)),
             ("GET /b?utm=3", "", "200 1 hit"),
-            // What is stale is asked about, whoever asks.
+            // A stale response is revalidated, whichever URL is requested.
             ("GET /c?utm=1", old, &stored(1)),
             ("GET /c?utm=2", &utm, "200 1 fwd=stale fwd-status=304"),
             ("GET /c?utm=3", "", "200 1 hit"),
@@ -127,7 +127,7 @@ fn rules_that_change() {
             ("GET /d?utm=2", &format!("{plain};;X-Changed: 1"), "200 3 fwd=stale fwd-status=200 stored"),
             ("GET /d?utm=2", "", "200 3 hit"),
             ("GET /d?utm=1", plain, &stored(4)),
-            // A 304 that says something else.
+            // A 304 with another rule.
             ("GET /e?utm=1", old, &stored(1)),
             ("GET /e?utm=2", &other, "200 1 fwd=stale fwd-status=304 detail=no-longer-kept"),
             ("GET /e?utm=2", plain, &stored(3)),
@@ -135,9 +135,9 @@ fn rules_that_change() {
     );
 }
 
-/// Whoever purges or changes a URL means all that is the same to its server.
+/// Purges and unsafe requests apply to all equivalent URLs.
 #[test]
-fn purged() {
+fn purges_of_equivalent_urls() {
     let (_origin, proxy) = started("cache-search-purged");
     let utm = says("params=(\"utm\")");
     for (number, (request, lines)) in [
@@ -163,9 +163,9 @@ fn purged() {
     }
 }
 
-/// One fetch for requests that come together, once it is known that they want the same; and what is found beside `Vary`.
+/// Concurrent requests share a fetch once their equivalence is known; and variants.
 #[test]
-fn together() {
+fn concurrent_requests() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let origin = Origin::new(move |mut connection, _| {

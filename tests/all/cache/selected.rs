@@ -1,4 +1,4 @@
-//! RFC 9111 section 4.1: which response a request selects, by what the server was sent.
+//! RFC 9111 section 4.1: which response a request selects, by the request that the server received.
 
 use kiln_tests::client::{Answer, Client};
 use kiln_tests::origin::Origin;
@@ -120,7 +120,7 @@ test \"what is left out\" {
 }
 ";
 
-/// Responses with what `Vary` is to say by the query, where that has no values, and with the whole request for a body.
+/// Responses whose `Vary` is the query, unless that has values; the body is the request.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -138,9 +138,9 @@ fn asked(proxy: &Proxy, from: &str, path: &str, lines: &str) -> Answer {
     client.answer()
 }
 
-/// Two requests: whether the second is answered with what was kept of the first.
+/// Two requests: `shared` tells whether the second is served with the response to the first.
 #[test]
-fn by_what_the_server_was_sent() {
+fn variants_by_forwarded_fields() {
     let origin = origin();
     let proxy = Proxy::of_text("cache-selected", SITE, &[("app", &origin.address)]);
     let check = |path: &str, one: (&str, &str), other: (&str, &str), shared: bool| {
@@ -148,12 +148,12 @@ fn by_what_the_server_was_sent() {
         assert!(shown(&first).ends_with("stored"), "{path}: {first:?}");
         let second = asked(&proxy, other.0, path, other.1);
         assert_eq!(shown(&second).ends_with(" hit"), shared, "{path}: {one:?} {other:?}\n{second:?}");
-        // Each client still gets its own.
+        // Each client still gets its own response.
         let again = asked(&proxy, one.0, path, one.1);
         assert!(shown(&again).ends_with(" hit") && again.body == first.body, "{path}: {again:?}");
     };
     let (here, there, trusted) = ("127.1.0.1", "127.1.0.2", "127.9.9.1");
-    // What the proxy says of its clients.
+    // The proxy's fields about its clients.
     for (number, name) in ["X-Forwarded-For", "x-forwarded-for", "Forwarded"].iter().enumerate() {
         check(&format!("/plain/{number}?{name}"), (here, ""), (there, ""), false);
     }
@@ -167,29 +167,29 @@ fn by_what_the_server_was_sent() {
         false,
     );
     check("/plain/d?Via", (here, "Via: 1.1 a\r\n"), (here, "Via: 1.1 b\r\n"), false);
-    // What an untrusted client says there reaches nobody.
+    // An untrusted client's value is not forwarded.
     check("/plain/e?X-Forwarded-Host", (here, "X-Forwarded-Host: a\r\n"), (here, "X-Forwarded-Host: b\r\n"), true);
-    // What is not forwarded makes no difference.
+    // Fields that are not forwarded make no difference.
     check("/plain/f?TE,Keep-Alive", (here, "TE: deflate\r\n"), (here, "Keep-Alive: 5\r\n"), true);
     check("/plain/g?X-Any", (here, "X-Any: a\r\n"), (here, "X-Any: b\r\n"), false);
-    // What the site's filters make and drop.
+    // Fields that the site's filters set and remove.
     check("/tenant/a?X-Tenant", (here, "X-User: a\r\n"), (here, "X-User: b\r\n"), false);
     check("/tenant/b?X-Tenant", (here, "X-Tenant: a\r\n"), (here, "X-Tenant: b\r\n"), true);
     check("/tenant/c?X-Secret", (here, "X-Secret: a\r\n"), (here, "X-Secret: b\r\n"), true);
     check("/tenant/d?x-tenant,Accept", (here, "X-User: a\r\n"), (here, "X-User: a\r\nX-Tenant: z\r\n"), true);
-    // A field that is not there is not an empty one; what is within quotes is not a list.
+    // A missing field differs from an empty one; quoted text is not a list.
     check("/plain/h?X-Any", (here, "X-Any: \r\n"), (here, ""), false);
     check("/plain/i?X-Any", (here, "X-Any: \"a , b\"\r\n"), (here, "X-Any: \"a,b\"\r\n"), false);
     check("/plain/j?X-Any", (here, "X-Any: a , b\r\n"), (here, "X-Any: a\r\nX-Any: b\r\n"), true);
-    // The key of the site.
+    // The site's cache key.
     check("/keyed/a", (here, ""), (there, ""), false);
     check("/keyed/b", (here, "X-User: a\r\n"), (here, "X-User: b\r\n"), false);
     check("/keyed/c", (here, "X-Other: a\r\n"), (here, "X-Other: b\r\n"), true);
 }
 
-/// `send=keyed`: what tells responses apart is what the server is sent, and nothing else is.
+/// `send=keyed`: responses depend only on what the server receives.
 #[test]
-fn only_what_is_keyed_is_sent() {
+fn only_keyed_parameters_are_sent() {
     let origin = origin();
     let proxy = Proxy::of_text("cache-sent", SITE, &[("app", &origin.address)]);
     let check = |request: &str, sent: &str, says: &str| {
@@ -213,12 +213,12 @@ fn only_what_is_keyed_is_sent() {
     check("GET /rewritten/a?x=1", "GET /rewritten/a?source=kiln", "stored");
     check("GET /rewritten/a?source=2", "GET /rewritten/a?source=kiln", "hit");
     check("GET /gone/a?a=1&b", "GET /gone/a", "stored");
-    // What passes is nobody else's, and is sent whole.
+    // Bypassing requests share no response, and are forwarded completely.
     check("GET /sent/a?preview=1&utm=1", "GET /sent/a?preview=1&utm=1", "fwd=bypass");
     check("POST /sent/b?utm=1", "POST /sent/b?utm=1", "fwd=method");
 }
 
-/// All parameters but some, in any order.
+/// All parameters except some, in any order.
 #[test]
 fn all_but_some() {
     let origin = origin();
@@ -235,17 +235,17 @@ fn all_but_some() {
     }
     check("/others/a?utm_id=1", "/others/a", "stored");
     check("/others/a", "/others/a", "hit");
-    // The order of what may be one parameter counts, and so do other names.
+    // The order of parameters that a server may take for one matters, and so do other names.
     check("/others/a?b=1&a=2&A=1&a[]=3", "/others/a?a=2&A=1&a%5B%5D=3&b=1", "stored");
     check("/others/a?A=1&a=2&a[]=3&b=1", "/others/a?A=1&a=2&a%5B%5D=3&b=1", "stored");
     check("/others/a?UTM_ID=1", "/others/a?UTM_ID=1", "stored");
     check("/others/a?utm_id=1;b=2&a=1", "/others/a?utm_id=1;b=2&a=1", "stored");
     check("/others/a?preview&utm_id=1", "/others/a?preview&utm_id=1", "fwd=bypass");
-    // `send=all`: as it came, and one response for all.
+    // `send=all`: forwarded as received, with one response for all.
     check("/others/all/a?b=2&utm_id=1&a=1", "/others/all/a?b=2&utm_id=1&a=1", "stored");
     check("/others/all/a?b=2&a=1&utm_id=2", "/others/all/a?b=2&utm_id=1&a=1", "hit");
     check("/others/all/a?a=1&b=2", "/others/all/a?a=1&b=2", "stored");
-    // Whoever purges a URL means all that are the same to the cache.
+    // A purge of a URL applies to all equivalent ones.
     let mut client = Client::to(proxy.address("listen"));
     client.send("PURGE /others/all/a?fbclid=1&b=2&a=1 HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n");
     assert_eq!(client.answer().text(), "{\"purged\":1}\n");
@@ -253,9 +253,9 @@ fn all_but_some() {
     check("/others/all/a?a=1&b=2", "/others/all/a?a=1&b=2", "hit");
 }
 
-/// What some server may take for a parameter that counts counts.
+/// A parameter that some server may take for a keyed one is keyed.
 #[test]
-fn read_in_other_ways() {
+fn alternative_spellings_are_keyed() {
     let origin = origin();
     let proxy = Proxy::of_text("cache-read", SITE, &[("app", &origin.address)]);
     let number = std::cell::Cell::new(0);

@@ -30,7 +30,7 @@ site site.test {
 }
 ";
 
-/// What the origin is asked for of 300,000 bytes.
+/// The ranges that the origin receives for 300,000 bytes.
 const ALL: &[&str] = &[
     "bytes=0-65535",
     "bytes=65536-131071 \"v0\"",
@@ -45,9 +45,9 @@ fn started(length: usize) -> (Letters, Proxy) {
     (letters, proxy)
 }
 
-/// What is larger than the store takes is stored all the same, slice by slice, and whatever is wanted of it is served from these.
+/// Responses that exceed the store's limit are stored slice by slice, and any range is served from these.
 #[test]
-fn fetched_once_and_joined() {
+fn slices_are_fetched_once_and_assembled() {
     let (origin, proxy) = started(300_000);
     origin.check(
         &proxy,
@@ -65,7 +65,7 @@ fn fetched_once_and_joined() {
             ("/a", "Range: bytes=x", (200, "0..300000", 0), "hit", &[]),
             ("HEAD /a", "", (200, "", 0), "hit", &[]),
             ("/a", "Cache-Control: only-if-cached", (200, "0..300000", 0), "hit", &[]),
-            // Beyond the end, the server knows best.
+            // Beyond the end, the server decides.
             (
                 "/a",
                 "Range: bytes=400000-",
@@ -73,7 +73,7 @@ fn fetched_once_and_joined() {
                 "fwd=partial fwd-status=416 detail=status",
                 &["bytes=393216-458751"],
             ),
-            // No more than is wanted, and nothing twice.
+            // Only the requested slices, each once.
             ("/b", "Range: bytes=70000-70009", (206, "70000..70010/300000", 0), FETCHED, &["bytes=65536-131071"]),
             ("/b", "Range: bytes=65536-65537", (206, "65536..65538/300000", 0), "hit", &[]),
             ("/b", "Range: bytes=0-70000", (206, "0..70001/300000", 0), FETCHED, &["bytes=0-65535"]),
@@ -88,15 +88,15 @@ fn fetched_once_and_joined() {
             ("HEAD /c", "", (200, "", 0), FETCHED, &["bytes=0-65535"]),
             ("/c", "Range: bytes=0-9;;Cache-Control: only-if-cached", (206, "0..10/300000", 0), "hit", &[]),
             ("/d", "Range: bytes=-5", (206, "299995..300000/300000", 0), FETCHED, &[ALL[0], ALL[4]]),
-            // By what `Vary` says.
+            // Variants.
             ("/vary/a", "X-V: 1;;Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/vary/a", "X-V: 2;;Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/vary/a", "X-V: 1;;Range: bytes=5-6", (206, "5..7/300000", 0), "hit", &[]),
-            // By what the response says of queries.
+            // `No-Vary-Search`.
             ("/search/a?x=1", "", (200, "0..300000", 0), FETCHED, ALL),
             ("/search/a?x=2", "Range: bytes=100000-199999", (206, "100000..200000/300000", 0), "hit", &[]),
             ("/search/a?x=3", "", (200, "0..300000", 0), "hit", &[]),
-            // What may be of two versions is not put together.
+            // Slices that may be of two versions are not combined.
             ("/weak/a", "Range: bytes=0-9", (206, "0..10/300000", 0), FETCHED, &["bytes=0-65535"]),
             ("/weak/a", "Range: bytes=5-6", (206, "5..7/300000", 0), "hit", &[]),
             (
@@ -107,7 +107,7 @@ fn fetched_once_and_joined() {
                 &["bytes=0-70000"],
             ),
             ("/weak/a", "", (200, "0..300000", 0), "fwd=vary-miss fwd-status=200 detail=too-large", &["GET"]),
-            // What is not for others goes through, and is not asked for in slices again.
+            // An unshareable response is passed through, and not requested in slices again.
             (
                 "/private/a",
                 "",
@@ -122,7 +122,7 @@ fn fetched_once_and_joined() {
                 "fwd=uri-miss fwd-status=206 detail=status",
                 &["bytes=70000-70001"],
             ),
-            // A server that ignores ranges, with what is too large to be stored whole.
+            // A server that ignores ranges, with a response that is too large to be stored as a whole.
             (
                 "/ignores/a",
                 "",
@@ -145,9 +145,9 @@ fn fetched_once_and_joined() {
     }
 }
 
-/// What fits into one slice, or is empty, or is served whole whatever is asked for.
+/// Responses that fit into one slice, are empty, or are always sent completely.
 #[test]
-fn small_ones() {
+fn small_responses() {
     let (origin, proxy) = started(1000);
     origin.check(
         &proxy,
@@ -169,13 +169,13 @@ fn small_ones() {
     let (origin, proxy) = started(0);
     let asked_for: &[&str] = &["bytes=0-65535", "GET"];
     origin.check(&proxy, &[("/a", "", (200, "", 0), "fwd=uri-miss fwd-status=200 stored", asked_for)]);
-    // It is over before it is stored: who comes next may join its fetch.
+    // It is complete before it is stored: the next request may join its fetch.
     let again = asked(&proxy, "GET /a", "");
     assert_eq!((again.status, again.text().as_str()), (200, ""));
     assert!(origin.seen.lock().expect("a list").is_empty());
 }
 
-/// Slices that are stale are asked about one by one; what has changed is never mixed.
+/// Stale slices are revalidated one by one; different versions are never mixed.
 #[test]
 fn stale_and_changed() {
     let (origin, proxy) = started(100_000);
@@ -199,7 +199,7 @@ fn stale_and_changed() {
         ],
     );
     origin.version.store(1, Ordering::SeqCst);
-    // The first slice was stored before, and is sent when it turns out that there is another version.
+    // The first slice was stored, and is sent when another version is noticed.
     for path in ["/a", "/whole/a"] {
         origin.version.store(0, Ordering::SeqCst);
         assert_eq!(asked(&proxy, &format!("GET {path}"), "Range: bytes=0-9").status, 206);
@@ -220,7 +220,7 @@ fn stale_and_changed() {
     origin.check(&proxy, &[("/stale/a", "", (200, "0..100000", 1), FETCHED, asked_again)]);
 }
 
-/// Each slice is fetched once for all who want it, whatever they want it for.
+/// Each slice is fetched once for all requests that need it.
 #[test]
 fn one_fetch_for_many() {
     const MANY: usize = 30;
@@ -267,7 +267,7 @@ fn one_fetch_for_many() {
                 };
                 client.send(format!("GET /slow HTTP/1.1\r\nHost: site.test\r\nX-Number: {number}\r\n{range}\r\n"));
                 let head = client.head();
-                // All have the head, and nobody the rest.
+                // All have the head, and none the rest.
                 barrier.wait();
                 let body = String::from_utf8(client.exactly(wanted.len())).expect("text");
                 assert!(body == letters(0, wanted), "another body: {head}");

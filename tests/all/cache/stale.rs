@@ -1,4 +1,4 @@
-//! RFC 9111 sections 4.2 and 4.3.4: what is used though it is stale, what never is, and what makes it fresh again.
+//! RFC 9111 sections 4.2 and 4.3.4: stale responses that are served, those that never are, and revalidation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use kiln_tests::proxy::Proxy;
 
 use super::{MISS, asked, check, shown, started};
 
-/// Sections 4.2.4, 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: what a response forbids is not done, whatever the site allows.
+/// Sections 4.2.4, 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: prohibitions of a response apply, whatever the site allows.
 #[test]
 fn no_cache_on_errors() {
     let (_origin, proxy) = started("cache-stale-errors");
@@ -26,7 +26,7 @@ fn no_cache_on_errors() {
                     "500 3 fwd=stale fwd-status=500 detail=no-lifetime",
                 ),
                 (&request, "X-Status: reset", "502 502 Bad Gateway\n none"),
-                // It is there all the same, and was never used without asking.
+                // It is still stored, and was never used without revalidation.
                 (&request, &stored, "200 1 fwd=stale fwd-status=304"),
             ],
         );
@@ -39,7 +39,7 @@ fn no_cache_on_errors() {
     fails("must-revalidate", "Cache-Control: max-age=5, must-revalidate, stale-if-error=5000");
     fails("proxy-revalidate", "Cache-Control: max-age=5, proxy-revalidate");
     fails("s-maxage", "Cache-Control: s-maxage=5");
-    // What only names fields may be used, without them.
+    // A directive that lists fields allows the rest to be used.
     for (path, head) in [("plain", "max-age=5"), ("fields", "max-age=5, no-cache=\"x-a\"")] {
         let request = format!("GET /ttl/{path}");
         check(
@@ -51,12 +51,13 @@ fn no_cache_on_errors() {
             ],
         );
     }
-    // Nothing is of use that can neither be used nor asked about.
+    // A response that can be neither used nor revalidated is not stored.
     let useless = "X-Head: Cache-Control: no-cache, max-age=60";
     check(&proxy, &[("GET /ttl/useless", useless, "200 1 fwd=uri-miss fwd-status=200 detail=no-lifetime")]);
 }
 
-/// A 304 without `Date` was made when it came (RFC 9110 section 6.6.1): what it freshens is as young as that.
+/// A 304 without `Date` counts as made when it was received (RFC 9110 section 6.6.1), which determines the age of the
+/// updated response.
 #[test]
 fn freshened_without_a_date() {
     let (_origin, proxy) = started("cache-stale-dates");
@@ -69,7 +70,7 @@ fn freshened_without_a_date() {
             ("GET /get", &lines(dated, ""), &stored),
             ("GET /get", &lines("", ""), asks),
             ("GET /get", "", "200 1 hit"),
-            // By what is said of it, where something is.
+            // By the 304's own fields, if it has any.
             ("GET /date", &lines(dated, ""), &stored),
             ("GET /date", &lines(dated, ""), asks),
             ("GET /date", &lines("", "|Age: 70"), asks),
@@ -78,7 +79,7 @@ fn freshened_without_a_date() {
             ("GET /head", &lines(dated, ""), &stored),
             ("HEAD /head", &lines("", ""), "200 fwd=stale fwd-status=200 detail=head"),
             ("GET /head", "", "200 1 hit"),
-            // An expiry that has passed has passed.
+            // An expiry in the past stays there.
             ("GET /expires", &format!("X-Head: {dated}Expires: Sun, 06 Nov 1994 08:59:37 GMT|ETag: \"a\""), &stored),
             ("GET /expires", "X-Head: ETag: \"a\"", asks),
             ("GET /expires", "X-Head: ETag: \"a\"", asks),
@@ -90,7 +91,7 @@ fn freshened_without_a_date() {
     assert!(hit.header("age").is_some_and(|age| age.parse::<u64>().expect("a number") < 60), "{hit:?}");
 }
 
-/// RFC 9211 section 2.5: what was declared stale has no time left.
+/// RFC 9211 section 2.5: a response that was purged softly has no time left.
 #[test]
 fn time_left() {
     let (_origin, proxy) = started("cache-stale-ttl");
@@ -110,14 +111,14 @@ fn time_left() {
     check("GET /a", "X-Status: 503", "200 1 hit detail=if-error", Some(0..=0));
     check("GET /a", lines, "200 1 fwd=stale fwd-status=304", Some(50..=60));
     check("GET /a", "", "200 1 hit", Some(50..=60));
-    // One that is stale already is so for as long as it says.
+    // A response that is stale already shows its own staleness.
     let old = format!("{lines}|Age: 100");
     check("GET /old", &old, &format!("200 1 {MISS}"), Some(-50..=-40));
     check("PURGE /old", "Purge-Mode: soft", purged, None);
     check("GET /old", "X-Status: 503", "200 1 hit detail=if-error", Some(-50..=-40));
 }
 
-/// Section 4.2: dates in all three forms, in any case, where they say how long a response is fresh.
+/// Section 4.2: dates in all three formats, in any case, for the freshness lifetime.
 #[test]
 fn dates_in_any_form() {
     let (_origin, proxy) = started("cache-stale-forms");
@@ -142,7 +143,7 @@ fn dates_in_any_form() {
     }
 }
 
-/// RFC 9213 section 2.1: values that are not of a directive's type are as if they were not there.
+/// RFC 9213 section 2.1: values of a wrong type are ignored.
 #[test]
 fn targeted_values() {
     let (_origin, proxy) = started("cache-stale-targeted");
@@ -165,7 +166,7 @@ fn targeted_values() {
     }
 }
 
-/// `stale if-error`: where no server is healthy, stale responses are used at once, and no server is asked.
+/// `stale if-error`: if no server is healthy, stale responses are served at once, without a request to a server.
 #[test]
 fn while_no_server_is_healthy() {
     const SITE: &str = "\
@@ -195,7 +196,7 @@ site site.test {
             }
             let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
             if is_ill {
-                // Whoever asks waits until the time is out.
+                // Requests wait until their time-out.
                 connection.bytes();
                 return;
             }

@@ -1,4 +1,4 @@
-//! Requests for what is being fetched: who waits, who goes on, and how many reach a server that is slow or fails.
+//! Requests for in-flight responses: which ones wait, which are forwarded, and how many reach a slow or failing server.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ site site.test {
 }
 ";
 
-/// What is storable is stored, whatever came before.
+/// A storable response is stored, whatever came before.
 #[test]
 fn hit_for_miss() {
     let (_origin, proxy) = started("cache-hit-for-miss");
@@ -61,7 +61,7 @@ fn hit_for_miss() {
             ],
         );
     }
-    // What a client has of a response that is its own is still its own to ask about.
+    // A client can still revalidate its own private response.
     let own = "X-Head: Cache-Control: private|ETag: \"a\"";
     check(
         &proxy,
@@ -73,7 +73,7 @@ fn hit_for_miss() {
     );
 }
 
-/// An origin whose requests are counted, by path, and answered as `answer` says: by the path and how many there were before.
+/// An origin that counts requests by path, and responds with `answer`, given the path and the number of previous requests.
 fn counting(answer: impl Fn(&mut Connection, &str, usize) -> bool + Send + Sync + 'static) -> (Origin, Counts) {
     let counts = Counts::default();
     let seen = counts.clone();
@@ -113,7 +113,7 @@ impl Counts {
     }
 }
 
-/// Shut until it is opened.
+/// A gate that is closed until it is opened.
 #[derive(Default)]
 struct Gate(Mutex<bool>, Condvar);
 
@@ -131,9 +131,10 @@ impl Gate {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok";
 
-/// Two hundred wait for a server that fails: one after the other asks again, and soon they fail, too; nobody else is asked.
+/// Two hundred requests wait for a failing server: they try one after another, and soon all fail; the server receives few
+/// requests.
 #[test]
-fn a_server_that_fails() {
+fn failing_servers() {
     const MANY: usize = 200;
     let gate = Arc::new(Gate::default());
     let shut = Arc::clone(&gate);
@@ -147,7 +148,7 @@ fn a_server_that_fails() {
             "/recovers" if before > 0 => connection.send(OK),
             _ => connection.send("HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno"),
         }
-        // A connection each: on one that was kept, a request is sent again.
+        // A new connection each time, because requests on reused ones are retried.
         false
     });
     let proxy = Proxy::of_text("cache-failing", SITE, &[("app", &origin.address)]);
@@ -173,9 +174,9 @@ fn a_server_that_fails() {
     proxy.log("\"reason\":\"upstream-failing\"");
 }
 
-/// What is stale and may be used does not have the failing server asked by each of many, either.
+/// Stale responses do not cause many requests to a failing server, either.
 #[test]
-fn a_server_that_fails_behind_what_is_stale() {
+fn failing_servers_with_stale_responses() {
     let gate = Arc::new(Gate::default());
     let shut = Arc::clone(&gate);
     let (origin, counts) = counting(move |connection, _, before| {
@@ -200,9 +201,10 @@ fn a_server_that_fails_behind_what_is_stale() {
     }
 }
 
-/// A fetch that takes longer than `lock` is overtaken by one of those who wait, not by all; the others get what comes first.
+/// A fetch that takes longer than `lock` is overtaken by one of the waiting requests, not by all; the others get the first
+/// response.
 #[test]
-fn a_server_that_is_slow() {
+fn slow_servers() {
     const MANY: usize = 100;
     let gate = Arc::new(Gate::default());
     let shut = Arc::clone(&gate);
@@ -221,7 +223,7 @@ fn a_server_that_is_slow() {
         assert_eq!(other.answer().text(), "ok");
     }
     assert!(counts.of("/impatient/once") <= 4, "{} requests for one response", counts.of("/impatient/once"));
-    // Where all are slow, one more goes each time.
+    // If all fetches are slow, one more starts each time.
     let mut never: Vec<_> = (0..MANY).map(|_| waiting(&proxy, "/impatient/never")).collect();
     counts.until("/impatient/never", 3);
     assert!(counts.of("/impatient/never") <= 10, "{} requests at once", counts.of("/impatient/never"));
@@ -232,9 +234,9 @@ fn a_server_that_is_slow() {
     }
 }
 
-/// Who comes after the head of a response that is not to be used without asking does not read along.
+/// A request that arrives after the head of a `no-cache` response does not join it.
 #[test]
-fn no_cache_on_its_way() {
+fn no_cache_in_flight() {
     let (gate, asked) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
     let (shut, count) = (Arc::clone(&gate), Arc::clone(&asked));
     let origin = Origin::new(move |mut connection, _| {
@@ -271,9 +273,9 @@ fn no_cache_on_its_way() {
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
-/// While it is remembered that a response was not for others, one that is for all is read along as soon as its head has come.
+/// While a response is marked as unshareable, a shareable one is joined as soon as its head has arrived.
 #[test]
-fn joined_though_it_was_not_for_others() {
+fn shareable_responses_are_joined_after_unshareable_ones() {
     let gate = Arc::new(Gate::default());
     let shut = Arc::clone(&gate);
     let (origin, counts) = counting(move |connection, _, before| {

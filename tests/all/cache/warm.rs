@@ -1,4 +1,4 @@
-//! `warm`: what is fetched after start.
+//! `warm`: requests after start.
 
 use std::sync::{Arc, Mutex};
 
@@ -38,9 +38,9 @@ site site.test {
 }
 ";
 
-/// What is asked for is in the cache as if clients had asked for it; what fails is told; nothing is fetched again after a restart.
+/// Warmed responses are cached as if clients had requested them; failures are logged; nothing is fetched again after a restart.
 #[test]
-fn fetched_after_start() {
+fn responses_are_fetched_after_start() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = Arc::clone(&seen);
     let origin = Origin::new(move |mut connection, _| {

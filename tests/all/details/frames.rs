@@ -1,4 +1,4 @@
-//! What HTTP/2 does not allow in requests and responses, or says otherwise than HTTP/1.1.
+//! Messages that HTTP/2 does not allow, or expresses otherwise than HTTP/1.1.
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -38,10 +38,10 @@ async fn ask(client: &mut SendRequest<Bytes>, request: http::request::Builder) -
     whole(response.await.expect("a response")).await
 }
 
-/// A head, a body, and what follows it.
+/// A head, a body, and trailers.
 type Said = (Response<()>, &'static str, Option<http::HeaderMap>);
 
-/// An HTTP/2 server that answers what `answer` says to a path.
+/// An HTTP/2 server that responds to a path with `answer`.
 fn server(answer: fn(&str) -> Said) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address").to_string();
@@ -70,8 +70,8 @@ fn server(answer: fn(&str) -> Said) -> String {
 
 const BLANKS: [&str; 6] = [" x", "x ", "\tx", "x\t", " ", " \t "];
 
-/// RFC 9113 section 8.2.1: a value neither begins nor ends with a blank. HTTP/1.1 would strip them on the way, behind the back
-/// of all that compares values here.
+/// RFC 9113 section 8.2.1: a value neither begins nor ends with a blank. HTTP/1.1 would strip blanks after the proxy has
+/// compared values.
 #[test]
 fn blanks_around_values() {
     let origin = mirror();
@@ -84,7 +84,7 @@ fn blanks_around_values() {
                 let request = Request::get("http://site.test/").header(name, value);
                 assert_eq!(ask(&mut client, request).await.0.status, 400, "{name}: {value:?}");
             }
-            // Behind a body: the origin does not get to see it as a whole request.
+            // After a body: the origin does not receive a complete request.
             let request = Request::post("http://site.test/").body(()).expect("a request");
             let (response, mut body) = client.send_request(request, false).expect("sent");
             body.send_data("hello".into(), false).expect("sent");
@@ -101,7 +101,7 @@ fn blanks_around_values() {
     proxy.log("\"reason\":\"bad-request\"");
 }
 
-/// The same from servers.
+/// The same in responses.
 #[test]
 fn blanks_in_responses() {
     let origin = server(|path| {
@@ -124,7 +124,7 @@ fn blanks_in_responses() {
     assert_eq!(get(address, "site.test", "/h2/x").text(), "ok");
     for (at, value) in BLANKS.iter().enumerate() {
         assert_eq!(get(address, "site.test", &format!("/h2/head/{at}")).status, 502, "{value:?}");
-        // The head may be on its way already: what follows is then no end of the body.
+        // The head may have been sent already: then the body is incomplete.
         let mut client = Client::to(address);
         client.send(format!("GET /h2/trailers/{at} HTTP/1.1\r\nHost: site.test\r\n\r\n"));
         let said = String::from_utf8_lossy(&client.rest()).into_owned();
@@ -133,9 +133,9 @@ fn blanks_in_responses() {
     proxy.log("\"reason\":\"upstream-invalid\"");
 }
 
-/// RFC 9113 section 8.6: a 101 is nothing in HTTP/2, and would be something else for an HTTP/1.1 client.
+/// RFC 9113 section 8.6: HTTP/2 has no 101, and an HTTP/1.1 client would take it for an upgrade.
 #[test]
-fn nothing_is_changed_to() {
+fn no_101_over_http2() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
@@ -153,7 +153,7 @@ fn nothing_is_changed_to() {
     proxy.log("\"reason\":\"upstream-invalid\"");
 }
 
-/// What must not reach anybody: a response with 400, a reset stream or the end of the connection.
+/// Requests that must not be forwarded: a 400, a reset stream or the end of the connection.
 #[test]
 fn malformed_requests() {
     let origin = mirror();
@@ -164,7 +164,7 @@ fn malformed_requests() {
         connection.head(1, true, fields);
         let refused = loop {
             match connection.frame() {
-                // 400 is the twelfth entry of HPACK's table.
+                // 400 is the twelfth entry of HPACK's static table.
                 Some(frame) if frame.kind == frames::HEADERS => break frame.payload.first() == Some(&0x8c),
                 Some(frame) if frame.kind == frames::RST_STREAM => break frame.payload == [0, 0, 0, 1],
                 Some(frame) if frame.kind == frames::GOAWAY => break frame.payload[4..8] != [0; 4],
@@ -216,13 +216,13 @@ fn malformed_requests() {
         &[(":method", "CONNECT"), (":protocol", "websocket"), usual[1], usual[2], (":path", "http://site.test/")],
     );
     assert_eq!(origin.connections(), 0, "nobody has seen any of it");
-    // What is allowed.
+    // Valid requests.
     let mut connection = Frames::to(proxy.address("listen"));
     connection.head(1, true, &with(&[("te", "trailers"), ("host", "Site.test")]));
     assert_eq!(connection.next_of(frames::HEADERS).expect("a response").payload.first(), Some(&0x88));
 }
 
-/// RFC 9113 section 8.1: trailers have no pseudo-header fields. No origin sees a whole request.
+/// RFC 9113 section 8.1: trailers have no pseudo-header fields. No origin receives a complete request.
 #[test]
 fn pseudo_header_fields_in_trailers() {
     let origin = Origin::new(|mut connection, _| {
@@ -239,7 +239,7 @@ fn pseudo_header_fields_in_trailers() {
     });
     let proxy = proxy_to(&origin.address);
     let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "site.test"), (":path", "/")];
-    // 200 and 400 are the eighth and the twelfth entry of HPACK's table.
+    // 200 and 400 are the eighth and the twelfth entry of HPACK's static table.
     let (ok, refused) = ((frames::HEADERS, Some(0x88)), (frames::HEADERS, Some(0x8c)));
     let check = |trailers: &[(&str, &str)], expected: (u8, Option<u8>)| {
         let mut connection = Frames::to(proxy.address("listen"));
@@ -261,20 +261,20 @@ fn pseudo_header_fields_in_trailers() {
         [(":path", "/"), (":method", "GET"), (":status", "200"), (":authority", "x"), (":scheme", "http")]
     {
         check(&[(name, value)], refused);
-        // PROTOCOL_ERROR: the library has seen that.
+        // PROTOCOL_ERROR: detected by the library.
         check(&[("x-sum", "1"), (name, value)], (frames::RST_STREAM, Some(1)));
     }
     proxy.log("\"reason\":\"bad-framing\"");
 }
 
 #[test]
-fn otherwise_than_in_http1() {
+fn differences_to_http1() {
     let origin = mirror();
     let proxy = proxy_to(&origin.address);
     let address = proxy.address("listen").to_owned();
     run(async move {
         let mut client = client(&address).await;
-        // What promises encryption is not to be had without (RFC 9110 section 7.4).
+        // `https` URLs need a secure connection (RFC 9110 section 7.4).
         assert_eq!(ask(&mut client, Request::get("https://site.test/")).await.0.status, 421);
         // `OPTIONS *` (RFC 9113 section 8.3.1).
         let star = Request::options(
@@ -294,7 +294,7 @@ fn otherwise_than_in_http1() {
     });
 }
 
-/// What belongs to a connection does not go to HTTP/2 clients, and what is a request's is not in a response.
+/// Hop-by-hop fields are not sent to HTTP/2 clients, and request fields are not sent in responses.
 #[test]
 fn fields_of_a_connection_stay_behind() {
     let origin = Origin::always(
@@ -311,7 +311,7 @@ fn fields_of_a_connection_stay_behind() {
     });
 }
 
-/// Asks for a tunnel (RFC 8441), to which something is written at once. What the response is, and its body where it is an error.
+/// Opens a tunnel (RFC 8441), and writes to it at once. Returns the response, with its body if it is an error.
 fn connect(address: &str, url: &'static str, protocol: &'static str) -> (StatusCode, Option<http::HeaderMap>, String) {
     let mut connected = None;
     run(async {
@@ -335,10 +335,10 @@ fn connect(address: &str, url: &'static str, protocol: &'static str) -> (StatusC
     connected.expect("a response")
 }
 
-/// RFC 8441 section 4: success says that there is a tunnel, so it is none unless there is. All else is the origin's to say; and in
-/// HTTP/1.1, where no tunnel is without a 101, so is everything.
+/// RFC 8441 section 4: a 2xx means that there is a tunnel, so there is none without one. Other statuses are the origin's; over
+/// HTTP/1.1, which has no tunnel without a 101, all are.
 #[test]
-fn no_tunnel_is_no_success() {
+fn no_success_without_a_tunnel() {
     let check = |status: u16, expected: u16| {
         let body = if matches!(status, 204 | 205 | 304) { "" } else { "said" };
         let origin = Origin::always(format!(
@@ -373,8 +373,8 @@ fn no_tunnel_is_no_success() {
     }
 }
 
-/// The same from origins that speak HTTP/2, which are not asked for tunnels; from the proxy itself; and where nothing is known of the
-/// protocol.
+/// The same for origins with HTTP/2, which do not receive requests for tunnels; for responses of the proxy; and for unknown
+/// protocols.
 #[test]
 fn no_tunnel_elsewhere() {
     let origin = server(|path| (Response::new(()), if path == "/live2" { "ok" } else { "" }, None));
@@ -388,7 +388,7 @@ fn no_tunnel_elsewhere() {
     assert!(status.is_client_error() || status.is_server_error(), "{status}");
 }
 
-/// RFC 6455 section 4.1: a server that does not show what it was asked with has not understood.
+/// RFC 6455 section 4.1: a server must prove with the key that it has understood the request.
 #[test]
 fn websockets_are_accepted_by_their_key() {
     let check = |accept: &'static str, status: u16| {
@@ -419,7 +419,7 @@ fn websockets_are_accepted_by_their_key() {
     check("Sec-WebSocket-Accept: RIGHT\r\nSec-WebSocket-Accept: RIGHT\r\n", 502);
 }
 
-/// A call that is given up because its server takes too long: it may have been done, so it is not one that was never made.
+/// A call with an expired time-out may have been processed, so it does not count as unprocessed.
 #[test]
 fn calls_that_take_too_long() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");

@@ -1,4 +1,5 @@
-//! A store with several disks: each response is on one of them, and a disk that hangs, is full or is away costs what is on it alone.
+//! A store with several disks: each response is on one of them, and a disk that hangs, is full or is absent affects only the
+//! responses on it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -30,12 +31,12 @@ impl Two {
         Proxy::start(&self.stage.binary, &self.stage.site, &given)
     }
 
-    /// How many files each has.
+    /// The number of files of each.
     fn files(&self) -> [usize; 2] {
         [&self.stage.folder, &self.other].map(|folder| files(folder))
     }
 
-    /// Fetches so many, waits until they are written, and stops. `enough` is for how many files there are then.
+    /// Fetches this many responses, waits until they are written, and stops. `enough` checks the number of files.
     fn fill(&self, count: usize, enough: impl Fn([usize; 2]) -> bool) {
         let mut proxy = self.start();
         (0..count).for_each(|number| assert!(!is_hit(&proxy, &path(number), "")));
@@ -59,7 +60,8 @@ fn status(proxy: &Proxy, method: &str, path: &str, lines: &str) -> u16 {
     head["HTTP/1.1 ".len()..][..3].parse().expect("a status")
 }
 
-/// Half of the responses are on a disk that hangs: they come from the origin, and the others from the disk that does not.
+/// Half of the responses are on a disk that hangs: they are fetched from the origin, and the others are served from the
+/// other disk.
 #[test]
 fn one_hangs() {
     const FILES: usize = 100;
@@ -82,7 +84,7 @@ fn one_hangs() {
             .collect()
     });
     assert_eq!(hits.len(), there);
-    // What resources that change are about is gone at once, on either disk; a purge does not hold after a restart, and says so.
+    // Unsafe requests invalidate at once on either disk; a purge is not durable, and reports that.
     for number in [hits.first().copied(), (0..FILES).find(|number| !hits.contains(number))].into_iter().flatten() {
         let began = Instant::now();
         assert_eq!(status(&proxy, "POST", &path(number), ""), 200);
@@ -92,7 +94,7 @@ fn one_hangs() {
         assert_eq!(status(&proxy, "PURGE", &path(number), ""), 503);
         assert!(!is_hit(&proxy, &path(number), ""), "purged all the same");
     }
-    // Once it responds, it is used.
+    // Once the disk responds, it is used again.
     let until = Instant::now() + PATIENCE;
     while status(&proxy, "PURGE", "/", "Purge-Tags: t\r\n") != 200 {
         assert!(Instant::now() < until, "the disk is there again, and is not used");
@@ -104,7 +106,7 @@ fn one_hangs() {
     }
 }
 
-/// One is smaller than what it may take: it makes room for itself, and nothing goes from the other.
+/// One file system is smaller than its limit: files are evicted from it, and none from the other.
 #[test]
 fn one_is_full() {
     let two = Two::of("disk-several-full");
@@ -126,7 +128,7 @@ fn one_is_full() {
     assert!(hits >= one && hits <= one + other, "{hits} of {one} and {other}");
 }
 
-/// One is not there at a start: the others go on. What is purged meanwhile does not come back with it.
+/// One disk is absent at a start: the others continue. Responses that are purged meanwhile do not come back with it.
 #[test]
 fn one_is_away() {
     const FILES: usize = 40;

@@ -1,12 +1,12 @@
-//! Several processes with one folder, as while a new binary takes over from the old one; and purges that must hold in all of them, whatever
-//! becomes of the disk or of a process.
+//! Several processes with one folder, for example during an upgrade of the binary; and purges that must take effect in all of them,
+//! whatever happens to the disk or to a process.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
-/// A folder and an origin for two binaries: that of the site, and of one with another site beside it.
+/// A folder and an origin for two binaries: one of the site, and one with another site beside it.
 struct Two {
     old: Stage,
     new: Stage,
@@ -32,7 +32,7 @@ impl Two {
     }
 }
 
-/// The number of what is there for a path, kept or not.
+/// The number in the response of a path, cached or not.
 fn number(proxy: &Proxy, path: &str) -> usize {
     get(proxy, path, "").header("x-number").and_then(|number| number.parse().ok()).expect("a number")
 }
@@ -42,7 +42,7 @@ fn purge(proxy: &Proxy, path: &str, lines: &str) -> u16 {
     ask(proxy.address("listen"), &request).status
 }
 
-/// Asks until it is kept: what is large is written first.
+/// Requests until the response is cached: large ones are written first.
 fn kept(proxy: &Proxy, path: &str) {
     let until = Instant::now() + PATIENCE;
     while !is_hit(proxy, path, "") {
@@ -51,7 +51,8 @@ fn kept(proxy: &Proxy, path: &str) {
     }
 }
 
-/// What one purges is purged of the other, too: by URL, prefix, pattern, tag, group and as a whole, for good or softly, in memory and on disk; and stays so.
+/// A purge by one process applies to the other, too: by URL, prefix, pattern, tag, group and as a whole, soft or not, in memory and on disk;
+/// permanently.
 #[test]
 fn purged_in_both() {
     let two = Two::of("disk-both");
@@ -76,14 +77,14 @@ fn purged_in_both() {
                 kept(other, path);
                 let before = two.old.asked();
                 assert_eq!(purge(one, purged, &format!("{lines}{mode}")), 200, "{path} {lines}{mode}");
-                // The first fetches it again; the second may find that on the disk.
+                // The first process fetches it again; the second one may find it on the disk.
                 for proxy in [other, one] {
                     assert!(number(proxy, path) > before, "{path} {lines}{mode}");
                 }
             }
         }
     }
-    // One that changes in one process is not used in the other, soon.
+    // An unsafe request in one process takes effect in the other soon.
     let changed = || {
         let request = "POST /c/10 HTTP/1.1\r\nHost: site.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         assert_eq!(ask(old.address("listen"), request).status, 200);
@@ -96,7 +97,7 @@ fn purged_in_both() {
         assert!(Instant::now() < until, "it has changed");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Written by the one, purged by the other, which ends; and by one that has never seen it.
+    // Written by one process, purged by the other, which then ends; and purged by one that has never read it.
     for path in ["/w/10", "/w/200000", "/v/10"] {
         kept(&new, path);
     }
@@ -108,9 +109,10 @@ fn purged_in_both() {
     assert!(is_hit(&proxy, "/v/10", ""));
 }
 
-/// A process that has stopped, and has the folder: a purge does not hold there, and whoever purges is told. Once it goes on, it holds.
+/// A stopped process with the folder: a purge is not in effect there, which is reported. Once the process continues, the purge is in
+/// effect.
 #[test]
-fn one_stands_still() {
+fn stopped_processes() {
     let two = Two::of("disk-still");
     let (old, new) = (two.start_old(), two.start_new());
     kept(&old, "/u/10");
@@ -121,20 +123,20 @@ fn one_stands_still() {
     old.signal("CONT");
     assert_eq!(purge(&new, "/other", ""), 200);
     assert!(!is_hit(&old, "/u/10", ""), "it was written before the other one");
-    // One that is gone is not waited for, however it went.
+    // A process that has ended, in any way, is not waited for.
     old.signal("KILL");
     let began = Instant::now();
     assert_eq!(purge(&new, "/u/10", ""), 200);
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
-/// A disk that takes nothing: a purge holds, and says that it is not durable. With room again, it is.
+/// A full disk: a purge is in effect, and reports that it is not durable. With space again, it is.
 #[test]
 fn not_durable() {
     let stage = Stage::new("disk-durable");
     let Some(_mounted) = Mounted::new(&stage.folder, "size=8m") else { return };
     let proxy = stage.start();
-    // Filled by somebody else: what is kept makes room for the journal; where there is nothing, there is no room.
+    // Filled by others: cached responses are evicted for the journal; without any, there is no space.
     get(&proxy, "/f/100000", "");
     written(&stage, 1);
     let fill = || {
@@ -161,9 +163,9 @@ fn not_durable() {
     written(&stage, 1);
 }
 
-/// Bytes of the journal are flipped, or cut off, and it is gone: nothing that was purged comes back.
+/// Bytes of the journal are flipped or truncated, or it is removed: no purged response comes back.
 #[test]
-fn torn_journal() {
+fn damaged_journal() {
     let stage = Stage::new("disk-journal");
     let mut seed = 11_u64;
     let mut random = move |below: usize| {
@@ -205,8 +207,8 @@ fn torn_journal() {
     assert!(kept > 0, "whole journals are believed");
 }
 
-/// Binaries take over from each other under load, by turns killed and told to stop, while resources change and are purged: whoever asks after a
-/// purge was answered with 200 gets nothing from before it, of whichever binary.
+/// Binaries replace each other under load, alternately killed and stopped, while resources change and are purged: a request after a purge with
+/// status 200 gets nothing from before it, from either binary.
 #[test]
 fn swapped_under_load() {
     const RESOURCES: usize = 4;
@@ -217,7 +219,7 @@ fn swapped_under_load() {
         while let Some(request) = connection.request() {
             let path = request.split(' ').nth(1).unwrap_or_default();
             let number = resource(path).expect("a resource");
-            // What it is when it is asked for, and said a little later.
+            // The version at the time of the request, returned a little later.
             let version = VERSIONS[number].load(Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(if version.is_multiple_of(3) { 40 } else { 4 }));
             let body = format!("{}{version:010}", "0".repeat(if number == 0 { 200_000 } else { 0 }));
@@ -229,7 +231,7 @@ fn swapped_under_load() {
     });
     let two = Two::of("disk-swapped");
     let start = |number: usize| two.start(if number.is_multiple_of(2) { &two.old } else { &two.new }, &origin);
-    // What a purge that was answered with 200 was about: nobody may see less from then on.
+    // The versions at purges with status 200: no client may get older ones from then on.
     let promised: [AtomicU64; RESOURCES] = [const { AtomicU64::new(0) }; RESOURCES];
     let (over, asked, hits, purges) =
         (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
