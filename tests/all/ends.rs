@@ -1,5 +1,6 @@
-//! How exchanges end: responses that break, clients that leave, bodies that nobody has asked for, and those that trickle. In both
-//! versions of HTTP, on either side, with and without what changes a response on its way. One site serves all tests here.
+//! How exchanges end: broken responses, clients that disconnect, bodies that were not requested, and clients that trickle. In
+//! both
+//! versions of HTTP, on either side, with and without transformations of the response. One site serves all tests here.
 
 mod broken;
 mod leaving;
@@ -169,7 +170,7 @@ site a.test {
 }
 "#;
 
-/// What is done to a response on its way.
+/// The transformations of a response.
 const CHANGES: [&str; 5] = ["plain", "cached", "compressed", "replaced", "all"];
 
 fn proxy(given: &[(&str, &str)]) -> Proxy {
@@ -183,7 +184,7 @@ fn proxy(given: &[(&str, &str)]) -> Proxy {
     Proxy::start(binary, SITE, given)
 }
 
-/// A line of the log about a path, which must say all of this.
+/// A line of the log about a path, which must contain all of `said`.
 fn logged(proxy: &Proxy, path: &str, said: &[&str]) {
     let line = proxy.log(&format!("\"path\":\"{path}\""));
     for said in said {
@@ -196,7 +197,7 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
 }
 
-/// A client of HTTP/2.
+/// An HTTP/2 client.
 async fn client(address: &str) -> h2::client::SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
     let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
@@ -206,18 +207,18 @@ async fn client(address: &str) -> h2::client::SendRequest<Bytes> {
     client.ready().await.expect("ready")
 }
 
-/// What came of a request in HTTP/2.
+/// The result of a request over HTTP/2.
 struct Got {
     status: u16,
     fields: HeaderMap,
     body: Vec<u8>,
-    /// Statuses of interim responses.
+    /// The statuses of interim responses.
     interim: Vec<u16>,
-    /// How the stream was reset.
+    /// The code of the stream's reset.
     reset: Option<h2::Reason>,
 }
 
-/// Asks for a path in HTTP/2.
+/// Requests a path over HTTP/2.
 async fn get(client: &mut h2::client::SendRequest<Bytes>, path: &str) -> Got {
     let request = http::Request::get(format!("http://a.test{path}")).header("accept-encoding", "gzip");
     let (response, _) = client.send_request(request.body(()).expect("a request"), true).expect("sent");
@@ -256,7 +257,8 @@ async fn received(mut response: h2::client::ResponseFuture) -> Got {
     got
 }
 
-/// A server of HTTP/2 that answers requests with frames as they are; gives its address. `answer` knows the stream, and writes.
+/// An HTTP/2 server that responds with raw frames; returns its address. `answer` gets the number of the stream, and writes the
+/// frames.
 fn frames(answer: impl Fn(u32, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address").to_string();

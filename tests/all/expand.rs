@@ -1,6 +1,6 @@
-//! What the compiler writes: small sites and the Rust they become, reviewed as code is; and it compiles, as the cases do.
+//! The compiler's output: small sites and the Rust code they compile to, in reviewed files; the code compiles, too.
 //!
-//! `KILN_UPDATE=1 cargo test` writes the Rust again.
+//! `KILN_UPDATE=1 cargo test` updates the Rust files.
 
 use kiln_tests::kiln::workspace;
 
@@ -28,9 +28,9 @@ fn expansions_are_as_reviewed() {
     assert!(failed.is_empty(), "the Rust of these has changed: {failed:?}");
 }
 
-/// The same site gives the same bytes, however often it is compiled.
+/// The output is the same, byte for byte, however often a site is compiled.
 #[test]
-fn same_site_same_output() {
+fn output_is_deterministic() {
     let site = workspace().join("tests/cases/matchers/site.kdl");
     let once =
         || proxy_build::compile(&site, "site.kdl").output("bundle".as_ref()).expect("compiles").items.to_string();

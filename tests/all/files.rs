@@ -1,4 +1,4 @@
-//! `files`: what is in a folder is served, and nothing else, whatever is asked for.
+//! `files`: serves the files of a folder and nothing else, for any requested path.
 
 mod or_else;
 mod send_file;
@@ -46,7 +46,7 @@ site * {
 }
 ";
 
-/// A folder with everything in it that may go wrong, and the proxy before it.
+/// A folder with all the difficult cases, and a proxy that serves it.
 struct Served {
     proxy: Proxy,
     root: PathBuf,
@@ -103,21 +103,21 @@ impl Served {
         )
     }
 
-    /// Status and text.
+    /// Checks the status and the body.
     fn check(&self, path: &str, status: u16, text: &str) {
         let answer = self.get(path);
         assert_eq!((answer.status, answer.text().as_str()), (status, text), "{path}: {:?}", answer.headers);
     }
 }
 
-/// Sets a file's time back, so that its tag is a strong one.
+/// Sets a file's modification time back, so that its tag is a strong one.
 fn settle(path: &Path) {
     let file = std::fs::File::options().write(true).open(path).expect("opened");
     file.set_modified(SystemTime::now() - Duration::from_secs(100)).expect("set");
 }
 
 #[test]
-fn what_is_there() {
+fn files_that_exist() {
     let served = Served::new("there");
     served.check("/plain/", 200, "<p>home\n");
     served.check("/plain/index.html", 200, "<p>home\n");
@@ -136,14 +136,14 @@ fn what_is_there() {
     served.check("/missing/x", 500, "500 Internal Server Error\n");
     served.proxy.log("\"reason\":\"file-unreadable\"");
     served.proxy.log("\"reason\":\"no-file\"");
-    // A folder is asked for with a slash.
+    // Folders without a trailing slash are redirected.
     for (path, location) in
         [("/plain", "/plain/"), ("/plain/sub?a=1", "/plain/sub/?a=1"), ("//plain/sub", "/plain/sub/")]
     {
         let answer = served.get(path);
         assert_eq!((answer.status, answer.header("location")), (308, Some(location)), "{path}");
     }
-    // A list of what is there.
+    // A listing of a folder.
     let list = served.get("/all/empty/");
     assert_eq!((list.status, list.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert!(
@@ -151,7 +151,7 @@ fn what_is_there() {
         "{}",
         list.text()
     );
-    // Headings are for people: decoded, and text.
+    // Headings are decoded and escaped.
     let list = served.get("/all/a%20b/%3C%26%3E/").text();
     assert!(list.contains("<title>/all/a b/&lt;&amp;&gt;/</title>"), "{list}");
     assert!(list.contains("<h1>/all/a b/&lt;&amp;&gt;/</h1>"), "{list}");
@@ -161,7 +161,7 @@ fn what_is_there() {
     assert!(
         list.text().contains("<a href=\"./.git/\">") && !list.text().contains("pipe") && !list.text().contains("../")
     );
-    // Nothing but reading.
+    // Only GET and HEAD are allowed.
     let post = ask(
         served.proxy.address("listen"),
         "POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -174,19 +174,19 @@ fn what_is_there() {
 }
 
 #[test]
-fn what_is_not() {
+fn files_that_must_not_be_served() {
     let served = Served::new("not");
-    // Links, hidden names, pipes: not there.
+    // Links, hidden names and pipes are not found.
     for path in ["sub/out", "absolute", "inside/index.html", "top/etc/passwd", ".git/config", ".git/", "pipe"] {
         served.check(&format!("/plain/{path}"), 404, "");
     }
-    // Where links are followed, none leads out.
+    // Links that are followed do not lead out of the folder.
     for path in ["sub/out", "absolute", "top/etc/passwd", "pipe"] {
         served.check(&format!("/all/{path}"), 404, "");
     }
     served.check("/all/inside/start.html", 200, "<p>start\n");
     served.check("/all/.git/config", 200, "hidden\n");
-    // CVE-2021-41773 and CVE-2021-42013, CVE-2018-7490, CVE-2017-14849 and their kin; `encoded-slash` is on.
+    // CVE-2021-41773 and CVE-2021-42013, CVE-2018-7490, CVE-2017-14849 and similar ones; `encoded-slash` is on.
     for path in [
         "/plain/../../secret.txt",
         "/plain/.%2e/.%2e/secret.txt",
@@ -211,7 +211,7 @@ fn what_is_not() {
     }
 }
 
-/// A file that is exchanged for a link while it is asked for is one or the other, and the other is not there.
+/// A file that is replaced by a link during requests is either served or not found; the link's target never is served.
 #[test]
 fn races() {
     let served = Served::new("races");
@@ -228,7 +228,7 @@ fn races() {
         });
         for _ in 0..500 {
             let answer = served.get("/plain/turn");
-            // It may have been cut short by the writing of it, too.
+            // The file may also be empty, as it is just being written.
             let right = matches!((answer.status, answer.text().as_str()), (200, "mine\n" | "") | (404, ""));
             stop.fetch_or(!right, std::sync::atomic::Ordering::Relaxed);
             assert!(right, "{} {}", answer.status, answer.text());
@@ -238,7 +238,7 @@ fn races() {
 }
 
 #[test]
-fn as_much_as_is_wanted() {
+fn ranges_and_conditions() {
     let served = Served::new("parts");
     let path = "/plain/alphabet.txt";
     let whole = served.get(path);
@@ -266,13 +266,13 @@ fn as_much_as_is_wanted() {
     check("Range: bytes=-2\r\n", 206, "yz");
     check(&format!("Range: bytes=2-4\r\nIf-Range: {tag}\r\n"), 206, "cde");
     check("Range: bytes=2-4\r\nIf-Range: \"x\"\r\n", 200, ALL);
-    // A date that is the very one (RFC 9110 section 13.1.5), and no other, be it later.
+    // Only exactly the same date matches (RFC 9110 section 13.1.5), not a later one.
     check(&format!("Range: bytes=2-4\r\nIf-Range: {date}\r\n"), 206, "cde");
     for other in ["Sun, 06 Nov 1994 08:49:37 GMT", "Thu, 31 Dec 2099 23:59:59 GMT", "soon", "", &format!("W/{tag}")] {
         check(&format!("Range: bytes=2-4\r\nIf-Range: {other}\r\n"), 200, ALL);
     }
     check(&format!("Range: bytes=26-\r\nIf-Range: {date}\r\n"), 416, "");
-    // Of nothing, its end is all of it, and there is nothing else (section 14.1.2).
+    // A suffix range of an empty file is the whole of it; no other range can be satisfied (section 14.1.2).
     for (range, status) in
         [("-5", 200), ("-1", 200), ("0-,-1", 200), ("0-", 416), ("0-0", 416), ("5-", 416), ("-0", 416)]
     {
@@ -280,7 +280,8 @@ fn as_much_as_is_wanted() {
         assert_eq!((none.status, none.text().as_str()), (status, ""), "{range} {:?}", none.headers);
         assert_eq!(none.header("content-range"), (status == 416).then_some("bytes */0"), "{range}");
     }
-    // Just written, it may change again within the second, so its date does not tell versions apart (section 8.8.2.2).
+    // A file that was just written may change again within the second, so its date is no strong validator (section
+    // 8.8.2.2).
     std::fs::write(served.root.join("fresh.txt"), "fresh").expect("written");
     let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
     let fresh = std::fs::File::options().write(true).open(served.root.join("fresh.txt")).expect("opened");
@@ -300,7 +301,7 @@ fn as_much_as_is_wanted() {
         )
     };
     assert_eq!(parts.text(), part("0-1", "ab") + &part("25-25", "z") + &format!("\r\n--{boundary}--\r\n"));
-    // By the thousand: all of it, once.
+    // Thousands of ranges: the response is the whole file, once.
     let many: Vec<String> = (0..1000).map(|at| format!("{at}-{at}")).collect();
     check(&format!("Range: bytes={}\r\n", many.join(",")), 200, ALL);
     // A large file, whole and in part.
@@ -309,13 +310,13 @@ fn as_much_as_is_wanted() {
     assert!(large.body.chunks(4).zip(0_u32..).all(|(found, expected)| found == expected.to_be_bytes()));
     let part = served.ask("/plain/large.bin", "Range: bytes=1999996-2000003\r\n");
     assert_eq!(part.body, [499_999_u32.to_be_bytes(), 500_000_u32.to_be_bytes()].concat());
-    // A file that was changed just now has a weak tag.
+    // A file that was just changed has a weak tag.
     std::fs::File::create(served.root.join("fresh.txt")).and_then(|mut file| file.write_all(b"x")).expect("written");
     assert!(served.get("/plain/fresh.txt").header("etag").is_some_and(|tag| tag.starts_with("W/")));
 }
 
 #[test]
-fn compressed_before() {
+fn precompressed_files() {
     let served = Served::new("compressed");
     let check = |path: &str, accept: &str, encoding: Option<&str>, text: &str| {
         let answer = served.ask(path, &format!("Accept-Encoding: {accept}\r\n"));
@@ -339,7 +340,7 @@ fn compressed_before() {
     assert_eq!(served.get("/plain/app-3f9ac01b.js").header("cache-control"), None);
 }
 
-/// What a folder is exchanged for is there from then on.
+/// After a folder is replaced (here by renaming a link), the new one is served.
 #[test]
 fn a_new_release() {
     let outside = scratch("files-release");
@@ -357,7 +358,7 @@ fn a_new_release() {
     assert_eq!(get(), "2");
 }
 
-/// A folder that is compiled in: as on disk, but for what the disk does with it later.
+/// A compiled-in folder: as on disk, without later changes.
 #[test]
 fn compiled_in() {
     let root = scratch("files-compiled").join("root");
@@ -376,7 +377,7 @@ fn compiled_in() {
     std::fs::write(root.join("../secret.txt"), "secret\n").expect("written");
     let site = COMPILED_IN.replace("ROOT", root.to_str().expect("text"));
     let proxy = Proxy::of_text("files-compiled", &site, &[]);
-    // Nothing of it is needed any more.
+    // The folder on disk is no longer needed.
     std::fs::remove_dir_all(&root).expect("removed");
     let ask = |path: &str, fields: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n");
@@ -405,7 +406,7 @@ fn compiled_in() {
     check("/plain/alphabet.txt", "Range: bytes=2-4\r\n", 206, "cde");
     let parts = ask("/plain/alphabet.txt", "Range: bytes=0-1,-1\r\n");
     assert!(parts.status == 206 && parts.text().contains("0-1/26\r\n\r\nab\r\n--"), "{}", parts.text());
-    // Compressed by the build, unless that is not wanted.
+    // Compressed by the build, unless switched off.
     let path = "/all/sub/app-3f9ac01b.js";
     let plain = check(path, "Accept-Encoding: identity\r\n", 200, &text);
     assert_eq!(plain.header("cache-control"), Some("public, max-age=31536000, immutable"));
@@ -437,14 +438,14 @@ site * {
 }
 ";
 
-/// A listing that is incomplete says so: to who sees it, and once in the error log.
+/// A truncated listing says so: on the page, and once in the error log.
 #[test]
-fn listings_that_are_cut() {
+fn truncated_listings() {
     let served = Served::new("many");
     let many = served.root.join("many");
     std::fs::create_dir(&many).expect("made");
     let file = |number: usize| many.join(format!("{number}.txt"));
-    // Those that are not listed don't count.
+    // Files that can't be listed don't count.
     (0..20).for_each(|number| std::os::unix::fs::symlink("/", many.join(format!("out{number}"))).expect("linked"));
     (0..10_000).for_each(|number| drop(std::fs::File::create(file(number)).expect("made")));
     let listed = |route: &str| {

@@ -1,4 +1,4 @@
-//! `kiln check` for programs: what its JSON and its SARIF say of wrong sites, and that the changes that it proposes are right.
+//! `kiln check` for programs: the JSON and SARIF output for wrong sites, and the proposed changes.
 
 use std::collections::BTreeSet;
 
@@ -40,9 +40,9 @@ fn json() {
     assert_eq!(found["site"]["routes"], 1);
 }
 
-/// The page lists what there is, and there is what it lists.
+/// The documentation's page lists exactly the members that exist.
 #[test]
-fn the_page_is_right() {
+fn the_page_lists_all_members() {
     fn members(value: &Value, path: &str, into: &mut BTreeSet<String>) {
         match value {
             Value::Object(object) if !path.ends_with("span") && path != "site" => {
@@ -63,7 +63,7 @@ fn the_page_is_right() {
     let page = std::fs::read_to_string(workspace().join("docs/check.md")).expect("the page");
     let listed: BTreeSet<_> =
         page.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect();
-    // What stands in words beside the name of its list.
+    // These are described in the text beside the name of their list.
     found.retain(|name| {
         !name.contains("related[].") && !name.contains("edits[].") && !name.ends_with("fixes[].message")
     });
@@ -93,7 +93,7 @@ fn sarif() {
     assert_eq!((&deleted["startColumn"], &deleted["endColumn"]), (&5.into(), &10.into()));
 }
 
-/// Every fixture has findings that can be read by programs, with places that are within its file.
+/// Every fixture has machine-readable findings, with locations that are within its file.
 #[test]
 fn every_fixture() {
     for entry in std::fs::read_dir(workspace().join("tests/diagnostics")).expect("the folder") {

@@ -1,5 +1,5 @@
-//! Frames of HTTP/2 that ask for nothing, sent without end (RFC 9113 section 10.5): the connection ends with `ENHANCE_YOUR_CALM` and a line
-//! in the log. What clients have reason to send, however much, and calls that are given up by the hundred, are none.
+//! Floods of useless HTTP/2 frames (RFC 9113 section 10.5): the connection ends with `ENHANCE_YOUR_CALM` and a line
+//! in the log. Large amounts of legitimate frames, and hundreds of cancelled calls, are no flood.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -35,7 +35,7 @@ site site.test {
 
 const PAGE: usize = 500_000;
 
-/// A proxy whose origin answers nothing.
+/// A proxy with an origin that never responds.
 fn proxy() -> (Proxy, Origin) {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
@@ -48,7 +48,7 @@ fn proxy() -> (Proxy, Origin) {
     (Proxy::start(binary, SITE, &[("origin", &origin.address)]), origin)
 }
 
-/// HEADERS that ask for a path.
+/// HEADERS with a request for a path.
 fn request(stream: u32, flags: u8, path: &str) -> Vec<u8> {
     let fields = [
         (":method", "POST"),
@@ -66,14 +66,14 @@ fn reset(stream: u32) -> Vec<u8> {
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// The most frames that a flood has.
+/// The maximum number of frames in a flood.
 const FLOOD: u32 = 200_000;
 
 #[test]
 fn floods_end_the_connection() {
     let (proxy, _origin) = proxy();
     let address = proxy.address("listen");
-    // `next` makes the frames of a flood, by the number of a stream that nobody has used.
+    // `next` returns the frames of a flood, for the number of an unused stream.
     let flood = |what: &str, next: &dyn Fn(u32) -> Vec<u8>| {
         let before = floods(&proxy);
         let mut client = Frames::to(address);
@@ -117,7 +117,7 @@ fn floods(proxy: &Proxy) -> usize {
     proxy.logged().iter().filter(|line| line.contains("\"reason\":\"frame-flood\"")).count()
 }
 
-/// The head of the response on a stream.
+/// The first byte of the head of the response on a stream.
 fn response(client: &mut Frames, stream: u32) -> Option<u8> {
     loop {
         let head = client.next_of(frames::HEADERS)?;
@@ -127,10 +127,10 @@ fn response(client: &mut Frames, stream: u32) -> Option<u8> {
     }
 }
 
-/// 200, as an entry of HPACK's table.
+/// 200, as an index into HPACK's table.
 const OK: Option<u8> = Some(0x88);
 
-/// Calls that their client gives up together: before they are taken, and when they are under way.
+/// Calls that the client cancels together: before the proxy reads them, and while they are processed.
 #[test]
 fn cancelled_calls_are_no_flood() {
     let (proxy, _origin) = proxy();
@@ -141,7 +141,7 @@ fn cancelled_calls_are_no_flood() {
     client.send_bytes(&at_once);
     client.send_bytes(&request(stream(300), frames::END_STREAM, "/small"));
     assert_eq!(response(&mut client, stream(300)), OK);
-    // Three times as many as there may be at once.
+    // Three times the maximum number of concurrent streams.
     for round in 0..3 {
         let from = 301 + 101 * round;
         client.send_bytes(&(from..from + 100).flat_map(call).collect::<Vec<u8>>());
@@ -152,9 +152,9 @@ fn cancelled_calls_are_no_flood() {
     assert_eq!(floods(&proxy), 0);
 }
 
-/// A window for stream and connection, and a PING, for each frame of a hundred bytes.
+/// A window update for stream and connection, and a PING, for each frame of a hundred bytes.
 #[test]
-fn windows_for_what_comes_are_no_flood() {
+fn window_updates_for_data_are_no_flood() {
     const PIECE: u32 = 100;
     let (proxy, _origin) = proxy();
     let mut client = Frames::to(proxy.address("listen"));

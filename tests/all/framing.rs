@@ -1,5 +1,5 @@
-//! Where messages begin and end, as others see it: what the proxy lets through is one request to everybody, and what is
-//! left of a message never becomes the next.
+//! Message boundaries: the proxy forwards requests that every parser reads as exactly one request, and the rest
+//! of a message never becomes the next message.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -39,7 +39,7 @@ fn proxy_to(origin: &Origin) -> Proxy {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// What a body is left of, when nobody wanted it: little is read, much is not waited for.
+/// The unread rest of a body: a small one is read, for a large one the connection is closed.
 #[test]
 fn bodies_that_nobody_reads() {
     let origin = Origin::always(OK);
@@ -64,7 +64,7 @@ fn bodies_that_nobody_reads() {
     check("Connection: close\r\n", "", false);
 }
 
-/// An origin may answer before it has all of the request; what is left of it goes nowhere.
+/// An origin may respond before it has received the whole request; the rest of the request is dropped.
 #[test]
 fn early_answers() {
     let origin = Origin::new(|mut connection, _| {
@@ -84,7 +84,7 @@ fn early_answers() {
     assert_eq!(origin.connections(), 2, "a connection with half a request on it is not used again");
 }
 
-/// Interim answers pass, but not to clients that can't know them; the `100 Continue` is ours to say.
+/// Interim responses are forwarded, except to HTTP/1.0 clients; `100 Continue` is sent by the proxy itself.
 #[test]
 fn interim_answers() {
     let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x\r\nX: 1\r\n\r\n";
@@ -100,7 +100,7 @@ fn interim_answers() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET / HTTP/1.0\r\nHost: site.test\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 200 OK"));
-    // Interim answers without end are no response.
+    // An endless sequence of interim responses is an error.
     let endless = Origin::new(|mut connection, _| {
         let _ = connection.head();
         for _ in 0..1000 {
@@ -113,7 +113,7 @@ fn interim_answers() {
     assert_eq!(client.answer().status, 502);
 }
 
-/// Line ends without CR, which some take for line ends and others do not.
+/// Line ends without CR, which parsers interpret in different ways.
 #[test]
 fn bare_line_feeds() {
     let origin = Origin::always(OK);
@@ -129,7 +129,7 @@ fn bare_line_feeds() {
         client.send(request);
         assert_eq!(client.answer().status, 400, "{request:?}");
     }
-    // From servers they are taken, but where they could be read in two ways.
+    // From servers they are accepted, except where they are ambiguous.
     for (answer, status) in [
         ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 200),
         ("HTTP/1.1 200 OK\r\nX: y\nContent-Length: 2\r\n\r\nok", 502),
@@ -148,7 +148,7 @@ fn more(connection: &mut Connection, bytes: &mut Vec<u8>) -> bool {
     !new.is_empty()
 }
 
-/// A strict reader of requests, that shares nothing with the proxy's: what it sees, or what it can't read.
+/// A strict parser of requests that shares no code with the proxy's: records the requests, or why they can't be parsed.
 fn read_strictly(connection: &mut Connection, seen: &Mutex<Vec<Result<String, String>>>) {
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -211,7 +211,7 @@ fn read_strictly(connection: &mut Connection, seen: &Mutex<Vec<Result<String, St
     }
 }
 
-/// Requests put together from pieces that parsers disagree about.
+/// Requests that are composed of parts that parsers disagree about.
 fn odd_requests() -> impl Strategy<Value = String> {
     let field = prop::sample::select(vec![
         "Content-Length: 5",
@@ -268,8 +268,8 @@ fn odd_requests() -> impl Strategy<Value = String> {
     prop::collection::vec(one, 1..3).prop_map(|requests| requests.concat())
 }
 
-/// However odd the bytes: the origin reads what the proxy sends in one way only, and gets exactly the requests that the
-/// client gets its responses for.
+/// For any bytes: the origin can parse the proxy's requests in one way only, and receives exactly the requests that the
+/// client gets responses for.
 #[test]
 fn nothing_is_smuggled() {
     let seen: Arc<Mutex<Vec<Result<String, String>>>> = Arc::default();

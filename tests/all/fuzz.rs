@@ -1,4 +1,4 @@
-//! Any bytes end in a site or in diagnostics, never in a panic: from the text to the tokens, and through the formatter.
+//! Any input results in a site or in diagnostics, never in a panic: in the compiler and in the formatter.
 //!
 //! Kinds of input: random characters, real sites with random changes, random nodes out of the language's own words,
 //! which get deepest into the compiler, and random tables.
@@ -85,7 +85,7 @@ fn examples() -> Vec<&'static str> {
     ALL.iter().map(|directive| directive.example).collect()
 }
 
-/// A piece of an example is cut out, doubled, or replaced by something odd.
+/// Examples with a part that is removed, duplicated, or replaced by odd characters.
 fn mutated() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "{",
@@ -211,9 +211,9 @@ proptest! {
 proptest! {
     #![proptest_config(crate::kiln_config(2000))]
 
-    /// What clients send to access control: credentials, codings, addresses and paths of any bytes. No path of a file leads out of its folder.
+    /// Access control with arbitrary credentials, encodings, addresses and paths. No file path leads out of its folder.
     #[test]
-    fn what_clients_send(
+    fn random_requests(
         value in prop::collection::vec(any::<u8>(), 0..60),
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
@@ -244,7 +244,7 @@ proptest! {
     }
 }
 
-/// A folder from which nothing is left out but what leads out of it.
+/// A folder of which everything may be served, and nothing outside of it.
 static FILES: Files = Files {
     bundled: None,
     folder: Setting::Fixed(std::borrow::Cow::Borrowed("/srv")),

@@ -1,4 +1,4 @@
-//! Passwords are guessed by crowds: who knows a password gets in all the same.
+//! Many clients that guess passwords: users with the right password still get in.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ site * {
 }
 ";
 
-/// What "secret" hashes to, made by crypt(3); some milliseconds of work.
+/// The hash of "secret" by crypt(3), which takes some milliseconds.
 const HASH: &str =
     "$6$rounds=10000$abcdefgh$dtkgtX8ow6kub/Iulo6m6YRiWBlfmJEeDmTXbQPwlPu6qBjkZV2Ix8CeH0sE3NMp3Sq63bHshmKLBUGe7mWYy/";
 
@@ -43,10 +43,11 @@ fn proxy(name: &str) -> Proxy {
     Proxy::of_text(name, SITE, &[("users", users.to_str().expect("a path"))])
 }
 
-/// 300 connections guess without a pause, all of one address or each of its own; meanwhile users log in from elsewhere for the first
-/// time.
+/// 300 connections guess without a pause, either from one address or each from its own; meanwhile users log in from other addresses
+/// for the
+/// first time.
 #[test]
-fn who_knows_gets_in() {
+fn users_get_in_during_attacks() {
     const GUESSERS: usize = 300;
     let proxy = proxy("guessing");
     let address = proxy.address("listen");
@@ -60,7 +61,7 @@ fn who_knows_gets_in() {
             let mut client = Client::from(&own_address(number), address);
             while !over.load(Ordering::Relaxed) {
                 client.send(request("an0", false));
-                // Who asks for too much at once is turned away.
+                // Clients that try too many passwords at once get a 503.
                 let status = client.answer().status;
                 assert!(status == 401 || status == 503, "{status}");
                 guesses.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +71,7 @@ fn who_knows_gets_in() {
             for number in 0..GUESSERS {
                 scope.spawn(move || guess(number));
             }
-            // The crowd is there once each has been answered, one by one with the other.
+            // The attack is under way once each connection has a response; a response waits for those before it.
             while guesses.load(Ordering::Relaxed) < GUESSERS as u64 {
                 std::thread::yield_now();
             }
@@ -78,7 +79,7 @@ fn who_knows_gets_in() {
                 let mut client = Client::from("127.198.0.1", address);
                 client.send(request(&format!("an{user}"), true));
                 let first = client.answer();
-                // It is known by now, and need not be looked up.
+                // The password is cached by now and needs no hashing.
                 client.send(request(&format!("an{user}"), true));
                 let second = client.answer();
                 if (first.status, second.status) != (200, 200) {
@@ -91,14 +92,14 @@ fn who_knows_gets_in() {
     }
 }
 
-/// Who leaves without waiting has not made the proxy look up more passwords at once.
+/// Clients that disconnect without waiting do not increase the number of concurrent password checks.
 #[test]
 fn guessers_that_leave() {
     let proxy = proxy("leaving");
     let address = proxy.address("listen");
     let threads = || std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("a process").count();
     let before = threads();
-    // As many as hash at once, and those that are about to end.
+    // The maximum number of concurrent hashes, plus the threads that are about to end.
     let most = 20 + std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     for _ in 0..200 {
         Client::to(address).send(request("an0", false));

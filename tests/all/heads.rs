@@ -1,5 +1,5 @@
-//! Heads and trailers of HTTP/2 that are too large (RFC 9113 section 10.5.1): of requests and of responses, for browsers and for gRPC.
-//! Each has its reason in the log, and a connection ends only where a head is too large by far.
+//! Oversized heads and trailers in HTTP/2 (RFC 9113 section 10.5.1): of requests and responses, for browsers and for gRPC.
+//! Each has its reason in the log, and only extreme sizes end the connection.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ fn proxy(server: &str) -> Proxy {
     Proxy::start(BINARY.get_or_init(|| build_text("heads", SITE)), SITE, &[("server", server)])
 }
 
-/// Fields of so many bytes, in each of the ways to be large: one value, many fields, and one entry of HPACK's table many times.
+/// Fields of a total size, in three ways: one long value, many fields, and one entry of HPACK's table many times.
 fn large(bytes: usize) -> [HeaderMap; 3] {
     let value = |length: usize| HeaderValue::from_bytes(&vec![b'y'; length]).expect("a value");
     let mut same = HeaderMap::new();
@@ -75,7 +75,7 @@ async fn client(address: &str) -> SendRequest<Bytes> {
     client.ready().await.expect("ready")
 }
 
-/// The head of the response to a request with these fields, and trailers where there are some.
+/// Returns the head of the response to a request with these fields, and with trailers if given.
 async fn ask(
     client: &mut SendRequest<Bytes>,
     path: &str,
@@ -92,7 +92,7 @@ async fn ask(
     response.await.expect("a response").into_parts().0
 }
 
-/// Waits for so many lines in the log, each of which says all of this.
+/// Waits for a number of lines in the log that contain all of `what`.
 fn logged(proxy: &Proxy, count: usize, what: &[&str]) {
     let fits = |line: &String| what.iter().all(|what| line.contains(what));
     let until = Instant::now() + PATIENCE;
@@ -102,9 +102,9 @@ fn logged(proxy: &Proxy, count: usize, what: &[&str]) {
     }
 }
 
-/// One connection goes on through all of this.
+/// All requests here share one connection.
 #[test]
-fn of_requests() {
+fn large_heads_of_requests() {
     let proxy = proxy("127.0.0.1:1");
     let address = proxy.address("listen").to_owned();
     let mut refused = 0;
@@ -127,9 +127,9 @@ fn of_requests() {
     logged(&proxy, refused, &["\"status\":431", "\"reason\":\"headers-too-large\""]);
 }
 
-/// `RESOURCE_EXHAUSTED`, in the head of a response that has nothing else.
+/// The response is `RESOURCE_EXHAUSTED`, in a head without anything after it.
 #[test]
-fn of_calls() {
+fn large_heads_of_grpc_calls() {
     let proxy = proxy("127.0.0.1:1");
     let address = proxy.address("listen").to_owned();
     run(async {
@@ -143,12 +143,12 @@ fn of_calls() {
     logged(&proxy, 3, &["\"status\":200", "\"reason\":\"headers-too-large\""]);
 }
 
-/// What begins a request.
+/// The pseudo-header fields of a request.
 fn request() -> Vec<u8> {
     block(&[(":method", "GET"), (":scheme", "http"), (":authority", "site.test"), (":path", "/own/x")])
 }
 
-/// A block in frames.
+/// Splits a block into frames.
 fn in_frames(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     let mut parts = block.chunks(16_000).peekable();
     let ends = |last: bool| if last { frames::END_HEADERS } else { 0 };
@@ -160,7 +160,7 @@ fn in_frames(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Blocks that are too large by far, whatever they look like on the wire.
+/// Blocks of an extreme size once decoded, though some are small on the wire.
 fn far_too_large() -> [(&'static str, Vec<u8>); 4] {
     let entry = [&[0x40][..], &string(b"x"), &string(&[b'y'; 3000])].concat();
     let many = (0..10_000).flat_map(|at| literal(format!("x{at}").as_bytes(), b"")).collect();
@@ -174,9 +174,10 @@ fn far_too_large() -> [(&'static str, Vec<u8>); 4] {
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// RST_STREAM tells gRPC's clients what it is (`RESOURCE_EXHAUSTED`), GOAWAY all others.
+/// The stream ends with an RST_STREAM, which gRPC clients report as `RESOURCE_EXHAUSTED`, and the connection with a
+/// GOAWAY.
 #[test]
-fn of_requests_by_far() {
+fn huge_heads_of_requests() {
     let proxy = proxy("127.0.0.1:1");
     for (at, (what, large)) in far_too_large().into_iter().enumerate() {
         let mut client = Frames::to(proxy.address("listen"));
@@ -192,7 +193,7 @@ fn of_requests_by_far() {
     assert_eq!(get(proxy.address("listen"), "site.test", "/own/y").text(), "own");
 }
 
-/// A server that answers its n-th connection with these bytes, and says how it ends.
+/// A server that responds with these bytes on its n-th connection, and reports how the connection ends.
 fn server(responses: Vec<Vec<u8>>) -> (String, Receiver<Option<u32>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address").to_string();
@@ -212,9 +213,9 @@ fn server(responses: Vec<Vec<u8>>) -> (String, Receiver<Option<u32>>) {
     (address, ends)
 }
 
-/// Trailers that are too large are not cut short: the response, or the request, is none.
+/// Oversized trailers are not truncated: the response, or the request, fails.
 #[test]
-fn of_trailers() {
+fn large_trailers() {
     let large = literal(b"x", &vec![b'y'; 70_000]);
     let whole = [
         in_frames(0, 1, &[0x88]),
@@ -248,7 +249,7 @@ fn of_trailers() {
 }
 
 #[test]
-fn of_responses_by_far() {
+fn huge_heads_of_responses() {
     let heads = far_too_large().map(|(_, large)| in_frames(frames::END_STREAM, 1, &[&[0x88][..], &large].concat()));
     let count = heads.len();
     let (server, ends) = server(heads.to_vec());
@@ -262,9 +263,9 @@ fn of_responses_by_far() {
     }
 }
 
-/// The same for gRPC, which gets `RESOURCE_EXHAUSTED`, where they are too large, and where they are so by far.
+/// gRPC clients get `RESOURCE_EXHAUSTED`, for oversized heads and for those of an extreme size.
 #[test]
-fn of_responses_to_calls() {
+fn large_heads_of_grpc_responses() {
     let [value, ..] = far_too_large().map(|(_, large)| large);
     let larger = literal(b"x", &vec![b'y'; 70_000]);
     let heads = [value, larger].map(|large| in_frames(frames::END_STREAM, 1, &[&[0x88][..], &large].concat()));

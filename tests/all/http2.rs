@@ -1,4 +1,4 @@
-//! HTTP/2 over real sockets: with curl, nghttp, h2load and Python's grpcio, which nobody here wrote; and with frames that no
+//! HTTP/2 over real sockets: with independent clients (curl, nghttp, h2load and Python's grpcio), and with frames that no
 //! sane client sends.
 
 use std::io::{Read as _, Write as _};
@@ -21,7 +21,7 @@ const ECHO: &str = "param listen type=addr\nlog access format=json\nlisten (para
     site a.test {\n route \"/one\" {\n protocol http1\n respond 200 \"one\"\n }\n\
     route \"/one\" {\n protocol http2\n respond 200 \"two\"\n }\n route \"/*\" {\n echo\n }\n}\n";
 
-/// A command that must be there; without it the test says so and is over.
+/// Looks for a command; if it is missing, the test prints that and ends.
 fn there(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
@@ -34,7 +34,7 @@ fn curl(address: &str, path: &str, more: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge"])
         .args(more)
-        // Of two the first counts.
+        // The first `Host` counts.
         .args(["-H", "Host: a.test"])
         .arg(format!("http://{address}{path}"))
         .output()
@@ -64,7 +64,7 @@ fn requests() {
     proxy.log("\"reason\":\"unknown-host\"");
 }
 
-/// A client of our own.
+/// A client in this process.
 async fn client(address: &str) -> h2::client::SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
     let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
@@ -93,7 +93,7 @@ async fn whole(response: Response<h2::RecvStream>) -> (u16, String, Option<http:
 }
 
 #[test]
-fn what_http2_says_otherwise() {
+fn differences_from_http1() {
     let proxy = proxy("h2-otherwise", ECHO, &[]);
     let address = proxy.address("listen").to_owned();
     run(async move {
@@ -102,7 +102,7 @@ fn what_http2_says_otherwise() {
             let (response, _) = client.send_request(build.body(()).expect("a request"), true).expect("sent");
             async move { whole(response.await.expect("an answer")).await }
         };
-        // Crumbs of cookies (RFC 9113 section 8.2.3).
+        // Split `cookie` fields are joined (RFC 9113 section 8.2.3).
         let crumbs = Request::get("http://a.test/").header("cookie", "a=1").header("cookie", "b=2");
         assert!(ask(crumbs).await.1.contains("\"cookie\":\"a=1; b=2\""));
         // Authority and host (section 8.3.1).
@@ -111,16 +111,16 @@ fn what_http2_says_otherwise() {
         let other = Request::get("http://a.test/").header("host", "b.test");
         assert_eq!(ask(other).await.0, 400);
         assert_eq!(ask(Request::get("http://a@a.test/")).await.0, 400);
-        // CONNECT is nothing for a reverse proxy.
+        // A reverse proxy does not support CONNECT.
         assert_eq!(ask(Request::connect("a.test:443")).await.0, 405);
-        // More fields, and larger ones, than there may be.
+        // Too many fields, and too large ones.
         let many = (0..101).fold(Request::get("http://a.test/"), |build, at| build.header(format!("x-{at}"), "y"));
         assert_eq!(ask(many).await.0, 431);
         let large = Request::get("http://a.test/").header("x", "y".repeat(20_000));
         assert_eq!(ask(large).await.0, 431);
-        // And all of that on one connection, which goes on.
+        // All on one connection, which stays open.
         assert_eq!(ask(Request::get("http://a.test/one")).await.1, "two");
-        // Trailers, and a body that grows.
+        // Trailers, and a streamed body.
         let request = Request::post("http://a.test/").body(()).expect("a request");
         let (response, mut body) = client.send_request(request, false).expect("sent");
         body.send_data("first ".into(), false).expect("sent");
@@ -130,7 +130,7 @@ fn what_http2_says_otherwise() {
         body.send_trailers(trailers).expect("sent");
         let (_, said, _) = whole(response.await.expect("an answer")).await;
         assert!(said.contains("\"trailers\":{\"x-sum\":\"3\"}") && said.contains("first second"), "{said}");
-        // Waiting to be asked.
+        // `Expect: 100-continue`.
         let request = Request::post("http://a.test/").header("expect", "100-continue").body(()).expect("a request");
         let (mut response, mut body) = client.send_request(request, false).expect("sent");
         let asked =
@@ -141,7 +141,7 @@ fn what_http2_says_otherwise() {
     });
 }
 
-/// What goes to servers and comes from them: bodies, trailers, interim responses, both ways between versions.
+/// Bodies, trailers and interim responses, in both directions, between all versions of HTTP.
 #[test]
 fn through_to_servers() {
     let origin = Origin::new(|mut connection, _| {
@@ -159,7 +159,7 @@ fn through_to_servers() {
             connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\nKeep-Alive: 5\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 7\r\n\r\n");
         }
     });
-    // A proxy before a proxy: HTTP/2 in, HTTP/2 out, and at the end HTTP/1.1.
+    // A proxy in front of a proxy: HTTP/2 in, HTTP/2 between them, and HTTP/1.1 to the origin.
     let inner = "param listen type=addr\nparam origin type=addr\nlisten (param)listen {\n http h2\n}\n\
         site a.test {\n proxy (param)origin\n}\n";
     let outer = "param listen type=addr\nparam inner type=addr\nlisten (param)listen {\n http h1 h2\n}\n\
@@ -181,7 +181,7 @@ fn through_to_servers() {
         let (status, text, trailers) = whole(response).await;
         assert_eq!((status, &*text), (200, "hello"));
         assert_eq!(trailers.expect("trailers")["x-sum"], "7");
-        // A body whose end nobody knows, larger than any window.
+        // A body without a declared length, larger than any window.
         let request = Request::post("http://a.test/upload").body(()).expect("a request");
         let (response, mut body) = client.send_request(request, false).expect("sent");
         let mut left = 3_000_000;
@@ -198,7 +198,7 @@ fn through_to_servers() {
     assert_eq!(get(outer.address("listen"), "a.test", "/").text(), "hello");
 }
 
-/// RFC 8441: what is an upgrade elsewhere is a CONNECT here.
+/// RFC 8441: a WebSocket handshake is a CONNECT in HTTP/2.
 #[test]
 fn websocket_over_http2() {
     let origin = Origin::new(|mut connection, _| {
@@ -226,7 +226,7 @@ fn websocket_over_http2() {
             let _ = connection.await;
         });
         let mut client = client.ready().await.expect("ready");
-        // The server's settings have to be here before this is allowed.
+        // The client needs the server's settings first.
         while !client.is_extended_connect_protocol_enabled() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -247,7 +247,7 @@ fn websocket_over_http2() {
     });
 }
 
-/// A raw connection: frames as bytes.
+/// A raw connection that writes frames.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -263,7 +263,7 @@ impl Raw {
         self
     }
 
-    /// The error code of the GOAWAY that ends it.
+    /// Returns the error code of the GOAWAY that ends the connection.
     fn goaway(mut self) -> Option<u32> {
         let mut all = Vec::new();
         let _ = self.0.read_to_end(&mut all);
@@ -296,7 +296,8 @@ fn frames_that_no_sane_client_sends() {
     let proxy = proxy("h2-frames", ECHO, &[]);
     let address = proxy.address("listen");
     let connect = || Raw::to(address);
-    // RFC 9113 section 7. Of some the library says PROTOCOL_ERROR where FRAME_SIZE_ERROR or COMPRESSION_ERROR is meant.
+    // RFC 9113 section 7. In some cases the library sends PROTOCOL_ERROR instead of FRAME_SIZE_ERROR or
+    // COMPRESSION_ERROR.
     let (protocol, size, compression, flow, calm) = (1, 6, 9, 3, 11);
     let check = |what: &str, raw: Raw, expected: u32| {
         let found = raw.goaway();
@@ -318,20 +319,20 @@ fn frames_that_no_sane_client_sends() {
         protocol,
     );
     check("a frame that is too long", connect().frame(0, 0, 1, &[0; 20_000]), size);
-    // CVE-2023-44487: streams that are reset as soon as they are made.
+    // CVE-2023-44487: streams that are reset immediately.
     let mut raw = connect();
     let many: Vec<u8> = (0..20_000_u32)
         .flat_map(|at| [bytes(1, 5, 2 * at + 1, GET), bytes(3, 0, 2 * at + 1, &[0, 0, 0, 8])].concat())
         .collect();
     let _ = raw.0.write_all(&many);
     check("streams reset by the thousand", raw, calm);
-    // CVE-2024-27316 and its kin: a block of fields without an end.
+    // CVE-2024-27316 and similar ones: an endless field block.
     let mut raw = connect().frame(1, 1, 1, GET);
     for _ in 0..200 {
         raw = raw.frame(9, 0, 1, &[&[0x40, 1, b'x', 0x7F, 0x81, 0x7E][..], &[b'y'; 16_000]].concat());
     }
     assert!(matches!(raw.goaway(), Some(code) if code != 0), "a block without an end");
-    // None of which anybody else has noticed, nor is it kept.
+    // Other clients are unaffected, and the memory is freed.
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("a process");
     let resident =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -348,7 +349,7 @@ fn tiny_windows_and_slow_readers() {
     std::fs::write(dir.join("site.kdl"), site).expect("written");
     let proxy = Proxy::of(&dir.join("site.kdl"), &[]);
     let address = proxy.address("listen");
-    // A window of one byte, and nobody who makes it larger: the response is given up, and the connection goes.
+    // A window of one byte that is never increased: the response is abandoned, and the connection closed.
     let raw = Raw::to(address).frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]).frame(1, 5, 1, GET);
     let began = Instant::now();
     assert_eq!(raw.goaway(), Some(0));
@@ -397,7 +398,7 @@ fn with_nghttp_and_h2load() {
     assert!(said.contains(":status: 200") && said.contains("\ntwo"), "{said}");
 }
 
-/// A server and a client of gRPC's own.
+/// A server and a client in Python's grpcio.
 const GRPC: &str = include_str!("grpc.py");
 
 #[test]
@@ -418,7 +419,7 @@ fn grpc() {
         Command::new("python3").args(["-c", GRPC, &server, proxy.address("listen")]).output().expect("python runs");
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.ends_with("all is healthy\n"), "{said}");
-    // Before the server was there both were unhealthy. One service serves; the server as a whole does not say so.
+    // Both were unhealthy before the server ran. One service reports SERVING, the server as a whole does not.
     let healthy = |upstream: &str| {
         let noticed = proxy.noticed();
         noticed.iter().any(|line| line.contains(&format!("upstream `{upstream}`")) && line.contains("healthy again"))

@@ -1,7 +1,8 @@
-//! What a client may say: fields that only a proxy may send, other spellings of names, and `Connection` lists, in HTTP/1.1 and HTTP/2; and
-//! what trusted peers are believed about. Peers in 127.1.0.0/16 are trusted. The server answers with what it got.
+//! What clients may send: fields that only a proxy may set, other spellings of names, and `Connection` lists, in HTTP/1.1 and HTTP/2; and
+//! which fields of trusted peers are used. Peers in 127.1.0.0/16 are trusted. The server's responses contain what it
+//! received.
 //!
-//! Long but flat: one site, and one test after the other of what becomes of a client's fields on it.
+//! Long but flat: one site, and one test after the other about the fields of a client.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -158,7 +159,7 @@ site session.test {
 }
 "#;
 
-/// Answers each request with its head and body, and what follows that; `Connection: x-private` is among the fields.
+/// Responds to each request with its head, body and trailers; `Connection: x-private` is among the response's fields.
 fn echo(mut connection: Connection, _: usize) {
     while let Some(mut said) = connection.request() {
         if said.to_ascii_lowercase().contains("transfer-encoding: chunked") {
@@ -184,7 +185,7 @@ fn echo(mut connection: Connection, _: usize) {
     }
 }
 
-/// A body with all that can be said of one, before and behind it.
+/// A body with all the fields that describe one, before and after it.
 fn digested(request: &str) -> String {
     let path = request.split(' ').nth(1).unwrap_or_default();
     let status = if path == "/page" { "404 Not Found" } else { "200 OK" };
@@ -202,7 +203,7 @@ fn digested(request: &str) -> String {
     }
 }
 
-/// Says who the client is, after an interim response; `Set-Cookie` counts.
+/// Responds with the identity of the client, after an interim response; `Set-Cookie` contains a counter.
 fn authority() -> Origin {
     let count = std::sync::atomic::AtomicUsize::new(0);
     Origin::new(move |mut connection, _| {
@@ -241,11 +242,11 @@ fn site() -> Site {
     Site { proxy: Proxy::start(binary, SITE, &given), _servers: servers }
 }
 
-/// Who nobody trusts, and who is trusted.
+/// An untrusted address, and a trusted one.
 const STRANGER: &str = "127.0.0.1";
 const TRUSTED: &str = "127.1.0.1";
 
-/// A response: interim ones before it, its status, fields and body.
+/// A response: the interim ones before it, its status, fields and body.
 struct Got {
     interim: bool,
     status: u16,
@@ -254,7 +255,7 @@ struct Got {
 }
 
 impl Got {
-    /// The values of a field that the server got, in its head or behind its body.
+    /// The values of a field that the server received, in the head or in the trailers.
     fn server_got(&self, name: &str) -> Vec<&str> {
         let lines = self.body.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
@@ -267,7 +268,7 @@ impl Got {
 
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
-/// Asks in HTTP/1.1; with trailers there is a body.
+/// Sends a request over HTTP/1.1; with trailers, it has a body.
 fn http1(site: &Site, source: &str, url: &str, fields: Lines<'_>, trailers: Lines<'_>) -> Got {
     let (host, path) = url.split_once('/').expect("a path");
     let lines =
@@ -294,7 +295,7 @@ fn http1(site: &Site, source: &str, url: &str, fields: Lines<'_>, trailers: Line
     Got { interim, status, headers, body }
 }
 
-/// The same in HTTP/2, which has no `Connection`.
+/// The same over HTTP/2, which has no `Connection`.
 fn http2(site: &Site, source: &str, url: &str, fields: Lines<'_>, trailers: Lines<'_>) -> Got {
     let address: std::net::SocketAddr = site.proxy.address("listen").parse().expect("an address");
     let map = |lines: Lines<'_>| {
@@ -354,7 +355,7 @@ type Ask = fn(&Site, &str, &str, Lines<'_>, Lines<'_>) -> Got;
 const BOTH: [Ask; 2] = [http1, http2];
 
 #[test]
-fn a_stranger_claims_nothing() {
+fn fields_of_untrusted_clients_are_ignored() {
     let claims = [
         "X-Forwarded-Port",
         "X-Forwarded-Prefix",
@@ -411,7 +412,7 @@ fn a_stranger_claims_nothing() {
             assert_eq!(got.server_got("x-forwarded-proto"), ["http"]);
             assert_eq!(got.server_got("x-forwarded-host"), [host]);
         }
-        // Nobody believes it on the way, either.
+        // The proxy itself does not use them, either.
         assert_eq!(ask(&site, STRANGER, "a.test/client", &fields, &[]).body, "127.0.0.1 http  ");
         assert_eq!(ask(&site, STRANGER, "a.test/matched", &fields, &[]).body, "unmatched");
         assert_eq!(ask(&site, TRUSTED, "a.test/matched", &fields, &[]).body, "matched");
@@ -421,7 +422,7 @@ fn a_stranger_claims_nothing() {
 }
 
 #[test]
-fn what_a_route_lets_through() {
+fn fields_that_a_route_passes_on() {
     let site = site();
     for ask in BOTH {
         let fields = [
@@ -443,7 +444,7 @@ fn what_a_route_lets_through() {
 }
 
 #[test]
-fn nothing_is_removed_or_aliased() {
+fn connection_lists_and_spellings() {
     let site = site();
     for ask in BOTH {
         let lists = [
@@ -480,7 +481,7 @@ fn nothing_is_removed_or_aliased() {
             assert_eq!(got.server_got("x-user"), ["me"]);
             let names = ["x_user", "x.user"];
             assert!(names.iter().all(|name| got.server_got(name).is_empty()), "{}", got.body);
-            // What is no token in a list names nothing.
+            // List members that are not tokens name no field.
             assert_eq!(got.server_got("x-hop"), ["1"]);
         }
         let got = ask(&site, STRANGER, "a.test/set", &fields, &[]);
@@ -488,7 +489,7 @@ fn nothing_is_removed_or_aliased() {
         let names = ["x-debug", "x.debug", "x_old", "x.old", "x_lang"];
         assert!(names.iter().all(|name| got.server_got(name).is_empty()), "{}", got.body);
     }
-    // An upgrade is no way around it.
+    // An upgrade is treated the same.
     let upgrade =
         [("Connection", "Upgrade, remote-user, VIA"), ("Upgrade", "x"), ("Remote-User", "evil"), ("X-Hop", "1")];
     let got = http1(&site, STRANGER, "a.test/user", &upgrade, &[]);
@@ -497,7 +498,7 @@ fn nothing_is_removed_or_aliased() {
         (vec!["upgrade"], vec!["x"], vec!["1"])
     );
     assert_eq!((got.server_got("remote-user"), got.server_got("via")), (vec!["alice"], vec!["1.1 kiln"]));
-    // What it lists and nobody sets is gone.
+    // Fields in the list that the proxy does not set are removed.
     let got = http1(
         &site,
         STRANGER,
@@ -509,7 +510,7 @@ fn nothing_is_removed_or_aliased() {
 }
 
 #[test]
-fn underscores_pass_where_they_are_let_through() {
+fn underscores_are_configurable() {
     let site = site();
     for ask in BOTH {
         let fields = [("a_b", "1"), ("c.d", "2"), ("x-mine", "evil"), ("X_Mine", "evil"), ("x.mine", "evil")];
@@ -560,7 +561,7 @@ fn trailers() {
 }
 
 #[test]
-fn a_server_removes_nothing_of_ours() {
+fn connection_lists_of_servers() {
     let site = site();
     for ask in BOTH {
         let got = ask(&site, STRANGER, "a.test/response", &[], &[]);
@@ -602,14 +603,14 @@ fn trusted_peers() {
             ["for=6.6.6.6, for=1.1.1.1;proto=https, for=127.1.0.9, for=127.1.0.1;host=\"a.test\";proto=http"]
         );
         assert!(got.server_got("proxy").is_empty());
-        // What no scheme is, is not believed.
+        // Invalid schemes and ports are ignored.
         let wrong = [("X-Forwarded-Proto", "gopher"), ("X-Forwarded-Port", "99999999")];
         let got = ask(&site, TRUSTED, "a.test/says", &wrong, &[]);
         assert_eq!(
             (got.server_got("x-forwarded-proto"), got.server_got("x-forwarded-port")),
             (vec!["http"], vec!["80"])
         );
-        // A client of a proxy that only adds to the list.
+        // A client behind a proxy that appends to the list.
         let added = [("X-Forwarded-For", "6.6.6.6, 1.1.1.1"), ("X-Forwarded-Proto", "https, http")];
         assert!(ask(&site, TRUSTED, "a.test/client", &added, &[]).body.starts_with("1.1.1.1 http "));
         let got = ask(&site, STRANGER, "a.test/says", &fields, &[]);
@@ -622,7 +623,7 @@ fn trusted_peers() {
 }
 
 #[test]
-fn what_an_authorization_service_says_to_the_client() {
+fn cookies_of_an_authorization_service() {
     let site = site();
     for ask in BOTH {
         let cookies = |got: &Got| got.all("set-cookie").iter().map(|cookie| (*cookie).to_owned()).collect::<Vec<_>>();
@@ -639,7 +640,7 @@ fn what_an_authorization_service_says_to_the_client() {
                 got.all("x-silent").is_empty() && got.all("x-session").len() == 1 && got.all("x-session") != ["theirs"]
             );
         }
-        // Each its own, of the same cached response.
+        // Each response has its own cookies, though the response itself is cached.
         let key = [("X-Key", if std::ptr::fn_addr_eq(ask, http1 as Ask) { "1" } else { "2" })];
         let (first, second) = (
             ask(&site, STRANGER, "session.test/kept", &key, &[]),
@@ -653,13 +654,13 @@ fn what_an_authorization_service_says_to_the_client() {
         );
         let got = ask(&site, STRANGER, "session.test/own", &[], &[]);
         assert!(cookies(&got).iter().all(|cookie| cookie.ends_with("; Secure")), "{:?}", cookies(&got));
-        // Who is refused gets the service's answer, and no interim one.
+        // A client that is refused gets the service's response, without the interim one.
         let got = ask(&site, STRANGER, "session.test/text", &[("Cookie", "deny")], &[]);
         assert_eq!((got.status, got.interim, &*got.body), (403, false, "no"));
     }
 }
 
-/// The names of a response's fields and trailers that are about its body.
+/// The names of the fields and trailers that describe a response's body.
 fn about(names: impl Iterator<Item = String>) -> Vec<String> {
     let of_transfer = ["content-length", "content-encoding", "content-type", "content-range"];
     let is = |name: &String| {
@@ -673,7 +674,7 @@ fn about(names: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 #[test]
-fn what_is_said_of_a_body_that_is_another() {
+fn fields_about_replaced_bodies() {
     let site = site();
     let kept = ["content-disposition", "content-language", "content-location", "etag", "last-modified"];
     let with = |more: &[&'static str]| {
@@ -684,7 +685,7 @@ fn what_is_said_of_a_body_that_is_another() {
     let cases = [
         ("compress", "Accept-Encoding", "gzip", 200, with(&["trailer"])),
         ("replace", "X-Nothing", "1", 200, with(&["trailer"])),
-        // Digests of the whole representation hold for it still.
+        // Digests of the whole representation remain valid for a part.
         ("part", "Range", "bytes=0-4", 206, with(&["accept-ranges", "digest", "repr-digest"])),
         ("page", "X-Nothing", "1", 404, Vec::new()),
     ];
@@ -727,7 +728,8 @@ site a.test {
 }
 "#;
 
-/// A balancer that ends TLS in front of a site that has some itself, and tells the client's address in a field of its own.
+/// A balancer that terminates TLS in front of a site with TLS of its own, and sends the client's address in its own header
+/// field.
 #[test]
 fn behind_a_balancer_that_ends_tls() {
     let origin = Origin::new(echo);

@@ -1,8 +1,9 @@
-//! Imports point one way: no crate has a circle of modules, and what a pass hands on is all that the next one sees.
+//! The structure of modules: no crate has cyclic imports, and each compiler pass sees only the output of the pass
+//! before.
 //!
-//! Every path of a crate is followed, in `use` and elsewhere, to the file that it leads into. A folder counts as one module to all
-//! outside of it, and so do the files within it to each other. What a module has from the modules that it is in, and they
-//! from it, makes no circle: in Rust these are one thing, with one privacy.
+//! Every path in a crate, in `use` and elsewhere, is resolved to its file. A folder counts as one module for everything
+//! outside of it, and so do the files within it for each other. Paths between a module and its ancestors
+//! are no cycle: in Rust these share one privacy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,10 +14,10 @@ use kiln_tests::kiln::workspace;
 
 use crate::tidy::rust_files;
 
-/// The crates that have none.
+/// The crates that are checked.
 const CRATES: &[&str] = &["proxy-build", "proxy-macros", "proxy-runtime"];
 
-/// Modules of the compiler that come after `check`: what is written is not theirs to see.
+/// The modules of the compiler that come after `check`: they must not see the syntax.
 const AFTER_CHECK: &[&str] =
     &["model", "lower", "plan", "emit", "testing", "loops", "bundle", "explain", "page", "diff"];
 
@@ -28,7 +29,8 @@ fn imports_make_no_circle() {
     }
 }
 
-/// ARCHITECTURE.md lists the runtime's files and folders from the top floor down: the list is the tree, and nothing imports from above.
+/// ARCHITECTURE.md lists the runtime's files and folders from top to bottom: the list matches the tree, and no module imports from
+/// above it.
 #[test]
 fn the_map_of_the_runtime_is_the_tree() {
     let map = std::fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("a map");
@@ -56,7 +58,7 @@ fn the_map_of_the_runtime_is_the_tree() {
 }
 
 #[test]
-fn after_check_nobody_sees_what_was_written() {
+fn passes_after_check_do_not_see_the_syntax() {
     let imports = imports(&sources("proxy-build"));
     let is = |module: &Module, names: &[&str]| module.first().is_some_and(|name| names.contains(&name.as_str()));
     let of = |names: &[&str]| -> Vec<String> {
@@ -107,7 +109,7 @@ fn imports(files: &[(Module, String)]) -> Vec<Import> {
     all
 }
 
-/// The imports that are part of a circle, one for each two modules.
+/// The imports that are part of a cycle, one for each two modules.
 fn circles(imports: &[Import]) -> Vec<String> {
     // For each folder: which of its modules imports which, and an example.
     let mut folders: BTreeMap<&[String], BTreeMap<&str, BTreeMap<&str, String>>> = BTreeMap::new();
@@ -142,7 +144,7 @@ fn circles(imports: &[Import]) -> Vec<String> {
     lines
 }
 
-/// The module that a path leads into; `None` for what is not of this crate.
+/// The module that a path leads into; `None` for paths out of the crate.
 fn resolve(module: &[String], path: &[String], known: &BTreeSet<&[String]>) -> Option<Module> {
     let mut at = module.to_vec();
     let mut rest = path;
@@ -173,7 +175,7 @@ fn resolve(module: &[String], path: &[String], known: &BTreeSet<&[String]>) -> O
     Some(at)
 }
 
-/// All paths in tokens, those in braces behind what stands before these; but for what is compiled for tests alone.
+/// Collects all paths in tokens, with nested `use` braces expanded; code that is compiled only for tests is skipped.
 fn collect(before: &[String], tokens: TokenStream, paths: &mut Vec<Vec<String>>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;
@@ -237,7 +239,7 @@ fn circles_are_found() {
         &[("a", "use crate::b;"), ("b", "fn f() { assert!(matches!(1, crate::a::ONE)); }")],
         &["  a has crate::b", "  b has crate::a::ONE"],
     );
-    // A folder is one to others, and its files are several to each other.
+    // A folder is one module for others, and its files are separate for each other.
     check(
         &[("a", ""), ("a::x", "use crate::b::B;"), ("a::y", ""), ("b", "use crate::a::y::Y;")],
         &["  a::x has crate::b::B", "  b has crate::a::y::Y"],
@@ -246,9 +248,9 @@ fn circles_are_found() {
         &[("a", ""), ("a::x", "use super::y::Y;"), ("a::y", "use super::x::X;")],
         &["  a::x has super::y::Y", "  a::y has super::x::X"],
     );
-    // A module and those that it is in are one.
+    // A module and its ancestors are one.
     check(&[("", "use a::A;"), ("a", "use self::x::X;"), ("a::x", "use super::A; use crate::B;")], &[]);
-    // What is said in words, or for tests.
+    // Comments, strings and test code do not count.
     check(&[("a", "use crate::b::B; // crate::a"), ("b", "//! crate::a\nfn f() -> &str { \"crate::a::A\" }")], &[]);
     check(&[("a", "use crate::b::B;"), ("b", "#[cfg(test)]\nmod tests { use crate::a::A; }\nstruct B;")], &[]);
 }

@@ -1,11 +1,11 @@
-//! The versions that a site is built with are those of Kiln's `Cargo.lock`, also after Kiln or the site has changed.
+//! A site is built with the versions of Kiln's `Cargo.lock`, also after changes of Kiln or of the site.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_tests::kiln::{command, scratch, stderr, workspace};
 
-/// In place of cargo: tells with which lock it was called, reduces it as cargo does, and builds nothing.
+/// Replaces cargo: prints the lock it was called with, reduces it as cargo does, and builds nothing.
 const CARGO: &str = r##"#!/bin/sh
 if [ "$1" = metadata ]; then echo '{"packages":[],"resolve":{"nodes":[],"root":""}}'; exit; fi
 cp Cargo.lock "$SEEN"
@@ -29,7 +29,7 @@ impl Sources {
         std::fs::write(path, text).expect("written");
     }
 
-    /// The lock that cargo gets for a site.
+    /// Checks which lock cargo gets for a site.
     #[track_caller]
     fn check(&self, site: &str, expected: &str) {
         self.write("site.kdl", site);
@@ -48,7 +48,7 @@ impl Sources {
 }
 
 #[test]
-fn versions_are_kilns() {
+fn versions_are_those_of_kiln() {
     let sources = Sources { folder: scratch("lock") };
     sources.write("cargo", CARGO);
     std::fs::set_permissions(sources.path("cargo"), std::fs::Permissions::from_mode(0o755)).expect("changed");
@@ -64,10 +64,10 @@ fn versions_are_kilns() {
     sources.write("kiln/Cargo.lock", "# second");
     sources.check(plain, "# second");
     sources.check(plain, "# reduced");
-    // The site needs what the reduced lock says nothing of.
+    // The site needs crates that the reduced lock does not contain.
     sources.check(encrypted, "# second");
     sources.check(encrypted, "# reduced");
-    // And back to what Kiln had.
+    // Kiln is downgraded.
     sources.write("kiln/Cargo.lock", "# first");
     sources.check(encrypted, "# first");
 }

@@ -1,4 +1,4 @@
-//! `site!` in a crate of one's own, as `kiln new` makes it: a right site runs, a wrong one is one error and no noise.
+//! `site!` in a user's crate, as `kiln new` creates it: a valid site runs, an invalid one is exactly one error.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ fn cargo(dir: &Path, arguments: &[&str]) -> Output {
     command
         .args(arguments)
         .current_dir(dir)
-        // What the tests are built of is used again.
+        // Reuses the dependencies that were built for the tests.
         .env("CARGO_TARGET_DIR", target())
         .env("CARGO_TERM_COLOR", "never");
     command.output().expect("cargo runs")
@@ -35,7 +35,7 @@ fn a_scaffolded_crate() {
     let tested = Command::new(&binary).arg("--self-test").output().expect("runs");
     assert!(tested.status.success());
 
-    // A mistake: one error, the same text as `kiln` prints, and nothing after it.
+    // An error in the site: one error with the same text that `kiln` prints, and nothing after it.
     let site = dir.join("site.kdl");
     let right = std::fs::read_to_string(&site).expect("the site");
     std::fs::write(&site, right.replace("proxy app", "proxy ap")).expect("written");
@@ -44,7 +44,7 @@ fn a_scaffolded_crate() {
     assert!(!built.status.success());
     assert!(text.contains("error[unknown-name]: there is no upstream `ap`"), "{text}");
     assert!(text.contains("--> site.kdl:") && text.contains("did you mean `app`?"), "{text}");
-    // rustc's own lines begin at the margin, those of the message within are indented.
+    // rustc's own lines begin in the first column, the lines of the message are indented.
     assert_eq!(
         text.lines().filter(|line| line.starts_with("error")).count(),
         2,
@@ -52,7 +52,7 @@ fn a_scaffolded_crate() {
     );
     assert!(!text.contains("warning"), "{text}");
 
-    // Changes of the site are noticed without any change of Rust.
+    // Changes to the site are noticed although no Rust file changes.
     std::fs::write(&site, right.replace("it works", "it works again")).expect("written");
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(built.status.success(), "{}", stderr(&built));
@@ -60,7 +60,7 @@ fn a_scaffolded_crate() {
     assert!(String::from_utf8_lossy(&config.stdout).contains("it works again"));
 }
 
-/// Cargo can't know of files that a pattern will match one day: such a crate needs the build script's help.
+/// Cargo does not notice new files that match a pattern: such a crate needs a build script.
 #[test]
 fn includes_by_pattern_need_a_build_script() {
     let dir = scratch("prepared").join("prepared");
@@ -85,7 +85,7 @@ fn includes_by_pattern_need_a_build_script() {
     std::fs::write(dir.join("Cargo.toml"), manifest.replace("[workspace]", &dependency)).expect("written");
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(built.status.success(), "{}", stderr(&built));
-    // A new file is noticed.
+    // The build script notices a new file.
     std::fs::write(dir.join("sites/b.kdl"), "site b.test {\n    nonsense\n}\n").expect("written");
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(
@@ -95,7 +95,7 @@ fn includes_by_pattern_need_a_build_script() {
     );
 }
 
-/// What is compiled in is compressed by the build script, and new files are noticed.
+/// Compiled-in files are compressed by the build script, and new files are noticed.
 #[test]
 fn folders_are_compiled_in_by_a_build_script() {
     let dir = scratch("bundled").join("bundled");
@@ -212,7 +212,7 @@ test "health is nobody's" {
 }
 "#;
 
-/// `filter` asks functions of the crate: rustc proves them, and `--self-test` asks them, too.
+/// `filter` calls functions of the crate: rustc checks their types, and `--self-test` calls them, too.
 #[test]
 fn functions_of_the_crate() {
     let dir = scratch("filters").join("filters");
@@ -255,7 +255,7 @@ fn functions_of_the_crate() {
     assert!(head.starts_with("GET /alice/x?v=7 HTTP/1.1"), "{head}");
     assert!(["x-tenant: alice", "x-copy: alice", "x-version: 7"].iter().all(|line| head.contains(line)), "{head}");
 
-    // One that panics fails its exchange, and no other.
+    // A panic fails its exchange and no other.
     for _ in 0..2 {
         let answer = get("clumsy.test", "/b");
         assert_eq!(answer.status, 500);
@@ -267,7 +267,8 @@ fn functions_of_the_crate() {
     let answer = get("alice.test", "/fails");
     assert_eq!((answer.status, answer.header("x-stamp"), answer.header("x-always")), (500, None, Some("yes")));
 
-    // A function of another type, or none, is rustc's to refuse; a test of the site that fails, the crate's own tests'.
+    // rustc rejects a function with a wrong type, or a missing one; the crate's own tests report a failing test of the
+    // site.
     write(
         "src/filters.rs",
         &FILTERS.replace("pub fn stamp(response: &mut Response<'_>)", "pub fn stamp(response: &Response<'_>)"),
@@ -285,7 +286,7 @@ fn functions_of_the_crate() {
     let text = String::from_utf8_lossy(&tested.stdout).into_owned();
     assert!(!tested.status.success() && text.contains("FAIL  nobody gets nothing"), "{text}");
 
-    // There is no crate where `kiln` builds.
+    // With `kiln build` there is no crate.
     let alone = kiln(&["build", dir.join("site.kdl").to_str().expect("text")]);
     let text = stderr(&alone);
     assert!(!alone.status.success() && text.contains("error[needs-crate]") && text.contains("site!"), "{text}");

@@ -1,4 +1,4 @@
-//! All tests from outside, in one binary.
+//! All integration tests, in one binary.
 
 mod access;
 mod acme;
@@ -49,7 +49,7 @@ mod tls;
 mod upstreams;
 mod wire;
 
-/// How random tests run: the same inputs every time, or others with another `KILN_SEED`.
+/// The configuration of property tests: the same inputs every time, or others with `KILN_SEED`.
 fn kiln_config(cases: u32) -> proptest::prelude::ProptestConfig {
     let seed = std::env::var("KILN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     proptest::prelude::ProptestConfig {

@@ -1,7 +1,9 @@
-//! HTTP/2 servers that break the rules, one for each MUST of RFC 9113 that a client can see broken, and those that stall, flood or
-//! leave: whatever they do, the client gets an error status in time, never a response that looks whole, and nobody else notices.
+//! Malicious HTTP/2 servers: those that violate a rule of RFC 9113 that a client can check (one for each MUST), and those that
+//! stall, flood or
+//! disconnect. The client always gets an error status in time, never a response that looks complete, and other clients are
+//! unaffected.
 //!
-//! A server is the bytes that it sends to its first request on a connection. All are behind one proxy, each an upstream of its own.
+//! A server is the bytes that it sends upon the first request on a connection. All are behind one proxy, each as its own upstream.
 
 mod fields;
 mod floods;
@@ -23,41 +25,41 @@ use kiln_tests::client::get;
 use kiln_tests::frames::{self as h2, Frames, block, frame};
 use kiln_tests::proxy::{Proxy, build_text};
 
-/// A server, by what it does to a request.
+/// A malicious server, described by its reaction to a request.
 struct Case {
     name: String,
-    /// What it sends instead of its SETTINGS and the acknowledgement of the proxy's.
+    /// The bytes in place of its SETTINGS and of the acknowledgement of the proxy's.
     opening: Option<Vec<u8>>,
-    /// What it sends then.
+    /// The bytes after that.
     bytes: Vec<u8>,
     then: Then,
     expected: Expected,
 }
 
-/// What a server does when it has sent everything.
+/// The server's action after all bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// Waits until the proxy closes.
+    /// Waits until the proxy closes the connection.
     Waits,
     Closes,
-    /// Closes with a reset.
+    /// Closes the connection with a reset.
     Resets,
-    /// Sends the same again, until the proxy closes.
+    /// Sends the same bytes again, until the proxy closes the connection.
     Repeats,
 }
 
-/// What the client has to get.
+/// The response that the client must get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// 502 or 503.
+    /// A 502 or 503.
     Refused,
-    /// 504: the server was waited for.
+    /// A 504, after a time-out.
     Late,
-    /// An error status; or, where the head was out before anything was wrong, a response that breaks off.
+    /// An error status; or, if the head was forwarded before the violation, an incomplete response.
     Broken,
 }
 
-/// A server that sends this, then waits.
+/// A server that sends these bytes, then waits.
 fn case(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Case {
     let (name, bytes) = (name.into(), bytes.into());
     Case { name, opening: None, bytes, then: Then::Waits, expected: Expected::Refused }
@@ -82,7 +84,7 @@ fn only_head(fields: &[(&str, &str)]) -> Vec<u8> {
     frame(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 1, &block(fields))
 }
 
-/// A head that a body follows.
+/// A head that is followed by a body.
 fn head(fields: &[(&str, &str)]) -> Vec<u8> {
     frame(h2::HEADERS, h2::END_HEADERS, 1, &block(fields))
 }
@@ -95,12 +97,12 @@ fn last_data(bytes: &[u8]) -> Vec<u8> {
     frame(h2::DATA, h2::END_STREAM, 1, bytes)
 }
 
-/// A response without fault, of which nothing must be believed if something was wrong before it.
+/// A valid response, which must not be used after a violation.
 fn ok() -> Vec<u8> {
     [head(&[(":status", "200")]), last_data(b"ok")].concat()
 }
 
-/// Something, and a response without fault.
+/// The bytes, then a valid response.
 fn and_ok(bytes: impl Into<Vec<u8>>) -> Vec<u8> {
     [bytes.into(), ok()].concat()
 }
@@ -120,7 +122,7 @@ fn all() -> Vec<Case> {
     .collect()
 }
 
-/// The address of a server; each of its connections is served by a thread.
+/// Starts a server and returns its address; each connection has its own thread.
 fn serve(case: &'static Case) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address").to_string();
@@ -134,11 +136,11 @@ fn serve(case: &'static Case) -> String {
 
 fn converse(stream: TcpStream, case: &Case) -> Option<()> {
     let mut frames = Frames::silent(stream)?;
-    // The proxy sends its request before it has heard anything; so even the opening can be a response to it.
+    // The proxy sends its request before it has received anything; so even the opening can be a response to it.
     while frames.any_frame()?.kind != h2::HEADERS {}
     let usual = || [frame(h2::SETTINGS, 0, 0, &[]), frame(h2::SETTINGS, h2::ACK, 0, &[])].concat();
     let opening = case.opening.clone().unwrap_or_else(usual);
-    // At once: what comes with a head is seen before the head is out.
+    // All in one write: the proxy sees everything before it forwards the head.
     frames.send_bytes(&[&opening[..], &case.bytes].concat());
     match case.then {
         Then::Waits => while frames.any_frame().is_some() {},
@@ -155,11 +157,11 @@ fn converse(stream: TcpStream, case: &Case) -> Option<()> {
 #[derive(Debug)]
 struct Got {
     status: u16,
-    /// It has an end.
+    /// The response is complete.
     whole: bool,
 }
 
-/// How long a client waits: longer than all of the site's time-outs together.
+/// How long the client waits: longer than the sum of the site's time-outs.
 const BOUND: Duration = Duration::from_secs(15);
 
 fn ask(address: &str, path: &str) -> Option<Got> {
@@ -198,7 +200,7 @@ fn flaw(case: &Case, got: Option<&Got>) -> Option<String> {
     (!fits).then(|| format!("{:?} expected, {got:?}", case.expected))
 }
 
-/// The fewest servers that there have to be.
+/// The minimum number of servers.
 const KINDS: usize = 146;
 
 #[test]
@@ -256,7 +258,7 @@ fn every_one_is_an_error_in_time() {
     });
     let flaws = flaws.into_inner().expect("flaws");
     assert!(flaws.is_empty(), "{} of {}:\n{}", flaws.len(), cases.len(), flaws.join("\n"));
-    // Each of them has a reason in the log.
+    // Each failed request has a reason in the log.
     let logged = proxy.logged();
     let unexplained: Vec<_> =
         logged.iter().filter(|line| !line.contains("/good") && !line.contains("\"reason\":\"")).collect();

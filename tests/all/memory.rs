@@ -1,5 +1,5 @@
-//! What clients can make the proxy hold, and that nobody waits for another one's client: HTTP/2 over real sockets, one binary that is
-//! front and origin at once. Memory is what the kernel says of the process.
+//! Bounds on memory, and isolation between clients: HTTP/2 over real sockets, with one binary that is
+//! front and origin at once. The memory is measured by the kernel.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -123,7 +123,7 @@ fn built() -> &'static (PathBuf, PathBuf) {
         let folder = scratch("memory");
         let page = folder.join("page");
         std::fs::create_dir_all(&page).expect("a folder");
-        // What does not compress: the file is there in one form alone.
+        // Incompressible: the file has no compressed form.
         let mut state = 1_u64;
         let noise = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -166,7 +166,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A connection that asks for something on so many streams, and reads nothing.
+/// Opens a connection with a request on each of `streams` streams, and reads nothing.
 fn attack(address: &str, path: &str, streams: u32, window: u32) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("connected");
     let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -182,14 +182,14 @@ fn attack(address: &str, path: &str, streams: u32, window: u32) -> TcpStream {
     stream
 }
 
-/// What a process has in memory, in KiB.
+/// The resident memory of a process, in KiB.
 fn resident(proxy: &Proxy) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
     line.expect("a number")
 }
 
-/// A hundred connections that read nothing take less than 40 MB, and others are served meanwhile.
+/// Opens a hundred connections that read nothing: they take less than 40 MB, and others are served meanwhile.
 fn hundred(front: &Proxy, path: &str, window: u32) -> Vec<TcpStream> {
     let (listen, before) = (front.address("listen"), resident(front));
     let attackers: Vec<_> = (0..100).map(|_| attack(listen, path, 100, window)).collect();
@@ -204,7 +204,7 @@ fn hundred(front: &Proxy, path: &str, window: u32) -> Vec<TcpStream> {
     attackers
 }
 
-/// A front that has served what is asked for, as one does that has run for a while.
+/// A front that has served these paths, as if it had been running for a while.
 fn warm(paths: &[&str]) -> (Proxy, Proxy) {
     let origin = start(&[]);
     let front = start(&[("one", origin.address("back"))]);
@@ -217,7 +217,7 @@ fn warm(paths: &[&str]) -> (Proxy, Proxy) {
     (front, origin)
 }
 
-/// Whatever they ask for, and whatever windows they announce.
+/// For any kind of response, and any announced window.
 #[test]
 fn clients_that_read_nothing() {
     let paths =
@@ -230,15 +230,16 @@ fn clients_that_read_nothing() {
     }
 }
 
-/// What was held goes back to the system when they leave.
+/// The memory is returned to the system after the clients disconnect.
 #[test]
-fn memory_goes_back() {
+fn memory_is_returned_to_the_system() {
     for path in ["/disk/large", "/h2/embedded/large"] {
         let (front, _origin) = warm(&[path]);
         let idle = resident(&front);
         drop(hundred(&front, path, 0x7FFF_0000));
         let left = Instant::now();
-        // A MiB more: a process as small as this is mostly its own code, of which an attack touches some for the first time.
+        // One MiB more: a process as small as this is mostly its own code, and an attack touches some of it for the first
+        // time.
         while resident(&front) > idle + idle / 5 + 1024 {
             let now = resident(&front);
             assert!(left.elapsed() < Duration::from_secs(10), "{path}: {idle} KiB before, {now} KiB ten seconds after");
@@ -247,9 +248,9 @@ fn memory_goes_back() {
     }
 }
 
-/// Back-pressure is each stream's own, on connections to servers.
+/// Back-pressure on connections to servers applies to each stream separately.
 #[test]
-fn one_slow_reader_stops_nobody() {
+fn a_slow_reader_delays_no_other_stream() {
     let origin = start(&[]);
     let front = start(&[("one", origin.address("back"))]);
     let listen = front.address("listen").to_owned();
@@ -265,9 +266,9 @@ fn one_slow_reader_stops_nobody() {
     drop(slow);
 }
 
-/// And on those of clients: uploads to a server that does not read are nothing to those to another.
+/// And so on clients' connections: an upload to a server that does not read delays no upload to another server.
 #[test]
-fn one_slow_server_stops_nobody() {
+fn a_slow_server_delays_no_other_upload() {
     let stuck = Origin::new(|_connection, _| std::thread::sleep(PATIENCE));
     let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let front = start(&[("origin", &stuck.address), ("other", &fine.address)]);
@@ -283,7 +284,7 @@ fn one_slow_server_stops_nobody() {
             body.send_data(vec![b'x'; 16_000_000].into(), true).expect("sent");
             uploads.push((response, body));
         }
-        // They have sent all that they may: what the sockets hold, and their windows.
+        // The uploads have sent all they can: into the sockets, and up to their windows.
         for _ in 0..5 {
             let (response, mut body) = client.send_request(post("/fine", 700_000), false).expect("sent");
             body.send_data(vec![b'x'; 700_000].into(), true).expect("sent");
@@ -292,7 +293,7 @@ fn one_slow_server_stops_nobody() {
     });
 }
 
-/// A server's limit is kept to from the first request on, whatever it is, and no request fails by it.
+/// A server's limit of concurrent streams is respected from the first request on, and no request fails because of it.
 #[test]
 fn no_more_streams_than_the_server_allows() {
     for limit in ["1", "3", "10", "1000"] {
@@ -315,7 +316,8 @@ fn no_more_streams_than_the_server_allows() {
     }
 }
 
-/// Heads count, too: what comes beyond the memory is refused as not looked at, and the connection goes on.
+/// Heads count, too: if there is not enough memory, the stream is refused as unprocessed, and the connection stays
+/// open.
 #[test]
 fn large_heads_are_bounded() {
     let stuck = Origin::new(|_connection, _| std::thread::sleep(PATIENCE));
@@ -347,7 +349,7 @@ fn large_heads_are_bounded() {
     });
 }
 
-/// Bodies that are kept count: one for which there is no memory goes on as it comes, or is refused where it has to be looked at.
+/// Buffered bodies count: if there is no memory, a body is streamed unbuffered, or refused if it has to be inspected.
 #[test]
 fn kept_bodies_are_bounded() {
     let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -365,7 +367,7 @@ fn kept_bodies_are_bounded() {
     assert_eq!(whole("/kept", 500_000), 200);
     assert_eq!(whole("/kept", 3 << 20), 200);
     assert_eq!(whole("/seen", 50_000), 200);
-    // One holds most of it, and waits; it is counted once those before it have let go of theirs.
+    // One request waits with most of the memory; it counts once the requests before have released theirs.
     let until = Instant::now() + PATIENCE;
     let mut half = loop {
         let mut half = Client::to(listen);
@@ -378,13 +380,14 @@ fn kept_bodies_are_bounded() {
     front.log("\"reason\":\"memory-full\"");
     half.send(&body[..10_000]);
     assert_eq!(half.answer().status, 200);
-    // The client may have its response before the proxy lets go of the body.
+    // The client may have its response before the proxy releases the body.
     while whole("/seen", 60_000) != 200 {
         assert!(Instant::now() < until, "it is not given back");
     }
 }
 
-/// What is given at start is held to the bounds of what it is used for, and the start fails with the line that declares it.
+/// Parameters at start have the same bounds as the settings they are used for; the start fails with the line that declares
+/// the parameter.
 #[test]
 fn parameters_have_bounds() {
     let (binary, page) = built();
@@ -405,7 +408,7 @@ fn parameters_have_bounds() {
     assert!(refused("--memory=2TiB").contains("site.kdl:7: "));
 }
 
-/// The largest values that are allowed, and the smallest, work: nothing that is accepted fails when it is first used.
+/// The largest and the smallest allowed values work: no accepted value fails in use.
 #[test]
 fn values_at_their_bounds() {
     let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -436,7 +439,7 @@ fn values_at_their_bounds() {
             assert_eq!(small.await.expect("a response").status(), 200);
         });
     }
-    // What a pattern binds is as long as the target.
+    // The value that a pattern captures is as long as the target.
     let front = start(largest);
     let name = "x".repeat(60_000);
     let listen = front.address("listen").to_owned();
@@ -456,7 +459,7 @@ fn values_at_their_bounds() {
     });
 }
 
-/// Sizes of every magnitude: what compiles is within the bound.
+/// Sizes of every magnitude: a site that compiles is within the bound.
 #[test]
 fn sizes_are_bounded_when_built() {
     let check = |place: &str, least: u64, most: u64| {
@@ -479,7 +482,7 @@ fn sizes_are_bounded_when_built() {
     check(&format!("cache-store main memory=SIZE\n{cached}"), 1 << 20, 1 << 40);
 }
 
-/// The whole of a response, read slowly, over a window of a few bytes.
+/// A whole response, read slowly, through a window of a few bytes.
 #[test]
 fn a_tiny_window_gets_everything() {
     let front = start(&[]);

@@ -1,8 +1,8 @@
-//! The mistakes that were tried on other proxies' checkers (and those of their kind), as far as this language has the
-//! words: each is refused, with the code it should have, at the place where it is. What the messages say is in
+//! The mistakes that checkers of other proxies were tested with (and similar ones), as far as this language can
+//! express them: each is an error with the expected code, at the expected place. The texts of the messages are in
 //! `diagnostics/`.
 
-/// A site with one mistake: what is underlined stands between guillemets.
+/// Checks a site with one mistake: guillemets mark the expected place.
 fn check(code: &str, marked: &str) {
     let text = marked.replace(['«', '»'], "");
     let start = marked.find('«').expect("a mark");
@@ -22,7 +22,7 @@ fn route(inner: &str) -> String {
 }
 
 #[test]
-fn what_others_were_tried_on() {
+fn known_mistakes_of_other_proxies() {
     check("unknown-node", "site a.test {\n«prxy» \"http://127.0.0.1:1\"\n}");
     check(
         "unknown-name",
@@ -46,7 +46,7 @@ fn what_others_were_tried_on() {
     check("two-handlers", &route("respond 200\n«proxy» \"http://127.0.0.1:1\""));
 }
 
-/// A server name that nobody can resolve is none: the build machine's names are not those of production.
+/// A server name that does not resolve is no error: the build machine's resolver is not that of production.
 #[test]
 fn names_need_not_resolve() {
     let text = "site a.test {\n    proxy \"http://no-such-host.invalid:80\"\n}\n";
@@ -54,7 +54,7 @@ fn names_need_not_resolve() {
 }
 
 #[test]
-fn more_of_the_same_sort() {
+fn further_mistakes() {
     check(
         "ambiguous-routes",
         "site a.test {\nroute \"/a\" {\nheader X-A\nrespond 200\n}\nroute «\"/a\"» {\nquery b\nrespond 200\n}\n}",
@@ -94,9 +94,9 @@ fn more_of_the_same_sort() {
     );
 }
 
-/// A round that is not the route's own is followed on every branch, and that ends.
+/// A loop that does not contain the route itself is followed on every branch, and the search ends.
 #[test]
-fn following_ends() {
+fn the_search_for_loops_ends() {
     let listens: String = (1..6).map(|n| format!("listen \"127.0.0.1:810{n}\"\n")).collect();
     let servers: String = (1..6).map(|n| format!("server \"127.0.0.1:810{n}\"\n")).collect();
     let text = format!(
@@ -109,7 +109,7 @@ fn following_ends() {
     assert_eq!(codes, ["proxy-loop"], "{}", compiled.diagnostics(false));
 }
 
-/// The preset that comes with Kiln knows whether the site speaks TLS, and gives way to one of its name.
+/// The built-in preset depends on whether the site uses TLS, and a preset of the same name replaces it.
 #[test]
 fn security_headers() {
     let check = |head: &str, scheme: &str, expected: &str| {
@@ -128,9 +128,9 @@ fn security_headers() {
     check(own, "http", "response-header X-Own \"1\"\nresponse-header X-Frame-Options missing=#true");
 }
 
-/// A round has as many beginnings as routes in it.
+/// A loop is reported once for each route in it.
 #[test]
-fn rounds_of_two_sites() {
+fn redirect_loops_of_two_sites() {
     let check = |first: &str, second: &str, loops: bool| {
         let text = format!(
             "site a.test {{\ntls internal\nredirect 301 \"{first}\"\n}}\nsite www.a.test {{\ntls internal\nredirect 301 \"{second}\"\n}}\n"

@@ -1,4 +1,4 @@
-//! What operators see and do at `admin`: health, metrics that Prometheus takes, and what the site does not let them do.
+//! The operators' interface at `admin`: health, metrics for Prometheus, and access restrictions.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -62,7 +62,7 @@ fn operate(proxy: &Proxy, request: &str) -> Answer {
     ask(proxy.address("admin"), &format!("{request} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
 }
 
-/// An origin that is healthy while it says so.
+/// An origin that controls its own health checks.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -78,7 +78,7 @@ fn proxy(name: &str, site: &str, given: &[(&str, &str)]) -> Proxy {
     Proxy::of(&dir.join("site.kdl"), given)
 }
 
-/// Samples by name and labels.
+/// The samples, by name and labels.
 fn samples(proxy: &Proxy) -> BTreeMap<String, f64> {
     let text = operate(proxy, "GET /metrics").text();
     let sample = |line: &str| {
@@ -88,7 +88,7 @@ fn samples(proxy: &Proxy) -> BTreeMap<String, f64> {
     text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
-/// Waits until metrics have these values: what is over is counted a moment after clients see it.
+/// Waits until metrics have these values: exchanges are counted a moment after clients have the response.
 fn check(proxy: &Proxy, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -103,7 +103,7 @@ fn check(proxy: &Proxy, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn what_was_counted() {
+fn counters_match_traffic() {
     let (origin, nobody) = (origin(), address());
     let proxy = proxy("operate-counted", SITE, &[("server", &origin.address), ("nobody", &nobody)]);
     let listen = proxy.address("listen");
@@ -138,7 +138,7 @@ fn what_was_counted() {
             (&format!("kiln_request_first_byte_seconds_count{{{app}}}"), 2.0),
             ("kiln_requests_total{site=\"a.test\",route=\"/cached/*\",code=\"2xx\"}", 2.0),
             ("kiln_requests_total{site=\"a.test\",route=\"/limited\",code=\"4xx\"}", 1.0),
-            // Two routes, one series; and requests of no route.
+            // Two routes with the same series; and requests without a route.
             ("kiln_requests_total{site=\"a.test\",route=\"/same\",code=\"2xx\"}", 2.0),
             ("kiln_requests_total{site=\"\",route=\"\",code=\"4xx\"}", 2.0),
             ("kiln_failures_total{reason=\"body-too-large\"}", 1.0),
@@ -178,12 +178,12 @@ fn what_was_counted() {
     {
         assert!(found[name] > 0.0, "{name}: {found:#?}");
     }
-    // Of nothing that was not.
+    // Statuses that did not occur have no series.
     assert!(!found.keys().any(|name| name.contains("5xx")), "{found:#?}");
 }
 
 #[test]
-fn prometheus_takes_it() {
+fn prometheus_accepts_the_metrics() {
     let (origin, nobody) = (origin(), address());
     let proxy = proxy("operate-prometheus", SITE, &[("server", &origin.address), ("nobody", &nobody)]);
     for path in ["/app/1", "/gone/1", "/cached/1"] {
@@ -210,7 +210,7 @@ fn prometheus_takes_it() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
 
-    // And the server itself scrapes it, in its own favourite format.
+    // A Prometheus server scrapes the metrics, in its preferred format.
     let dir = scratch("operate-prometheus-server");
     let config = format!(
         "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: kiln\n    static_configs:\n      - targets: [\"{}\"]\n",
@@ -256,7 +256,7 @@ fn openmetrics() {
 #[test]
 fn health() {
     let (origin, nobody) = (origin(), address());
-    // The server that `app` needs is not there yet.
+    // The server of `app` is not up yet.
     let late = address();
     let mut proxy = proxy("operate-health", SITE, &[("server", &late), ("nobody", &nobody)]);
     let ready = |proxy: &Proxy, status: u16| {
@@ -279,7 +279,7 @@ fn health() {
     });
     assert_eq!(ready(&proxy, 200), "ready\n");
     drop((there, origin));
-    // While an exchange holds the drain up, operators still get answers.
+    // While a request delays the end of the drain, operators still get responses.
     let mut client = Client::to(proxy.address("listen"));
     client.send("POST /limited HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
     let busy = |found: &BTreeMap<String, f64>| {
@@ -299,7 +299,7 @@ fn health() {
 }
 
 #[test]
-fn no_more_than_the_site_says() {
+fn admin_access_is_restricted() {
     let site = "param listen type=addr\nparam admin type=addr\nadmin (param)admin {\n metrics\n allow \"127.0.0.1\" \"127.0.1.0/24\"\n}\n\
         cache-store main\nsite a.test {\n listen (param)listen\n cache main\n proxy \"http://127.0.0.1:1\"\n}\n";
     let proxy = proxy("operate-less", site, &[]);
@@ -330,7 +330,7 @@ fn no_more_than_the_site_says() {
 }
 
 #[test]
-fn pages_of_browsers_change_nothing() {
+fn cross_origin_requests_are_refused() {
     let (origin, nobody) = (origin(), address());
     let proxy = proxy("operate-browsers", SITE, &[("server", &origin.address), ("nobody", &nobody)]);
     let purge = |fields: &str| {
@@ -362,12 +362,12 @@ fn at_a_unix_socket() {
     assert!(text.contains("\nkiln_connections 0\n"), "{text} {:?}", proxy.noticed());
 }
 
-/// The group of this process, by number.
+/// The group ID of this process.
 fn own_group() -> u32 {
     std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(scratch("operate-group")).expect("a folder"))
 }
 
-/// Garbage, floods, and clients that send or take nothing: others get their answers meanwhile.
+/// Garbage, floods, and clients that neither send nor read: others get their responses meanwhile.
 #[test]
 fn hostile_clients() {
     let (origin, nobody) = (origin(), address());
@@ -378,14 +378,14 @@ fn hostile_clients() {
     {
         let mut client = Client::to(admin);
         client.try_send(garbage);
-        // An error, or nothing: the end comes either way.
+        // The proxy responds with an error or not at all; in any case, it closes the connection.
         client.rest();
     }
     let large = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(64 << 10));
     let mut client = Client::to(admin);
     client.try_send(large);
     assert_ne!(client.try_answer_to("GET").map(|answer| answer.status), Some(200));
-    // More than are served at once, which say nothing: sites are served all the same, and `admin` once they are gone.
+    // More silent connections than are served at once: sites are served regardless, and `admin` once they are closed.
     let silent: Vec<_> = (0..100).map(|_| Client::to(admin)).collect();
     for number in 0..20 {
         assert_eq!(get(proxy.address("listen"), "a.test", &format!("/app/{number}")).status, 200);

@@ -1,5 +1,6 @@
-//! The router against an oracle: random sites and requests, answered by the compiled tables and by a naive reading of
-//! the rule of precedence over the model. Whatever the tables do faster, they must do the same.
+//! Tests the router against an oracle: random sites and requests, routed by the compiled tables and by a naive
+//! implementation of
+//! the rules of precedence. Both must agree.
 
 use std::cmp::Ordering;
 
@@ -10,7 +11,7 @@ use proxy_build::model::{Matcher, Route, Site};
 use proxy_runtime::context::settings::Settings;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
 
-/// The rule, said as slowly as possible: all routes whose pattern and matchers take the request, the most specific first.
+/// The rules in their slowest form: of all routes whose pattern and matchers match the request, the most specific.
 fn oracle(site: &Site, host: &str, path: &str, method: &str, headers: &[(&str, &str)]) -> Option<String> {
     let rank = |pattern: &HostPattern| match pattern {
         HostPattern::Exact(_) => usize::MAX,
@@ -52,7 +53,7 @@ fn takes(route: &Route, segments: &[&str], method: &str, headers: &[(&str, &str)
 
 type Means = fn(&str) -> bool;
 
-/// Expressions, and what they mean in other words.
+/// Regular expressions, and an equivalent function for each.
 const EXPRESSIONS: &[(&str, Means)] = &[
     ("^/a", |path| path.starts_with("/a")),
     ("b$", |path| path.ends_with('b')),
@@ -66,7 +67,8 @@ fn matches(expression: &str, path: &str) -> bool {
     means(path)
 }
 
-/// Segment by segment: text before text in any case before `{name}` before `*`; then the higher priority; then the one that asks for more.
+/// Compares segment by segment: text before case-insensitive text before `{name}` before `*`; then the higher priority; then the one with
+/// more conditions.
 fn precedes(a: &Route, b: &Route) -> Ordering {
     let rank = |segment: &Segment| match segment {
         Segment::Literal(_) => 0,
@@ -80,7 +82,7 @@ fn precedes(a: &Route, b: &Route) -> Ordering {
             other => return other,
         }
     }
-    // `/x` and `/x/*`: where the text ends goes before where anything may follow.
+    // `/x` and `/x/*`: a pattern that ends goes before one that continues.
     let methods = |route: &Route| if route.methods.mask == u16::MAX { 99 } else { route.methods.names().count() };
     (a.pattern.segments.len().cmp(&b.pattern.segments.len()))
         .then(b.priority.cmp(&a.priority))
@@ -113,7 +115,7 @@ fn route() -> impl Strategy<Value = String> {
     let case = prop_oneof![3 => Just(""), 1 => Just(" ignore-case=#true")];
     (pattern(), case, method, header, expression, 0..9_u32).prop_map(
         |(pattern, case, method, header, expression, priority)| {
-            // Where there are no letters it would have no effect.
+            // Without letters, it would have no effect.
             let case = if pattern.replace("{x", "").contains(['a', 'b', 'A']) { case } else { "" };
             let expression = expression.map_or(String::new(), |(text, _)| format!("path-regex #\"{text}\"#\n"));
             format!("route \"{pattern}\" priority={priority}{case} {{\n{method}{header}{expression}respond 200\n}}\n")
@@ -148,7 +150,7 @@ fn path() -> impl Strategy<Value = String> {
         .prop_filter("normal form", |path| !path.contains("//"))
 }
 
-/// Path, method, whether `x-a` and `x-b` are there, host.
+/// Path, method, whether `x-a` and `x-b` are present, host.
 fn request() -> impl Strategy<Value = (String, &'static str, bool, bool, &'static str)> {
     let method = prop_oneof![Just("GET"), Just("POST"), Just("PUT")];
     let host = prop_oneof![
@@ -165,12 +167,12 @@ proptest! {
     #![proptest_config(crate::kiln_config(400))]
 
     #[test]
-    fn tables_do_as_the_rule_says(
+    fn tables_agree_with_the_oracle(
         text in site(),
         requests in prop::collection::vec(request(), 20),
     ) {
         let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
-        // Random sites have duplicates, ties and hidden routes: those don't compile, and that is right.
+        // Random sites may have duplicates, ties and unreachable routes: those are correctly rejected.
         let Some(model) = &compiled.model else { return Ok(()) };
         let plan = lower(model);
         for (path, method, a, b, host) in requests {
@@ -189,7 +191,7 @@ proptest! {
     }
 }
 
-/// The oracle is of no use if next to nothing compiles.
+/// The test above is useless if hardly any random site compiles.
 #[test]
 fn enough_random_sites_compile() {
     use proptest::strategy::ValueTree as _;

@@ -1,4 +1,4 @@
-//! Standard output and standard error that are not read, and signals: nothing that is written there stops the proxy, or its end.
+//! Standard output and standard error that are not read, and signals: a blocked output stops neither the proxy nor its shutdown.
 
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::net::TcpStream;
@@ -47,7 +47,7 @@ fn binary() -> &'static std::path::Path {
     BINARY.get_or_init(|| build_text("outputs", SITE))
 }
 
-/// A proxy whose standard output and error are read when the test wants it.
+/// A proxy whose standard output and error are read only when the test wants to.
 struct Unread {
     child: Child,
     address: String,
@@ -55,13 +55,13 @@ struct Unread {
     err: PipeReader,
 }
 
-/// What a pipe has in it from the start.
+/// The content that fills a pipe.
 const FILLING: u8 = b'#';
 
-/// A pipe that has no room left, if `full`.
+/// A pipe, filled up if `full`.
 fn unread(full: bool) -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
-    // A pipe has room for this many bytes, whatever its page size (pipe(7)); where it has not, this does not end.
+    // The capacity of a pipe, whatever the page size (pipe(7)); if it were less, this would block.
     if full {
         writer.write_all(&[FILLING; 64 << 10]).expect("filled");
     }
@@ -88,7 +88,7 @@ impl Unread {
         assert!(status.expect("kill runs").success());
     }
 
-    /// Waits for the end, and gives what is left in both pipes.
+    /// Waits for the process to end, and returns the rest of both pipes.
     fn end(mut self) -> (ExitStatus, String, String) {
         let until = Instant::now() + PATIENCE;
         let status = loop {
@@ -113,7 +113,7 @@ impl Drop for Unread {
     }
 }
 
-/// How many lines of the access log were lost, as the notices have it.
+/// The number of lost lines of the access log, according to the notices.
 fn lost(notices: &str) -> usize {
     let number = |line: &str| {
         let (before, _) = line.split_once(" lines of the access log were lost")?;
@@ -122,17 +122,17 @@ fn lost(notices: &str) -> usize {
     notices.lines().filter_map(number).sum()
 }
 
-/// Answers nobody in TLS.
+/// A server that responds to TLS handshakes in plain text.
 fn no_tls() -> Origin {
     Origin::new(|mut connection, _| {
         connection.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     })
 }
 
-/// Neither notices that nobody reads nor lines that nobody reads stop requests, or the end. It is there soon, though the drain
-/// would have ten minutes.
+/// Unread notices and log lines stop neither requests nor the shutdown, which is fast, although the drain
+/// may take up to ten minutes.
 #[test]
-fn nobody_reads() {
+fn unread_outputs_do_not_block() {
     let origin = no_tls();
     for (out, err) in [(false, true), (true, false), (true, true)] {
         let proxy = Unread::start(&origin.address, (out, err));
@@ -154,7 +154,7 @@ fn nobody_reads() {
     }
 }
 
-/// A second signal ends the process, whatever is blocked and whoever has not finished.
+/// A second signal ends the process, whatever is blocked or in progress.
 #[test]
 fn a_second_signal_ends_it() {
     let silent = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
@@ -173,9 +173,9 @@ fn a_second_signal_ends_it() {
     }
 }
 
-/// What finds no room is dropped and counted, and everything else is written once somebody reads.
+/// Lines that do not fit are dropped and counted; all others are written once the output is read.
 #[test]
-fn lines_are_counted() {
+fn dropped_lines_are_counted() {
     const REQUESTS: usize = 2000;
     let mut proxy = Unread::start("127.0.0.1:1", (false, false));
     let mut client = Client::to(&proxy.address);
@@ -184,7 +184,7 @@ fn lines_are_counted() {
         client.send(format!("GET /own HTTP/1.1\r\nHost: site.test\r\nUser-Agent: {long}\r\n\r\n"));
         assert_eq!(client.answer().status, 200);
     }
-    // Whoever begins to read hears at once of what was lost.
+    // A reader immediately learns about the losses.
     let mut out = proxy.out.try_clone().expect("a descriptor");
     let seen = std::thread::spawn(move || {
         let mut seen = String::new();
@@ -206,7 +206,7 @@ fn lines_are_counted() {
     assert_eq!(seen.lines().count() + lost(&notices), REQUESTS, "{notices}");
 }
 
-/// Notices that are alike are counted.
+/// Repeated notices are counted.
 #[test]
 fn repeated_notices() {
     let origin = no_tls();
@@ -219,13 +219,13 @@ fn repeated_notices() {
     proxy.notice("stopped");
     let said: Vec<String> = proxy.noticed().into_iter().filter(|line| line.contains("no handshake")).collect();
     let counted = |line: &String| line.rsplit_once('(').and_then(|(_, count)| count.split(' ').next()?.parse().ok());
-    // Each stands for itself, or for as many as it says.
+    // Each line stands for one notice, or for as many as it says.
     let all: u32 = said.iter().map(|line| counted(line).unwrap_or(1)).sum();
     assert_eq!(all, 50, "{said:#?}");
     assert!(said.len() < 25, "{said:#?}");
 }
 
-/// None of these ends the proxy, and each is replied to.
+/// None of these signals ends the proxy, and each is confirmed by a notice.
 #[test]
 fn signals() {
     let mut proxy = Proxy::start(binary(), SITE, &[]);

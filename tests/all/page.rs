@@ -1,4 +1,4 @@
-//! `kiln report`: the page needs nothing but itself, nothing in a site becomes markup, and a real browser shows it.
+//! `kiln report`: the page is self-contained, no text of a site becomes markup, and a real browser shows it.
 
 use std::process::Command;
 
@@ -36,11 +36,11 @@ fn page(text: &str) -> String {
     proxy_build::page::page(&compiled).unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)))
 }
 
-/// What a request to the API passes.
+/// The steps that a request to the API passes.
 const GUARDS: &str = "allow/deny, rate-limit, auth api-key, block probes, filter crate::filters::tenant";
 
 #[test]
-fn the_page_stands_alone() {
+fn the_page_is_self_contained() {
     let page = page(SITE);
     for reference in ["src=", "href=", "url(", "@import", "<link", "<iframe"] {
         assert!(!page.contains(reference), "{reference}");
@@ -62,7 +62,7 @@ fn a_browser_shows_it() {
         return;
     };
     let dir = scratch("page");
-    // As a reader who looks for the API.
+    // Filters for the API.
     let types = "<script>const filter = document.getElementById('filter'); filter.value = 'API';\
                  filter.dispatchEvent(new Event('input'));</script></body>";
     let file = dir.join("page.html");

@@ -1,4 +1,5 @@
-//! Responses that break: nothing of them is out, and the client gets a 502; or what came is passed on, and ends early.
+//! Broken responses: before any of it is sent, the client gets a 502; afterwards the client gets everything that was
+//! received, and an incomplete response.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use kiln_tests::origin::Origin;
 
 use super::*;
 
-/// What servers of HTTP/1.1 send at once, by the last part of the path, and the reason in the log.
+/// The first packet of HTTP/1.1 servers, by the last part of the path, and the reason in the log.
 const AT_ONCE: [(&str, &str, &str); 6] = [
     ("no-chunk", "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "upstream-invalid"),
     ("second-chunk", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n", "upstream-invalid"),
@@ -22,7 +23,7 @@ fn last(path: &str) -> &str {
     path.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default()
 }
 
-/// A server of HTTP/1.1 that sends broken responses, each with its end in one packet, and a 103 before some.
+/// An HTTP/1.1 server that sends broken responses, each up to its end in one packet, and some of them after a 103.
 fn broken() -> Origin {
     Origin::new(|mut connection, _| {
         let Some(request) = connection.request() else { return };
@@ -34,7 +35,7 @@ fn broken() -> Origin {
     })
 }
 
-/// What servers of HTTP/2 send at once (RFC 9113 section 8.1.1).
+/// The first bytes of HTTP/2 servers (RFC 9113 section 8.1.1).
 fn malformed() -> String {
     frames(|stream, out| {
         let (typed, data) = (("content-type", "text/plain"), |flags, bytes: &[u8]| frame(0, flags, stream, bytes));
@@ -58,7 +59,7 @@ fn malformed() -> String {
 }
 
 #[test]
-fn nothing_is_out_over_http1() {
+fn broken_before_the_head_is_sent_over_http1() {
     let (one, two) = (broken(), malformed());
     let proxy = proxy(&[("one", &one.address), ("two", &two)]);
     let mut client = Client::to(proxy.address("listen"));
@@ -67,7 +68,7 @@ fn nothing_is_out_over_http1() {
         if hints {
             assert!(client.head().starts_with("HTTP/1.1 103 "), "{path}");
         }
-        // The connection goes on.
+        // The client's connection stays open.
         let answer = client.answer();
         assert_eq!((answer.status, answer.header("etag")), (502, None), "{path}");
         if answer.header("content-encoding").is_none() {
@@ -85,13 +86,13 @@ fn nothing_is_out_over_http1() {
             check(&format!("/2/{change}/{at}"), reason, at == 6);
         }
     }
-    // HTTP/1.0: a body without a length would be one until the end of the connection.
+    // HTTP/1.0: a body without a length would end with the connection.
     let mut old = Client::to(proxy.address("listen"));
     old.send("GET /1/plain/old/second-chunk HTTP/1.0\r\nHost: a.test\r\n\r\n");
     assert_eq!(old.answer().status, 502);
 }
 
-/// Reasons, in the order of [`malformed`].
+/// The reasons, in the order of [`malformed`].
 const MALFORMED: [&str; 7] = [
     "upstream-invalid",
     "upstream-invalid",
@@ -103,7 +104,7 @@ const MALFORMED: [&str; 7] = [
 ];
 
 #[test]
-fn nothing_is_out_over_http2() {
+fn broken_before_the_head_is_sent_over_http2() {
     let (one, two) = (broken(), malformed());
     let proxy = proxy(&[("one", &one.address), ("two", &two)]);
     run(async {
@@ -128,7 +129,7 @@ fn nothing_is_out_over_http2() {
     });
 }
 
-/// The response in its place is one of the route's: its page, its fields.
+/// The 502 in place of the response is the route's: with its error page and header fields.
 #[test]
 fn pages_and_fields_of_the_route() {
     let one = broken();
@@ -138,7 +139,7 @@ fn pages_and_fields_of_the_route() {
     assert_eq!(answer.header("x-route"), Some("page"));
 }
 
-/// A response whose head, and the first of whose body, are out: `go` makes it break.
+/// A response that breaks when `go` returns, after its head and the first part of its body were sent.
 fn breaks_later(go: impl Fn() + Send + Sync + 'static) -> Origin {
     Origin::new(move |mut connection, _| {
         let Some(request) = connection.request() else { return };
@@ -149,7 +150,7 @@ fn breaks_later(go: impl Fn() + Send + Sync + 'static) -> Origin {
             _ => connection.send(format!("{typed}Content-Length: 10\r\n\r\n")),
         }
         go();
-        // What comes with the break is passed on, too.
+        // Data that arrives together with the failure is passed on, too.
         match last(&request) {
             "chunks" => connection.send_last("3\r\nwor\r\nxyz\r\n"),
             "length" => connection.send_last("wor"),
@@ -158,16 +159,16 @@ fn breaks_later(go: impl Fn() + Send + Sync + 'static) -> Origin {
     })
 }
 
-/// Lets a server go on.
+/// Holds a server until the test lets it continue.
 fn gate() -> (impl Fn(), impl Fn() + Send + Sync + 'static) {
     let (go, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
     (move || go.send(()).expect("somebody waits"), move || wait.lock().expect("a lock").recv().expect("told"))
 }
 
-/// What of a response is out is all that came, and it does not end like a whole one.
+/// Everything that was received is passed on, and the client can tell that the response is incomplete.
 #[test]
-fn what_came_is_passed_on_over_http1() {
+fn broken_bodies_are_passed_on_over_http1() {
     let (go, wait) = gate();
     let one = breaks_later(wait);
     let proxy = proxy(&[("one", &one.address)]);
@@ -186,13 +187,13 @@ fn what_came_is_passed_on_over_http1() {
     check("/1/plain/length", "1.1", "hello ", "wor", 9);
     check("/1/cached/length", "1.1", "hello ", "wor", 9);
     check("/1/plain/head", "1.1", "", "", 0);
-    // What was held back as it might have become a text is let go.
+    // Text that was held back as the possible start of a match is released.
     check("/1/replaced/chunks", "1.1", "", "9\r\nhello wor\r\n", 9);
     check("/1/plain/old/chunks", "1.0", "hello ", "wor", 9);
 }
 
 #[test]
-fn what_came_is_passed_on_over_http2() {
+fn broken_bodies_are_passed_on_over_http2() {
     let (go, wait) = gate();
     let one = breaks_later(wait);
     let proxy = proxy(&[("one", &one.address)]);
@@ -218,7 +219,7 @@ fn what_came_is_passed_on_over_http2() {
     });
 }
 
-/// HTTP/1.0 has no other end than that of the connection: a reset tells it from a whole response.
+/// In HTTP/1.0, only the end of the connection ends a body: a reset marks an incomplete one.
 #[test]
 fn old_clients_get_a_reset() {
     let (go, wait) = gate();
@@ -234,7 +235,7 @@ fn old_clients_get_a_reset() {
     assert_eq!(end.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset, "{rest:?}");
 }
 
-/// A head whose body is slow goes out at once, and each piece of the body as it comes.
+/// The head of a response with a slow body is sent immediately, and so is each piece of the body.
 #[test]
 fn streams_are_not_held_back() {
     let (go, wait) = gate();

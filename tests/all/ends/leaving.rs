@@ -1,4 +1,4 @@
-//! Clients that leave: in the middle of a request, and while a server is waited for.
+//! Clients that disconnect: in the middle of a request, and while the proxy waits for a server.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
@@ -8,7 +8,7 @@ use kiln_tests::origin::Origin;
 
 use super::*;
 
-/// A server that takes its time: it tells when a request is there, and when the proxy has closed the connection.
+/// A slow server, which reports when it has received a request, and when the proxy has closed the connection.
 fn slow(told: Sender<&'static str>) -> Origin {
     let told = Mutex::new(told);
     Origin::new(move |mut connection, _| {
@@ -30,7 +30,7 @@ fn slow(told: Sender<&'static str>) -> Origin {
     })
 }
 
-/// A client that has asked and closes its sending side is gone: the server is let go.
+/// A client that closes its sending side after its request has left: the request to the server is abandoned.
 #[test]
 fn while_a_server_is_waited_for() {
     let (told, hears) = channel();
@@ -51,7 +51,7 @@ fn while_a_server_is_waited_for() {
         assert!(line.contains("\"reason\":\"client-disconnected\""), "{line}");
         assert_eq!(line.contains("\"status\":200"), path.ends_with("begun"), "{line}");
     }
-    // With its request, and after others that were sent with it: those are answered.
+    // FIN together with the request, and after other pipelined requests: those are answered.
     let mut client = Client::to(proxy.address("listen"));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
     client.send([get("/1/plain/quick"), get("/own"), get("/1/plain/last")].concat()).half_close();
@@ -59,15 +59,15 @@ fn while_a_server_is_waited_for() {
     assert_eq!(client.answer().text(), "own\n");
     assert!(client.closed());
     assert!(!proxy.log("\"path\":\"/1/plain/last\"").contains("\"status\""));
-    // A response of the proxy's own waits for nobody.
+    // A response of the proxy itself involves no wait.
     let mut client = Client::to(proxy.address("listen"));
     client.send(get("/own")).half_close();
     assert_eq!(client.answer().text(), "own\n");
 }
 
-/// `half-close`: whoever has said all still wants to hear.
+/// `half-close`: clients that close their sending side after the request still get the response.
 #[test]
-fn those_that_half_close() {
+fn clients_that_half_close() {
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let (told, hears) = channel();
@@ -90,7 +90,7 @@ fn those_that_half_close() {
     }
 }
 
-/// A body that is cut off is a bad request, and the server is not to blame: it is asked on.
+/// A body that is cut off is a bad request, and does not count against the server, which gets further requests.
 #[test]
 fn in_the_middle_of_a_body() {
     let one = Origin::new(|mut connection, _| {
@@ -114,7 +114,7 @@ fn in_the_middle_of_a_body() {
             assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{path}");
             assert!(client.closed());
             logged(&proxy, &path, said);
-            // A reset: nobody hears the response.
+            // After a reset, nobody receives the response.
             let path = format!("/1/{place}/reset-{at}");
             let mut client = Client::to(proxy.address("listen"));
             client.send(format!("PUT {path} HTTP/1.1\r\nHost: a.test\r\n{framing}"));
@@ -134,11 +134,11 @@ fn in_the_middle_of_a_body() {
             }
             let (response, mut up) = client.send_request(request.body(()).expect("a request"), false).expect("sent");
             up.send_data("hello".into(), false).expect("sent");
-            // So that the request is there before its end.
+            // A request in between, so that the first one is processed before its end.
             get(&mut client, "/own").await;
             up.send_reset(h2::Reason::CANCEL);
             drop(response);
-            // This end has to be let out, too.
+            // The reset has to be sent, too.
             get(&mut client, "/own").await;
             logged(&proxy, path, said);
         }
@@ -148,7 +148,7 @@ fn in_the_middle_of_a_body() {
     assert!(proxy.noticed().iter().all(|line| !line.contains("ejected")), "{:?}", proxy.noticed());
 }
 
-/// A stream that is reset while its server is waited for lets the server go.
+/// The reset of a stream that waits for a server abandons the request to the server.
 #[test]
 fn streams_that_are_reset() {
     let (told, hears) = channel();
@@ -172,7 +172,7 @@ fn streams_that_are_reset() {
     });
 }
 
-/// The same for all streams of a connection that is gone.
+/// The same for all streams of a closed connection.
 #[test]
 fn connections_with_streams() {
     let (told, hears) = channel();

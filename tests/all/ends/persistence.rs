@@ -1,4 +1,5 @@
-//! `Connection` is one list, in which `close` goes before all else (RFC 9112 section 9.3): from clients and from servers.
+//! All `Connection` fields form one list, in which `close` overrides everything else (RFC 9112 section 9.3): from clients
+//! and from servers.
 
 use kiln_tests::client::Client;
 use kiln_tests::origin::Origin;
@@ -53,7 +54,7 @@ fn of_servers() {
         let proxy = proxy(&[("one", &one.address)]);
         let mut client = Client::to(proxy.address("listen"));
         for more in ["", "Expect: 100-continue\r\n"] {
-            // Without a body there is nothing to be asked for.
+            // Without a body, there is nothing to wait for.
             client.send(format!("GET /1/plain/x HTTP/1.1\r\nHost: a.test\r\n{more}\r\n"));
             let answer = client.answer();
             assert_eq!((answer.text(), answer.header("connection")), ("ok".to_owned(), None), "{fields}");

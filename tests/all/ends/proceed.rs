@@ -1,4 +1,4 @@
-//! `Expect: 100-continue` that is left to the server (`continue=upstream`; RFC 9110 section 10.1.1).
+//! `Expect: 100-continue` that is forwarded to the server (`continue=upstream`; RFC 9110 section 10.1.1).
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,7 +8,7 @@ use kiln_tests::origin::{Connection, Origin};
 
 use super::*;
 
-/// A server that says what a path tells it to before it has read a body, and then reads that. It tells what it got.
+/// A server that does what the path says before it has read the body, then reads it and reports what it received.
 fn server() -> (Origin, Receiver<String>) {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
@@ -19,7 +19,7 @@ fn server() -> (Origin, Receiver<String>) {
             send(format!("expect {}", lower.contains("\r\nexpect: 100-continue\r\n")));
             if head.contains("/refused") {
                 connection.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
-                // What comes now is no body, but an end.
+                // From here on the connection ends; there is no body.
                 send(format!("after {:?}", String::from_utf8_lossy(&connection.bytes())));
                 return;
             }
@@ -54,37 +54,37 @@ fn over_http1() {
         assert_eq!(hear(), "expect true", "{path}");
         client
     };
-    // The server asks for it, or says nothing for long enough: the client is told once.
+    // The server sends a 100, or nothing for a while: the client gets exactly one 100.
     for path in ["/1/asks/wanted", "/1/asks/silent", "/1/asks/retry/wanted", "/1/asks/split/wanted"] {
         let mut client = ask(path);
         assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n", "{path}");
         client.send("hello");
         assert_eq!(hear(), "hello", "{path}");
         assert_eq!(client.answer().text(), "ok", "{path}");
-        // The connection goes on.
+        // The connection stays open.
         client.send("GET /own HTTP/1.1\r\nHost: a.test\r\n\r\n");
         assert_eq!(client.answer().text(), "own\n");
     }
-    // A client that does not wait: its body does.
+    // A client that sends its body immediately: the proxy holds it back.
     let mut client = Client::to(proxy.address("listen"));
     client.send(format!("PUT /1/asks/wanted {ASK}hello"));
     assert_eq!((hear(), hear()), ("expect true".to_owned(), "hello".to_owned()));
     assert_eq!(client.answer().text(), "ok");
-    // The server says no: nobody is asked for the body, and the connection has no other use.
+    // The server rejects the request: the client gets no 100, and its connection can't be reused.
     let mut client = ask("/1/asks/refused");
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 401 ") && head.contains("\r\nconnection: close\r\n"), "{head}");
     assert_eq!(client.exactly(2), b"no");
     assert_eq!(hear(), "after \"\"");
     assert!(client.closed());
-    // Where the proxy says it, the server is not asked.
+    // With `continue` in the proxy, the server gets no `Expect`.
     let mut client = Client::to(proxy.address("listen"));
     client.send(format!("PUT /1/plain/wanted {ASK}"));
     assert_eq!(hear(), "expect false");
     assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("hello");
     assert_eq!((client.answer().text(), hear()), ("ok".to_owned(), "hello".to_owned()));
-    // HTTP/1.0 knows no such thing.
+    // HTTP/1.0 has no `100 Continue`.
     let mut client = Client::to(proxy.address("listen"));
     client
         .send("PUT /1/asks/silent HTTP/1.0\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
@@ -92,7 +92,8 @@ fn over_http1() {
     assert_eq!(client.answer().text(), "ok");
 }
 
-/// What was not asked for can be sent to another server: one that can't be reached, one that says no.
+/// Bodies that were not requested yet can be sent to another server: after a server that can't be reached, and after a
+/// rejection.
 #[test]
 fn retries() {
     let (two, told) = server();
@@ -116,12 +117,12 @@ fn retries() {
     }
 }
 
-/// In HTTP/2 on either side, and on both.
+/// HTTP/2 on either side, and on both.
 #[test]
 fn over_http2() {
     let (one, told) = server();
     let two = frames(|stream, out| {
-        // It hears the head, and asks; what comes then is answered when its stream ends.
+        // The server receives the head, and sends a 100; it responds when the stream ends.
         out.write_all(&headers(stream, false, "100", &[])).expect("sent");
         let mut body = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! Clients that trickle (`limits min-rate`), and how much the kernel holds for those that do not read.
+//! Clients that trickle (`limits min-rate`), and the kernel's send queue of clients that do not read.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use kiln_tests::origin::Origin;
 
 use super::*;
 
-/// More than a few seconds beyond the ten that the rate is measured over would be wrong.
+/// The rate is measured over ten seconds; the limit allows for a few more.
 const LATEST: Duration = Duration::from_secs(25);
 
-/// A server that reads what it is sent, and answers with more than anybody takes.
+/// A server that reads requests, and responds with more than any client accepts.
 fn flood() -> Origin {
     Origin::new(|mut connection, _| {
         let Some(head) = connection.head() else { return };
@@ -64,7 +64,7 @@ fn streams(address: &str) {
         let took = async {
             loop {
                 match body.data().await.expect("an end") {
-                    // One byte each time is taken.
+                    // The client accepts one byte at a time.
                     Ok(_) => body.flow_control().release_capacity(1).expect("a window"),
                     Err(error) => return error.reason(),
                 }
@@ -91,7 +91,7 @@ fn run_for(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn those_that_trickle_are_cut_off() {
+fn clients_that_trickle_are_cut_off() {
     let one = flood();
     let proxy = proxy(&[("one", &one.address)]);
     let address = proxy.address("listen");
@@ -106,13 +106,13 @@ fn those_that_trickle_are_cut_off() {
     }
 }
 
-/// What a client does not read is the server's to keep, not the kernel's for us: what it holds unsent is bounded.
+/// The data that a client does not read stays with the server: the kernel holds a bounded amount of it unsent.
 #[test]
 fn the_queue_of_a_slow_reader() {
     let one = flood();
     let proxy = proxy(&[("one", &one.address)]);
     let mut client = Client::to(proxy.address("listen"));
-    // A small window, so that little is on its way.
+    // A small window, so that little data is in flight.
     socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(64 << 10).expect("a socket");
     client.send("GET /1/plain/flood HTTP/1.1\r\nHost: a.test\r\n\r\n");
     client.head();
@@ -120,7 +120,7 @@ fn the_queue_of_a_slow_reader() {
     let to = client.stream().local_addr().expect("an address");
     let (mut last, mut same) = (0, 0);
     let until = Instant::now() + PATIENCE;
-    // Until nothing moves any more.
+    // Waits until the queue no longer changes.
     while same < 10 {
         assert!(Instant::now() < until, "it never comes to rest");
         let now = unsent(from, to);
@@ -131,7 +131,7 @@ fn the_queue_of_a_slow_reader() {
     assert!(last < 512 << 10, "the kernel holds {last} bytes");
 }
 
-/// The bytes in the send queue of a connection, as proc(5) has them.
+/// The number of bytes in the send queue of a connection (proc(5)).
 fn unsent(from: std::net::SocketAddr, to: std::net::SocketAddr) -> u64 {
     let shown = |address: std::net::SocketAddr| {
         let std::net::IpAddr::V4(ip) = address.ip() else { panic!("an address of IPv4") };

@@ -1,4 +1,4 @@
-//! `files` with `else`: a file where there is one, and who answers everything else.
+//! `files` with `else`: a file if it exists, and otherwise a response of the application or of another folder.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -135,7 +135,7 @@ fn files_and_the_application() {
         answer
     };
 
-    // Files, as they are without `else`.
+    // Files, as without `else`.
     let about = file("/about.html", "", 200, "<p>about\n");
     let tag = about.header("etag").expect("a tag");
     file("/about.html", &format!("If-None-Match: {tag}\r\n"), 304, "");
@@ -143,13 +143,13 @@ fn files_and_the_application() {
     file("/alphabet.txt", "Range: bytes=2-4\r\n", 206, "cde");
     file("/app.js", "Accept-Encoding: br\r\n", 200, "brotli, so to say");
     assert_eq!(send("HEAD", "/about.html", "", "").header("content-length"), Some("9"));
-    // A folder is there if its index is.
+    // A folder exists if its index does.
     file("/docs/", "", 200, "<p>docs\n");
     assert_eq!(file("/docs?a=b", "", 308, "").header("location"), Some("/docs/?a=b"));
     for path in ["/plain", "/plain/", "/odd", "/odd/", "/"] {
         forwarded("GET", path, path);
     }
-    // What is no file, or is not to be served, is the application's.
+    // The application gets requests for anything that is no file, or that must not be served.
     for path in ["/posts/1", "/.env", "/out", "/about.html/", "/about.html/x", "/a%2Fb"] {
         let answer = send("GET", path, "", "");
         assert!(answer.text().contains(&format!("\"path\":\"{path}\"")), "{path}: {}", answer.text());
@@ -157,13 +157,13 @@ fn files_and_the_application() {
     let answer = send("GET", "/posts?page=2", "", "");
     assert!(answer.text().contains("\"query\":\"page=2\"") && answer.text().contains("\"x-by\":\"proxy\""));
     assert!(send("HEAD", "/posts", "", "").header("content-length").is_some_and(|length| length != "0"));
-    // Other methods go there at once, with their bodies.
+    // Requests with other methods are forwarded directly, with their bodies.
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"] {
         forwarded(method, "/about.html", "/about.html");
     }
     assert!(!root.join("about.html").metadata().expect("still there").permissions().readonly());
 
-    // What is done to forwarded requests is done to these.
+    // The usual changes to forwarded requests apply here, too.
     forwarded("GET", "/sub/x", "/app/x");
     file("/sub/about.html", "", 200, "<p>about\n");
     // One folder after the other.
@@ -182,7 +182,7 @@ fn files_and_the_application() {
         file(path, "", 404, &format!("built: {path}"));
     }
     assert_eq!(send("POST", "/built/about.html", "Content-Length: 0\r\n", "").text(), "built: /built/about.html");
-    // Responses of the application are kept, files are not.
+    // Responses of the application are cached, files are not.
     let cached = |path: &str, said: &str| {
         let answer = send("GET", path, "", "");
         let status = answer.header("cache-status").unwrap_or("none");
@@ -191,18 +191,19 @@ fn files_and_the_application() {
     cached("/kept/x", "miss");
     cached("/kept/x", "hit");
     cached("/kept/about.html", "none");
-    // A folder that can't be read is an error, not a reason to ask somebody else.
+    // A folder that can't be read is an error: the application gets no request.
     file("/lost/x", "", 500, "500 Internal Server Error\n");
     forwarded("POST", "/lost/x", "/lost/x");
 
-    // What is put there is there, and what goes is gone.
+    // New files are served, and deleted ones no longer.
     std::fs::write(root.join("new.txt"), "new\n").expect("written");
     file("/new.txt", "", 200, "new\n");
     std::fs::remove_file(root.join("new.txt")).expect("removed");
     forwarded("GET", "/new.txt", "/new.txt");
 }
 
-/// A client that changes protocols gets to the application, and keeps its connection for both.
+/// A client that upgrades its connection reaches the application; otherwise its connection is reused for files and for
+/// the application.
 #[test]
 fn tunnels_and_kept_connections() {
     let (root, _) = folders("files-else-tunnel");

@@ -41,7 +41,7 @@ site a.test {
 }
 ";
 
-/// Responses with the status and the fields that the request's `Say` lines have.
+/// A server whose responses have the status and the fields in the request's `Say` lines.
 fn application() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -91,7 +91,7 @@ fn named_by_servers() {
     };
     let accel = |path: &str| format!("Say: X-Accel-Redirect: {path}\r\n");
 
-    // The file in place of the body; what else the application says stays.
+    // The file replaces the body; the application's other fields stay.
     let alphabet = accel("/protected/alphabet.txt");
     let said = "Say: Content-Disposition: attachment\r\nSay: Content-Type: text/x-own\r\nSay: ETag: \"own\"\r\nSay: Set-Cookie: a=b\r\n\
                 Say: Content-Encoding: gzip\r\nSay: Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
@@ -104,7 +104,7 @@ fn named_by_servers() {
     let tag = answer.header("etag").expect("a tag").to_owned();
     let modified = answer.header("last-modified").expect("a date").to_owned();
     assert!(tag != "\"own\"" && !tag.starts_with("W/") && !modified.contains("1970"), "{tag} {modified}");
-    // By its extension where the application says none.
+    // The content type follows from the extension where the application sends none.
     assert_eq!(ask("GET", "/", &alphabet).header("content-type"), Some("text/plain; charset=utf-8"));
     assert_eq!(ask("GET", "/", &accel("/protected/a%20b/%C3%A4.pdf")).text(), "a document\n");
     assert_eq!(ask("GET", "/", &accel("/protected/a b/ä.pdf")).text(), "a document\n");
@@ -117,7 +117,7 @@ fn named_by_servers() {
             .len(),
         26
     );
-    // Ranges and conditions.
+    // Ranges and conditional requests.
     let mut part = |lines: &str, status: u16, text: &str| {
         let answer = ask("GET", "/", &(alphabet.clone() + lines));
         assert_eq!((answer.status, answer.text().as_str()), (status, text), "{lines}");
@@ -139,12 +139,12 @@ fn named_by_servers() {
     let packed = ask("GET", "/packed/", &(alphabet.clone() + "Accept-Encoding: gzip\r\n"));
     assert_eq!((packed.status, packed.header("x-accel-redirect")), (200, None));
 
-    // By a path of this machine.
+    // By a path on this machine.
     let mut sent = |path: &str| ask("GET", "/", &format!("Say: X-Sendfile: {path}\r\n"));
     assert_eq!(sent(&format!("{exports}/.all.csv")).text(), "a,b\n");
     assert_eq!(sent(&format!("{exports}/link.csv")).text(), "a,b\n");
 
-    // What is not to be had: no word of what it was, and the connection goes on.
+    // Files that can't be sent: the response does not reveal the path, and the connection stays open.
     let secret = text(&outside.join("secret.txt"));
     for line in [
         "X-Accel-Redirect: /protected/../secret.txt",
@@ -181,7 +181,7 @@ fn named_by_servers() {
     assert_eq!(ask("GET", "/missing", &format!("Say: X-Sendfile: {exports}/out\r\n")).status, 404);
     proxy.log("\"reason\":\"no-file\"");
 
-    // An upstream that declares no folder names none, and its fields go no further either.
+    // An upstream without declared folders can't name files, and its fields are not passed on.
     assert_eq!(ask("GET", "/plain/x", &alphabet).text(), "not this\n");
     assert_eq!(ask("GET", "/plain/x", "Say: X-Sendfile: /etc/passwd\r\n").text(), "not this\n");
     assert_eq!(ask("GET", "/", "").text(), "not this\n");

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Pseudo-header fields that are none, or not of responses.
+/// Pseudo-header fields that are unknown, or not for responses.
 const PSEUDO: [(&str, &str); 8] = [
     (":method", "GET"),
     (":scheme", "http"),
@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(name, bytes));
     };
     let (status, usual) = ((":status", "200"), ("x", "y"));
-    // Section 8.3.2: one status, before all fields.
+    // Section 8.3.2: exactly one status, before all fields.
     add("no status".to_owned(), block(&[usual]));
     add("no fields".to_owned(), Vec::new());
     add("a status twice".to_owned(), block(&[status, status]));
@@ -31,7 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     {
         add(format!("the status {text:?}"), block(&[(":status", text)]));
     }
-    // Section 8.3: pseudo-header fields of requests, and unknown ones; before and behind the status, from either table of HPACK.
+    // Section 8.3: pseudo-header fields of requests, and unknown ones; before and after the status, from either table of HPACK.
     for (name, value) in PSEUDO {
         let field = (name, value);
         add(format!("{name:?} behind the status"), block(&[status, field]));
@@ -44,9 +44,9 @@ pub(super) fn cases() -> Vec<Case> {
         add(format!("entry {index} of the table"), vec![0x88, 0x80 | index]);
         add(format!("the name of entry {index} of the table"), vec![0x88, index, 1, b'/']);
     }
-    // In Huffman's code, as all libraries send it: `:path: /`.
+    // Huffman-coded, as all libraries send it: `:path: /`.
     add("a path in Huffman's code".to_owned(), b"\x88\x00\x84\xb9\x58\xd3\x3f\x81\x63".to_vec());
-    // An entry of the table from a block before.
+    // A table entry of an earlier block.
     let with_path = |block: &[u8]| frame(h2::HEADERS, h2::END_HEADERS, 1, block);
     let hints = with_path(b"\x08\x03103\x40\x05:path\x01/");
     cases.push(case("a path in the table of a head before", and_ok(hints)));
@@ -61,7 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
     for value in [" y", "y ", "\ty", "y\t", " ", "a\0b", "a\nb", "a\rb", "a\r\nb: c", "a\u{1}b", "a\u{7f}b"] {
         add(format!("the value {value:?}"), block(&[status, ("x", value)]));
     }
-    // Section 8.2.2: what belongs to a connection.
+    // Section 8.2.2: connection-specific fields.
     for (name, value) in [
         ("connection", "close"),
         ("connection", "x"),
@@ -75,7 +75,7 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         add(format!("{name}: {value}"), block(&[status, (name, value)]));
     }
-    // Section 8.1.1: lengths that are none.
+    // Section 8.1.1: invalid lengths.
     for value in ["", "x", "-2", "+2", "2x", "0x2", "2.0", "2 2", "2, 2", "99999999999999999999"] {
         add(format!("a length of {value:?}"), block(&[status, ("content-length", value)]));
     }

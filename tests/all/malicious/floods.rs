@@ -1,4 +1,4 @@
-//! Servers that send without end what means nothing, or heads that are too large.
+//! Servers that send useless frames without end, or oversized heads.
 
 use super::*;
 
@@ -36,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut large = frame(h2::HEADERS, 0, 1, &value.split_off(0)[..16_000]);
     large.extend(frame(h2::CONTINUATION, 0, 1, &[b'y'; 16_000]).repeat(80));
     cases.push(case("a value of a megabyte", large));
-    // Small on the wire: one entry of the table, thousands of times.
+    // Small on the wire: one table entry, thousands of times.
     let entry = [&b"\x88\x40\x01x"[..], &h2::string(&[b'y'; 3000])].concat();
     let bomb = [entry.clone(), vec![0xbe; 5000]].concat();
     cases.push(case(

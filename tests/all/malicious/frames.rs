@@ -1,8 +1,8 @@
-//! Frames of the wrong size, on the wrong stream, or in the wrong place (RFC 9113 sections 4 to 6).
+//! Frames with a wrong size, on a wrong stream, or in a wrong place (RFC 9113 sections 4 to 6).
 
 use super::*;
 
-/// What a frame of each kind has for a payload, where it is right.
+/// A valid payload of each kind of frame.
 const RIGHT: [(&str, u8, &[u8]); 9] = [
     ("DATA", h2::DATA, b"ok"),
     ("HEADERS", h2::HEADERS, b"\x88"),
@@ -21,18 +21,18 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, kind, payload) in RIGHT {
         let flags = if matches!(kind, h2::HEADERS | h2::CONTINUATION | h2::PUSH_PROMISE) { h2::END_HEADERS } else { 0 };
         let of_streams = !matches!(kind, h2::PING | h2::SETTINGS | h2::WINDOW_UPDATE);
-        // Section 6: on the connection what belongs to streams, on a stream what belongs to the connection.
+        // Section 6: frames of streams on the connection, and frames of the connection on a stream.
         if of_streams {
             add(format!("{name} on stream 0"), frame(kind, flags, 0, payload));
         } else if kind != h2::WINDOW_UPDATE {
             add(format!("{name} on a stream"), frame(kind, flags, 1, payload));
         }
-        // Section 5.1: streams that nobody has opened.
+        // Section 5.1: idle streams.
         if !matches!(kind, h2::PING | h2::SETTINGS | h2::PRIORITY) {
             add(format!("{name} on an idle stream"), frame(kind, flags, 3, payload));
             add(format!("{name} on an idle stream of the server's"), frame(kind, flags, 2, payload));
         }
-        // Section 6.2: nothing comes between the parts of a block.
+        // Section 6.2: a frame between the parts of a block.
         if kind != h2::CONTINUATION {
             let parts = |between: Vec<u8>| {
                 [
@@ -60,7 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
         "CONTINUATION behind a whole block".to_owned(),
         [head(&[(":status", "200")]), frame(h2::CONTINUATION, h2::END_HEADERS, 1, &[])].concat(),
     );
-    // Section 6.6: pushing is switched off.
+    // Section 6.6: server push is disabled.
     for promised in [0, 1, 3, 4] {
         let payload = [&[0, 0, 0, promised][..], &[0x82, 0x86, 0x84, 0x41, 1, b'x']].concat();
         add(format!("PUSH_PROMISE of stream {promised}"), frame(h2::PUSH_PROMISE, h2::END_HEADERS, 1, &payload));
@@ -86,7 +86,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (name, kind) in [("DATA", h2::DATA), ("HEADERS", h2::HEADERS), ("an unknown frame", 0x42)] {
         add(format!("{name} larger than it may be"), frame(kind, 0, 1, &[0; 16_385]));
     }
-    // Sections 6.1 and 6.2: more padding than there is room for.
+    // Sections 6.1 and 6.2: padding that exceeds the payload.
     let opened = head(&[(":status", "200")]);
     for (name, payload) in [("as long as all", &[2, 0, 0][..]), ("longer than all", &[9, 0, 0]), ("of no length", &[])]
     {

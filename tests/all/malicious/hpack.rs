@@ -1,4 +1,4 @@
-//! Blocks that are no HPACK (RFC 7541, RFC 9113 section 4.3).
+//! Blocks that are not valid HPACK (RFC 7541, RFC 9113 section 4.3).
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Responses that are put together wrongly: interim ones, bodies of another length than they say, trailers (RFC 9113 sections 8.1 and
+//! Malformed responses: interim ones, bodies whose length differs from the declared one, trailers (RFC 9113 sections 8.1 and
 //! 8.1.1).
 
 use super::*;
@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         [of_length("3"), data(b"ok"), only_head(&[("x", "y")])].concat(),
     );
     add("nothing, an end, and a length of 2".to_owned(), [of_length("2"), last_data(b"")].concat());
-    // Section 8.1: trailers end the stream, and have no pseudo-header fields; and all that holds for fields holds for them.
+    // Section 8.1: trailers end the stream and have no pseudo-header fields; the rules for fields apply to them as well.
     for (what, body) in [("behind a body", data(b"ok")), ("behind the head", Vec::new())] {
         let mut trailers = |name: &str, fields: &[(&str, &str)]| {
             cases.push(case(

@@ -1,4 +1,4 @@
-//! What a connection begins with, its settings and its windows (RFC 9113 sections 3.4, 6.5 and 6.9).
+//! The beginning of a connection, settings and windows (RFC 9113 sections 3.4, 6.5 and 6.9).
 
 use super::*;
 
@@ -48,19 +48,19 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(format!("{name}, and reset"), "").opening(bytes.clone()).then(Then::Resets));
         cases.push(case(format!("{name}, and silence"), "").opening(bytes).expected(Expected::Late));
     }
-    // Section 6.9: windows that grow by nothing, or beyond all bounds.
+    // Section 6.9: window increments of zero, and windows that overflow.
     let grows = |stream, by: u32| frame(h2::WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
     for (name, stream) in [("the connection", 0), ("the stream", 1)] {
         cases.push(case(format!("the window of {name} grows by nothing"), and_ok(grows(stream, 0))));
     }
-    // That of the stream is of no use any more: the request has ended.
+    // The stream's window does not matter: the request has ended.
     cases.push(case("the window of the connection overflows", and_ok(grows(0, u32::MAX >> 1))));
     let mut beyond = head(&[(":status", "200")]);
     for _ in 0..3 {
         beyond.extend(data(&[b'x'; 16_384]));
     }
     beyond.extend(last_data(b"ok"));
-    // The head goes out before so much of a body has come.
+    // The head is forwarded before the body exceeds the window.
     cases.push(case("more than the stream's window", beyond).expected(Expected::Broken));
     cases
 }

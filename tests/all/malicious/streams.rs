@@ -6,7 +6,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let reset = |code: u32| frame(h2::RST_STREAM, 0, 1, &code.to_be_bytes());
     let goaway = |last: u32, code: u32| frame(h2::GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
-    // All codes there are, and one that is not. NO_ERROR is for those that have answered.
+    // All codes, and an unknown one. NO_ERROR is for servers that have responded.
     for code in (0..14).chain([0xFF]) {
         cases.push(case(format!("reset with {code}"), reset(code)));
     }
