@@ -1,4 +1,4 @@
-//! The router and the matchers allocate nothing: counted, in a process of its own.
+//! Checks that the router and the matchers do not allocate, in a separate process with a counting allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -46,16 +46,16 @@ fn counted<T>(run: impl FnOnce() -> T) -> (usize, T) {
 }
 
 #[test]
-fn the_way_to_a_route_allocates_nothing() {
+fn routing_allocates_nothing() {
     let linked = proxy_macros::site!("allocations.kdl");
-    // Tables that are worth it are put elsewhere at start.
+    // Large tables are copied to huge pages at start.
     for site in [linked, proxy_runtime::content::pages::settle(linked, 0)] {
         allocates_nothing(site);
     }
 }
 
 #[test]
-fn a_choice_among_servers_allocates_nothing() {
+fn balancing_allocates_nothing() {
     struct Three([Load; 3]);
     impl Candidates for Three {
         fn count(&self) -> usize {
@@ -95,7 +95,7 @@ fn allocates_nothing(site: &'static Site) {
         let fields = lines.into_iter().collect();
         let client: (std::net::IpAddr, bool) = ("192.0.2.7".parse().expect("an address"), false);
         let raw = || {
-            // As the parser of heads makes it: with room for the host.
+            // As created by the parser of heads: with spare capacity for the host.
             let mut raw = String::with_capacity(path.len() + 64);
             raw.push_str(path);
             raw
@@ -106,13 +106,13 @@ fn allocates_nothing(site: &'static Site) {
             target.normalise(form).expect("a path");
             find(site, host, &target, &Method::GET, &fields, client)
         };
-        // Tables of expressions are read when first used.
+        // The first use of a regular expression decodes its tables.
         way(raw());
         let again = raw();
         let (allocations, found) = counted(|| way(again));
         assert!(matches!(found, RouteLookup::Route(..)), "{path}");
         assert_eq!(allocations, 0, "{path}");
     }
-    // The counter counts.
+    // Verifies the counter itself.
     assert_eq!(counted(|| Box::new(1)).0, 1);
 }

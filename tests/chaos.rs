@@ -1,5 +1,6 @@
-//! Servers fail under load, one at a time and each in another way: no idempotent request may fail, and soon nobody may
-//! notice. In the suite that may take as long as the machine needs; `KILN_CHAOS=1` holds it to the time it may take.
+//! Servers fail under load, one at a time and each in a different way: no idempotent request may fail, and soon none
+//! needs a
+//! retry. In the suite this may take as long as the machine needs; `KILN_CHAOS=1` enforces the time limit.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use kiln_tests::proxy::{Proxy, address, build_text};
 
 const CLIENTS: usize = 200;
 
-/// How long it may take to settle where nobody holds it to a time.
+/// The time to settle if no limit is enforced.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that is a process, so that it can be killed and stopped.
+/// A server that is a separate process, so that it can be killed and stopped.
 const SERVER: &str =
     "param listen type=addr\nprocess {\n workers 1\n}\nsite * {\n listen (param)listen\n respond 200 \"fine\"\n}\n";
 
@@ -49,15 +50,15 @@ site site.test {
 enum Fault {
     /// The process is killed.
     Killed,
-    /// It accepts and never answers.
+    /// It accepts connections and never responds.
     Hung,
-    /// It resets in the middle of the answer's head.
+    /// It resets the connection in the middle of the response's head.
     Reset,
-    /// It answers after seconds.
+    /// It responds after seconds.
     Slow,
 }
 
-/// What the third server does.
+/// The behavior of the third server.
 const FINE: usize = 0;
 const RESETS: usize = 1;
 const IS_SLOW: usize = 2;
@@ -100,9 +101,9 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn no_request_is_lost() {
+fn no_idempotent_request_fails() {
     let long = std::env::var_os("KILN_CHAOS").is_some();
-    // One interval of the check and one second more is what it may take; a busy machine is given more.
+    // The limit is one interval of the health check and a second; without enforcement, a busy machine gets more.
     let (settle, watch) = if long { (1_500, 10_000) } else { (500, 500) };
     let patience = if long { Duration::ZERO } else { PATIENCE };
     let server = build_text("chaos-server", SERVER);
@@ -124,7 +125,7 @@ fn no_request_is_lost() {
         }
         let until = Instant::now() + patience;
         sleep(Duration::from_millis(settle));
-        // From here on nobody has to be asked twice.
+        // From here on, no request may need a retry.
         let (seen, again) = loop {
             let before = proxy.logged().len();
             sleep(Duration::from_millis(watch));
@@ -172,7 +173,7 @@ fn no_request_is_lost() {
     }
 }
 
-/// Asks on a connection, again and again, until it is over or a request fails.
+/// Sends requests on a connection until the test is over or a request fails.
 fn load(address: String, over: Arc<AtomicBool>) -> std::thread::JoinHandle<Result<usize, String>> {
     std::thread::spawn(move || {
         let mut client = Client::to(&address);
@@ -190,7 +191,7 @@ fn load(address: String, over: Arc<AtomicBool>) -> std::thread::JoinHandle<Resul
     })
 }
 
-/// Waits until a server is asked again.
+/// Waits until a server gets requests again.
 fn returns(proxy: &Proxy, server: &str) {
     let until = Instant::now() + PATIENCE;
     let asked = |from: usize| proxy.logged()[from..].iter().any(|line| line.contains(server));

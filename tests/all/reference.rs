@@ -1,4 +1,4 @@
-//! The manual is what the compiler says it is, and every example in it compiles.
+//! Generated documentation matches the compiler, and every example in the manual compiles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ fn the_page_of_reasons_is_up_to_date() {
     );
 }
 
-/// The table of metrics in the documentation is made from their declarations.
+/// The table of metrics in the documentation is generated from their declarations.
 #[test]
 fn the_table_of_metrics_is_up_to_date() {
     const MARKS: (&str, &str) = ("<!-- metrics: generated -->\n", "<!-- metrics: end -->");
@@ -56,7 +56,7 @@ fn the_table_of_metrics_is_up_to_date() {
     assert!(written == generated, "docs/observability.md: KILN_UPDATE=1 cargo test writes the table");
 }
 
-/// Every word that the compiler or the proxy can give as a reason is in the table, with the status that it has; and no other.
+/// The table contains every reason of the compiler and the proxy, with the right status, and no other.
 #[test]
 fn every_reason_is_explained() {
     let source = |path: &str| {
@@ -74,7 +74,7 @@ fn every_reason_is_explained() {
     assert_eq!(codes, explained, "codes of the compiler");
 
     let failure = source("proxy-runtime/src/failure.rs");
-    // As `NoRoute = "no-route", StatusCode::NOT_FOUND;`.
+    // Matches `NoRoute = "no-route", StatusCode::NOT_FOUND;`.
     let word = |line: &str| {
         let (word, status) = line.strip_suffix(';')?.split_once(" = \"")?.1.split_once("\", ")?;
         let status = status.strip_prefix("StatusCode::").map(|name| name.replace('_', " ").to_lowercase());
@@ -110,7 +110,7 @@ fn every_reason_is_explained() {
     assert_eq!(of_cache, of_kind(ReasonKind::Cache), "what the cache says");
 }
 
-/// Other words in the code that serves from a cache: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).
+/// Other words in the cache's code: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).
 const NO_REASONS: &[&str] = &[
     "-",
     "accept-language",
@@ -148,7 +148,7 @@ const NO_REASONS: &[&str] = &[
 
 #[test]
 fn every_example_compiles() {
-    // What examples compile in is beside them.
+    // The files that examples compile in.
     let folder = kiln_tests::kiln::scratch("examples");
     std::fs::create_dir(folder.join("pages")).expect("made");
     std::fs::write(folder.join("pages/index.html"), "<p>home\n").expect("written");
@@ -158,7 +158,8 @@ fn every_example_compiles() {
     }
 }
 
-/// The two examples of every page: the wrong one has what the page is about, the right one has not, and compiles.
+/// The two examples on every diagnostic's page: the wrong one causes the diagnostic, the right one does not, and
+/// compiles.
 #[test]
 fn every_page_is_right() {
     for code in proxy_build::code::all() {
@@ -174,7 +175,7 @@ fn every_page_is_right() {
     }
 }
 
-/// Every directive is in some case that runs over real sockets, and every property.
+/// Every directive and every property occurs in some case that runs over real sockets.
 #[test]
 fn every_directive_runs_in_a_case() {
     let mut sites = String::new();
@@ -203,7 +204,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/compress.rs",
         "tests/all/macros.rs",
     ] {
-        // Sites within strings: their line ends are written out, and braces are doubled.
+        // Sites in string literals: their line ends are escaped, and their braces are doubled.
         let text = std::fs::read_to_string(workspace().join(tests)).expect("tests");
         sites += &text.replace("\\n", "\n").replace("{{", "{").replace("}}", "}");
     }

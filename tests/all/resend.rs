@@ -1,5 +1,6 @@
-//! Requests that are sent again: those that a server has not processed, whatever their method (RFC 9113 sections 6.8 and 8.7); calls
-//! of gRPC that have failed; and idempotent ones with a body on a kept connection that turns out to be closed.
+//! Requests that are sent again: those that a server has not processed, whatever their method (RFC 9113 sections 6.8 and 8.7);
+//! failed gRPC
+//! calls; and idempotent requests with a body on an idle connection that turns out to be closed.
 //!
 //! Long but flat: servers that refuse in different ways, and one test for each.
 
@@ -89,15 +90,15 @@ fn proxy(given: &[(&str, &str)]) -> Proxy {
 
 const REFUSED_STREAM: u32 = 7;
 
-/// A server of frames; `serve` gets each connection with its number.
+/// An HTTP/2 server made of raw frames; `serve` gets each connection with its number.
 struct Server {
     address: String,
     connections: Arc<AtomicUsize>,
-    /// What was answered to.
+    /// The requests that were answered.
     answered: Arc<Mutex<Vec<Call>>>,
 }
 
-/// A request that has come whole.
+/// A complete request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Call {
     connection: usize,
@@ -105,24 +106,24 @@ struct Call {
     trailers: bool,
 }
 
-/// What a server does about a request that has come whole, or whose head has come.
+/// A server's reaction to a complete request, or to the head of one.
 enum Does {
-    /// Answers it, once it is whole.
+    /// Responds, once the request is complete.
     Answer,
     /// Resets the stream with a code.
     Reset(u32),
-    /// Says that it has not looked at it, nor at any that comes after it, for this reason; and ends with those that came before.
+    /// Sends a GOAWAY with this code: this request and later ones were not processed. Closes after the earlier ones.
     GoAway(u32),
-    /// Closes.
+    /// Closes the connection.
     Close,
-    /// Fails the call with a head that is all, once it is whole.
+    /// Fails the call with a response of only a head, once the request is complete.
     Fail(&'static str),
-    /// Fails the call behind a message.
+    /// Fails the call after a message.
     FailLate,
 }
 
 impl Server {
-    /// `does` is asked for each request, by the number of its connection and of the request on it, and whether it is whole yet.
+    /// `does` is called for each request, with the number of its connection, its number on that, and whether it is complete.
     fn new(
         settings: &'static [(u16, u32)],
         does: impl Fn(usize, usize, bool) -> Option<Does> + Send + Sync + 'static,
@@ -147,7 +148,7 @@ impl Server {
         server
     }
 
-    /// One that answers everything.
+    /// A server that responds to everything.
     fn well() -> Server {
         Server::new(&[], |_, _, whole| whole.then_some(Does::Answer))
     }
@@ -161,7 +162,7 @@ impl Server {
     }
 }
 
-/// A request under way.
+/// A request in progress.
 struct Open {
     number: usize,
     body: Vec<u8>,
@@ -191,7 +192,7 @@ fn converse(
                 if let Some(request) = open.get_mut(&stream) {
                     request.body.extend_from_slice(&payload);
                 }
-                // As much again, on the stream and on the connection.
+                // Restores the windows of the stream and of the connection.
                 let len = payload.len() as u32;
                 if len > 0 {
                     frames.send(8, 0, stream, &len.to_be_bytes());
@@ -247,7 +248,7 @@ async fn client(address: &str) -> SendRequest<Bytes> {
     client.ready().await.expect("ready")
 }
 
-/// The status of a call: of its head, or else of its trailers; and its message.
+/// Returns the status of a call, from the head or else from the trailers; and its message.
 async fn outcome(response: Response<h2::RecvStream>) -> (String, String) {
     let text =
         |headers: &http::HeaderMap| headers.get("grpc-status").map(|value| value.to_str().expect("text").to_owned());
@@ -262,7 +263,7 @@ async fn outcome(response: Response<h2::RecvStream>) -> (String, String) {
     (early.or(late).unwrap_or_default(), String::from_utf8_lossy(&message).into_owned())
 }
 
-/// A call of gRPC with a body of this size, in pieces, with trailers where wanted.
+/// A gRPC call with a body of this size, sent in pieces, and with trailers if wanted.
 async fn call(client: &mut SendRequest<Bytes>, path: &str, size: usize, trailers: bool) -> (String, String) {
     let request = Request::post(format!("http://site.test{path}"))
         .header("content-type", "application/grpc")
@@ -271,7 +272,7 @@ async fn call(client: &mut SendRequest<Bytes>, path: &str, size: usize, trailers
     let mut left = size;
     while left > 0 {
         body.reserve_capacity(left.min(10_000));
-        // Who is refused early takes no more.
+        // After an early refusal there is no more capacity.
         let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else { break };
         let piece: Vec<u8> = (0..room.min(left)).map(|at| b'a' + ((size - left + at) % 23) as u8).collect();
         left -= piece.len();
@@ -294,10 +295,10 @@ fn fine() -> (String, String) {
     ("0".to_owned(), "fine".to_owned())
 }
 
-/// Streams that are refused come again, with all of their bodies, whatever the method.
+/// Refused streams are sent again with their complete bodies, whatever the method.
 #[test]
 fn refused_streams() {
-    // Refuses the first request of all when it is whole, and the fourth by its head.
+    // Refuses the very first request when it is complete, and the fourth one by its head.
     let seen = AtomicUsize::new(0);
     let server = Server::new(&[], move |_, _, whole| match seen.load(Ordering::SeqCst) {
         0 if !whole => None,
@@ -327,10 +328,10 @@ fn refused_streams() {
     assert_eq!(answered.iter().map(|call| call.trailers).collect::<Vec<_>>(), [true, false, false, false]);
 }
 
-/// The same for HTTP/1.1 clients, whose bodies come by length or in chunks.
+/// The same for HTTP/1.1 clients, whose bodies are chunked or have a length.
 #[test]
 fn refused_streams_of_http1_clients() {
-    // Every second one, as it comes.
+    // Refuses every second request, when its head arrives.
     let seen = AtomicUsize::new(0);
     let server = Server::new(&[], move |_, _, whole| {
         let refuses = || seen.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
@@ -348,7 +349,7 @@ fn refused_streams_of_http1_clients() {
         let call = server.answered().pop().expect("a call");
         assert!(call.body == body_of(size) && call.trailers == chunked, "{size} {chunked}");
     }
-    // What a rule has looked at is sent again with the rest.
+    // A body that was inspected by a rule is sent again as well.
     let watched = "POST /watched/ HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 30000\r\n\r\n";
     let request = [watched.as_bytes(), &body_of(30_000)].concat();
     let mut client = Client::to(proxy.address("listen"));
@@ -356,9 +357,9 @@ fn refused_streams_of_http1_clients() {
     assert!(server.answered().pop().expect("a call").body == body_of(30_000));
 }
 
-/// It is not endless, and another reset is another matter.
+/// The number of attempts is limited, and resets with other codes are final.
 #[test]
-fn refused_for_good() {
+fn attempts_are_limited() {
     let seen = Arc::new(AtomicUsize::new(0));
     let refusing = |code: u32, seen: &Arc<AtomicUsize>| {
         let seen = Arc::clone(seen);
@@ -375,7 +376,7 @@ fn refused_for_good() {
     });
     assert_eq!(seen.swap(0, Ordering::SeqCst), 4, "one server: three times more");
     proxy_to.log("\"reason\":\"upstream-reset\"");
-    // Of another server there may be more to be had.
+    // Another server may accept the request.
     let second = Server::well();
     let proxy_to_both = proxy(&[("first", &server.address), ("second", &second.address)]);
     run(async {
@@ -383,7 +384,7 @@ fn refused_for_good() {
         assert_eq!(call(&mut client, "/both/t.T/Call", 5, false).await, fine());
     });
     assert_eq!(seen.swap(0, Ordering::SeqCst), 1);
-    // INTERNAL_ERROR, CANCEL, NO_ERROR: it may have been done.
+    // INTERNAL_ERROR, CANCEL, NO_ERROR: the server may have processed the request.
     for code in [2, 8, 0] {
         let server = refusing(code, &seen);
         let proxy = proxy(&[("first", &server.address)]);
@@ -395,7 +396,7 @@ fn refused_for_good() {
     }
 }
 
-/// A connection on which nothing is taken any more, without a word about that, is left.
+/// A connection that refuses all new streams without a GOAWAY is abandoned.
 #[test]
 fn connections_that_refuse() {
     let server = Server::new(&[], |_, at, whole| match at {
@@ -412,10 +413,10 @@ fn connections_that_refuse() {
     assert_eq!(server.connections(), 4);
 }
 
-/// More calls at once than a connection takes, of which nothing is known at first: none is lost.
+/// More concurrent calls than a connection allows, before its settings are known: none fails.
 #[test]
 fn more_at_once_than_a_connection_takes() {
-    // The settings allow four, and what is above is refused.
+    // The settings allow four; further streams are refused.
     let open: Mutex<HashMap<usize, HashSet<usize>>> = Mutex::default();
     let server = Server::new(&[(3, 4)], move |connection, at, whole| {
         let mut all = open.lock().expect("counts");
@@ -445,11 +446,11 @@ fn more_at_once_than_a_connection_takes() {
     assert_eq!(server.answered().len(), 40);
 }
 
-/// What a server has not looked at before it goes comes to it again on another connection, or to another server.
+/// Requests that a server did not process before its GOAWAY are sent again on another connection or to another server.
 #[test]
 fn connections_that_go_away() {
     for code in [0, 2, 11] {
-        // Each connection answers two and goes when the third comes.
+        // Each connection answers two requests, and closes upon the third.
         let server = Server::new(&[], move |_, at, whole| match at {
             0 | 1 => whole.then_some(Does::Answer),
             _ => Some(Does::GoAway(code)),
@@ -466,7 +467,7 @@ fn connections_that_go_away() {
         assert!(server.answered().iter().all(|call| call.body == body_of(20_000)));
         assert_eq!(server.connections(), 4);
     }
-    // One that goes at once, whatever the connection.
+    // A server that closes every connection immediately.
     let leaving = Server::new(&[], |_, _, _| Some(Does::GoAway(0)));
     let second = Server::well();
     let proxy = proxy(&[("first", &leaving.address), ("second", &second.address)]);
@@ -478,7 +479,7 @@ fn connections_that_go_away() {
         }
         assert_eq!(call(&mut client, "/t.T/Call", 5, false).await.0, "14");
     });
-    // One that closes without a word may have done it.
+    // A server that closes without GOAWAY may have processed the request.
     let closing = Server::new(&[], |_, _, whole| whole.then_some(Does::Close));
     let proxy = self::proxy(&[("first", &closing.address)]);
     run(async {
@@ -488,7 +489,7 @@ fn connections_that_go_away() {
     assert_eq!(closing.connections(), 1);
 }
 
-/// A body that is larger than what is kept can't be sent again.
+/// A body that is too large to be buffered can't be sent again.
 #[test]
 fn large_bodies() {
     let server = Server::new(&[], |connection, _, whole| {
@@ -498,16 +499,16 @@ fn large_bodies() {
     run(async {
         let mut client = client(proxy.address("listen")).await;
         assert_eq!(call(&mut client, "/t.T/Call", 200_000, false).await.0, "14");
-        // And all of it is sent where it goes well, though the server takes it bit by bit: none of it counts twice.
+        // Without a retry, all of it is sent, though the server reads it slowly: each byte counts once.
         assert_eq!(call(&mut client, "/t.T/Call", 900_000, true).await, fine());
     });
     assert!(server.answered()[0].body == body_of(900_000));
 }
 
-/// A server that is restarted again and again under a burst of calls: none is lost.
+/// A server that restarts repeatedly during a burst of calls: none fails.
 #[test]
 fn restarts_lose_nothing() {
-    // Each connection answers some dozens and goes, with others under way.
+    // Each connection answers some dozens of requests, and closes while others are in progress.
     let server = Server::new(&[(3, 20)], |connection, at, whole| match at {
         at if at >= 30 + connection % 7 => Some(Does::GoAway(0)),
         _ => whole.then_some(Does::Answer),
@@ -540,7 +541,7 @@ fn restarts_lose_nothing() {
     assert!(server.connections() > 10);
 }
 
-/// `retry` that names a status of gRPC: heads that are all of the response, and no others.
+/// `retry` with a gRPC status: applies to responses of only a head, and to no others.
 #[test]
 fn calls_that_have_failed() {
     let check = |does: fn() -> Does, size: usize, expected: &str, at_second: usize| {
@@ -564,9 +565,9 @@ fn calls_that_have_failed() {
     check(|| Does::Fail("13"), 5, "13", 0);
     check(|| Does::Fail("0"), 5, "0", 0);
     check(|| Does::FailLate, 5, "14", 0);
-    // A reset is not named there.
+    // Resets are not in the list.
     check(|| Does::Reset(2), 5, "14", 0);
-    // One failure of each kind, and then it goes well, with the same body.
+    // One failure of each kind, then a success with the same body.
     let first = Server::new(&[], |_, at, whole| whole.then_some(if at == 0 { Does::Fail("14") } else { Does::Answer }));
     let second = Server::new(&[], |_, _, whole| whole.then_some(Does::Reset(2)));
     let proxy = proxy(&[("first", &first.address), ("second", &second.address)]);
@@ -576,7 +577,7 @@ fn calls_that_have_failed() {
     });
     let calls = first.answered();
     assert!(calls.len() == 2 && calls.iter().all(|call| call.body == body_of(30_000) && call.trailers));
-    // All have failed: the last says why.
+    // If all attempts fail, the client gets the last failure.
     let failing = || Server::new(&[], |_, _, whole| whole.then_some(Does::Fail("14")));
     let (first, second) = (failing(), failing());
     let proxy = self::proxy(&[("first", &first.address), ("second", &second.address)]);
@@ -587,8 +588,8 @@ fn calls_that_have_failed() {
     assert_eq!(first.answered().len() + second.answered().len(), 3);
 }
 
-/// HTTP/1.1: an idempotent request with a body is sent again on a fresh connection when the kept one closes under it; where its
-/// body is too large to be kept, and where it is not idempotent, it is not.
+/// HTTP/1.1: an idempotent request with a body is sent again on a new connection when the reused one closes; not if its
+/// body is too large to be buffered, or if it is not idempotent.
 #[test]
 fn kept_connections_that_close() {
     let origin = Origin::new(|mut connection, number| {
@@ -607,7 +608,7 @@ fn kept_connections_that_close() {
                     bytes => request += &String::from_utf8_lossy(&bytes),
                 }
             }
-            // The second of each connection is taken, and never answered.
+            // Accepts the second request of each connection, and never responds.
             if !std::mem::replace(&mut first, false) {
                 return;
             }
@@ -627,7 +628,7 @@ fn kept_connections_that_close() {
             &format!("{method} /old/ HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n{framing}\r\n\r\n{body}"),
         )
     };
-    // Each finds the connection of the one before, which closes, and is answered by a new one.
+    // Each request reuses the connection of the one before, which closes, and is answered on a new one.
     for (number, (method, size, chunked)) in
         [("GET", 0, false), ("PUT", 5, false), ("PUT", 50_000, false), ("DELETE", 5000, true), ("PUT", 5, true)]
             .into_iter()

@@ -1,4 +1,4 @@
-//! Servers that have several addresses, take the place of others, or are asked whether they are healthy.
+//! Servers with several addresses, discovered servers that replace others, and health checks.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn status(proxy: &Proxy, path: &str) -> u16 {
     get(proxy.address("listen"), "site.test", path).status
 }
 
-/// A listener that accepts nobody, and whose queue is full: connecting to it takes for ever.
+/// A listener with a full backlog: connecting to it never completes.
 struct Hanging {
     _listener: socket2::Socket,
     _queued: Vec<socket2::Socket>,
@@ -43,7 +43,7 @@ impl Hanging {
         let queued = (0..8).map(|_| {
             let queued = socket();
             queued.set_nonblocking(true).expect("a socket");
-            // It is on its way, and that is all that it will ever be, once one of them is there.
+            // Once one connection is queued, the handshakes of the others do not complete.
             let _ = queued.connect(&address.into());
             queued
         });
@@ -113,7 +113,7 @@ site site.test {
 }
 "#;
 
-/// A proxy that finds `hosts` in its `/etc/hosts`: in a mount namespace of its own. `None` where that is not allowed.
+/// A proxy with `hosts` as its `/etc/hosts`, in its own mount namespace. `None` if that is not permitted.
 fn with_hosts(name: &str, site: &str, hosts: &str) -> Option<Proxy> {
     let file = scratch(&format!("hosts-{name}")).join("hosts");
     std::fs::write(&file, hosts).expect("written");
@@ -134,7 +134,7 @@ fn with_hosts(name: &str, site: &str, hosts: &str) -> Option<Proxy> {
     Some(Proxy::spawn(command, [("listen".to_owned(), listen)].into()))
 }
 
-/// RFC 8305: whichever address of a name can be connected to is, whatever the others do.
+/// RFC 8305: any reachable address of a name is used, whatever happens to the others.
 #[test]
 fn all_addresses_of_a_name_are_tried() {
     let hosts = "::1 dual.test\n127.0.0.1 dual.test\n\
@@ -151,9 +151,9 @@ fn all_addresses_of_a_name_are_tried() {
     let (_v4, refused) = (on("127.0.0.1:7101"), on("127.201.0.4:7102"));
     let (_hanging, _last) = (Hanging::on("127.201.0.5:7103"), on("127.201.0.6:7103"));
     let Some(proxy) = with_hosts("addresses", MANY, hosts) else { return };
-    // As often as it takes for each address to be the first in turn.
+    // Often enough for each address to be the first in turn.
     for path in ["/v4", "/refused", "/checked", "/authorized"] {
-        // Until its name is resolved, a server is not there.
+        // A server is unavailable until its name is resolved.
         let until = Instant::now() + PATIENCE;
         while status(&proxy, path) == 503 {
             assert!(Instant::now() < until, "{path}: the name is not resolved");
@@ -170,13 +170,13 @@ fn all_addresses_of_a_name_are_tried() {
         assert!(Instant::now() < until, "the copy does not arrive");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // One that hangs holds the first connections up for a moment, and later ones no more.
+    // An address that hangs delays the first connections a little, and later ones no more.
     let began = Instant::now();
     for turn in 0..20 {
         assert_eq!(status(&proxy, "/hanging"), 200, "{turn}");
     }
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    // All are tried within the time that there is for it, however short.
+    // All addresses are tried within the time-out, however short it is.
     assert_eq!((status(&proxy, "/impatient"), status(&proxy, "/impatient")), (200, 200));
     assert_eq!(status(&proxy, "/nobody"), 502);
     proxy.log("\"reason\":\"connect-failed\"");
@@ -231,7 +231,7 @@ site site.test {
 }
 "#;
 
-/// One proxy for all of these, as each has an upstream of its own.
+/// One proxy for all of these; each has its own upstream.
 #[test]
 fn servers_that_are_discovered() {
     let folder = scratch("discovered");
@@ -239,15 +239,15 @@ fn servers_that_are_discovered() {
         replace(&folder.join(upstream), "127.0.0.1:9");
     }
     let proxy = Proxy::of_text("discovered", &FOUND.replace("FOLDER", folder.to_str().expect("text")), &[]);
-    no_more_than_a_share_is_ejected(&proxy, &folder);
-    too_few_are_well(&proxy, &folder);
-    another_takes_the_place(&proxy, &folder);
-    a_check_is_of_one_server(&proxy, &folder);
-    what_is_empty_is_not_found_again(&proxy, &folder);
+    the_share_of_ejected_servers_is_limited(&proxy, &folder);
+    all_servers_get_requests_if_few_are_healthy(&proxy, &folder);
+    a_new_server_is_not_ejected(&proxy, &folder);
+    a_new_server_is_not_unhealthy(&proxy, &folder);
+    repeated_failures_are_reported_once(&proxy, &folder);
 }
 
-/// Half of three is one, however many there is room for.
-fn no_more_than_a_share_is_ejected(proxy: &Proxy, folder: &Path) {
+/// Half of three rounds down to one, even though the maximum percentage would allow more.
+fn the_share_of_ejected_servers_is_limited(proxy: &Proxy, folder: &Path) {
     let failing = [Origin::always(FAILED), Origin::always(FAILED), Origin::always(FAILED)];
     let lines: Vec<_> = failing.iter().map(|origin| origin.address.clone()).collect();
     replace(&folder.join("ejecting"), &lines.join("\n"));
@@ -257,7 +257,7 @@ fn no_more_than_a_share_is_ejected(proxy: &Proxy, folder: &Path) {
     }
     let ejected = |line: &&String| line.contains("upstream `ejecting`: server ") && line.contains(" is ejected for ");
     assert_eq!(proxy.noticed().iter().filter(ejected).count(), 1, "{:?}", proxy.noticed());
-    // Of four, two.
+    // Two out of four.
     let fourth = Origin::always(FAILED);
     replace(&folder.join("ejecting"), &format!("{}\n{}", lines.join("\n"), fourth.address));
     proxy.notice("upstream `ejecting`: 4 servers: ");
@@ -267,8 +267,8 @@ fn no_more_than_a_share_is_ejected(proxy: &Proxy, folder: &Path) {
     assert_eq!(proxy.noticed().iter().filter(ejected).count(), 2, "{:?}", proxy.noticed());
 }
 
-/// One of three is healthy, which is less than half, so all are asked.
-fn too_few_are_well(proxy: &Proxy, folder: &Path) {
+/// One of three is healthy: less than half, so all servers get requests.
+fn all_servers_get_requests_if_few_are_healthy(proxy: &Proxy, folder: &Path) {
     let servers = [FAILED, FAILED, OK].map(|health| {
         Origin::new(move |mut connection, _| {
             while let Some(request) = connection.request() {
@@ -281,7 +281,7 @@ fn too_few_are_well(proxy: &Proxy, folder: &Path) {
     for failing in &lines[..2] {
         proxy.notice(&format!("upstream `panicking`: server {failing} is unhealthy"));
     }
-    // It is counted when somebody asks, and now and then.
+    // The proxy checks the share upon requests, and periodically.
     let until = Instant::now() + PATIENCE;
     while !proxy
         .noticed()
@@ -293,8 +293,9 @@ fn too_few_are_well(proxy: &Proxy, folder: &Path) {
     }
 }
 
-/// Whoever gets the place of a server that was ejected is not, and what the last one's exchanges come to is not said of it.
-fn another_takes_the_place(proxy: &Proxy, folder: &Path) {
+/// A server that replaces an ejected one is not ejected, and late results of the old server's exchanges do not count for
+/// it.
+fn a_new_server_is_not_ejected(proxy: &Proxy, folder: &Path) {
     static TURN: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
     let failing = Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -325,8 +326,8 @@ fn another_takes_the_place(proxy: &Proxy, folder: &Path) {
     assert!(!proxy.noticed().iter().any(|line| line.contains(&format!("server {} is ejected", next.address))));
 }
 
-/// The same for one that checks say is unhealthy, and would have to pass a hundred to be healthy again.
-fn a_check_is_of_one_server(proxy: &Proxy, folder: &Path) {
+/// The same for a server that failed its health checks, and would need to pass a hundred to be healthy again.
+fn a_new_server_is_not_unhealthy(proxy: &Proxy, folder: &Path) {
     let (failing, next) = (Origin::always(FAILED), named("next"));
     replace(&folder.join("checked"), &failing.address);
     proxy.notice(&format!("upstream `checked`: server {} is unhealthy", failing.address));
@@ -336,9 +337,9 @@ fn a_check_is_of_one_server(proxy: &Proxy, folder: &Path) {
     assert_eq!(status(proxy, "/checked"), 200);
 }
 
-/// A file is looked at once a second while it is of no use. What has been said of `other` since it failed comes after a look
-/// at the file of `one`, which failed before.
-fn what_is_empty_is_not_found_again(proxy: &Proxy, folder: &Path) {
+/// An invalid file is read again once a second. The messages about `other` in each round come after a read of
+/// the file of `one`, which was invalid before.
+fn repeated_failures_are_reported_once(proxy: &Proxy, folder: &Path) {
     let server = named("server");
     let said = |upstream: &str| {
         let noticed = proxy.noticed();
@@ -357,16 +358,16 @@ fn what_is_empty_is_not_found_again(proxy: &Proxy, folder: &Path) {
         proxy.notices("upstream `one`: its servers are discovered again", round);
     }
     assert_eq!(said("one"), ["can't be discovered", "are discovered again"].repeat(3));
-    // One that was away, and is as it was.
+    // A file that was missing, and comes back unchanged.
     std::fs::rename(folder.join("one"), folder.join("away")).expect("renamed");
     proxy.notices("upstream `one`: its servers can't be discovered", 4);
     std::fs::rename(folder.join("away"), folder.join("one")).expect("renamed");
     proxy.notices("upstream `one`: its servers are discovered again", 4);
 }
 
-/// HAProxy's proxy-protocol.txt, section 2.2: checks are the proxy's own connections (LOCAL), which are nobody's.
+/// HAProxy's proxy-protocol.txt, section 2.2: health checks are the proxy's own connections (LOCAL), without a client.
 #[test]
-fn checks_are_the_proxys_own() {
+fn checks_are_local_connections() {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&heads);
     let origin = Origin::new(move |mut connection, _| {

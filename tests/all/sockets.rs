@@ -1,4 +1,4 @@
-//! Unix sockets to accept from: who may connect, from the first moment on.
+//! Listening on Unix sockets: permissions, from the first moment on.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -33,7 +33,7 @@ fn ask(path: &Path) -> String {
     text
 }
 
-/// Whoever runs the tests can give a file to themselves; root to anybody.
+/// Any user can set their own group; root can set any owner.
 #[test]
 fn permissions_and_owners() {
     let dir = scratch("sockets");
@@ -44,7 +44,7 @@ fn permissions_and_owners() {
     let flags = ["plain", "strict", "owned"].map(|name| (name, format!("unix:{}", path(name).display())));
     let flags: Vec<(&str, &str)> = flags.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let binary = build_text("sockets", &site);
-    // The files are left behind by the first, and made again by the second.
+    // The first proxy leaves its files behind, the second replaces them.
     for _ in 0..2 {
         let _proxy = Proxy::start(&binary, &site, &flags);
         let about = |name: &str| path(name).metadata().expect("a socket");
@@ -59,9 +59,9 @@ fn permissions_and_owners() {
     }
 }
 
-/// What can't be set ends the start.
+/// The proxy does not start if it can't set the owner or mode.
 #[test]
-fn what_is_not_to_be_had() {
+fn invalid_owners_and_modes() {
     let site = "param listen type=addr\nlisten (param)listen mode=\"0600\" owner=\"nobody-of-that-name:0\"\nsite * {\n respond 200\n}\n";
     let binary = build_text("sockets-owner", site);
     let start = |listen: &str| -> Output {

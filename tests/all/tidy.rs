@@ -1,11 +1,11 @@
-//! Rules of the house: what a reviewer would otherwise have to remember.
+//! House rules: checks that a reviewer would otherwise have to remember.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kiln_tests::kiln::workspace;
 
-/// The Rust files below folders, with their text.
+/// The Rust files in folders, with their text.
 pub(crate) fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut open: Vec<_> = folders.iter().map(|folder| workspace().join(folder)).collect();
     let mut files = Vec::new();
@@ -45,7 +45,7 @@ fn files_are_small() {
     }
 }
 
-/// Most files and functions are read at one look.
+/// Most files and functions are short enough to read at once.
 #[test]
 fn most_are_short() {
     let (mut files, mut functions) = (Vec::new(), Vec::new());
@@ -61,7 +61,8 @@ fn most_are_short() {
     assert!(long <= 60, "one function of a hundred has more than {long} lines");
 }
 
-/// How many lines a function has that begins in the first of these, as rustfmt writes it: to the brace below its beginning.
+/// Returns the number of lines of the function that starts on the first line: up to the closing brace with its indentation,
+/// as rustfmt formats it.
 fn function(lines: &[&str]) -> Option<usize> {
     let first = lines[0].trim_start();
     let indent = &lines[0][..lines[0].len() - first.len()];
@@ -84,8 +85,8 @@ fn names_say_something() {
     }
 }
 
-/// A name of a type is one thing within a crate, so that whoever searches for it finds that thing. Associated types, and what is declared
-/// within a function or for tests, don't count.
+/// Within a crate, each name of a type is unique, so that a search for it finds one declaration. Associated types, and declarations
+/// within functions or tests, don't count.
 #[test]
 fn one_name_is_one_type() {
     const PASSES: &str = "the same as it is written, as it is checked, and as it is numbered: `ast`, `model`, `plan`";
@@ -119,7 +120,7 @@ fn one_name_is_one_type() {
     }
 }
 
-/// The name of the type that a line declares for its module.
+/// The name of the type that a line declares at the top level.
 fn declared_type(line: &str) -> Option<&str> {
     let line = match line.strip_prefix("pub") {
         Some(rest) => rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or(rest, |(_, rest)| rest)),
@@ -139,7 +140,7 @@ fn nothing_is_left_undone() {
     }
 }
 
-/// But for one declaration of a function of the C library, with its proof.
+/// Except for one declaration of a function of the C library, with its proof.
 #[test]
 fn nothing_is_unsafe() {
     for (path, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
@@ -149,10 +150,11 @@ fn nothing_is_unsafe() {
     }
 }
 
-/// A field value that is not UTF-8 is a value (RFC 9110 section 5.5). What turns one into nothing, or several into one, lets a request pass
-/// the rule that is about it; so each place that does this to any bytes stands here, with the reason why it may.
+/// A field value that is not UTF-8 is still a value (RFC 9110 section 5.5). Code that replaces it by nothing, or maps several values to
+/// one, could let a
+/// request bypass a rule; so each place that does this to arbitrary bytes is listed here, with the reason why it may.
 #[test]
-fn what_is_not_utf8_is_there() {
+fn values_that_are_not_utf8_are_kept() {
     const MAY: &[(&str, usize, &str)] = &[
         ("protocol/date.rs", 1, "a date: what is none is malformed, and its callers say what that means"),
         ("cache/journal.rs", 1, "a line of our own: one that can't be read purges everything"),
@@ -186,7 +188,7 @@ fn what_is_not_utf8_is_there() {
     }
 }
 
-/// What may know of what. Pure modules do no I/O; the shipped binary has no parser; the compiler serves nobody.
+/// Allowed dependencies: pure modules do no I/O; the shipped binary has no parser; the compiler does not serve.
 #[test]
 fn dependencies_point_one_way() {
     const PURE: [&str; 14] = [

@@ -1,7 +1,7 @@
-//! Encrypted connections, with clients that nobody here wrote: curl and `openssl s_client`. Which certificate is shown to whom,
-//! who is turned away and how, what changes while the proxy runs, and the same towards servers.
+//! TLS with independent clients: curl and `openssl s_client`. Covers the selection of certificates,
+//! rejected handshakes, changes while the proxy runs, and TLS towards servers.
 //!
-//! Long but flat: one test after the other, with the certificates that all of them need.
+//! Long but flat: one test after the other, with shared certificates.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ fn proxy(name: &str, site: &str, given: &[(&str, &str)]) -> Proxy {
     Proxy::start(&build_text(name, site), site, given)
 }
 
-/// What curl says of a URL at an address: its output, with `-w` as told.
+/// Returns curl's output for a URL at an address, with `-w` as given.
 fn curl(address: &str, url: &str, more: &[&str]) -> String {
     let (ip, port) = address.split_once(':').expect("a port");
     let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).expect("a host");
@@ -32,7 +32,7 @@ fn curl(address: &str, url: &str, more: &[&str]) -> String {
     stdout(&output) + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// What `openssl s_client` says of a connection.
+/// Returns the output of `openssl s_client`.
 fn openssl(address: &str, more: &[&str]) -> String {
     let mut child = Command::new("openssl")
         .args(["s_client", "-ign_eof", "-connect", address])
@@ -42,7 +42,7 @@ fn openssl(address: &str, more: &[&str]) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("openssl runs");
-    // A request: in TLS 1.3 tickets, and what a server thinks of a client, come after the handshake.
+    // Sends a request: in TLS 1.3, tickets and the result of client authentication come after the handshake.
     let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     let _ = child.stdin.take().expect("piped").write_all(request);
     let output = child.wait_with_output().expect("an end");
@@ -96,10 +96,10 @@ fn which_certificate_is_shown() {
     assert!(stapled.contains("OCSP response"), "{stapled}");
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca]), "b x.b.test https TLSv1.3");
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "--tls-max", "1.2"]), "b x.b.test https TLSv1.2");
-    // A site without certificates of its own has those of the listener, which are for other hosts.
+    // A site without its own certificates uses those of the listener, which are for other hosts.
     assert!(curl(lenient, "https://c.test/", &["--cacert", &ca]).contains("SSL"), "curl believes it");
     assert_eq!(curl(lenient, "https://c.test/", &["--insecure"]), "c");
-    // Host and name that differ are no matter, as long as nobody asks for certificates.
+    // Host and server name may differ, as long as no site requires client certificates.
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "-H", "Host: a.test"]), "a");
 }
 
@@ -124,22 +124,22 @@ fn versions_groups_and_tickets() {
     assert!(said(&[&a[..], &["-tls1_2"]].concat()).contains("protocol version"));
     assert!(said(&[&b[..], &["-tls1_2"]].concat()).contains("New, TLSv1.2"));
     assert!(said(&[&b[..], &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]].concat()).contains("alert"));
-    // A ticket of the first visit is shown at the second.
+    // The second connection resumes with the first one's ticket.
     let session = dir.join("session");
     let session = session.to_str().expect("text");
     assert!(said(&[&a[..], &["-sess_out", session]].concat()).contains("New Session Ticket"));
     assert!(said(&[&a[..], &["-sess_in", session]].concat()).contains("Reused, TLSv1.3"));
-    // Another site does not know it.
+    // Another site rejects it.
     assert!(!said(&[&b[..], &["-sess_in", session]].concat()).contains("Reused"));
     assert!(!said(&b).contains("New Session Ticket"));
-    // The listener speaks HTTP/1.1 alone.
+    // The listener supports HTTP/1.1 only.
     assert!(said(&[&a[..], &["-alpn", "h2,http/1.1"]].concat()).contains("ALPN protocol: http/1.1"));
     assert!(said(&[&a[..], &["-alpn", "h2"]].concat()).contains("no application protocol"));
 }
 
-/// What one site asks of a handshake can't be got around by the handshake of another (RFC 9110 section 15.5.20).
+/// A handshake with one site can't bypass the client authentication of another (RFC 9110 section 15.5.20).
 #[test]
-fn a_handshake_is_good_for_sites_that_ask_no_more() {
+fn requests_to_stricter_sites_are_misdirected() {
     let dir = scratch("tls-reused");
     let ca = Authority::new(&dir);
     ca.sign("all", "all", &["old.test", "new.test", "p384.test", "several.test"]);
@@ -179,9 +179,10 @@ fn a_handshake_is_good_for_sites_that_ask_no_more() {
     proxy.log("\"reason\":\"misdirected-request\"");
 }
 
-/// A client that has nothing in common with a site hears what is missing (RFC 8446 section 6.2), and the log says it, too.
+/// A client that has no parameters in common with a site gets an alert with the reason (RFC 8446 section 6.2), and the
+/// reason is logged.
 #[test]
-fn why_a_handshake_fails() {
+fn reasons_of_failed_handshakes() {
     let dir = scratch("tls-why");
     let ca = Authority::new(&dir);
     ca.sign("a", "a", &["a.test", "c.test"]);
@@ -218,7 +219,7 @@ fn why_a_handshake_fails() {
     check("c.test", &[], "certificate required", "the client sent no certificate");
     assert!(curl(address, "https://r.test/", &[]).contains("SSL certificate problem"), "curl believes it");
     proxy.log("\"detail\":\"the client sent the alert unknown_ca");
-    // Certificates of clients.
+    // Client certificates.
     let other = scratch("tls-why-other");
     let (this, other) = (&ca, &Authority::named(&other, "Another authority"));
     for (signer, name, years, alert, detail) in [
@@ -232,7 +233,7 @@ fn why_a_handshake_fails() {
     }
     assert!(openssl(address, &["-servername", "nobody.test"]).contains("unrecognized name"));
     proxy.log("\"reason\":\"unknown-server-name\"");
-    // What is no handshake, or not all of one.
+    // Garbage and incomplete handshakes.
     let sends = |bytes: &[u8], ends: bool, detail: &str| {
         let mut client = Client::to(address);
         client.send(bytes);
@@ -243,13 +244,13 @@ fn why_a_handshake_fails() {
     };
     sends(&[22, 3, 1, 255, 255, 1], false, "not TLS");
     sends(&[22, 3, 1, 0, 200, 1, 0], true, "the client closed the connection");
-    // An alert, before there is anything to alert to.
+    // An alert in place of a ClientHello.
     sends(&[21, 3, 1, 0, 2, 2, 40], true, "the client breaks the protocol");
 }
 
-/// A client that is turned away and stays is logged for what it was turned away for, not for staying.
+/// A rejected client that stays connected is logged with the reason of its rejection, not for staying.
 #[test]
-fn why_a_handshake_failed_that_is_over() {
+fn rejected_clients_that_stay() {
     let site = "param listen type=addr\nprocess {\n workers 1\n}\ntimeouts handshake=\"300ms\"\nlimits handshakes=1\n\
         log access format=json\nlisten (param)listen {\n tls\n}\n\
         site a.test {\n tls internal\n respond 200 \"fine\"\n}\n";
@@ -257,7 +258,7 @@ fn why_a_handshake_failed_that_is_over() {
     let mut stays: Vec<Client> = (0..3).map(|_| Client::to(proxy.address("listen"))).collect();
     for client in &mut stays {
         client.send([22, 3, 1, 255, 255, 1]);
-        // An alert: the handshake is over, and with it its place among the handshakes.
+        // An alert: the handshake has ended, and no longer counts as one.
         assert_eq!(client.exactly(1), [21]);
     }
     stays[0].rest();
@@ -288,7 +289,7 @@ fn plain_requests() {
     assert_eq!(curl(secure, "https://a.test/", &["--insecure"]), "https HTTP/2.0");
     assert_eq!(curl(secure, "https://a.test/", &["--insecure", "--http1.1"]), "https HTTP/1.1");
     assert_eq!(curl(plain, "http://a.test/", &["-o", "/dev/null", "-w", "%{http_code}"]), "308");
-    // A URL for a target: any over TLS; without, none that promises it, which is not redirected to itself either.
+    // Absolute-form targets: with TLS, any scheme is served; without, `https` is refused, and not redirected to itself.
     let as_url = |address: &str, url: &str, target: &str| {
         let more = ["--insecure", "--http1.1", "--request-target", target, "-o", "/dev/null", "-w", "%{http_code}"];
         curl(address, url, &more)
@@ -301,12 +302,12 @@ fn plain_requests() {
 }
 
 #[test]
-fn garbage_is_turned_away() {
+fn garbage_is_rejected() {
     let site = "param listen type=addr\ntimeouts handshake=\"300ms\"\nlimits handshakes=1\nlog access format=json\n\
         listen (param)listen {\n tls\n}\nsite a.test {\n tls internal\n respond 200 \"fine\"\n}\n";
     let proxy = proxy("tls-garbage", site, &[]);
     let address = proxy.address("listen");
-    // A record of 16 KiB and more, one with a version nobody knows, and half a greeting and then an end.
+    // An oversized record, one with an unknown version, and an incomplete ClientHello.
     for bytes in [&[22_u8, 3, 1, 255, 255, 1][..], &[22, 3, 1, 0, 5, 1, 2, 3, 4, 5], &[128, 0, 1, 2]] {
         let mut client = Client::to(address);
         client.send(bytes);
@@ -315,7 +316,7 @@ fn garbage_is_turned_away() {
         assert!(rest.is_empty() || rest[0] == 21, "{rest:?}");
     }
     proxy.log("\"reason\":\"tls-handshake\"");
-    // Who stops in the middle is cut off, and meanwhile nobody else has room.
+    // A client that stalls in the handshake is cut off, and until then occupies the only slot for handshakes.
     let mut slow = Client::to(address);
     slow.send([22, 3, 1, 0, 200, 1, 0]);
     let began = Instant::now();
@@ -345,7 +346,7 @@ fn certificates_change_while_it_runs() {
         said.lines().find_map(|line| line.strip_prefix("subject=CN = ").map(str::to_owned)).unwrap_or(said)
     };
     assert_eq!(subject(), "first");
-    // One connection that stays.
+    // A connection that stays open.
     let mut old = Command::new("openssl")
         .args(["s_client", "-quiet", "-connect", address, "-servername", "a.test"])
         .stdin(Stdio::piped())
@@ -355,14 +356,14 @@ fn certificates_change_while_it_runs() {
         .expect("openssl runs");
     let mut into = old.stdin.take().expect("piped");
     into.write_all(b"GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("sent");
-    // A change of the files is noticed.
+    // The proxy notices that the files have changed.
     ca.sign("a", "second", &["a.test"]);
     let until = Instant::now() + PATIENCE;
     while subject() != "second" {
         assert!(Instant::now() < until, "the change is not noticed");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // What is no certificate changes nothing.
+    // An invalid certificate changes nothing.
     std::fs::write(dir.join("a.pem"), "junk").expect("written");
     proxy.notice("there is no certificate that can be read");
     assert_eq!(subject(), "second");
@@ -379,7 +380,8 @@ fn certificates_change_while_it_runs() {
     assert!(said.contains("\"path\":\"/one\"") && said.contains("\"path\":\"/two\""), "{said}");
 }
 
-/// What the compiler could not see, the binary says: with `--check` as errors, at start what can be served all the same.
+/// The binary checks what the compiler can't see: with `--check`, problems are errors; at start, only those that prevent
+/// serving are.
 #[test]
 fn certificates_are_checked_at_start() {
     let dir = scratch("tls-checked");
@@ -421,7 +423,7 @@ fn certificates_are_checked_at_start() {
 }
 
 #[test]
-fn clients_show_certificates() {
+fn client_certificates() {
     let dir = scratch("tls-clients");
     let (ca, others) = (Authority::new(&dir), Authority::new(&scratch("tls-clients-others")));
     ca.sign("server", "server", &["must.test", "may.test", "open.test"]);
@@ -457,7 +459,7 @@ fn clients_show_certificates() {
     assert_eq!(ask("https://must.test/", &alice), format!("must CN=alice {digest}"));
     assert_eq!(ask("https://may.test/", &alice), "may CN=alice");
     assert_eq!(ask("https://may.test/", &[]), "may ");
-    // Routes that ask for one, and for whose.
+    // Routes that require a certificate, or a certain one.
     for path in ["alice", "one", "any"] {
         assert_eq!(ask(&format!("https://may.test/{path}"), &alice), path);
         assert_eq!(ask(&format!("https://may.test/{path}"), &[]), "403 Forbidden\n");
@@ -471,7 +473,8 @@ fn clients_show_certificates() {
     assert!(ask("https://must.test/", &[]).contains("alert certificate required"));
     assert!(ask("https://must.test/", &with(&others, "eve")).contains("alert"));
     assert!(ask("https://may.test/", &with(&others, "eve")).contains("alert"));
-    // Through another site's access: the rules are others. Also where they are the listener's own.
+    // Requests for a site over a handshake with another: the other site has different rules. The same if the listener
+    // has its own.
     let lenient = "https://open.test/";
     assert!(
         curl(proxy.address("other"), lenient, &["--cacert", &root, "-H", "Host: bare.test", "-w", " %{http_code}"])
@@ -484,7 +487,7 @@ fn clients_show_certificates() {
     assert_eq!(ask("https://open.test/", &host("open.test")), "open 200");
 }
 
-/// SHA-256 of a certificate, as openssl says it.
+/// The SHA-256 of a certificate, as printed by openssl.
 fn fingerprint(of: &Authority, name: &str) -> String {
     let output = Command::new("openssl")
         .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &of.path(&format!("{name}.pem"))])
@@ -494,7 +497,7 @@ fn fingerprint(of: &Authority, name: &str) -> String {
 }
 
 #[test]
-fn proxies_in_front_tell_who_the_client_is() {
+fn proxy_protocol() {
     let site = "param listen type=addr\nparam other type=addr\nparam strange type=addr\nlog access format=json\nlimits per-client=1\n\
         listen text (param)listen {\n proxy-protocol v1 from=\"127.0.0.0/8\"\n}\n\
         listen both (param)other {\n tls\n proxy-protocol v1 from=\"10.0.0.0/8\"\n proxy-protocol v2 from=\"127.0.0.0/8\"\n}\n\
@@ -514,7 +517,7 @@ fn proxies_in_front_tell_who_the_client_is() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(client.answer().text(), "192.0.2.9");
-    // Clients are counted, not the proxies that speak for them.
+    // The limit counts clients, not the proxies in between.
     let introduce = |client: &str| {
         let mut connection = Client::to(proxy.address("listen"));
         connection.send(format!("PROXY TCP4 {client} 192.0.2.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
@@ -524,7 +527,7 @@ fn proxies_in_front_tell_who_the_client_is() {
     assert_eq!((one.answer().text(), two.answer().text()), ("192.0.2.7".to_owned(), "192.0.2.8".to_owned()));
     assert!(introduce("192.0.2.7").closed());
     proxy.log("\"reason\":\"client-connection-limit\"");
-    // Without one, and from somebody who may not send one.
+    // A connection without the header, and one from a peer that may not send it.
     assert!(Client::to(proxy.address("listen")).send(request).closed());
     assert!(Client::to(proxy.address("strange")).send(format!("PROXY UNKNOWN\r\n{request}")).closed());
     proxy.log("\"reason\":\"proxy-protocol\"");
@@ -631,11 +634,11 @@ fn streams_are_passed_through() {
     let root = ca.ca();
     assert_eq!(curl(names, "https://a.test/", &["--cacert", &root]), "one a.test 127.0.0.1");
     assert_eq!(curl(names, "https://x.sub.test/", &["--cacert", &root, "--http1.1"]), "two x.sub.test 127.0.0.1");
-    // Another host, and no TLS at all: nobody takes them.
+    // An unknown host, and a connection without TLS: both are rejected.
     assert!(curl(names, "https://b.test/", &["--cacert", &root]).contains("SSL"));
     proxy.log("\"reason\":\"unknown-server-name\"");
     assert!(Client::to(names).send("GET / HTTP/1.1\r\n\r\n").closed());
-    // The first server can't be connected to.
+    // The first server can't be reached.
     let mut client = Client::to(bytes);
     client.send("hello");
     assert_eq!(client.exactly(5), b"hello");
@@ -643,14 +646,14 @@ fn streams_are_passed_through() {
     assert!(client.closed());
     let line = proxy.log("\"bytes\":5");
     assert!(line.contains("\"upstream\":\"echo\"") && line.contains(&echo.address), "{line}");
-    // Silence on both sides ends it.
+    // An idle connection is closed.
     let mut client = Client::to(bytes);
     client.send("x");
     assert_eq!(client.exactly(1), b"x");
     assert!(client.closed());
 }
 
-/// A server and a client of WebSockets that are Python's.
+/// A WebSocket server and client in Python.
 const WEBSOCKET: &str = include_str!("websocket.py");
 
 #[test]

@@ -1,5 +1,5 @@
-//! Upstreams over real sockets, where a script of requests one after the other is not enough: who gets a request, what is
-//! kept, who waits, what the server sees.
+//! Upstreams over real sockets, where a sequence of single requests is not enough: choice of servers, connection
+//! pools, queues, and the requests that servers receive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn proxy(name: &str, text: &str, servers: &[(&str, &Origin)]) -> Proxy {
     Proxy::start(&build_text(name, &all), &all, &given)
 }
 
-/// Responses with a name, and keeps connections.
+/// A server that responds with its name and keeps connections open.
 fn named(name: &'static str) -> Origin {
     Origin::always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len()))
 }
@@ -83,15 +83,15 @@ fn a_cookie_keeps_its_server() {
         }
         places.insert(first.text(), value);
     }
-    // By turns, where no cookie says otherwise.
+    // Round robin for requests without a valid cookie.
     assert_eq!(places.len(), 3, "{places:?}");
     let strange = with_cookie(&proxy, "place=0000000000000000");
     assert!(strange.header("set-cookie").is_some());
 }
 
-/// A server with room for one exchange: the second waits for the first, the third has no place to wait.
+/// A server with a limit of one exchange: the second waits for the first, the queue has no space for the third.
 #[test]
-fn who_waits_and_who_does_not() {
+fn queues_have_limits() {
     static BUSY: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
     let origin = Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -113,7 +113,7 @@ fn who_waits_and_who_does_not() {
     };
     let slow = start("/slow");
     BUSY.wait();
-    // One of these waits; the other has no place to.
+    // One of these waits; the queue has no space for the other.
     let others = [start("/second"), start("/third")];
     proxy.log("upstream-overloaded");
     BUSY.wait();
@@ -121,7 +121,7 @@ fn who_waits_and_who_does_not() {
     let mut statuses = others.map(|other| other.join().expect("an answer").status);
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
-    // The same with a limit of the whole upstream, and too little patience.
+    // The same with a limit of the whole upstream, and a short time-out.
     let slow = start("/hurried/slow");
     BUSY.wait();
     assert_eq!(get(&listen, "site.test", "/hurried/other").status, 503);
@@ -132,7 +132,7 @@ fn who_waits_and_who_does_not() {
 }
 
 #[test]
-fn which_connections_are_kept() {
+fn connection_pools() {
     let site = |pool: &str| {
         format!(
             "process {{\n workers 1\n}}\nupstream app {{\n server (param)one\n pool {pool}\n}}\n\
@@ -149,7 +149,7 @@ fn which_connections_are_kept() {
         let proxy = proxy(name, &site(pool), &[("one", &origin)]);
         for _ in 0..3 {
             assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200);
-            // Older than a millisecond it is in any case.
+            // By now, the connection is older than a millisecond.
             std::thread::sleep(Duration::from_millis(3));
         }
         assert_eq!(origin.connections(), connections, "{pool}");
@@ -157,7 +157,7 @@ fn which_connections_are_kept() {
 }
 
 #[test]
-fn clients_are_announced() {
+fn proxy_protocol_to_servers() {
     for (version, expected) in
         [("v1", &b"PROXY TCP4 127.0.0.1 "[..]), ("v2", &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01"[..])]
     {
@@ -178,12 +178,12 @@ fn clients_are_announced() {
         for _ in 0..2 {
             assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 200, "{version}");
         }
-        // Each is another client's.
+        // Connections of different clients are not shared.
         assert_eq!(origin.connections(), 2);
     }
 }
 
-/// A server that comes back gets little at first.
+/// A server that becomes healthy again gets few requests at first.
 #[test]
 fn servers_warm_up() {
     let failing = Arc::new(AtomicUsize::new(1));
@@ -207,17 +207,17 @@ fn servers_warm_up() {
     assert_eq!(counted(), 0);
     failing.store(0, Ordering::SeqCst);
     proxy.notice("is healthy again");
-    // A tenth of its half is 15; half would be 150.
+    // A tenth of half of the requests would be 15, a half 150.
     let share = counted();
     assert!(share < 75, "{share}");
 }
 
-/// A second server is asked while the first takes its time; the first to answer counts.
+/// A second server gets the request while the first is slow; the first response is used.
 #[test]
 fn hedging() {
     let slow = Origin::new(|mut connection, _| {
         connection.request();
-        // Until the proxy has lost interest.
+        // Waits until the proxy abandons the request.
         connection.bytes();
     });
     let quick = named("quick");
@@ -232,15 +232,15 @@ fn hedging() {
     assert_eq!(slow.connections(), 3);
 }
 
-/// When every server fails, retries don't multiply the load: three at once, or the budget's share.
+/// When every server fails, the number of retries is limited: to three at once, or to the budget's share.
 #[test]
-fn retries_are_no_storm() {
+fn retries_are_limited() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let failing = Arc::new(move |mut connection: kiln_tests::origin::Connection| {
         while connection.request().is_some() {
             count.fetch_add(1, Ordering::SeqCst);
-            // Long enough for all to be there at once.
+            // Long enough for all requests to be in progress together.
             std::thread::sleep(Duration::from_millis(300));
             connection.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
         }
@@ -268,7 +268,7 @@ fn retries_are_no_storm() {
     assert!((1..=30).contains(&extra), "{extra} retries of {CLIENTS} requests");
 }
 
-/// Puts a file in place of the last one.
+/// Atomically replaces a file.
 fn replace(path: &std::path::Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).expect("written");
@@ -306,7 +306,7 @@ site site.test {{
     proxy.notice(&format!("2 servers: +{}", two.address));
     assert_eq!(with_cookie(&proxy, &cookie).header("set-cookie"), None);
     assert_eq!((get().text(), get().text()), ("one".to_owned(), "one".to_owned()));
-    // What is no list of servers changes nothing.
+    // An invalid file changes nothing.
     for ((wrong, said), recovered) in [
         ("nonsense", "the last ones stay in use: "),
         ("# nobody\n", "the result is empty"),
@@ -321,7 +321,7 @@ site site.test {{
         replace(&path, &format!("{}\n{} backup\n# after {wrong:?}\n", one.address, two.address));
         proxy.notices("are discovered again", recovered);
     }
-    // At start, and once for each of these: what is as wrong as before is not found again.
+    // At start, and once for each invalid file: repeated failures are not reported again.
     let noticed = proxy.noticed();
     assert_eq!(noticed.iter().filter(|line| line.contains("are discovered again")).count(), 4, "{noticed:?}");
     replace(&path, &two.address);
@@ -331,7 +331,7 @@ site site.test {{
     assert!(moved.header("set-cookie").is_some());
 }
 
-/// Under load, servers come and go, and no request fails.
+/// Servers are added and removed under load, and no request fails.
 #[test]
 fn changes_drop_nothing() {
     let origins = [named("one"), named("two"), named("three")];
@@ -416,17 +416,17 @@ site site.test {{
     );
     let proxy = proxy("discover-dns", &site, &[]);
     let get = |path: &str| get(proxy.address("listen"), "site.test", path);
-    // No such name: that stops nothing.
+    // The name does not exist: the proxy runs regardless.
     proxy.notice("upstream `app`: its servers can't be discovered, there are none: `app.test`");
     assert_eq!(get("/").status, 503);
     names.set("app.test", vec![Record::A(ip(&one))]);
     proxy.notice(&format!("upstream `app`: 1 servers: +{one}"));
     assert_eq!(get("/").text(), "one");
-    // Within the second that the response is good for.
+    // Within the TTL of one second.
     names.set("app.test", vec![Record::A(ip(&two))]);
     proxy.notice(&format!("upstream `app`: 1 servers: +{two} -{one}"));
     assert_eq!(get("/").text(), "two");
-    // What is gone from DNS is kept.
+    // Servers whose records are removed from DNS are kept.
     names.set("app.test", Vec::new());
     proxy.notice("upstream `app`: its servers can't be discovered, the last ones stay in use");
     assert_eq!(get("/").text(), "two");
@@ -439,15 +439,15 @@ site site.test {{
             Record::Srv(1, 5, 7000, "gone.test".to_owned()),
         ]
     };
-    // One of the targets does not resolve: the others are servers.
+    // One of the targets does not resolve: the other one is used.
     names.set("_http._tcp.app.test", servers("one.test", "two.test"));
     proxy.notice("upstream `service`: 2 servers:");
     assert_eq!((get("/service").text(), get("/service").text()), ("one".to_owned(), "one".to_owned()));
 }
 
-/// A kept connection that turns out to be closed once the body was sent: the fresh one gets all of it.
+/// If an idle connection turns out to be closed after the body was sent, the whole body is sent on a new one.
 #[test]
-fn a_kept_body_is_sent_whole_again() {
+fn buffered_bodies_are_sent_again() {
     let origin = Origin::new(|mut connection, number| {
         let mut served = 0;
         while let Some(request) = connection.request() {
@@ -483,9 +483,9 @@ site site.test {
     assert_eq!(origin.connections(), 2);
 }
 
-/// Checks and copies begin as an upstream's connections have to.
+/// Health checks and mirrored requests send the PROXY protocol header, too.
 #[test]
-fn checks_and_copies_are_announced() {
+fn proxy_protocol_of_checks_and_mirrors() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&seen);
     let origin = Origin::new(move |mut connection, _| {

@@ -1,7 +1,7 @@
-//! Bytes in, bytes out: what a client or server may send, well-formed or not, and what must come of it.
+//! The wire format of HTTP/1.1: valid and invalid messages of clients and servers, and their results.
 //!
-//! One site serves all tests here; origins are functions of a connection. One list of situations,
-//! each with its bytes; those that take time, or end, are in `ends`.
+//! One site serves all tests here; origins are functions of a connection. Tests list cases
+//! with their bytes; time-outs and the ends of connections are in `ends`.
 
 mod ends;
 
@@ -81,7 +81,7 @@ fn proxy_to(origin: &Origin) -> Proxy {
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Requests that must be refused, by the status and (where there is a head to speak of) the reason in the log.
+/// Requests that must be refused, with the status and (if there is a head) the reason in the log.
 #[test]
 fn bad_requests() {
     let origin = Origin::always(OK);
@@ -91,7 +91,7 @@ fn bad_requests() {
         client.try_send(request);
         let answer = client.answer();
         assert_eq!(answer.status, status, "{request:?}");
-        // The connection is of no more use, unless the request was whole and only asked for the wrong thing.
+        // The connection can only be reused if the request was complete and correctly framed.
         if request.contains("\r\nX: end\r\n\r\n") {
             client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
             assert_eq!(client.answer().status, 200, "after {request:?}");
@@ -99,7 +99,7 @@ fn bad_requests() {
             assert!(client.closed(), "{request:?} leaves the connection open");
         }
     };
-    // Smuggling shapes (RFC 9112 sections 6.1 to 6.3).
+    // Request smuggling (RFC 9112 sections 6.1 to 6.3).
     check(
         "POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
@@ -148,7 +148,7 @@ fn bad_requests() {
     assert_eq!(get(proxy.address("listen"), "site.test", "/hello").text(), "hello\n", "the worker goes on");
 }
 
-/// What is wrong with a body shows only while it is on its way: the client's fault is its 400, not the origin's 502.
+/// A malformed body of the client shows while it is forwarded: the status is 400, not 502.
 #[test]
 fn bad_bodies() {
     let origin = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
@@ -174,7 +174,7 @@ fn bad_bodies() {
     check("/small", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", 413, "body-too-large");
 }
 
-/// Responses that are none, or two at once: 502.
+/// Malformed and ambiguous responses: 502.
 #[test]
 fn bad_answers() {
     let check = |answer: &str, reason: &str| {
@@ -196,7 +196,7 @@ fn bad_answers() {
     check("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "upstream-invalid");
 }
 
-/// A response that ends early is passed on as one that ends early, never as whole; bytes after one are never another's.
+/// A truncated response is passed on as incomplete; surplus bytes after a response never become part of another one.
 #[test]
 fn truncated_and_extra() {
     let origin = Origin::new(|mut connection, _| {
@@ -227,7 +227,7 @@ fn truncated_and_extra() {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\n\r\n"));
         client
     };
-    // Nothing was out when the end came, or some of it was (see `ends`).
+    // The response is a 502, or incomplete if some of it was already forwarded (see `ends`).
     let refused = |text: &str| text.starts_with("HTTP/1.1 502 ") && text.ends_with("\r\n\r\n502 Bad Gateway\n");
     let short = String::from_utf8(send("/short").rest()).expect("text");
     assert!(refused(&short) || (short.contains("content-length: 10") && short.ends_with("short")), "{short}");
@@ -235,12 +235,12 @@ fn truncated_and_extra() {
     assert!(refused(&chunks) || chunks.ends_with("5\r\nshort\r\n"), "no last chunk: {chunks}");
     proxy.log("\"reason\":\"upstream-truncated\"");
     assert_eq!(send("/close").answer().text(), "until the end");
-    // Whatever came after a response is nobody's: the connection it came on is not used again.
+    // Surplus bytes are discarded with their connection.
     for _ in 0..5 {
         assert_eq!(send("/extra").answer().text(), "ok");
         assert_eq!(send("/after").answer().text(), "ok");
     }
-    // Responses without a body leave the connections as they were.
+    // After responses without a body, the connections can be reused.
     let mut client = Client::to(proxy.address("listen"));
     for _ in 0..3 {
         client.send("HEAD /head HTTP/1.1\r\nHost: site.test\r\n\r\n");
@@ -258,7 +258,8 @@ fn truncated_and_extra() {
     }
 }
 
-/// Connections to the origin are kept after every framing, and one that was closed meanwhile is replaced in silence.
+/// Connections to the origin are reused after any kind of framing, and replaced silently if they were closed in
+/// between.
 #[test]
 fn kept_connections() {
     let origin = Origin::always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
@@ -273,7 +274,7 @@ fn kept_connections() {
     }
     assert_eq!(origin.connections(), 1);
 
-    // Closes each connection after one answer, without saying so.
+    // Closes each connection after one response, without `Connection: close`.
     let closing = Origin::new(|mut connection, _| {
         if connection.request().is_some() {
             connection.send(OK);
@@ -286,11 +287,11 @@ fn kept_connections() {
             proxy.address("listen"),
             "POST / HTTP/1.1\r\nHost: site.test\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
         );
-        // What was not sent is sent again; whether it was is a race with the origin's closing, which a POST may lose.
+        // A request that was not sent yet is sent again; a POST may lose the race with the origin's close.
         assert!(matches!(post.status, 200 | 502), "{post:?}");
     }
 
-    // Takes a second request and then closes without a word: a GET is sent again on a fresh connection, a POST is not.
+    // Accepts a second request and closes the connection: a GET is sent again on a new one, a POST is not.
     let resetting = Origin::new(|mut connection, _| {
         if connection.request().is_some() {
             connection.send(OK);
@@ -309,10 +310,10 @@ fn kept_connections() {
 }
 
 #[test]
-fn servers_that_are_not_there() {
+fn unreachable_servers() {
     let origin = Origin::always(OK);
     let proxy = proxy(&[("second", &origin.address)]);
-    // Nobody listens at the first: every request ends up with the second, whatever its method.
+    // The first server is down: every request is sent to the second, whatever its method.
     for _ in 0..4 {
         assert_eq!(get(proxy.address("listen"), "site.test", "/both").text(), "ok");
         let post = ask(
@@ -323,7 +324,7 @@ fn servers_that_are_not_there() {
     }
     assert_eq!(get(proxy.address("listen"), "site.test", "/").status, 502);
     proxy.log("\"reason\":\"connect-failed\"");
-    // A name that does not resolve is no reason not to start.
+    // A name that does not resolve does not prevent the start.
     assert_eq!(get(proxy.address("listen"), "site.test", "/named").status, 503);
     proxy.log("\"reason\":\"dns-failure\"");
     proxy.notice("`does-not-resolve.invalid` does not resolve, the server gets no requests");
@@ -366,14 +367,14 @@ fn bodies_stream_both_ways() {
     assert!(grown < 8 << 20, "64 MiB each way took {grown} bytes more");
 }
 
-/// Resident memory of a process, in bytes.
+/// The resident memory of a process, in bytes.
 fn resident(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") << 10
 }
 
-/// A reader that does not read holds the writer back.
+/// A client that does not read slows the origin down.
 #[test]
 fn back_pressure() {
     let (sent, progress) = std::sync::mpsc::channel();
@@ -392,7 +393,7 @@ fn back_pressure() {
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 200"));
     let mut total: usize = 0;
-    // Until nothing moves any more: what is under way fits into sockets and a few buffers.
+    // Waits until no more bytes are accepted: only those in sockets and some buffers are in flight.
     while let Ok(bytes) = progress.recv_timeout(Duration::from_secs(1)) {
         total += bytes;
     }
@@ -422,7 +423,7 @@ fn trailers_pass() {
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "def".to_owned())]);
 }
 
-/// A body is a body, whatever the method (RFC 9110 section 9.3.1 leaves its meaning open, not its framing).
+/// Bodies are forwarded for any method (RFC 9110 section 9.3.1 leaves their meaning open, not their framing).
 #[test]
 fn bodies_of_unusual_methods_pass() {
     let origin = Origin::new(|mut connection, _| {
@@ -444,7 +445,7 @@ fn bodies_of_unusual_methods_pass() {
     }
 }
 
-/// A client that resets its connection while the origin still works: the exchange is dropped where it stands.
+/// After a reset by the client, the exchange with the origin is abandoned.
 #[test]
 fn resets_drop_the_exchange() {
     let (left, has_left) = std::sync::mpsc::channel();
@@ -470,7 +471,7 @@ fn resets_drop_the_exchange() {
 }
 
 #[test]
-fn continue_is_said_once() {
+fn continue_is_sent_once() {
     let origin = Origin::always(OK);
     let proxy = proxy_to(&origin);
     let mut client = Client::to(proxy.address("listen"));
@@ -478,7 +479,7 @@ fn continue_is_said_once() {
     assert!(client.head().starts_with("HTTP/1.1 100"), "continue");
     client.send("hello");
     assert!(client.head().starts_with("HTTP/1.1 200"));
-    // Refused before the body: no continue.
+    // Refused before the body: no `100 Continue`.
     let mut client = Client::to(proxy.address("listen"));
     client.send("POST /small HTTP/1.1\r\nHost: site.test\r\nExpect: 100-continue\r\nContent-Length: 50\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 413"));
@@ -489,7 +490,7 @@ fn old_and_odd_clients() {
     let origin = Origin::always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     let proxy = proxy_to(&origin);
     let address = proxy.address("listen");
-    // HTTP/1.0 knows no chunks: the response ends with the connection.
+    // HTTP/1.0 has no chunked encoding: the response ends with the connection.
     let mut client = Client::to(address);
     client.send("GET / HTTP/1.0\r\nHost: site.test\r\n\r\n");
     let answer = String::from_utf8(client.rest()).expect("text");
@@ -500,11 +501,11 @@ fn old_and_odd_clients() {
         client.send("GET /hello HTTP/1.0\r\nHost: site.test\r\nConnection: keep-alive\r\n\r\n");
         assert_eq!(client.answer().text(), "hello\n");
     }
-    // Half-closed: whoever has said all still hears what waits for nobody.
+    // A half-closed client still gets responses that need no wait.
     let mut client = Client::to(address);
     client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n").half_close();
     assert_eq!(client.answer().text(), "hello\n");
-    // Several requests at once, in order.
+    // Pipelined requests are answered in order.
     let mut client = Client::to(address);
     client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\nPOST /echo HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert_eq!(client.answer().text(), "hello\n");
@@ -525,7 +526,7 @@ fn upgrades_become_tunnels() {
     let origin = Origin::new(|mut connection, _| {
         let head = connection.head().unwrap_or_default().to_lowercase();
         assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: upgrade\r\n"), "{head}");
-        // Data right behind the head belongs to the tunnel.
+        // Data right after the head belongs to the tunnel.
         connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nfirst");
         loop {
             let bytes = connection.bytes();
@@ -553,7 +554,7 @@ fn upgrades_become_tunnels() {
     client.half_close();
     assert!(client.closed());
     proxy.log("\"status\":101");
-    // An upgrade that the origin declines is a response like any other.
+    // If the origin declines an upgrade, its response is an ordinary one.
     let origin = Origin::always(
         "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nno",
     );

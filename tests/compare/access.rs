@@ -1,4 +1,4 @@
-//! What access control costs: a look-up in a list of networks, and a turn at a rate limit.
+//! The cost of access control: a look-up in a list of networks, and a decision of a rate limit.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -49,7 +49,7 @@ pub(crate) fn report() {
     row("wrongly refused of them, of a million", &format!("{refused}"), "0");
 }
 
-/// Numbers that look random, the same each time.
+/// Pseudo-random numbers, the same each time.
 fn numbers() -> impl FnMut() -> u32 {
     let mut seed = 7_u64;
     move || {
@@ -78,7 +78,7 @@ fn look_up(count: usize) -> f64 {
     began.elapsed().as_nanos() as f64 / (ROUNDS * clients.len()) as f64
 }
 
-/// Nanoseconds for a request that has nothing of what is looked for, and bytes.
+/// The nanoseconds for the inspection of a request without a match, and the size of the patterns in bytes.
 fn inspection(count: usize) -> (f64, usize) {
     let mut next = numbers();
     let mut word = |length: u32| -> String {
@@ -93,7 +93,7 @@ fn inspection(count: usize) -> (f64, usize) {
     let patterns: Vec<_> = (0..count).map(|at| pattern(at, &mut word)).collect();
     let rule = Block { name: "all".into(), log_only: false, status: 403, patterns: patterns.into() };
     let inspector = Inspector::new(&Blocks { id: 0, rules: vec![rule].into(), body: 0 });
-    // As a browser sends them: words, numbers, and a long cookie.
+    // Typical fields of a browser: words, numbers, and a long cookie.
     let lines =
         [("user-agent", 120), ("accept", 90), ("accept-language", 30), ("referer", 80), ("cookie", 600), ("x-id", 36)];
     let fields: Fields = lines.iter().map(|(name, length)| (*name, word(*length))).collect();
@@ -110,15 +110,15 @@ fn inspection(count: usize) -> (f64, usize) {
     (began.elapsed().as_nanos() as f64 / f64::from(ROUNDS), inspector.size())
 }
 
-/// What turns at a rate limit cost.
+/// The cost of a rate limit.
 struct Turns {
-    /// Nanoseconds, where all clients come one after the other, in no order.
+    /// Nanoseconds for evenly distributed clients in random order.
     even: f64,
-    /// Nanoseconds, where a client comes as often as its place in a list of them says (Zipf's law).
+    /// Nanoseconds for clients whose frequencies follow Zipf's law.
     uneven: f64,
-    /// What the table takes.
+    /// The size of the table in bytes.
     bytes: usize,
-    /// How many clients were refused the first time they came.
+    /// The number of clients that were refused their first request.
     refused: usize,
 }
 
@@ -140,11 +140,11 @@ fn turns(count: u64) -> Turns {
     let turn = |limiter: &Limiter, client, seconds| {
         limiter.take(LimitKey::network(client, (32, 64)), Duration::from_secs(seconds))
     };
-    // Where one request is let in at once, whoever is taken for another is refused. Each address comes once.
+    // With a limit of one request, a client that shares an entry with another is refused. Each address occurs once.
     let (strict, mut seen) = (limiter(1), HashSet::new());
     let new = clients.iter().filter(|client| seen.insert(**client));
     let refused = new.filter(|client| turn(&strict, **client, 1) != LimitDecision::Now).count();
-    // All of them are let in, those who come more often, too.
+    // All are allowed, including repeated requests.
     let limiter = limiter(1_000_000);
     for client in &clients {
         black_box(turn(&limiter, *client, 1));
@@ -159,18 +159,18 @@ fn turns(count: u64) -> Turns {
         began.elapsed().as_nanos() as f64 / (3 * clients.len()) as f64
     };
     let even = time(&clients);
-    // The places of clients are as many to the power of something between 0 and 1: each as likely as one divided by it.
+    // The rank is `count` to the power of a uniform number in 0..1: each rank's probability is proportional to its
+    // inverse.
     let place = |number: u32| (count as f64).powf(f64::from(number) / f64::from(u32::MAX)) as usize;
     let comers: Vec<IpAddr> = (0..count).map(|_| clients[place(next()).min(clients.len()) - 1]).collect();
     Turns { even, uneven: time(&comers), bytes: limiter.size(), refused }
 }
 
-/// Nanoseconds for a read of so many bytes of memory, each at a place that the one before has named: what no table of that size
-/// can be faster than.
+/// Nanoseconds for a dependent read of memory in a table of so many bytes: a lower bound for any table of that size.
 fn reads(bytes: usize) -> f64 {
     const LINE: usize = 64;
     let mut next = numbers();
-    // One circle through all lines (Sattolo's algorithm).
+    // One cycle through all cache lines (Sattolo's algorithm).
     let lines = bytes / LINE;
     let mut order: Vec<usize> = (0..lines).collect();
     for last in (1..lines).rev() {

@@ -1,4 +1,4 @@
-//! What a choice among servers costs, how even the shares are, and how many keys move when a server goes.
+//! The cost of a choice among servers, how even the shares are, and how many keys move when a server is removed.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -41,7 +41,7 @@ impl Candidates for Servers {
 
 pub(crate) fn report() {
     for (name, policy) in POLICIES {
-        // Two exponential functions have their price.
+        // Two exponential functions are expensive.
         let dear = policy == BalancePolicy::Ewma;
         for (count, aim) in [(3, "under 50 ns"), (1_000, "under 200 ns")] {
             let aim = if dear { "reported" } else { aim };
@@ -81,7 +81,7 @@ fn made(policy: BalancePolicy, weights: &[u32]) -> (Balancer, Servers) {
     (Balancer::new(policy, &named), Servers { weights: weights.to_vec(), loads })
 }
 
-/// The least disturbed of many lots. A hundred exchanges are under way at any time.
+/// The minimum over many batches. About a hundred exchanges are in progress at any time.
 fn nanoseconds(policy: &Balancer, servers: &Servers) -> f64 {
     const LOT: usize = 1_000;
     let dice = Dice::new(7);
@@ -106,7 +106,7 @@ fn nanoseconds(policy: &Balancer, servers: &Servers) -> f64 {
     least
 }
 
-/// How far a server is from its share of a million requests, relative to that share, at worst.
+/// The largest relative deviation of a server from its share of a million requests.
 fn worst_share(policy: BalancePolicy, weights: &[u32]) -> f64 {
     const REQUESTS: usize = 1_000_000;
     let (policy, servers) = made(policy, weights);
@@ -125,7 +125,7 @@ fn worst_share(policy: BalancePolicy, weights: &[u32]) -> f64 {
     off.fold(0.0, f64::max)
 }
 
-/// How many keys move when one of ten servers goes, as a multiple of those that were its.
+/// The number of keys that move when one of ten servers is removed, as a multiple of that server's keys.
 fn moved(policy: BalancePolicy) -> f64 {
     let dice = Dice::new(3);
     let ((before, ten), (after, nine)) = (made(policy, &[1; 10]), made(policy, &[1; 9]));

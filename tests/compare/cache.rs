@@ -1,5 +1,6 @@
-//! What the cache keeps and what it costs, through a real proxy: the share of hits on a trace beside two policies from the
-//! literature, memory for what is kept, and what a second core brings.
+//! The efficiency and the cost of the cache, through a real proxy: the hit ratio on a trace compared to two policies from
+//! the
+//! literature, memory for the entries, and the benefit of a second core.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
@@ -11,7 +12,7 @@ use kiln_tests::kiln::{cache, scratch, stderr, workspace};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::Proxy;
 
-/// Answers `/SIZE/...` with so many bytes.
+/// Responds to `/SIZE/...` with a body of that size.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         let body = vec![b'x'; 1 << 20];
@@ -46,7 +47,7 @@ fn start(name: &str, memory: &str, workers: usize, origin: &Origin) -> Proxy {
     Proxy::start(&binary, &text, &[])
 }
 
-/// `only` one of its parts, where it is named.
+/// Prints the report, or only the named part of it.
 pub(crate) fn report(only: Option<&str>) {
     let origin = origin();
     for (name, part) in [("hits", hits as fn(&Origin)), ("memory", memory), ("cores", cores), ("entries", entries)] {
@@ -69,11 +70,11 @@ const OBJECTS: usize = 100_000;
 const REQUESTS: usize = 400_000;
 const CAPACITY: usize = 64 << 20;
 
-/// What an object takes beside its body: as Kiln counts it, for all.
+/// The overhead of an object besides its body: as Kiln counts it, and applied to all policies.
 const BESIDE: usize = 700;
 
-/// A trace: Zipf's law with exponent 0.9 over 100,000 objects of 1 to 32 KiB (small ones are more), and each fifth request for
-/// something that is never asked for again, as a crawler does.
+/// A trace: Zipf's law with exponent 0.9 over 100,000 objects of 1 to 32 KiB (most are small); each fifth request is for
+/// an object that is never requested again, as crawlers do.
 fn trace() -> Vec<(usize, usize)> {
     let mut cumulative = Vec::with_capacity(OBJECTS);
     let mut sum = 0.0;
@@ -132,8 +133,9 @@ fn lru(trace: &[(usize, usize)]) -> usize {
     hits
 }
 
-/// Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023): a tenth for newcomers, two bits of use each, a list
-/// of names of those that went.
+/// Yang et al., "FIFO queues are all you need for cache eviction" (SOSP 2023): a small queue of a tenth, a two-bit frequency
+/// counter for each entry, and
+/// a ghost queue of evicted names.
 fn s3_fifo(trace: &[(usize, usize)]) -> usize {
     let mut small: VecDeque<(usize, usize)> = VecDeque::new();
     let mut main: VecDeque<(usize, usize)> = VecDeque::new();
@@ -186,7 +188,7 @@ fn s3_fifo(trace: &[(usize, usize)]) -> usize {
     hits
 }
 
-/// A number behind a name in the JSON of `GET /stores`.
+/// A number in the JSON of `GET /stores`, by its name.
 fn state(proxy: &Proxy, name: &str) -> f64 {
     let text = ask(proxy.address("admin"), "GET /stores HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").text();
     let behind = text.split(&format!("\"{name}\":")).nth(1).expect("a number");
@@ -199,7 +201,7 @@ fn resident(proxy: &Proxy) -> f64 {
     line.and_then(|kib| kib.parse::<f64>().ok()).expect("a number") * 1024.0
 }
 
-/// How many bytes an answer of 4 KiB has, with the fields that are kept of it.
+/// The size of a response of 4 KiB in bytes, with its stored fields.
 fn answer(proxy: &Proxy) -> f64 {
     let answer = ask(proxy.address("listen"), "GET /4096/0-0 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
     let own = ["age", "cache-status", "connection", "content-length"];
@@ -232,7 +234,7 @@ fn memory(origin: &Origin) {
     println!("| resident memory beside answers, % of them | {:.1} |", 100.0 * (grown / payload - 1.0));
 }
 
-/// CPU per hit with one entry, a thousand and a million, asked for by chance, in turns.
+/// CPU time per hit with one entry, a thousand and a million, requested randomly, in turns.
 fn entries(origin: &Origin) {
     const COUNTS: [usize; 3] = [1, 1000, 1_000_000];
     let proxies = COUNTS.map(|count| {
@@ -255,7 +257,7 @@ fn entries(origin: &Origin) {
     let mut costs = COUNTS.map(|_| Vec::new());
     for round in 0..7 {
         for ((proxy, costs), count) in proxies.iter().zip(&mut costs).zip(COUNTS) {
-            // Each round asks for others.
+            // Each round requests different objects.
             let text = format!(
                 "math.randomseed({round})\nlocal fields = {{ Host = 'a.test' }}\n\
                  request = function() return wrk.format('GET', '/100/' .. math.random(0, {}), fields) end\n",
@@ -271,7 +273,8 @@ fn entries(origin: &Origin) {
     }
 }
 
-/// CPU per hit with one worker and with two, in turns. The load shares the cores, so that time itself says nothing.
+/// CPU time per hit with one worker and with two, in turns. The load generator shares the cores, so elapsed time is
+/// meaningless.
 fn cores(origin: &Origin) {
     let proxies = [1, 2].map(|workers| start(&format!("cores-{workers}"), "64MiB", workers, origin));
     let mut costs = [Vec::new(), Vec::new()];

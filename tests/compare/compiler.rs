@@ -1,4 +1,4 @@
-//! What the compiler costs: `kiln check`, the way from an edit to a binary, sizes, the start.
+//! The cost of the compiler: `kiln check`, the time from an edit to a binary, sizes, and the start.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -60,7 +60,7 @@ fn table(lines: usize) -> String {
     std::iter::once("pattern,handler,status,target\n".to_owned()).chain((0..lines).map(line)).collect()
 }
 
-/// A fifth of the routes by expressions, all on the same pattern.
+/// A fifth of the routes have regular expressions, all on the same pattern.
 fn mixed(routes: usize) -> String {
     let route = |n: usize| match n % 5 {
         0 => format!(
@@ -71,7 +71,7 @@ fn mixed(routes: usize) -> String {
     format!("site example.com {{\n{}}}\n", (0..routes).map(route).collect::<String>())
 }
 
-/// The command as people have it: optimised.
+/// The command as users have it: optimized.
 pub(crate) fn release_kiln() -> std::path::PathBuf {
     let status = Command::new("cargo")
         .args(["build", "--release", "--quiet", "--package", "proxy-build", "--bin", "kiln"])
@@ -93,7 +93,7 @@ fn seconds(seconds: f64) -> String {
     format!("{seconds:.2} s")
 }
 
-/// From starting the process to its first answer in seconds, and its memory then in bytes.
+/// The time from the start of the process to its first response in seconds, and its memory then in bytes.
 fn start(binary: &Path) -> (f64, f64) {
     let here = address();
     let began = Instant::now();
@@ -117,7 +117,7 @@ fn start(binary: &Path) -> (f64, f64) {
 }
 
 /// `cargo build --release` in a scaffolded crate whose dependencies are built, after a change of the site: seconds, and
-/// the most memory, in bytes, that a process of it had.
+/// the peak memory of its processes, in bytes.
 fn edit_to_binary(kiln: &Path, name: &str, site: impl Fn(&Path) -> String) -> (f64, f64) {
     let dir = scratch(&format!("compare-edit-{name}")).join("edited");
     timed(Command::new(kiln).arg("new").arg(&dir).env("KILN_SOURCE", workspace()));

@@ -1,4 +1,4 @@
-//! A client that makes encrypted connections, for what it costs a proxy to have them.
+//! A TLS client that measures the cost of handshakes and connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,15 +13,15 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Makes connections one after the other, each for one request, and says how many there were; with `resumed` each but the
-/// first with the ticket of one before. `None` if the proxy does not answer.
+/// Makes connections one after the other, each for one request, and returns their number; with `resumed`, all but the
+/// first resume an earlier session. `None` if the proxy does not respond.
 pub(crate) fn connect_for_a_second(port: u16, resumed: bool) -> Option<usize> {
     let config = config(resumed);
     let (began, mut count) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(1) {
         let mut stream = connect(&config, port)?;
         ask(&mut stream, "Connection: close\r\n")?;
-        // Tickets may come with the answer's end.
+        // Tickets may arrive with the end of the response.
         let _ = stream.read_to_end(&mut Vec::new());
         let kind = stream.conn.handshake_kind();
         if resumed && count > 0 && kind != Some(rustls::HandshakeKind::Resumed) {
@@ -32,7 +32,7 @@ pub(crate) fn connect_for_a_second(port: u16, resumed: bool) -> Option<usize> {
     Some(count)
 }
 
-/// So many connections, each of which has had an answer.
+/// Opens this many connections, with one response on each.
 pub(crate) fn keep(port: u16, count: usize) -> Option<Vec<Stream>> {
     let config = config(false);
     let all = (0..count).map(|_| {
@@ -60,7 +60,7 @@ fn ask(stream: &mut Stream, more: &str) -> Option<()> {
 
 fn config(resumed: bool) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
-    // What all of the proxies can do.
+    // The parameters that all of the proxies support.
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
     let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -74,7 +74,7 @@ fn config(resumed: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// It is the proxies that are measured.
+/// Accepts any certificate: the proxies are measured, not verified.
 #[derive(Debug)]
 struct Anybody;
 

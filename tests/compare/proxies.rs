@@ -1,5 +1,5 @@
-//! The proxies, each with its configuration for a job: one worker, kept connections both ways, and the fields that say
-//! where a request came from.
+//! The proxies, each with its configuration for a job: one worker, keep-alive on both sides, and the forwarding header
+//! fields.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use kiln_tests::kiln::{cache, stderr, workspace};
 
 use crate::jobs::Job;
 
-/// Where the origin listens.
+/// The address of the origin.
 pub(crate) const ORIGIN: &str = "127.0.0.1:19100";
 
 pub(crate) const PROXIES: &[Kind] = &[Kind::Kiln, Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::Caddy, Kind::Varnish];
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     Varnish,
 }
 
-/// A proxy at work.
+/// A running proxy.
 pub(crate) struct Running {
     pub(crate) kind: Kind,
     pub(crate) port: u16,
@@ -51,14 +51,14 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// User and system time so far in seconds, of the process and those it started.
+    /// Returns the user and system time in seconds, of the process and its descendants.
     pub(crate) fn cpu(&self) -> (f64, f64) {
         let times = tree(self.child.id()).into_iter().map(ticks);
         // A tick is a hundredth of a second on Linux.
         times.fold((0.0, 0.0), |(user, system), (u, s)| (user + u / 100.0, system + s / 100.0))
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn memory(&self) -> f64 {
         let resident = |pid: u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Running {
     }
 }
 
-/// A process and all that it started.
+/// A process and all its descendants.
 fn tree(pid: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let below = children.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(tree);
@@ -106,7 +106,7 @@ impl Kind {
         }
     }
 
-    /// Its version, where it is installed.
+    /// The installed version, if any.
     pub(crate) fn version(self) -> Option<String> {
         let flag = match self {
             Kind::Kiln | Kind::Envoy => "--version",
@@ -122,13 +122,13 @@ impl Kind {
         let start = text.find(|char: char| char.is_ascii_digit())?;
         let end =
             text[start..].find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len() - start);
-        // Envoy says its commit first.
+        // Envoy prints its commit first.
         let is_version = |part: &&str| part.split('.').count() == 3 && part.starts_with(|c: char| c.is_ascii_digit());
         let known = text.rsplit('/').find(is_version);
         Some(known.filter(|_| self == Kind::Envoy).unwrap_or(&text[start..start + end]).to_owned())
     }
 
-    /// Starts it for a job, in a folder of its own; why not, where it does not come up.
+    /// Starts the proxy for a job, in its own folder; returns the reason if it does not start.
     pub(crate) fn start(self, job: Job, dir: &Path, port: u16) -> Result<Running, &'static str> {
         std::fs::create_dir_all(dir).expect("made");
         let file = |name: &str, text: &str| {
@@ -255,7 +255,7 @@ fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Stri
     format!("{head}{logged}{sites}")
 }
 
-/// nginx as a proxy, or as the origin.
+/// The configuration of nginx as a proxy, or as the origin.
 fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> String {
     const PASS: &str = "proxy_pass http://origin;";
     let location = |pattern: String| format!("location {pattern} {{ {PASS} }}\n");
@@ -311,7 +311,8 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
     format!("{modules}{conf}")
 }
 
-/// An nginx of one worker. As root, it would give up rights to the folder; as another user, it passes over `user`.
+/// The configuration of an nginx with one worker. As root, it would drop its rights to the folder; as another user, it
+/// ignores `user`.
 pub(crate) fn nginx(dir: &Path, name: &str, http: &str) -> String {
     format!(
         "user root; daemon off; worker_processes 1; pid {0}/{name}.pid; error_log /dev/null;\nevents {{ worker_connections 16384; }}\n\
@@ -394,7 +395,7 @@ fn envoy_json(job: Job, port: u16, certificate: &Certificate) -> String {
     )
 }
 
-/// Its filter that compresses, where the job is about that.
+/// Envoy's compression filter, if the job needs it.
 fn envoy_compressor(job: Job) -> String {
     let Job::Compressed { coding, level, .. } = job else { return String::new() };
     const LIBRARIES: &str = "type.googleapis.com/envoy.extensions.compression";
@@ -417,9 +418,9 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
         format!(r#""handle":[{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}],"terminal":true"#);
     let join = |count, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
     let routes = match job {
-        // It asks one route after the other, and needs milliseconds for 10,000 of them.
+        // Caddy tries one route after the other, which takes milliseconds for 10,000 of them.
         Job::Prefixes(100_000..) | Job::Expressions(100_000..) => return None,
-        // Its cache is a plug-in.
+        // Caddy's cache is a plug-in.
         Job::Cached => return None,
         Job::File(_) | Job::Embedded { .. } => format!(
             r#"{{"handle":[{{"handler":"file_server","root":"{}/files","precompressed":{{"gzip":{{}}}}}}]}}"#,
@@ -427,7 +428,7 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
         ),
         Job::Compressed { coding: "br", .. } | Job::Compressed { cached: true, .. } => return None,
         Job::Compressed { coding, level, .. } => {
-            // Its zstd has levels of its own, of which "default" is about 3.
+            // Caddy's zstd has its own levels, of which "default" is about 3.
             let settings = if coding == "gzip" { format!("{{\"level\":{level}}}") } else { "{}".to_owned() };
             format!(
                 r#"{{"handle":[{{"handler":"encode","encodings":{{"{coding}":{settings}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
@@ -457,7 +458,7 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
     ))
 }
 
-/// Varnish, without its cache where that is not what it is about; what it would route by is code.
+/// The configuration of Varnish, with the cache disabled unless the job needs it. Routes would be code.
 fn varnish_vcl(job: Job) -> Option<String> {
     if !matches!(job, Job::Plain | Job::Download | Job::Upload | Job::Cached) {
         return None;

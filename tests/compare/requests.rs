@@ -1,5 +1,6 @@
-//! The same jobs for all proxies, side by side: CPU time per request, requests per second, the slowest hundredth,
-//! memory. Proxies take turns within each round; the median of the rounds counts.
+//! The same jobs for all proxies, side by side: CPU time per request, requests per second, the 99th percentile of
+//! latency,
+//! and memory. Proxies take turns within each round; the tables show the median of the rounds.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,10 +13,10 @@ use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 
 const ROUNDS: usize = 6;
 
-/// The proxies' ports.
+/// The first of the proxies' ports.
 const FIRST_PORT: u16 = 18_080;
 
-/// What one proxy did in one round.
+/// The result of one proxy in one round.
 #[derive(Clone, Copy, Default)]
 struct Measured {
     /// Microseconds per request.
@@ -27,7 +28,7 @@ struct Measured {
     memory: f64,
 }
 
-/// A row: what each proxy did, or why it did nothing.
+/// A row: the result of each proxy, or the reason why it has none.
 type Row = (Job, Vec<Result<Measured, &'static str>>);
 
 pub(crate) fn report(only: Option<&str>) {
@@ -80,7 +81,7 @@ fn run(
     std::fs::write(&script, job.script()).expect("written");
     let start = |kind: Kind| kind.start(job, dir, FIRST_PORT + kind as u16);
     let running: Vec<Result<Running, &str>> = proxies.iter().map(|(kind, _)| start(*kind)).collect();
-    // What more routes or a log cost can only be told beside the same proxy without, in turns with it.
+    // The cost of many routes or of a log only shows beside the same proxy without, in turns with it.
     let without = job.without().map(|less| (less, Kind::Kiln.start(less, &dir.join("without"), FIRST_PORT - 1)));
     let script_without = dir.join("without.lua");
     let mut beside = Vec::new();
@@ -88,7 +89,7 @@ fn run(
     std::fs::write(&script_without, without.as_ref().map(|(less, _)| less.script()).unwrap_or_default())
         .expect("written");
     for round in 0..ROUNDS {
-        // Whoever comes first finds the machine as the last one left it: each does so in its turn.
+        // Which proxy comes first in a round rotates, as its predecessor affects it.
         for turn in 0..running.len() {
             let at = (round + turn) % running.len();
             let Ok(proxy) = &running[at] else { continue };
@@ -134,7 +135,7 @@ fn run(
         .collect()
 }
 
-/// A second of load from the other core; `None` where nothing came back, or something else than asked for.
+/// Runs a second of load from the other core; `None` without a response, or with a wrong one.
 fn measure(proxy: &Running, job: Job, script: &Path) -> Option<Measured> {
     let before = proxy.cpu();
     match job {
@@ -174,7 +175,7 @@ fn measure_http2(proxy: &Running, before: (f64, f64)) -> Option<Measured> {
         Command::new("taskset").args(["-c", "1", "h2load", "-t1", "-c4", "-m16", "-D1", &url]).output().ok()?;
     let after = proxy.cpu();
     let text = String::from_utf8_lossy(&h2load.stdout).into_owned();
-    // As in "status codes: 41000 2xx, 0 3xx, 0 4xx, 0 5xx".
+    // Parses "status codes: 41000 2xx, 0 3xx, 0 4xx, 0 5xx".
     let statuses = text.lines().find_map(|line| line.strip_prefix("status codes: "))?;
     let counts: Vec<f64> = statuses.split(", ").filter_map(|part| part.split(' ').next()?.parse().ok()).collect();
     let [requests, others @ ..] = counts.as_slice() else { return None };
@@ -182,7 +183,7 @@ fn measure_http2(proxy: &Running, before: (f64, f64)) -> Option<Measured> {
     if requests < 1.0 || others.iter().any(|&count| count > 0.0) {
         return None;
     }
-    // As in "time for request:     1.20ms     8.11ms     1.52ms ...": the longest of all.
+    // Parses "time for request:     1.20ms     8.11ms     1.52ms ...", of which the second is the maximum.
     let slowest = text.lines().find_map(|line| line.strip_prefix("time for request:"));
     let slowest = slowest.and_then(|times| milliseconds(times.split_whitespace().nth(1)?)).unwrap_or(f64::NAN);
     Some(measured(proxy, requests, (before, after), (requests, slowest)))
@@ -211,17 +212,17 @@ fn measured(
     }
 }
 
-/// How many connections are idle at once.
+/// The number of concurrent idle connections.
 const IDLE: usize = 5000;
 
-/// Memory for each of many encrypted connections that have had an answer and wait.
+/// The memory of each idle TLS connection, after one response.
 pub(crate) fn idle() {
     let dir = scratch("compare-idle");
     let origin = origin(&dir);
     println!("\n| proxy | resident memory per idle TLS connection, KiB |\n|---|---|");
     for kind in PROXIES.iter().filter(|kind| kind.version().is_some()) {
         let Ok(proxy) = kind.start(Job::Tls, &dir, FIRST_PORT + *kind as u16) else { continue };
-        // What the first ones need belongs to all.
+        // Shared memory is allocated for the first connections.
         drop(crate::handshakes::keep(proxy.port, 100));
         let before = proxy.memory();
         let Some(kept) = crate::handshakes::keep(proxy.port, IDLE) else { continue };
@@ -231,7 +232,7 @@ pub(crate) fn idle() {
     drop(origin);
 }
 
-/// wrk's durations, and h2load's.
+/// Parses the durations of wrk and h2load.
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3), ("m", 6e4)];
     units.iter().find_map(|(unit, times)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * times))
@@ -246,13 +247,13 @@ impl Drop for Origin {
     }
 }
 
-/// An nginx that answers everything, on the core that the load comes from.
+/// An nginx that responds to everything, on the load generator's core.
 fn origin(dir: &Path) -> Origin {
     let files = dir.join("files");
     std::fs::create_dir_all(&files).expect("made");
     std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");
     for size in [10 << 10, 1 << 20] {
-        // Letters without rhyme or reason: of a byte, five bits are left when it is compressed.
+        // Pseudo-random letters: compression leaves about five bits of each byte.
         let letters = (0..size as u32).map(|at| b'a' + (at.wrapping_mul(2_654_435_769).rotate_left(9) % 26) as u8);
         let path = files.join(format!("{size}.txt"));
         std::fs::write(&path, letters.collect::<Vec<u8>>()).expect("written");

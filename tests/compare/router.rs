@@ -1,4 +1,5 @@
-//! Router look-up from 10 to 100,000 routes, hosts and expressions: host, normal form and route, in random order.
+//! The cost of routing with 10 to 100,000 routes, hosts and expressions: host, normalization and route, in random
+//! order.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -15,7 +16,7 @@ use proxy_runtime::site::{Bundle, NormalForm, Routes, Site};
 
 use crate::row;
 
-/// What there are many of.
+/// The kind of entries that the site has many of.
 #[derive(Clone, Copy)]
 enum Many {
     Routes,
@@ -34,11 +35,11 @@ pub(crate) fn report() {
         };
         let compile = |size| {
             let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text(size));
-            // A benchmark's life is short.
+            // The benchmark is short-lived, so leaking is fine.
             as_linked(Box::leak(Box::new(compiled)).model.as_ref().expect("a site"))
         };
         let sites = SIZES.map(compile);
-        // Alternating rounds, so that a busy moment of the machine meets all sizes alike.
+        // Alternating rounds, so that a busy moment of the machine affects all sizes alike.
         let mut least = [[Duration::MAX; REQUESTS / LOT]; SIZES.len()];
         for _ in 0..15 {
             for ((site, size), least) in sites.iter().zip(SIZES).zip(&mut least) {
@@ -60,7 +61,7 @@ fn hosts(hosts: usize) -> String {
     (0..hosts).map(|n| format!("site host{n:06}.example.com {{\n    proxy \"http://127.0.0.1:3000\"\n}}\n")).collect()
 }
 
-/// All on one pattern, so that nothing but the expressions tells them apart.
+/// All on one pattern, so that only the expressions differ.
 fn expressions(routes: usize) -> String {
     let route = |n| {
         format!(
@@ -70,7 +71,7 @@ fn expressions(routes: usize) -> String {
     format!("site example.com {{\n{}}}\n", (0..routes).map(route).collect::<String>())
 }
 
-/// As many exact paths as patterns.
+/// Half of the routes are exact paths, half are patterns.
 pub(crate) fn site(routes: usize) -> String {
     let mut text = String::from("site example.com {\n");
     for route in 0..routes {
@@ -85,12 +86,12 @@ pub(crate) fn site(routes: usize) -> String {
     text + "}\n"
 }
 
-/// The site as it is linked into a binary: the same tables, and routes laid out as the runtime has them.
+/// The site as in a compiled binary: the same tables, and routes laid out as in the runtime.
 fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     let mut plan = lower(model);
     let tables = &mut plan.tables;
     for slots in [&mut tables.hosts.slots, &mut tables.exact.slots, &mut tables.segments.slots] {
-        // As in a binary: from where a line of memory begins.
+        // As in a binary: aligned to cache lines.
         let room = vec![0; slots.len() + 64].leak();
         let start = room.as_ptr().align_offset(64);
         let aligned = &mut room[start..start + slots.len()];
@@ -106,7 +107,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     }
     let methods = plan.methods.values.iter().map(|methods| (*methods).clone()).collect::<Vec<_>>();
     let handlers = plan.handlers.values.iter().map(|handler| handler.clone().into_owned()).collect::<Vec<_>>();
-    // As a binary does when it starts.
+    // As a binary does at start.
     settle(
         Box::leak(Box::new(Site {
             name: "site.kdl",
@@ -149,20 +150,21 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
     )
 }
 
-/// The same number of different requests for all sizes, and all of one length: what differs is the tables.
+/// The number of different requests, the same for all sizes, and all of the same length: only the tables differ.
 const REQUESTS: usize = 1_000;
 
-/// In small lots, so that the requests themselves leave room near the processor, as one request does.
+/// Small batches, so that the requests themselves take little of the CPU cache, as a single request does.
 const LOT: usize = 20;
 
-/// Takes down the least time that each lot of requests has taken: what disturbs it is never the tables, as all other lots
-/// come between one time and the next.
+/// Records the minimum time of each batch of requests: the minimum hides disturbances but not cache misses of the tables,
+/// as all other
+/// batches run in between.
 fn measure(site: &Site, many: Many, size: usize, least: &mut [Duration]) {
     const ROUNDS: usize = 200;
     let named = |host: &str| -> Fields { [("Host", host)].into_iter().collect() };
     let one_host = named("example.com");
-    // As the parser of heads makes them, with room for the host; and rewritten for each lot, as what waits elsewhere
-    // would take the tables' place near the processor.
+    // As created by the parser of heads, with spare capacity for the host; and created for each batch, as older data
+    // would evict the tables from the CPU cache.
     let as_read = |n: usize| {
         let at = n.wrapping_mul(7_919) % size;
         let mut text = String::with_capacity(128);

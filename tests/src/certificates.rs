@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority that signs what it is asked to, made again each time.
+//! Certificates for tests: an authority that signs certificates, created for each test.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
 };
 
-/// An authority, and the folder where its certificates are written.
+/// An authority, and the folder of its certificates.
 pub struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// A new one; its own certificate is `ca.pem` in the folder.
+    /// Creates an authority; its own certificate is `ca.pem` in the folder.
     pub fn new(folder: &Path) -> Authority {
         Authority::named(folder, "Test authority")
     }
@@ -40,13 +40,13 @@ impl Authority {
         self.sign_with(name, common_name, hosts, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
     }
 
-    /// The same for a client alone.
+    /// The same for client authentication.
     pub fn sign_for_client(&self, name: &str, common_name: &str, hosts: &[&str]) {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
         self.sign_for(&[ExtendedKeyUsagePurpose::ClientAuth], name, common_name, hosts, key);
     }
 
-    /// The same for a client, from the first day of one year to that of another.
+    /// The same for client authentication, valid from the first day of one year to that of another.
     pub fn sign_for_years(&self, name: &str, common_name: &str, (from, to): (i32, i32)) {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
@@ -86,7 +86,7 @@ impl Authority {
         std::fs::write(self.folder.join(format!("{name}.pem")), certificate.pem()).expect("written");
     }
 
-    /// The path of a file in its folder.
+    /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_str().expect("text").to_owned()
     }

@@ -1,30 +1,30 @@
-//! A client that sends the bytes it is told and shows the bytes it gets.
+//! A client that sends arbitrary bytes, and returns what it receives.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use crate::proxy::PATIENCE;
 
-/// A response, taken apart.
+/// A parsed response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The header fields, names in lower case.
+    /// The header fields, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, chunks put together.
+    /// The body, with chunks decoded.
     pub body: Vec<u8>,
-    /// Trailers.
+    /// The trailers.
     pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
-    /// The first value of a field.
+    /// Returns the first value of a field.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -43,13 +43,13 @@ impl Client {
         Client::on(stream)
     }
 
-    /// A connection that is there already.
+    /// Wraps an existing connection.
     pub fn on(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         Client { stream, read: Vec::new() }
     }
 
-    /// Connects from an address of this machine, as in `127.1.0.1`.
+    /// Connects from a local address, as in `127.1.0.1`.
     pub fn from(source: &str, address: &str) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         let at = |address: &str| address.parse::<std::net::SocketAddr>().expect("an address").into();
@@ -64,18 +64,18 @@ impl Client {
         self
     }
 
-    /// Sends bytes to somebody who may have stopped listening.
+    /// Sends bytes; returns whether that succeeded, as the other side may have closed the connection.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Says that no more will come.
+    /// Closes the sending side.
     pub fn half_close(&mut self) -> &mut Client {
         self.stream.shutdown(Shutdown::Write).expect("shut down");
         self
     }
 
-    /// The stream itself.
+    /// The underlying stream.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
@@ -85,7 +85,7 @@ impl Client {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
     }
 
-    /// Bytes until the other side closes; what came before a reset.
+    /// Returns the bytes up to the end of the connection, or up to a reset.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.read);
         let mut buffer = [0; 4096];
@@ -97,23 +97,23 @@ impl Client {
         }
     }
 
-    /// Whether the other side closes without another byte.
+    /// Returns whether the other side closes the connection without sending another byte.
     pub fn closed(&mut self) -> bool {
         self.rest().is_empty()
     }
 
-    /// The head of the next message, with its blank line.
+    /// Returns the head of the next message, with its blank line.
     pub fn head(&mut self) -> String {
         let head = self.until(b"\r\n\r\n");
         String::from_utf8_lossy(&head).into_owned()
     }
 
-    /// The next answer to a request with a body in its response; 1xx are skipped.
+    /// Returns the next response to a GET; 1xx are skipped.
     pub fn answer(&mut self) -> Answer {
         self.answer_to("GET")
     }
 
-    /// The same, or `None` where the other side closes without a byte.
+    /// The same; `None` if the other side closes the connection without a byte.
     pub fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
         let mut buffer = [0; 1];
         match self.stream.peek(&mut buffer) {
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// The next answer to a request of this method.
+    /// Returns the next response to a request with this method.
     pub fn answer_to(&mut self, method: &str) -> Answer {
         let head = self.head();
         let mut lines = head.lines();
@@ -165,7 +165,7 @@ impl Client {
         answer
     }
 
-    /// The next `n` bytes.
+    /// Returns the next `n` bytes.
     pub fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.read.len() < n {
             self.more(&format!("{n} bytes"));
@@ -196,13 +196,13 @@ fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect()
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn ask(address: &str, request: &str) -> Answer {
     let method = request.split(' ').next().unwrap_or_default();
     Client::to(address).send(request).answer_to(method)
 }
 
-/// A GET for a path of a host.
+/// Sends a GET for a path of a host on a new connection.
 pub fn get(address: &str, host: &str, path: &str) -> Answer {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
 }

@@ -1,9 +1,9 @@
-//! A name server that says what a test says.
+//! A name server with configurable records.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
-/// A record of a response.
+/// A record in a response.
 #[derive(Debug, Clone)]
 pub enum Record {
     /// An address.
@@ -12,18 +12,18 @@ pub enum Record {
     Srv(u16, u16, u16, String),
 }
 
-/// What there is to a name; an empty list is no such name.
+/// The records of each name; with an empty list, the name does not exist.
 type Zone = Vec<(String, Vec<Record>)>;
 
 /// A running name server.
 pub struct NameServer {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: String,
     zone: Arc<Mutex<Zone>>,
 }
 
 impl NameServer {
-    /// Responses with a TTL of a second.
+    /// Starts a server whose responses have a TTL of a second.
     pub fn new() -> NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("an address");
         let address = socket.local_addr().expect("an address").to_string();
@@ -40,7 +40,7 @@ impl NameServer {
         NameServer { address, zone }
     }
 
-    /// Says what there is to a name from now on.
+    /// Sets the records of a name.
     pub fn set(&self, name: &str, records: Vec<Record>) {
         let mut zone = self.zone.lock().expect("the zone");
         zone.retain(|(known, _)| known != name);
@@ -89,7 +89,7 @@ fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
         })
         .collect();
     let mut out = query[..2].to_vec();
-    // A response; the name is unknown where there is nothing to it at all.
+    // A response; without any records, the name does not exist.
     out.extend_from_slice(&[
         0x81,
         if records.is_empty() { 0x83 } else { 0x80 },
@@ -104,7 +104,7 @@ fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     ]);
     out.extend_from_slice(question);
     for data in fitting {
-        // The name of the question, its type, the class IN, a second.
+        // A pointer to the name in the question, the type, class IN, TTL of a second.
         out.extend_from_slice(&[0xC0, 12]);
         out.extend_from_slice(&kind.to_be_bytes());
         out.extend_from_slice(&[0, 1, 0, 0, 0, 1]);

@@ -1,11 +1,11 @@
-//! HTTP/2 as frames (RFC 9113 section 4.1): for clients and servers that do what no library lets them.
+//! HTTP/2 as raw frames (RFC 9113 section 4.1): for clients and servers that violate the protocol.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::proxy::PATIENCE;
 
-/// Types of frames.
+/// Frame types.
 pub const DATA: u8 = 0;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const HEADERS: u8 = 1;
@@ -26,7 +26,7 @@ pub const WINDOW_UPDATE: u8 = 8;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const CONTINUATION: u8 = 9;
 
-/// Flags of frames: the stream ends here, this acknowledges, the fields end here, there is padding, there is a priority.
+/// Frame flags; `END_STREAM` and `ACK` have the same bit.
 pub const END_STREAM: u8 = 1;
 #[allow(missing_docs, reason = "named as in the RFC")]
 pub const ACK: u8 = 1;
@@ -53,7 +53,7 @@ pub struct Frames(TcpStream);
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Frames {
-    /// A client's; says hello.
+    /// Connects, and sends the preface.
     pub fn to(address: &str) -> Frames {
         let mut stream = TcpStream::connect(address).expect("connected");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -64,14 +64,14 @@ impl Frames {
         frames
     }
 
-    /// A server's; says hello, with these settings. `None`: the client is gone.
+    /// Accepts a client's connection, and sends these settings. `None` if the client has disconnected.
     pub fn from(stream: TcpStream, settings: &[(u16, u32)]) -> Option<Frames> {
         let mut frames = Frames::silent(stream)?;
         frames.send(SETTINGS, 0, 0, &parameters(settings));
         Some(frames)
     }
 
-    /// A server's that says nothing yet. `None`: the client is gone.
+    /// The same without sending settings. `None` if the client has disconnected.
     pub fn silent(mut stream: TcpStream) -> Option<Frames> {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         stream.set_nodelay(true).expect("a socket");
@@ -84,22 +84,22 @@ impl Frames {
         self.send_bytes(&frame(kind, flags, stream, payload));
     }
 
-    /// Sends bytes that need be no frames; `false`: the other side is gone.
+    /// Sends bytes, which may be invalid frames; `false` if the other side is gone.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
 
-    /// The stream itself.
+    /// The underlying stream.
     pub fn stream(&self) -> &TcpStream {
         &self.0
     }
 
-    /// A head.
+    /// Sends a HEADERS frame.
     pub fn head(&mut self, stream: u32, ends: bool, fields: &[(&str, &str)]) {
         self.send(HEADERS, END_HEADERS | if ends { END_STREAM } else { 0 }, stream, &block(fields));
     }
 
-    /// The next frame; PINGs and SETTINGS are answered and passed over. `None` at the end.
+    /// Returns the next frame; PINGs and SETTINGS are acknowledged and skipped. `None` at the end.
     pub fn frame(&mut self) -> Option<Frame> {
         loop {
             let frame = self.any_frame()?;
@@ -112,7 +112,7 @@ impl Frames {
         }
     }
 
-    /// The next frame, whatever it is. `None` at the end.
+    /// Returns the next frame of any type. `None` at the end.
     pub fn any_frame(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).ok()?;
@@ -122,7 +122,7 @@ impl Frames {
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload })
     }
 
-    /// The code of the GOAWAY that the connection ends with. `None` where it ends without.
+    /// Returns the code of the GOAWAY that ends the connection; `None` if it ends without one.
     pub fn end(&mut self) -> Option<u32> {
         let mut code = None;
         while let Some(frame) = self.any_frame() {
@@ -133,7 +133,7 @@ impl Frames {
         code
     }
 
-    /// The next frame of this kind.
+    /// Returns the next frame of this type.
     pub fn next_of(&mut self, kind: u8) -> Option<Frame> {
         loop {
             let frame = self.frame()?;
@@ -143,18 +143,18 @@ impl Frames {
         }
     }
 
-    /// Says which stream was the last that is dealt with, and why no more are.
+    /// Sends a GOAWAY with the last stream that is processed, and the code.
     pub fn goaway(&mut self, last: u32, code: u32) {
         self.send(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat());
     }
 
-    /// Ends a stream.
+    /// Resets a stream.
     pub fn reset(&mut self, stream: u32, code: u32) {
         self.send(RST_STREAM, 0, stream, &code.to_be_bytes());
     }
 }
 
-/// A frame as bytes.
+/// Encodes a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
@@ -163,23 +163,23 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The payload of a SETTINGS frame.
+/// Encodes the payload of a SETTINGS frame.
 pub fn parameters(settings: &[(u16, u32)]) -> Vec<u8> {
     let parameters = settings.iter();
     parameters.flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()[..]].concat()).collect()
 }
 
-/// Fields as HPACK without any compression (RFC 7541 section 6.2.2).
+/// Encodes fields with HPACK, without compression (RFC 7541 section 6.2.2).
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(name.as_bytes(), value.as_bytes())).collect()
 }
 
-/// A field of any bytes, in the same form.
+/// Encodes a field of arbitrary bytes, in the same form.
 pub fn literal(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0][..], &string(name), &string(value)].concat()
 }
 
-/// A string of HPACK, without compression (RFC 7541 sections 5.1 and 5.2).
+/// Encodes a string of HPACK, without compression (RFC 7541 sections 5.1 and 5.2).
 pub fn string(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 4);
     match text.len() {

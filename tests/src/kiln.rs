@@ -1,4 +1,4 @@
-//! The command `kiln`, built by cargo, as a user has it.
+//! The command `kiln`, built by cargo, as users have it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
-/// The folder that builds are kept in; shared by all tests, so that the runtime is compiled once.
+/// The folder of builds, shared by all tests, so that the runtime is compiled once.
 pub fn cache() -> PathBuf {
     target().join("kiln")
 }
@@ -19,14 +19,15 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// The binary. Cargo builds binaries of other packages only when asked: so it is asked, once.
+/// The binary. Cargo builds binaries of other packages only on request, which is made once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            // The package alone, as the README says: with the features of the whole workspace, that of the tests' own
-            // dependencies too, it would be another command than users have. What differs is compiled once more.
+            // Only this package, as in the README: with the whole workspace, the features of the tests' dependencies
+            // would be enabled, which
+            // results in another binary than users have. Dependencies whose features differ are compiled once more.
             .args(["build", "--quiet", "--package", "proxy-build", "--bin", "kiln"])
             .current_dir(workspace())
             .status()
@@ -36,12 +37,12 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// A command of `kiln`, run to its end.
+/// Runs a `kiln` command to its end.
 pub fn kiln(arguments: &[&str]) -> Output {
     command(arguments).output().expect("kiln runs")
 }
 
-/// A command of `kiln`.
+/// A `kiln` command.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace()).env("NO_COLOR", "1");
@@ -50,17 +51,17 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Standard error of a command as text.
+/// The standard error of a command as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Standard output of a command as text.
+/// The standard output of a command as text.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A new empty folder for one test, below the target folder. Those of test runs that are over are removed.
+/// Creates an empty folder for one test, below the target folder. Those of earlier test runs are removed.
 pub fn scratch(name: &str) -> PathBuf {
     static TIDIED: Once = Once::new();
     TIDIED.call_once(|| {
@@ -68,7 +69,7 @@ pub fn scratch(name: &str) -> PathBuf {
             let name = entry.file_name();
             let pid = name.to_str().and_then(|name| Some(name.rsplit_once('-')?.1));
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                // Another run may be at it, too.
+                // Another run may be removing it, too.
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }

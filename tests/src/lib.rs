@@ -1,4 +1,4 @@
-//! What tests and benchmarks share: building a site with `kiln`, running it, talking to it.
+//! Shared by tests and benchmarks: build a site with `kiln`, run it, and send requests to it.
 
 pub mod certificates;
 pub mod client;

@@ -1,23 +1,23 @@
-//! Servers that do what a test says: for each connection, a function of it.
+//! Servers for tests: each connection is handled by a function.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A server on an address of its own.
+/// A server with its own address.
 pub struct Origin {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: String,
     connections: Arc<AtomicUsize>,
 }
 
 impl Origin {
-    /// Calls `serve` for each connection, with its number (from 0), on a thread of its own.
+    /// Calls `serve` for each connection, with its number (from 0), on a new thread.
     pub fn new(serve: impl Fn(Connection, usize) + Send + Sync + 'static) -> Origin {
         Origin::on("127.0.0.1:0", serve)
     }
 
-    /// The same on a certain address.
+    /// The same on a given address.
     pub fn on(address: &str, serve: impl Fn(Connection, usize) + Send + Sync + 'static) -> Origin {
         let listener = TcpListener::bind(address).expect("an address");
         let address = listener.local_addr().expect("an address").to_string();
@@ -34,7 +34,7 @@ impl Origin {
         Origin { address, connections }
     }
 
-    /// Answers every request of a connection with these bytes.
+    /// Responds to every request with these bytes.
     pub fn always(answer: impl Into<Vec<u8>>) -> Origin {
         let answer = answer.into();
         Origin::new(move |mut connection, _| {
@@ -44,7 +44,7 @@ impl Origin {
         })
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -64,7 +64,7 @@ impl From<std::net::TcpStream> for Connection {
 }
 
 impl Connection {
-    /// The head of the next request, and its body as far as `Content-Length` tells; `None` where there is none any more.
+    /// Returns the head of the next request, and its body according to `Content-Length`; `None` at the end.
     pub fn request(&mut self) -> Option<String> {
         let head = self.head()?;
         let length = head.lines().find_map(|line| {
@@ -78,7 +78,7 @@ impl Connection {
         Some(head + &String::from_utf8_lossy(&body))
     }
 
-    /// The head of the next request alone.
+    /// Returns only the head of the next request.
     pub fn head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -89,7 +89,7 @@ impl Connection {
         }
     }
 
-    /// Bytes as they come; empty at the end.
+    /// Returns the next bytes; empty at the end.
     pub fn bytes(&mut self) -> Vec<u8> {
         if self.read.is_empty() && self.more().is_none() {
             return Vec::new();
@@ -103,14 +103,14 @@ impl Connection {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
-    /// Sends bytes and closes, in one packet: the other side can't see one without the other.
+    /// Sends bytes and closes, in one packet: the other side sees both at the same time.
     pub fn send_last(self, bytes: impl AsRef<[u8]>) {
         use std::io::Write as _;
         let _ = socket2::SockRef::from(&self.stream).set_tcp_cork(true);
         let _ = (&self.stream).write_all(bytes.as_ref());
     }
 
-    /// Whether the other side has closed; does not wait.
+    /// Returns whether the other side has closed; does not wait.
     pub fn closed_by_peer(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a socket");
         let closed = match self.stream.peek(&mut [0]) {
@@ -134,7 +134,7 @@ impl Connection {
     }
 }
 
-/// What a server shows to have understood the key of a WebSocket (RFC 6455 section 4.2.2).
+/// Returns the `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
 pub fn websocket_accept(key: &str) -> String {
     use std::io::Write as _;
     use std::process::{Command, Stdio};

@@ -1,7 +1,8 @@
-//! A proxy under test: a site built with `kiln build --fast`, running on loopback addresses of its own.
+//! A proxy under test: a site built with `kiln build --fast`, running on its own loopback addresses.
 //!
-//! Sites name their addresses as `param NAME type=addr`; each test gets an address out of 127.0.0.0/8 that no other test
-//! has, so that tests run side by side without looking for free ports.
+//! Sites declare their addresses as `param NAME type=addr`; each test gets an address out of 127.0.0.0/8 that no other
+//! test
+//! has, so that tests run in parallel without looking for free ports.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read};
@@ -13,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use crate::kiln;
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a proxy may take to start: `kiln dev` builds it first, and the first build of all compiles the runtime.
+/// How long a proxy may take to start: `kiln dev` builds it first, and the very first build compiles the runtime.
 const START: Duration = Duration::from_secs(1200);
 
-/// A loopback address that nobody else in this process, or in another that runs now, is likely to have.
+/// A loopback address that is most likely unique, in this process and in others.
 pub fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -27,7 +28,7 @@ pub fn address() -> String {
     format!("127.{}.{}.{}:7000", 64 + pid % 128, (pid / 128 + next / 250) % 256, 1 + next % 250)
 }
 
-/// A running proxy; stopped when dropped.
+/// A running proxy; stopped on drop.
 pub struct Proxy {
     child: Child,
     addresses: HashMap<String, String>,
@@ -35,7 +36,7 @@ pub struct Proxy {
     err: Lines,
 }
 
-/// Lines of a running program.
+/// The lines that a running program has printed.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -69,14 +70,14 @@ impl Lines {
     }
 }
 
-/// Sites that between them need each set of the runtime's features.
+/// Two sites that between them need each set of the runtime's features.
 const KINDS: [&str; 2] =
     ["site * {\n respond 200 \"\"\n}\n", "site site.test {\n tls internal\n respond 200 \"\"\n}\n"];
 
-/// Builds a site and gives the binary.
+/// Builds a site and returns the path of the binary.
 ///
-/// The first build of all compiles the runtime, once for each kind of site; everybody waits for that, so that no test is
-/// timed while a compiler has the machine. A run of some tests alone builds what these need.
+/// The very first build compiles the runtime, once for each kind of site; all tests wait for that, so that no test is
+/// timed during a compilation. A run of some tests only builds what these need.
 pub fn build(site: &Path) -> PathBuf {
     static COMPILED: Once = Once::new();
     COMPILED.call_once(|| {
@@ -136,7 +137,7 @@ impl Proxy {
         Proxy::spawn(command, addresses)
     }
 
-    /// Starts a command that is a proxy.
+    /// Starts a command that runs a proxy.
     pub fn spawn(mut command: Command, addresses: HashMap<String, String>) -> Proxy {
         let mut child = command
             .stdin(Stdio::null())
@@ -160,7 +161,7 @@ impl Proxy {
         &self.addresses[param]
     }
 
-    /// A line of the access log that contains `what`.
+    /// Waits for a line of the access log that contains `what`, and returns it.
     pub fn log(&self, what: &str) -> String {
         self.out.wait_for(what).unwrap_or_else(|| panic!("no log line with {what:?} in {:#?}", self.out.0.lock()))
     }
@@ -175,12 +176,12 @@ impl Proxy {
         self.err.0.lock().expect("lines").clone()
     }
 
-    /// A line on standard error that contains `what`.
+    /// Waits for a line on standard error that contains `what`, and returns it.
     pub fn notice(&self, what: &str) -> String {
         self.err.wait_for(what).unwrap_or_else(|| panic!("no notice with {what:?} in {:#?}", self.err.0.lock()))
     }
 
-    /// Waits until so many lines on standard error contain `what`.
+    /// Waits until `count` lines on standard error contain `what`.
     pub fn notices(&self, what: &str, count: usize) {
         let until = Instant::now() + PATIENCE;
         let seen = || self.err.0.lock().expect("lines").iter().filter(|line| line.contains(what)).count();
@@ -190,19 +191,19 @@ impl Proxy {
         }
     }
 
-    /// The process id.
+    /// The process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by its name.
     pub fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
         assert!(status.success());
     }
 
-    /// Waits for the end.
+    /// Waits for the process to end.
     pub fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         loop {

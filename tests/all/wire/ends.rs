@@ -1,11 +1,11 @@
-//! Waits that end, slow sides, limits on connections, and the end of the proxy itself.
+//! Time-outs, slow peers, limits on connections, and the shutdown of the proxy.
 
 use super::*;
 
-/// Every wait ends. Each of these would hang for ever otherwise; how long exactly it takes is not measured.
+/// Every wait has a time-out. Without it, each of these would hang; the exact duration is not measured.
 #[test]
-fn waits_end() {
-    // A head that never ends.
+fn waits_for_clients_time_out() {
+    // An incomplete head.
     let silent = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
     let proxy = proxy(&[("origin", &silent.address), ("patience", "300ms"), ("silence", "300ms")]);
     let address = proxy.address("listen").to_owned();
@@ -14,13 +14,13 @@ fn waits_end() {
     assert_eq!(client.answer().status, 408);
     assert!(client.closed());
     proxy.log("\"reason\":\"request-timeout\"");
-    // A connection that never says a word, and one that has said its last.
+    // A connection without any request, and one that is idle after a request.
     assert!(Client::to(&address).closed());
     let mut client = Client::to(&address);
     client.send("GET /hello HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert_eq!(client.answer().status, 200);
     assert!(client.closed());
-    // A body that never ends, promised by length or in chunks; one byte now and then does not help.
+    // An incomplete body, with a length or chunked; single bytes from time to time do not help.
     for (path, framing) in
         [("/", "Content-Length: 1000"), ("/", "Transfer-Encoding: chunked"), ("/echo", "Content-Length: 1000")]
     {
@@ -34,16 +34,17 @@ fn waits_end() {
         client.stream().set_read_timeout(Some(PATIENCE)).expect("a time-out");
         assert_eq!(client.answer().status, 408, "{path} {framing}");
     }
-    // Whoever has sent much already may not be silent for longer.
+    // A client that has sent much may not pause for longer either.
     let mut client = Client::to(&address);
     client.send("POST /echo HTTP/1.1\r\nHost: site.test\r\nContent-Length: 1000000\r\n\r\n").send(vec![b'x'; 100_000]);
     assert_eq!(client.answer().status, 408);
-    // A server that never answers.
+    // A server that never responds.
     assert_eq!(get(&address, "site.test", "/").status, 504);
     proxy.log("\"reason\":\"response-timeout\"");
 }
 
-/// An upload that the origin does not take: the origin's fault, and not for ever. One that it takes slowly: nobody's.
+/// An upload that the origin does not read fails with a time-out, and the origin is blamed. If the origin reads slowly,
+/// the upload succeeds.
 #[test]
 fn origins_that_read_slowly() {
     let deaf = Origin::new(|mut connection, _| {
@@ -58,7 +59,7 @@ fn origins_that_read_slowly() {
     assert_eq!(client.answer().status, 504);
     proxy.log("\"reason\":\"body-idle-timeout\"");
 
-    // The client has 300 ms to send, and the origin takes longer than that before it reads: the client is not to blame.
+    // The client has 300 ms to send, and the origin starts reading later than that: the client is not to blame.
     const SIZE: usize = 8 << 20;
     let slow = Origin::new(|mut connection, _| {
         let _ = connection.head();
@@ -77,8 +78,8 @@ fn origins_that_read_slowly() {
 }
 
 #[test]
-fn waits_for_servers_end() {
-    // A body that stops moving.
+fn waits_for_servers_time_out() {
+    // A body that stalls.
     let stalling = Origin::new(|mut connection, _| {
         let _ = connection.request();
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
@@ -89,7 +90,7 @@ fn waits_for_servers_end() {
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert!(String::from_utf8_lossy(&client.rest()).ends_with("half"));
     proxy.log("\"reason\":\"body-idle-timeout\"");
-    // One that moves, but takes longer than the whole may.
+    // A body that continues, but exceeds the total time-out.
     let trickling = Origin::new(|mut connection, _| {
         let _ = connection.request();
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
@@ -103,7 +104,7 @@ fn waits_for_servers_end() {
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert!(client.rest().ends_with(b"x"));
     proxy.log("\"reason\":\"total-timeout\"");
-    // A client that stops reading what it asked for.
+    // A client that stops reading its response.
     let flooding = Origin::new(|mut connection, _| {
         let _ = connection.request();
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n");
@@ -118,7 +119,7 @@ fn waits_for_servers_end() {
 }
 
 #[test]
-fn clients_that_leave_take_their_exchange_along() {
+fn exchanges_of_disconnected_clients_end() {
     let (left, has_left) = std::sync::mpsc::channel();
     let origin = Origin::new(move |mut connection, _| {
         let _ = connection.head();
@@ -179,7 +180,7 @@ fn connections_are_limited() {
     }
 }
 
-/// SIGTERM: no more connections, what runs is finished, then the end; what takes too long is cut off.
+/// SIGTERM: no new connections are accepted, running exchanges are completed, and those that take too long are cut off.
 #[test]
 fn stopping() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -210,7 +211,7 @@ fn stopping() {
     assert!(proxy.wait().success());
     proxy.notice("stopped");
 
-    // Whoever does not finish is cut off, and logged.
+    // An unfinished exchange is cut off, and logged.
     let mut proxy = proxy_to(&origin);
     let mut running = Client::to(proxy.address("listen"));
     running.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
