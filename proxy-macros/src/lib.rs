@@ -1,8 +1,8 @@
-//! `site!("site.kdl")`: the one macro of a crate that is a proxy.
+//! `site!("site.kdl")`: the macro that compiles a site into a crate.
 //!
-//! A shell around `proxy_build::compile`. The path is relative to the crate's `Cargo.toml`. The result is an expression
+//! A thin wrapper around `proxy_build::compile`. The path is relative to the crate's `Cargo.toml`. The result is an expression
 //! of type `&'static proxy_runtime::site::Site`. On errors it is one `compile_error!` with all diagnostics, and a
-//! stand-in, so that rustc adds nothing of its own. Cargo learns of the files through an `include_bytes!` of each.
+//! placeholder of that type, so that rustc reports no other errors. An `include_bytes!` of each file makes Cargo track it.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ use syn::LitStr;
 pub fn site(input: TokenStream) -> TokenStream {
     let literal = syn::parse_macro_input!(input as LitStr);
     let shown = literal.value();
-    // Cargo sets it for every crate it compiles.
+    // Cargo sets this variable for every crate.
     let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let prepared = std::env::var(proxy_build::PREPARED).is_ok_and(|prepared| prepared == shown);
     let compiled = proxy_build::compile_for_crate(&folder.join(&shown), &shown, prepared);
@@ -40,7 +40,7 @@ pub fn site(input: TokenStream) -> TokenStream {
             })
         })
         .collect();
-    // Where `prepare` has left it; a site that needs it and lacks it is wrong by now.
+    // The output of `prepare` in the build script. A site that needs it without it has failed to compile above.
     let bundle = std::env::var_os("OUT_DIR").map(PathBuf::from).unwrap_or_default().join(proxy_build::BUNDLE);
     let result = match compiled.output(&bundle) {
         Some(output) => {

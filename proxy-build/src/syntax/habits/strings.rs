@@ -55,7 +55,7 @@ impl Search<'_> {
             .then(|| Help::told(format!("write {text}\""), vec![Edit { at: close, text: "\"".to_owned() }]))
     }
 
-    /// A text between `\"\"\"`: what stands on its lines, without the blanks that stand before the closing quotes (KDL 2, section 3.12).
+    /// Checks a multi-line string: its lines must begin with the indentation of the closing quotes (KDL 2, section 3.12).
     fn lines_of_text(&mut self, token: Token) -> bool {
         let string = &self.text[token.start..token.end];
         let hashes = string.len() - string.trim_start_matches('#').len();
@@ -92,8 +92,8 @@ impl Search<'_> {
         true
     }
 
-    /// A word that belongs to a string in other languages: `r#\"...\"#`, `file(\"...\")`, `<file>\"...\"`, `( file ) \"...\"`. `None` where
-    /// it is none of these.
+    /// Reports string syntax of other languages: `r#"..."#`, `file("...")`, `<file>"..."`, `( file ) "..."`. Returns `None` if
+    /// the token is none of these.
     pub(super) fn of_a_string(&mut self, token: Token, end_of_line: usize) -> Option<bool> {
         let word = &self.text[token.start..token.end];
         let quote = self.text[token.end..].starts_with('"');
@@ -122,7 +122,7 @@ impl Search<'_> {
         let blanks = behind.len() - behind.trim_start().len();
         let value = behind.trim_start();
         let closed = value.strip_prefix('"').and_then(|rest| rest.find('"')).map(|at| &value[..at + 2])?;
-        // Of `file(\"...\")` the parenthesis behind it goes, too.
+        // The closing parenthesis of `file("...")` is removed, too.
         let parenthesis = usize::from(value[closed.len()..].starts_with(')') && word.ends_with('(') && word != "(");
         let whole = self.span(token.start, end + blanks + closed.len() + parenthesis);
         let help = Help::write(whole, format!("({ty}){closed}"));
