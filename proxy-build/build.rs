@@ -57,7 +57,7 @@ mod source {
         Ok(())
     }
 
-    /// All files below a folder, in the order of their names: the same source is packed into the same bytes.
+    /// Returns all files below a folder, in the order of their names: the same source is packed into the same bytes.
     fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder)? {

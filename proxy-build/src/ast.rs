@@ -103,29 +103,29 @@ impl WrittenAddress {
 }
 
 impl What {
-    /// A policy.
+    /// Returns a policy.
     pub fn policy(policy: impl Any + fmt::Debug) -> What {
         What::Policy(WrittenAddress(Rc::new(policy)))
     }
 
-    /// An option of an upstream.
+    /// Returns an option of an upstream.
     pub fn in_upstream(option: impl Any + fmt::Debug) -> What {
         What::InUpstream(WrittenAddress(Rc::new(option)))
     }
 
-    /// A handler.
+    /// Returns a handler.
     pub fn handler(handler: impl Any + fmt::Debug) -> What {
         What::Handler(WrittenAddress(Rc::new(handler)))
     }
 
-    /// A line of a policy, a handler or an option.
+    /// Returns a line of a policy, a handler or an option.
     pub fn line(line: impl Any + fmt::Debug) -> What {
         What::Line(WrittenAddress(Rc::new(line)))
     }
 }
 
 impl Item {
-    /// The policy, if it is of this type.
+    /// Returns the policy, if it is of this type.
     pub fn policy<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Policy(written) => written.get(),
@@ -133,7 +133,7 @@ impl Item {
         }
     }
 
-    /// The option of an upstream, if it is of this type.
+    /// Returns the option of an upstream, if it is of this type.
     pub fn in_upstream<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::InUpstream(written) => written.get(),
@@ -141,7 +141,7 @@ impl Item {
         }
     }
 
-    /// The handler, if it is of this type.
+    /// Returns the handler, if it is of this type.
     pub fn handler<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Handler(written) => written.get(),
@@ -149,7 +149,7 @@ impl Item {
         }
     }
 
-    /// The line, if it is of this type.
+    /// Returns the line, if it is of this type.
     pub fn line<T: Any>(&self) -> Option<&T> {
         match &self.what {
             What::Line(written) => written.get(),

@@ -27,7 +27,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// The compression levels for [`ENCODINGS`].
+    /// Returns the compression levels for [`ENCODINGS`].
     fn levels(self) -> [i32; ENCODINGS.len()] {
         match self {
             Effort::Quick => [3, 3, 5],
@@ -269,7 +269,7 @@ mod tests {
         Bundle::new(bytes.leak())
     }
 
-    /// A folder for one test.
+    /// Returns a folder for one test.
     fn kept(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("kiln-bundle-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);

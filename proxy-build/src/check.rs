@@ -90,7 +90,7 @@ pub(crate) struct Check<'a> {
     pub(crate) effects: effects::Effects,
 }
 
-/// Whether a property is given and `#true`.
+/// Returns whether a property is given and `#true`.
 pub(crate) fn is_on(written: &Option<Spanned<bool>>) -> bool {
     written.as_ref().is_some_and(|value| value.value)
 }
@@ -155,7 +155,7 @@ impl<T> Names<T> {
 }
 
 impl<'a> Check<'a> {
-    /// An empty context.
+    /// Creates an empty context.
     pub(crate) fn new(sources: &'a mut Sources, report: &'a mut Report) -> Check<'a> {
         Check {
             sources,
@@ -225,7 +225,7 @@ impl Check<'_> {
         self.report.add(Diagnostic::error(code, message, at));
     }
 
-    /// The index of a directive at a span, among all of its kind.
+    /// Returns the index of a directive at a span, among all of its kind.
     pub(crate) fn number(&mut self, directive: &'static str, span: Span) -> u32 {
         let known = self.numbers.entry(directive).or_default();
         let next = known.len() as u32;
@@ -236,7 +236,7 @@ impl Check<'_> {
         self.sources.place(span)
     }
 
-    /// The index of a file that is read at start.
+    /// Returns the index of a file that is read at start.
     pub(crate) fn file_at_start(&mut self, path: FilePath, secret: bool, span: Span) -> u16 {
         if let Some(index) = self.files.iter().position(|file| file.path == path) {
             return index as u16;
@@ -255,7 +255,7 @@ impl Check<'_> {
         Some(self.file_at_start(FilePath::Param(index), secret, name.span))
     }
 
-    /// The bytes of a `file=` or a page, and the name that determines its media type.
+    /// Returns the bytes of a `file=` or a page, and the name that determines its media type.
     pub(crate) fn bytes(&mut self, file: &Spanned<FileSource>) -> Option<(Bytes, String)> {
         match &file.value {
             FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {

@@ -42,28 +42,28 @@ impl Level {
     pub const NAMES: &'static [(&'static str, Level)] =
         &[("allow", Level::Allow), ("warn", Level::Warn), ("deny", Level::Deny)];
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         Level::NAMES.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
     }
 }
 
-/// All pages: lints, then proofs.
+/// Returns all pages: lints, then proofs.
 pub fn all() -> impl Iterator<Item = &'static Code> {
     lints::LINTS.iter().chain(proofs::PROOFS)
 }
 
-/// The code of a name.
+/// Returns the code of a name.
 pub fn find(name: &str) -> Option<&'static Code> {
     all().find(|code| code.name == name)
 }
 
-/// The lints.
+/// Returns the lints.
 pub fn lints() -> impl Iterator<Item = &'static Code> {
     lints::LINTS.iter()
 }
 
-/// The pages of a word, for `kiln explain`: it may be both an error of the compiler and a reason in the log.
+/// Returns the pages of a word, for `kiln explain`: it may be both an error of the compiler and a reason in the log.
 ///
 /// # Errors
 /// There is no such word.
@@ -79,7 +79,7 @@ pub fn page(name: &str) -> Result<String, String> {
     Ok(pages.join("\n"))
 }
 
-/// The meaning of a code: in a sentence, and at length.
+/// Returns the meaning of a code: in a sentence, and at length.
 pub fn meaning(name: &str) -> Option<(&'static str, &'static str)> {
     let code = find(name).map(|code| (code.what, code.why.trim()));
     code.or_else(|| {

@@ -56,7 +56,7 @@ pub(crate) fn print(text: &str) -> Outcome {
     }
 }
 
-/// The message for a failed operation, with its reason.
+/// Returns the message for a failed operation, with its reason.
 fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error}")
 }

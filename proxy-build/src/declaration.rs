@@ -43,7 +43,7 @@ pub struct Prop {
 }
 
 impl Prop {
-    /// A property that is allowed in all places of its directive.
+    /// Creates a property that is allowed in all places of its directive.
     pub(crate) const fn new(name: &'static str, value: &'static str, docs: &'static str) -> Prop {
         Prop { name, value, docs, places: &[] }
     }
@@ -86,7 +86,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The phrase for messages, as in "there is no `x` in a `site`".
+    /// Returns the phrase for messages, as in "there is no `x` in a `site`".
     pub fn inside(self) -> &'static str {
         match self {
             Place::Root => "at the top level",
@@ -130,7 +130,7 @@ pub(crate) const ROOT_POLICY: &[Place] = &[Place::Root, Place::Site, Place::Rout
 pub(crate) const MATCHER: &[Place] = &[Place::Route, Place::Not, Place::Any];
 
 impl Directive {
-    /// The form, on one line: `respond CODE BODY type=TYPE`.
+    /// Returns the form, on one line: `respond CODE BODY type=TYPE`.
     pub fn usage(&self) -> String {
         let mut usage = self.name.to_owned();
         if !self.args.is_empty() {

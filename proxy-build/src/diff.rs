@@ -28,7 +28,7 @@ use crate::requests::{Formula, Requests, Undecided};
 use behaviour::{behaviour, general, policy};
 use words::{SideDescription, differences};
 
-/// The changes as text; empty if there are none.
+/// Returns the changes as text; empty if there are none.
 pub fn diff(old: &Site, new: &Site) -> String {
     let mut out = String::new();
     for (name, before, now) in changed(general(old), general(new)) {
@@ -78,7 +78,7 @@ pub fn diff(old: &Site, new: &Site) -> String {
 /// The description of a change without one of its own.
 const UNTOLD: &str = "changes in a way that has no words here";
 
-/// A heading with its lines; empty without lines.
+/// Returns a heading with its lines; empty without lines.
 fn entry(heading: &str, lines: Vec<String>) -> String {
     let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
     if lines.is_empty() { lines } else { format!("{heading}\n{lines}") }
@@ -114,8 +114,8 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The classes of requests to a host that are handled differently, apart from changes that are `known` to affect all of
-/// them.
+/// Returns the classes of requests to a host that are handled differently, apart from changes that are `known` to
+/// affect all of them.
 fn compare(old: &Side<'_>, new: &Side<'_>, known: &[String]) -> String {
     let mut classes = Classes::default();
     for (before, route) in old.host.routes.iter().enumerate() {
@@ -197,7 +197,7 @@ impl Classes {
     }
 }
 
-/// The route that matches a request that was meant for another one: the search continues without it.
+/// Returns the route that matches a request that was meant for another one: the search continues without it.
 fn stray(taker: Option<usize>, wanted: Option<usize>, formulas: &[Formula]) -> Option<&Formula> {
     taker.filter(|_| taker != wanted).map(|taker| &formulas[taker])
 }
@@ -254,7 +254,7 @@ fn listener_name(site: &Site, index: usize) -> String {
     }
 }
 
-/// The site that serves a host on a listener, by the tables.
+/// Returns the site that serves a host on a listener, by the tables.
 fn answering(site: &Site, tables: &Tables, listener: &str, host: &HostPattern) -> Option<usize> {
     let index = (0..site.listeners.len()).find(|&index| listener_name(site, index) == listener)?;
     tables.site(index as u32, &host_name(host)).map(|root| root.id() as usize)

@@ -139,12 +139,12 @@ const LAST: &[&Directive] = &[
     &test::RESPONSE_HEADER,
 ];
 
-/// The directive of this name that is allowed at a place.
+/// Returns the directive of this name that is allowed at a place.
 pub fn find(name: &str, place: Place) -> Option<&'static Directive> {
     within(place).find(|directive| directive.name == name)
 }
 
-/// The directives that are allowed at a place.
+/// Returns the directives that are allowed at a place.
 pub fn within(place: Place) -> impl Iterator<Item = &'static Directive> {
     ALL.iter().copied().filter(move |directive| directive.places.contains(&place))
 }

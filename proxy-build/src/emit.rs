@@ -34,7 +34,7 @@ pub fn emit(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> 
     Output { items: quote!(#prelude #checks #functions #tables #declarations #site), site: quote!(&SITE) }
 }
 
-/// The imports of the items.
+/// Returns the imports of the items.
 fn prelude() -> TokenStream {
     quote! {
         #[allow(unused_imports)]
@@ -77,7 +77,7 @@ fn functions(plan: &Plan<'_>) -> TokenStream {
     quote!(#regexes #matchers #requests #responses)
 }
 
-/// The tables for lookups, and the data of routes.
+/// Returns the tables for lookups, and the data of routes.
 fn tables(plan: &Plan<'_>) -> TokenStream {
     let (policies, sites, routes) = (data::policies(plan), data::sites(plan), data::routes(plan));
     let mut slots = data::slots("HOSTS", &plan.tables.hosts);
@@ -94,7 +94,7 @@ fn tables(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// The declarations of the file beside hosts and routes.
+/// Returns the declarations of the file beside hosts and routes.
 fn declarations(model: &Site) -> TokenStream {
     let upstreams = model.upstreams.iter().map(expression);
     let stores = model.stores.iter().map(expression);
@@ -125,7 +125,7 @@ fn declarations(model: &Site) -> TokenStream {
     }
 }
 
-/// The site itself, with its sources.
+/// Returns the site itself, with its sources.
 fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> TokenStream {
     let (name, files_read) = site_files(sources);
     let built = concat!("kiln ", env!("CARGO_PKG_VERSION"));

@@ -56,7 +56,7 @@ pub fn explain(
     Ok(out.0)
 }
 
-/// The listener for a URL.
+/// Returns the listener for a URL.
 fn listener(model: &Site, uri: &http::Uri) -> Result<usize, String> {
     let host = uri.host().ok_or_else(|| format!("`{uri}` has no host"))?;
     let tls = match uri.scheme_str() {
@@ -172,12 +172,12 @@ fn explain_proxy(out: &mut Text, proxy: &Proxy, model: &Site, outcome: &proxy_ru
     }
 }
 
-/// The servers of an upstream, and the source of discovered ones.
+/// Returns the servers of an upstream, and the source of discovered ones.
 fn servers(model: &Site, upstream: &Upstream) -> String {
     upstream::ALL.iter().flat_map(|kind| kind.servers(model, upstream)).collect::<Vec<_>>().join(" ")
 }
 
-/// The load balancing of an upstream.
+/// Returns the load balancing of an upstream.
 fn balancing(model: &Site, upstream: &Upstream) -> String {
     upstream::ALL.iter().flat_map(|kind| kind.explain(model, upstream)).collect::<Vec<_>>().join(", ")
 }
@@ -205,7 +205,7 @@ pub(crate) fn matchers(route: &Route) -> Vec<String> {
     all
 }
 
-/// All routes, site by site, in order of precedence.
+/// Returns all routes, site by site, in order of precedence.
 pub fn routes(model: &Site) -> String {
     let mut rows = vec![["HOST", "PATTERN", "MATCHERS", "HANDLER", "PLACE"].map(str::to_owned)];
     for host in &model.hosts {
@@ -227,7 +227,7 @@ pub fn routes(model: &Site) -> String {
     out
 }
 
-/// The routes of a site in the order of lookup: in each segment, literal before `{name}` before `*`.
+/// Returns the routes of a site in the order of lookup: in each segment, literal before `{name}` before `*`.
 pub(crate) fn in_order(host: &Host) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..host.routes.len()).collect();
     indices.sort_by_key(|&index| host.routes[index].rank);

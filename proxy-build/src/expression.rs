@@ -21,7 +21,7 @@ pub(crate) fn parse(pattern: &str) -> Result<Hir, String> {
     parsed
 }
 
-/// An expression without the slashes of a JavaScript literal.
+/// Returns an expression without the slashes of a JavaScript literal.
 pub(crate) fn of_javascript(value: &str) -> Option<String> {
     let (inner, flags) = value.strip_prefix("/^")?.rsplit_once('/')?;
     let inner = inner.replace("\\/", "/");
@@ -32,12 +32,12 @@ pub(crate) fn of_javascript(value: &str) -> Option<String> {
     }
 }
 
-/// The reason in the engine's multi-line message: its last line.
+/// Returns the reason in the engine's multi-line message: its last line.
 pub(crate) fn reason(error: &str) -> String {
     error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// Whether an expression contains `(?u)` or `(?u:...)`, with or without other flags; not `(?-u)`.
+/// Returns whether an expression contains `(?u)` or `(?u:...)`, with or without other flags; not `(?-u)`.
 fn turns_unicode_on(pattern: &str) -> bool {
     Parser::new().parse(pattern).is_ok_and(|ast| ast::visit(&ast, UnicodeFlag(false)).unwrap_or(true))
 }

@@ -20,7 +20,7 @@ pub fn format(text: &str, shown: &str) -> Result<String, String> {
     Ok(formatted)
 }
 
-/// The content of a text, independent of its layout.
+/// Returns the content of a text, independent of its layout.
 fn parse(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = crate::source::Sources::default();
     let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());

@@ -31,17 +31,17 @@ use crate::syntax::{Leaf, Scalar};
 
 /// A handler, as written.
 pub(crate) trait WrittenHandler: Debug + Any {
-    /// The handlers between its braces, for requests that it does not respond to.
+    /// Returns the handlers between its braces, for requests that it does not respond to.
     fn others(&self) -> &[Item] {
         &[]
     }
 
-    /// How it forwards: itself, or its fallback handler.
+    /// Returns how it forwards: itself, or its fallback handler.
     fn forwarding(&self) -> Option<&Forwarding> {
         self.others().iter().find_map(|item| of(item)?.forwarding())
     }
 
-    /// Whether its response may have a body.
+    /// Returns whether its response may have a body.
     fn has_body(&self) -> bool {
         true
     }
@@ -66,7 +66,7 @@ pub(crate) struct HandlerContext<'a> {
 
 /// A checked handler, in the runtime's type.
 pub(crate) trait CheckedHandler {
-    /// A line that begins with its name: for lists of routes, and for `diff`.
+    /// Returns a line that begins with its name: for lists of routes, and for `diff`.
     fn short(&self, site: &Site) -> String;
 
     /// For `explain`: the description after its name; `None` if forwarding describes it.
@@ -104,7 +104,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &abort::ABORT,
 ];
 
-/// The descriptions of a checked handler.
+/// Returns the descriptions of a checked handler.
 pub(crate) fn checked(handler: &site::Handler) -> &dyn CheckedHandler {
     match handler {
         site::Handler::Proxy(proxy) => proxy,
@@ -128,12 +128,12 @@ fn written(handler: impl WrittenHandler) -> What {
     What::handler(handler)
 }
 
-/// The handler of an item, if it is one.
+/// Returns the handler of an item, if it is one.
 pub(crate) fn of(item: &Item) -> Option<&dyn WrittenHandler> {
     item.handler::<Box<dyn WrittenHandler>>().map(|handler| &**handler)
 }
 
-/// The single handler among items; reports others.
+/// Returns the single handler among items; reports others.
 pub(crate) fn only<'i>(check: &mut Check<'_>, items: &'i [Item]) -> Option<(&'i Item, &'i dyn WrittenHandler)> {
     let mut all = items.iter().filter_map(|item| Some((item, of(item)?)));
     let first = all.next()?;
@@ -147,7 +147,7 @@ pub(crate) fn only<'i>(check: &mut Check<'_>, items: &'i [Item]) -> Option<(&'i 
     Some(first)
 }
 
-/// Whether a value is a number, quoted or not.
+/// Returns whether a value is a number, quoted or not.
 fn is_number(leaf: &Leaf) -> bool {
     match &leaf.value {
         Scalar::Integer(..) => true,

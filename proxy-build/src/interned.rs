@@ -27,7 +27,7 @@ impl<T: Clone + Eq + Hash> Interned<T> {
         self.values.len() - 1
     }
 
-    /// The index of a known value.
+    /// Returns the index of a known value.
     pub fn index(&self, value: &T) -> usize {
         self.index[value]
     }

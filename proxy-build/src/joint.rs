@@ -92,7 +92,7 @@ pub(crate) fn join<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Jo
 }
 
 impl JointTables {
-    /// The total size of all tables in bytes.
+    /// Returns the total size of all tables in bytes.
     pub fn size(&self) -> usize {
         self.tables.iter().map(|table| table.bytes().len()).sum()
     }

@@ -75,7 +75,7 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The diagnostics as text, with terminal colours or plain.
+    /// Returns the diagnostics as text, with terminal colours or plain.
     pub fn diagnostics(&self, colour: bool) -> String {
         self.report.render(&self.sources, colour)
     }
@@ -88,12 +88,12 @@ impl Compiled {
         }
     }
 
-    /// All files that the result depends on.
+    /// Returns all files that the result depends on.
     pub fn dependencies(&self) -> Vec<PathBuf> {
         self.sources.dependencies().map(Path::to_owned).collect()
     }
 
-    /// The SHA-256 of the site's files and embedded files, in hexadecimal.
+    /// Returns the SHA-256 of the site's files and embedded files, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for (path, text) in self.sources.site_files() {
@@ -110,8 +110,8 @@ impl Compiled {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The Rust code of the site, if there were no errors. `bundle` is the path of the [`mod@bundle`] for rustc, if the
-    /// site embeds folders.
+    /// Returns the Rust code of the site, if there were no errors. `bundle` is the path of the [`mod@bundle`] for
+    /// rustc, if the site embeds folders.
     pub fn output(&self, bundle: &Path) -> Option<emit::Output> {
         let plan = lower::lower(self.model.as_ref()?);
         Some(emit::emit(&plan, &self.sources, &self.digest(), bundle))

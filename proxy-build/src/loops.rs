@@ -39,7 +39,7 @@ struct Hop {
 }
 
 impl Hop {
-    /// The chain with one more step; a long chain is shown by its beginning.
+    /// Returns the chain with one more step; a long chain is shown by its beginning.
     fn said(&self, next: &str) -> String {
         match self.said.matches(" -> ").count() {
             0..4 => format!("{} -> {next}", self.said),
@@ -108,7 +108,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether a request may come to this site again.
+    /// Returns whether a request may come to this site again.
     fn leads_on(&self, leads: &Leads<'_>) -> bool {
         match leads {
             Leads::Elsewhere { .. } => true,
@@ -117,7 +117,7 @@ impl Walk<'_> {
         }
     }
 
-    /// All servers of a handler.
+    /// Returns all servers of a handler.
     fn servers(&self, proxy: &Proxy) -> impl Iterator<Item = &Server> {
         let upstreams = proxy.shares.iter().map(|share| &self.site.upstreams[usize::from(share.upstream)]);
         upstreams.collect::<Vec<_>>().into_iter().flat_map(|upstream| upstream.servers.iter())
@@ -204,7 +204,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The listener that a client reaches by following `location`, and the URL.
+    /// Returns the listener that a client reaches by following `location`, and the URL.
     fn target(&self, step: &Hop, location: &str) -> Option<(usize, String)> {
         let (scheme, rest) = step.url.split_once("://")?;
         if location.starts_with('/') && !location.starts_with("//") {
@@ -231,13 +231,13 @@ impl Walk<'_> {
         speaks(listener).then_some((listener, url))
     }
 
-    /// Whether a host has a site on a listener.
+    /// Returns whether a host has a site on a listener.
     fn serves(&self, listener: usize, host: &str) -> bool {
         let mut hosts = self.site.hosts.iter().filter(|site| site.listeners.contains(&listener));
         hosts.any(|site| site.hosts.iter().any(|pattern| pattern.matches(&host.to_ascii_lowercase())))
     }
 
-    /// The listeners that a connection to a server certainly reaches.
+    /// Returns the listeners that a connection to a server certainly reaches.
     fn reached<'s>(&self, server: &'s Setting<Text>) -> impl Iterator<Item = (usize, &'s str)> {
         let address = match server {
             Setting::Fixed(address) => Some(address.as_ref()),
@@ -250,7 +250,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a connection to `server` certainly reaches `listener`.
+/// Returns whether a connection to `server` certainly reaches `listener`.
 fn reaches(server: &str, listener: &Setting<Text>) -> bool {
     let Setting::Fixed(listener) = listener else { return false };
     match (settings::address(server), settings::address(listener)) {

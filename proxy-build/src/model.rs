@@ -159,15 +159,15 @@ pub struct Route {
 }
 
 impl Host {
-    /// Its first host.
+    /// Returns its first host.
     pub fn name(&self) -> String {
         self.hosts.first().map(ToString::to_string).unwrap_or_default()
     }
 }
 
 impl Route {
-    /// The expression on its path that joint tables match, and the matchers that remain: all others, and the expression
-    /// itself if it has captures.
+    /// Returns the expression on its path that joint tables match, and the matchers that remain: all others, and the
+    /// expression itself if it has captures.
     pub fn expression(&self) -> (Option<&str>, &[Matcher]) {
         match self.matchers.split_first() {
             Some((Matcher::PathRegex(pattern, None), others)) => (Some(pattern), others),
@@ -212,7 +212,7 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.response.is_empty()
     }
@@ -271,7 +271,7 @@ pub enum HeaderOp {
 }
 
 impl HeaderOp {
-    /// The field that it changes.
+    /// Returns the field that it changes.
     pub fn name(&self) -> &str {
         match self {
             HeaderOp::Set(name, _)
@@ -348,7 +348,7 @@ pub const PLAIN: Speaks = Speaks {
 };
 
 impl Site {
-    /// The optional features of the runtime, and whether the site needs them.
+    /// Returns the optional features of the runtime, and whether the site needs them.
     pub fn features(&self) -> [(Feature, bool); 7] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
@@ -369,7 +369,7 @@ impl Site {
         ]
     }
 
-    /// Whether the site uses TLS, for clients or for servers.
+    /// Returns whether the site uses TLS, for clients or for servers.
     pub fn speaks_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.speaks.tls)
             || self.upstreams.iter().any(|upstream| upstream.tls.is_some())
@@ -384,8 +384,8 @@ impl Site {
         }
     }
 
-    /// The listener for a URL's request: the first with its port that serves its host, else the first with its scheme that
-    /// serves its host, else the first that serves its host, else the first of all.
+    /// Returns the listener for a URL's request: the first with its port that serves its host, else the first with its
+    /// scheme that serves its host, else the first that serves its host, else the first of all.
     pub fn listener_for(&self, url: &http::Uri) -> usize {
         let (host, port) = (url.host().unwrap_or_default().to_ascii_lowercase(), url.port_u16());
         let tls = url.scheme_str() == Some("https");
@@ -414,7 +414,7 @@ impl Site {
     }
 }
 
-/// An owned list of the contract.
+/// Returns an owned list of the contract.
 pub fn list<T: Clone>(items: Vec<T>) -> Cow<'static, [T]> {
     Cow::Owned(items)
 }

@@ -131,7 +131,7 @@ fn bytes_in_words(bytes: u64) -> String {
     }
 }
 
-/// Each distinct set of time-outs as bars with a common scale.
+/// Returns each distinct set of time-outs as bars with a common scale.
 fn timeouts(site: &Site) -> String {
     let mut distinct: Vec<(&Timeouts, Vec<String>)> = Vec::new();
     for host in &site.hosts {

@@ -25,7 +25,7 @@ impl fmt::Display for HostPattern {
 }
 
 impl HostPattern {
-    /// Whether a normalized host matches.
+    /// Returns whether a normalized host matches.
     pub fn matches(&self, host: &str) -> bool {
         match self {
             HostPattern::Exact(exact) => exact == host,
@@ -48,7 +48,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The case-insensitive form of the pattern.
+    /// Returns the case-insensitive form of the pattern.
     #[must_use]
     pub fn in_any_case(mut self) -> Pattern {
         for segment in &mut self.segments {
@@ -61,7 +61,7 @@ impl Pattern {
         self
     }
 
-    /// Whether it is case-insensitive.
+    /// Returns whether it is case-insensitive.
     pub fn ignores_case(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::AnyCase(_)))
     }

@@ -73,12 +73,12 @@ pub struct Route<'m> {
 }
 
 impl Plan<'_> {
-    /// The index of an expression in [`Plan::regexes`].
+    /// Returns the index of an expression in [`Plan::regexes`].
     pub fn regex(&self, pattern: &str) -> usize {
         self.regexes.binary_search_by(|(known, ..)| known.as_str().cmp(pattern)).expect("lowered")
     }
 
-    /// The index of an expression in [`Plan::capturing`].
+    /// Returns the index of an expression in [`Plan::capturing`].
     pub fn capturing(&self, pattern: &str) -> usize {
         self.capturing.binary_search_by(|(known, _)| known.as_str().cmp(pattern)).expect("lowered")
     }

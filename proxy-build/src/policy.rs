@@ -62,12 +62,12 @@ pub(crate) trait Policy: Clone + Debug + 'static {
     /// Whether an instance with an error is ignored, because a missing part may be the cause.
     const NEEDS_ALL: bool = false;
 
-    /// The directive that it was written as, if there are several.
+    /// Returns the directive that it was written as, if there are several.
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
-    /// Whether it only removes those of outer scopes.
+    /// Returns whether it only removes those of outer scopes.
     fn is_off(&self) -> bool {
         false
     }
@@ -116,7 +116,7 @@ pub(crate) struct RouteHandler<'a> {
 }
 
 impl RouteHandler<'_> {
-    /// The diagnostic for a setting without effect.
+    /// Returns the diagnostic for a setting without effect.
     pub(crate) fn idle(&self, what: &str, why: &str, at: Span) -> Diagnostic {
         let message = format!("{what} has no effect: {why}");
         Diagnostic::error("no-effect", message, at).also(self.at, "this handler responds itself")
@@ -139,7 +139,7 @@ pub(crate) struct RouteContext<'a> {
 }
 
 impl RouteContext<'_> {
-    /// Whether it forwards requests.
+    /// Returns whether it forwards requests.
     pub(crate) fn forwards(&self) -> bool {
         self.scope.upstream
     }
@@ -167,15 +167,15 @@ impl Filters {
 
 /// The object-safe form of [`Policy`].
 pub(crate) trait AnyPolicy: Sync {
-    /// The name of its directive.
+    /// Returns the name of its directive.
     fn name(&self) -> &'static str;
-    /// Whether an item is of this policy.
+    /// Returns whether an item is of this policy.
     fn is(&self, item: &Item) -> bool;
     /// Adds an item to a layer, if it is of this policy; returns the name of its directive.
     fn add(&self, item: &Item, layer: &mut Layer) -> Option<&'static str>;
     /// Merges an inner layer into an outer one.
     fn merge(&self, outer: &mut Layer, inner: &Layer);
-    /// Whether an item is an `off` without effect.
+    /// Returns whether an item is an `off` without effect.
     fn turns_nothing_off(&self, item: &Item, around: &[&Layer]) -> bool;
     /// See [`Policy::check_place`].
     fn check_place(&self, check: &mut Check<'_>, layer: &Layer);
@@ -285,7 +285,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &log::FIELDS,
 ];
 
-/// The default policy.
+/// Returns the default policy.
 pub(crate) fn defaults() -> site::Policy {
     site::Policy {
         limits: model::LIMITS,

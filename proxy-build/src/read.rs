@@ -200,7 +200,7 @@ impl Reader<'_> {
         true
     }
 
-    /// The path that `include` or `table` names; the file's items replace the node.
+    /// Returns the path that `include` or `table` names; the file's items replace the node.
     fn named_file(&mut self, node: &Node, directive: &'static Directive, place: Place) -> Option<Spanned<String>> {
         let mut reading = Reading::new(self, node, directive, place, false);
         let path = reading.arg("a PATH", crate::value::text);
@@ -250,7 +250,7 @@ impl Reader<'_> {
         items
     }
 
-    /// The files that an include matches, sorted by name; an error if there are none.
+    /// Returns the files that an include matches, sorted by name; an error if there are none.
     fn matching(&mut self, from: FileId, pattern: &Spanned<String>) -> Vec<(std::path::PathBuf, String)> {
         let beside = self.sources.beside(from, &pattern.value);
         let folder = self.sources.path(from).parent().unwrap_or(std::path::Path::new("")).to_owned();

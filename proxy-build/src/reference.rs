@@ -44,7 +44,7 @@ Every request passes the same phases in the same order: limits on the head, clie
 
 ";
 
-/// The manual, in Markdown.
+/// Returns the manual, in Markdown.
 pub fn reference() -> String {
     let mut out = HEAD.to_owned();
     out += "## Directives\n\n| directive | allowed | description |\n|---|---|---|\n";
@@ -67,7 +67,7 @@ pub fn reference() -> String {
     out
 }
 
-/// The heading of a directive: its name, and its place if an earlier directive has the same name.
+/// Returns the heading of a directive: its name, and its place if an earlier directive has the same name.
 fn heading(directive: &Directive) -> String {
     let first = ALL.iter().find(|other| other.name == directive.name);
     let twin = first.is_some_and(|first| !std::ptr::eq(*first, directive));
@@ -77,7 +77,7 @@ fn heading(directive: &Directive) -> String {
     }
 }
 
-/// The anchor of a heading, as Markdown renderers generate it.
+/// Returns the anchor of a heading, as Markdown renderers generate it.
 fn anchor(directive: &Directive) -> String {
     heading(directive).replace(' ', "-").replace(['`', '\''], "")
 }

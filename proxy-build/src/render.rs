@@ -11,7 +11,7 @@ use crate::span::Span;
 const SHOWN: usize = 50;
 
 impl Report {
-    /// All diagnostics as text, with terminal colours or plain; empty if there are none.
+    /// Returns all diagnostics as text, with terminal colours or plain; empty if there are none.
     pub fn render(&self, sources: &Sources, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let sorted = self.sorted();
@@ -26,7 +26,7 @@ impl Report {
         out
     }
 
-    /// All warnings, one per line with their locations.
+    /// Returns all warnings, one per line with their locations.
     pub fn warnings<'a>(&'a self, sources: &'a Sources) -> impl Iterator<Item = String> + 'a {
         let warnings = self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
         warnings.map(|Diagnostic { code, message, at, .. }| {

@@ -81,7 +81,7 @@ pub enum Severity {
 }
 
 impl Diagnostic {
-    /// An error at a span.
+    /// Returns an error at a span.
     pub fn error(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
@@ -95,7 +95,7 @@ impl Diagnostic {
         }
     }
 
-    /// A lint at a span; the report determines its severity.
+    /// Returns a lint at a span; the report determines its severity.
     pub fn lint(code: &'static str, message: impl Into<String>, at: Span) -> Diagnostic {
         Diagnostic { severity: Severity::Lint, ..Diagnostic::error(code, message, at) }
     }
@@ -138,7 +138,7 @@ impl Diagnostic {
         }
     }
 
-    /// The proposed changes.
+    /// Returns the proposed changes.
     pub fn fixes(&self) -> impl Iterator<Item = &[Edit]> {
         let helps = self.help.iter().map(|help| help.edits.as_slice()).filter(|edits| !edits.is_empty());
         self.meant.iter().map(std::slice::from_ref).chain(helps)
@@ -160,7 +160,7 @@ impl Report {
         self.levels.push((code, level));
     }
 
-    /// The level of a lint: as the site says, or the default.
+    /// Returns the level of a lint: as the site says, or the default.
     pub fn level(&self, code: &str) -> code::Level {
         let said = self.levels.iter().find(|(known, _)| *known == code).map(|(_, level)| *level);
         said.or_else(|| code::find(code)?.level).unwrap_or(code::Level::Deny)
@@ -192,22 +192,22 @@ impl Report {
         self.lost.push(name.to_owned());
     }
 
-    /// Whether the declaration of a name could not be read: its absence would be reported for the same mistake.
+    /// Returns whether the declaration of a name could not be read: its absence would be reported for the same mistake.
     pub fn is_lost(&self, name: &str) -> bool {
         self.lost.iter().any(|lost| lost == name)
     }
 
-    /// The number of errors.
+    /// Returns the number of errors.
     pub fn errors(&self) -> usize {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
     }
 
-    /// Whether the build must stop.
+    /// Returns whether the build must stop.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// The diagnostics sorted by span, errors of the main file first.
+    /// Returns the diagnostics sorted by span, errors of the main file first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let mut sorted: Vec<_> = self.diagnostics.iter().collect();
         sorted.sort_by_key(|diagnostic| diagnostic.at);

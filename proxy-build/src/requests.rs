@@ -81,7 +81,7 @@ impl Requests {
         requests
     }
 
-    /// A request for which all of `hold` are true and `fails`, if given, is false.
+    /// Returns a request for which all of `hold` are true and `fails`, if given, is false.
     ///
     /// # Errors
     /// It can't be decided within bounds.
@@ -136,7 +136,7 @@ impl Requests {
         }
     }
 
-    /// The alternatives in which at least one of `parts` has this value.
+    /// Returns the alternatives in which at least one of `parts` has this value.
     fn branches<'a>(
         &self,
         cube: &Cube<'a>,
@@ -157,7 +157,7 @@ impl Requests {
         Ok(None)
     }
 
-    /// The language of an expression with a table (`check` ensures that there is one); empty otherwise.
+    /// Returns the language of an expression with a table (`check` ensures that there is one); empty otherwise.
     fn table(&self, pattern: &str) -> Language {
         match self.made.table(pattern) {
             Ok(table) => Language::Table(table),
@@ -165,7 +165,7 @@ impl Requests {
         }
     }
 
-    /// The spellings of a parameter's value; usually one.
+    /// Returns the spellings of a parameter's value; usually one.
     fn spellings(&self, value: &str) -> Language {
         let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
         match (!plain).then(|| self.made.table(&canonical::spellings(value))) {
@@ -194,8 +194,8 @@ impl Requests {
     }
 }
 
-/// An expression for canonical paths, derived from `proxy_runtime::protocol::canonical` by trying its functions; without dot segments and
-/// doubled slashes.
+/// Returns an expression for canonical paths, derived from `proxy_runtime::protocol::canonical` by trying its functions; without dot
+/// segments and doubled slashes.
 fn canonical_form(form: NormalForm) -> String {
     let single = NormalForm { merge_slashes: false, ..form };
     let stays = |text: &str| canonical::path(text, single).is_ok_and(|path| path == text);

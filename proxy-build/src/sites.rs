@@ -151,7 +151,7 @@ impl Root {
 type Claims = HashMap<(HostPattern, usize), Span>;
 
 impl Check<'_> {
-    /// The policy of a layer, given the available placeholders.
+    /// Returns the policy of a layer, given the available placeholders.
     fn policy(&mut self, layer: &Layer, scope: &scope::Scope) -> site::Policy {
         let mut made = policy::defaults();
         policy::ALL.iter().for_each(|kind| kind.check(self, layer, scope, &mut made));

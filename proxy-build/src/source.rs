@@ -67,7 +67,7 @@ impl Sources {
         Sources { archive: Some(archive), ..Sources::default() }
     }
 
-    /// Whether assets are represented by digests.
+    /// Returns whether assets are represented by digests.
     pub fn compares(&self) -> bool {
         self.archive.is_some()
     }
@@ -83,14 +83,14 @@ impl Sources {
         }
     }
 
-    /// The files of an archive whose names match a pattern; `None` if files are on disk.
+    /// Returns the files of an archive whose names match a pattern; `None` if files are on disk.
     pub fn archived(&self, pattern: &str) -> Option<Vec<String>> {
         let archive = self.archive.as_ref().filter(|archive| !archive.files.is_empty())?;
         let pattern = glob::Pattern::new(pattern).ok()?;
         Some(archive.files.keys().filter(|name| pattern.matches(name)).cloned().collect())
     }
 
-    /// The assets by their names in messages, with the digests of their content.
+    /// Returns the assets by their names in messages, with the digests of their content.
     pub fn assets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.asset_names.iter().map(|(name, digest)| (name.as_str(), digest.as_str()))
     }
@@ -133,12 +133,12 @@ impl Sources {
         self.folders.extend(pattern.parent().map(Path::to_owned));
     }
 
-    /// The span of the first include by a pattern.
+    /// Returns the span of the first include by a pattern.
     pub fn pattern(&self) -> Option<Span> {
         self.pattern
     }
 
-    /// The paths of the files in an embedded folder, relative to the file with `span`.
+    /// Returns the paths of the files in an embedded folder, relative to the file with `span`.
     ///
     /// # Errors
     /// The reason why they can't be read.
@@ -156,12 +156,12 @@ impl Sources {
         Ok(files)
     }
 
-    /// The span of the first embedded folder.
+    /// Returns the span of the first embedded folder.
     pub fn bundled(&self) -> Option<Span> {
         self.bundled
     }
 
-    /// The folders that includes search, and the embedded ones.
+    /// Returns the folders that includes search, and the embedded ones.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
     }
@@ -174,7 +174,7 @@ impl Sources {
         FileId(u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX))
     }
 
-    /// The bytes of an asset, whose path is relative to the file that names it.
+    /// Returns the bytes of an asset, whose path is relative to the file that names it.
     ///
     /// # Errors
     /// The reason why it can't be read.
@@ -200,43 +200,43 @@ impl Sources {
         Ok(bytes)
     }
 
-    /// The name in messages of a path in `file`.
+    /// Returns the name in messages of a path in `file`.
     pub fn shown_beside(&self, file: FileId, path: &str) -> String {
         let folder = Path::new(self.shown(file)).parent().unwrap_or(Path::new(""));
         folder.join(path).display().to_string()
     }
 
-    /// A path in `file`, resolved relative to that file's folder.
+    /// Returns a path in `file`, resolved relative to that file's folder.
     pub fn beside(&self, file: FileId, path: &str) -> PathBuf {
         self.path(file).parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// The beginning of the main file.
+    /// Returns the beginning of the main file.
     pub fn start(&self) -> Span {
         Span { file: FileId(0), start: 0, end: 0 }
     }
 
-    /// The path of a file.
+    /// Returns the path of a file.
     pub fn path(&self, file: FileId) -> &Path {
         &self.files[usize::from(file.0)].path
     }
 
-    /// The name of a file in messages.
+    /// Returns the name of a file in messages.
     pub fn shown(&self, file: FileId) -> &str {
         &self.files[usize::from(file.0)].shown
     }
 
-    /// The text of a file.
+    /// Returns the text of a file.
     pub fn text(&self, file: FileId) -> &str {
         &self.files[usize::from(file.0)].text
     }
 
-    /// The text of a span.
+    /// Returns the text of a span.
     pub fn slice(&self, span: Span) -> &str {
         self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or_default()
     }
 
-    /// The insertion point in the braces that open after a span, on the same line; `None` if there are none.
+    /// Returns the insertion point in the braces that open after a span, on the same line; `None` if there are none.
     pub fn inside(&self, before: Span) -> Option<Span> {
         let start = before.end as usize;
         let mut tokens = tokens(self.text(before.file).get(start..)?);
@@ -247,7 +247,7 @@ impl Sources {
         (open.kind == TokenKind::Open).then_some(Span { start: at, end: at, ..before })
     }
 
-    /// The end of the last value of a directive without braces, one of whose words is at a span.
+    /// Returns the end of the last value of a directive without braces, one of whose words is at a span.
     pub fn end_of_directive(&self, word: Span) -> Span {
         let start = word.end as usize;
         let ends = |kind| {
@@ -259,7 +259,7 @@ impl Sources {
         Span { start: at, end: at, ..word }
     }
 
-    /// The span from a directive's name to the end of its line.
+    /// Returns the span from a directive's name to the end of its line.
     pub fn rest_of_line(&self, name: Span) -> Span {
         let text = self.text(name.file);
         let rest = text.get(name.start as usize..).unwrap_or_default();
@@ -267,7 +267,7 @@ impl Sources {
         Span { end: name.start + len as u32, ..name }
     }
 
-    /// The span of the first argument after a directive's name, if it is a word.
+    /// Returns the span of the first argument after a directive's name, if it is a word.
     pub fn argument(&self, name: Span) -> Option<Span> {
         let start = name.end as usize;
         let mut tokens = tokens(self.text(name.file).get(start..)?).filter(|token| token.kind != TokenKind::Blank);
@@ -275,13 +275,13 @@ impl Sources {
         Some(Span { start: (start + word.start) as u32, end: (start + word.end) as u32, ..name })
     }
 
-    /// The line of an offset, counted from 1.
+    /// Returns the line of an offset, counted from 1.
     pub fn line(&self, span: Span) -> u32 {
         let lines = &self.files[usize::from(span.file.0)].lines;
         lines.partition_point(|&start| start <= span.start) as u32
     }
 
-    /// The line and (in characters) the column of an offset; both counted from 1.
+    /// Returns the line and (in characters) the column of an offset; both counted from 1.
     pub fn position(&self, file: FileId, offset: u32) -> (u32, u32) {
         let File { text, lines, .. } = &self.files[usize::from(file.0)];
         let offset = offset.min(text.len() as u32);
@@ -290,17 +290,17 @@ impl Sources {
         (line as u32, before.chars().count() as u32 + 1)
     }
 
-    /// The location of a span for messages at run time.
+    /// Returns the location of a span for messages at run time.
     pub fn place(&self, span: Span) -> proxy_runtime::site::Place {
         proxy_runtime::site::Place { file: self.shown(span.file).to_owned().into(), line: self.line(span) }
     }
 
-    /// The site files, in the order they were read: their names in messages, and their text.
+    /// Returns the site files, in the order they were read: their names in messages, and their text.
     pub fn site_files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|file| (file.shown.as_str(), file.text.as_str()))
     }
 
-    /// All files that the result depends on.
+    /// Returns all files that the result depends on.
     pub fn dependencies(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path()).chain(self.assets.keys().map(PathBuf::as_path))
     }
@@ -322,7 +322,7 @@ fn read_asset(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| error.to_string())
 }
 
-/// The text of a file.
+/// Returns the text of a file.
 ///
 /// # Errors
 /// The reason why it can't be read.

@@ -18,7 +18,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The part of this span from `start` to `end`, relative to its beginning.
+    /// Returns the part of this span from `start` to `end`, relative to its beginning.
     pub fn part(self, start: usize, end: usize) -> Span {
         let at = |offset: usize| (self.start + u32::try_from(offset).unwrap_or(u32::MAX)).min(self.end);
         Span { file: self.file, start: at(start), end: at(end) }

@@ -30,13 +30,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Its first byte.
+    /// Returns its first byte.
     pub fn start(&self) -> u32 {
         // A type annotation is in parentheses.
         self.ty.as_ref().map_or(self.name.span.start, |ty| ty.span.start.saturating_sub(1))
     }
 
-    /// The span from its name to its last argument or property, without its braces.
+    /// Returns the span from its name to its last argument or property, without its braces.
     pub fn whole(&self) -> Span {
         let leaves = self.args.iter().chain(self.props.iter().map(|(_, leaf)| leaf));
         let end = leaves.map(|leaf| leaf.span.end).fold(self.name.span.end, u32::max);
@@ -72,7 +72,7 @@ pub enum Scalar {
     Null,
 }
 
-/// A string literal: raw if the text has backslashes, as expressions do.
+/// Returns a string literal: raw if the text has backslashes, as expressions do.
 pub fn raw_or_quoted(text: &str) -> String {
     match text.contains('\\') && !text.contains('"') {
         true => format!("#\"{text}\"#"),
@@ -80,7 +80,7 @@ pub fn raw_or_quoted(text: &str) -> String {
     }
 }
 
-/// A text in quotes.
+/// Returns a text in quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -95,7 +95,7 @@ fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed,
     });
 }
 
-/// The tests that fail without the user's functions; they are run by the binary.
+/// Returns the tests that fail without the user's functions; they are run by the binary.
 pub fn left_to_the_binary<'m>(site: &'m Site, plan: &Plan<'_>) -> Vec<&'m str> {
     let settings = build_settings(site);
     let fails =
@@ -103,7 +103,7 @@ pub fn left_to_the_binary<'m>(site: &'m Site, plan: &Plan<'_>) -> Vec<&'m str> {
     site.tests.iter().filter(fails).map(|test| &*test.test.name).collect()
 }
 
-/// The routes that no test reaches, in the order of the file.
+/// Returns the routes that no test reaches, in the order of the file.
 pub fn untested<'m>(site: &Site, plan: &Plan<'m>) -> Vec<&'m Route> {
     let settings = build_settings(site);
     let outcomes = site.tests.iter().filter_map(|test| rehearse::outcome(plan, &test.test, &settings).ok());
@@ -112,7 +112,7 @@ pub fn untested<'m>(site: &Site, plan: &Plan<'m>) -> Vec<&'m Route> {
     routes.map(|(_, route)| route.model).collect()
 }
 
-/// The settings, as far as they are known during the build.
+/// Returns the settings, as far as they are known during the build.
 pub fn build_settings(site: &Site) -> Settings {
     let stand_in = |param: &Param| {
         Some(match (&param.default, param.kind) {

@@ -93,22 +93,22 @@ struct OptionSpans {
 }
 
 impl OptionSpans {
-    /// The diagnostic for an option without effect.
+    /// Returns the diagnostic for an option without effect.
     fn idle(self, name: &str, why: &str) -> Diagnostic {
         Diagnostic::error("no-effect", format!("`{name}` has no effect: {why}"), self.option)
     }
 }
 
-/// Whether servers of an upstream can become unhealthy.
+/// Returns whether servers of an upstream can become unhealthy.
 fn is_ever_unhealthy(upstream: &site::Upstream) -> bool {
     upstream.health_check.is_some() || upstream.outlier.is_some()
 }
 
 /// The object-safe form of [`UpstreamOption`].
 pub(crate) trait AnyOption: Sync {
-    /// Its directive, and those of its lines.
+    /// Returns its directive, and those of its lines.
     fn directives(&self) -> &'static [&'static Directive];
-    /// Whether an item is of this option.
+    /// Returns whether an item is of this option.
     fn is(&self, item: &Item) -> bool;
     /// Checks an item by itself, if it is of this option, and fills in the upstream.
     fn check(&self, item: &Item, check: &mut Check<'_>, name: Span, upstream: &mut site::Upstream);

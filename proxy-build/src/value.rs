@@ -76,7 +76,7 @@ impl<T: Into<String>> From<T> for Advice {
 /// The outcome of a leaf parser.
 pub type Parsed<T> = Result<T, Problem>;
 
-/// A problem; help is added afterwards.
+/// Returns a problem; help is added afterwards.
 pub(crate) fn problem(code: &'static str, message: impl Into<String>) -> Problem {
     Problem { code, message: message.into(), help: Vec::new(), part: None }
 }
@@ -206,7 +206,7 @@ pub fn one_of(names: &'static [&'static str]) -> impl Fn(&Leaf) -> Parsed<&'stat
     move |leaf| Ok(names[index(leaf, names)?])
 }
 
-/// The index of a value among these words.
+/// Returns the index of a value among these words.
 fn index(leaf: &Leaf, words: &[&'static str]) -> Parsed<usize> {
     let found = text(leaf)?;
     if let Some(index) = words.iter().position(|word| *word == found) {
@@ -356,7 +356,7 @@ pub fn header_before_value(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// A valid field name.
+/// Returns a valid field name.
 fn name_of(text: &str) -> Option<http::HeaderName> {
     http::HeaderName::from_bytes(text.as_bytes()).ok()
 }
@@ -453,7 +453,7 @@ pub fn matching_regex(leaf: &Leaf) -> Parsed<String> {
     Ok(found)
 }
 
-/// Why the engine with captures rejects an expression.
+/// Returns why the engine with captures rejects an expression.
 fn no_engine(error: &regex_automata::meta::BuildError) -> Problem {
     if let Some(limit) = error.size_limit() {
         return problem("bad-regex", format!("this expression needs more than {} KiB", limit >> 10))

@@ -19,7 +19,7 @@ pub(crate) use self::cache::cache;
 /// The most networks or strings that are listed; the others are counted.
 const MOST: usize = 8;
 
-/// A duration in the largest unit that it is a multiple of.
+/// Returns a duration in the largest unit that it is a multiple of.
 pub(crate) fn duration(duration: Duration) -> String {
     if duration == Duration::MAX {
         return "off".to_owned();
@@ -35,7 +35,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// A size in the largest unit that it is a multiple of.
+/// Returns a size in the largest unit that it is a multiple of.
 pub(crate) fn size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
@@ -45,7 +45,7 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A rate with this interval between requests.
+/// Returns a rate with this interval between requests.
 pub(crate) fn rate(interval: Duration) -> String {
     let units = [("s", 1_u64), ("m", 60), ("h", 3600), ("d", 86_400)];
     let as_rate = units.iter().find_map(|(name, seconds)| {
@@ -59,12 +59,12 @@ pub(crate) fn rate(interval: Duration) -> String {
     as_rate.unwrap_or_else(|| format!("one in {interval:?}"))
 }
 
-/// A number that may be unlimited.
+/// Returns a number that may be unlimited.
 pub(crate) fn number(number: u64) -> String {
     if number == u64::MAX { "unlimited".to_owned() } else { number.to_string() }
 }
 
-/// A fixed value, or a parameter.
+/// Returns a fixed value, or a parameter.
 pub(crate) fn setting<T>(site: &Site, setting: &Setting<T>, fixed: impl FnOnce(&T) -> String) -> String {
     match setting {
         Setting::Fixed(value) => fixed(value),
@@ -74,7 +74,7 @@ pub(crate) fn setting<T>(site: &Site, setting: &Setting<T>, fixed: impl FnOnce(&
     }
 }
 
-/// A file that is read at start.
+/// Returns a file that is read at start.
 pub(crate) fn file(site: &Site, index: u16) -> String {
     match site.files.get(usize::from(index)) {
         Some(FileRef { path: FilePath::Fixed(path), .. }) => format!("(file){path}"),
@@ -85,7 +85,7 @@ pub(crate) fn file(site: &Site, index: u16) -> String {
     }
 }
 
-/// A template, approximately as written.
+/// Returns a template, approximately as written.
 pub(crate) fn template(site: &Site, template: &Template) -> String {
     template.pieces.iter().map(|piece| self::piece(site, piece)).collect()
 }
@@ -107,7 +107,7 @@ fn piece(site: &Site, piece: &Piece) -> String {
     }
 }
 
-/// The networks that form a set of addresses.
+/// Returns the networks that form a set of addresses.
 pub(crate) fn networks(addresses: &Addresses) -> Vec<IpNet> {
     let v4 = addresses.v4.as_chunks().0.chunks(2).flat_map(|bounds| {
         let end = bounds.get(1).map_or(u32::MAX, |bound| u32::from_be_bytes(*bound) - 1);
@@ -129,7 +129,7 @@ pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     words.join(" ")
 }
 
-/// A network, or a single address.
+/// Returns a network, or a single address.
 pub(crate) fn network(network: &IpNet) -> String {
     match network.prefix_len() == network.max_prefix_len() {
         true => IpAddr::to_string(&network.addr()),
@@ -137,7 +137,7 @@ pub(crate) fn network(network: &IpNet) -> String {
     }
 }
 
-/// The key by which requests are counted.
+/// Returns the key by which requests are counted.
 pub(crate) fn by(site: &Site, by: &By) -> String {
     match by {
         By::Client(32, 64) => "client".to_owned(),
@@ -146,7 +146,7 @@ pub(crate) fn by(site: &Site, by: &By) -> String {
     }
 }
 
-/// The addresses that are in one set and not in another.
+/// Returns the addresses that are in one set and not in another.
 #[cfg(feature = "kiln")]
 pub(crate) fn difference(one: &Addresses, other: &Addresses) -> Addresses {
     fn bounds<const N: usize>(sets: [&[u8]; 2], is_in: impl Fn([u8; N]) -> bool) -> Vec<u8> {
@@ -165,7 +165,7 @@ pub(crate) fn difference(one: &Addresses, other: &Addresses) -> Addresses {
     }
 }
 
-/// The addresses that are not in a set.
+/// Returns the addresses that are not in a set.
 pub(crate) fn complement(addresses: &Addresses) -> Addresses {
     let nets: Vec<_> = networks(addresses).into_iter().map(|network| (network, false)).collect();
     Addresses::of(&nets, true)

@@ -37,7 +37,8 @@ use crate::protocol::fields::{Fields, is_token, members, split_once};
 use crate::protocol::media;
 use crate::site::{Access, Auth, AuthScheme, Cors, Origin};
 
-/// The method that a CORS preflight asks about, if the request is one (Fetch standard, "CORS-preflight request").
+/// Returns the method that a CORS preflight asks about, if the request is one (Fetch standard, "CORS-preflight
+/// request").
 pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
     if *method != Method::OPTIONS || !fields.contains("origin") {
         return None;
@@ -45,7 +46,7 @@ pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
     Method::from_bytes(fields.get("access-control-request-method")?).ok()
 }
 
-/// The response fields for a preflight; `None` if the origin, method or field is not allowed.
+/// Returns the response fields for a preflight; `None` if the origin, method or field is not allowed.
 pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> Option<Fields> {
     let method = request.get("access-control-request-method")?;
     if !cors.methods.is_empty() && !cors.methods.iter().any(|known| known.as_bytes() == method) {
@@ -94,7 +95,7 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
     }
 }
 
-/// The value of `Access-Control-Allow-Origin`, if the request's origin is allowed.
+/// Returns the value of `Access-Control-Allow-Origin`, if the request's origin is allowed.
 fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
     let origin = request.get("origin")?;
     if *cors.origins == [Origin::Any] {
@@ -130,14 +131,14 @@ pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
     (!decoded.contains(char::is_control)).then(|| (name.to_owned(), password.to_owned()))
 }
 
-/// The API key in a field, if it has a single value.
+/// Returns the API key in a field, if it has a single value.
 pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let mut lines = fields.all(name);
     let (Some(key), None) = (lines.next(), lines.next()) else { return None };
     (!key.is_empty()).then_some(key)
 }
 
-/// Whether a request's body may have its media type.
+/// Returns whether a request's body may have its media type.
 pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
     if access.request_types.is_empty() {
         return true;
@@ -147,7 +148,7 @@ pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
     media::is_among(&access.request_types, line)
 }
 
-/// The token of a request, if it has exactly one: in a cookie, or as in RFC 6750 section 2.1.
+/// Returns the token of a request, if it has exactly one: in a cookie, or as in RFC 6750 section 2.1.
 pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
     let token = match cookie {
         Some(name) => {
@@ -170,7 +171,7 @@ pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
     if parts().count() == 3 && parts().all(is_part) { std::str::from_utf8(token).ok() } else { None }
 }
 
-/// Whether a request has well-formed credentials, valid or not.
+/// Returns whether a request has well-formed credentials, valid or not.
 pub fn shows_credentials(auth: &Auth, fields: &Fields) -> bool {
     match &auth.scheme {
         AuthScheme::Basic(_) => basic_credentials(fields).is_some(),

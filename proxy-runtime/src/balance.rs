@@ -116,7 +116,7 @@ mod tests {
         BalancePolicy::First,
     ];
 
-    /// How many of 100,000 concurrent requests each server gets: loads only grow.
+    /// Returns how many of 100,000 concurrent requests each server gets: loads only grow.
     fn shares(policy: BalancePolicy, weights: &[u32], down: &[usize]) -> Vec<u32> {
         let names: Vec<String> = (0..weights.len()).map(|n| format!("10.0.0.{n}:80")).collect();
         let servers: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();

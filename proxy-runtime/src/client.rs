@@ -44,7 +44,7 @@ pub(crate) enum Wire {
 }
 
 impl Client {
-    /// The state of a new exchange or connection.
+    /// Returns the state of a new exchange or connection.
     pub(crate) fn new(peer: Rc<Peer>, wire: Wire) -> Client {
         let worker = peer.worker;
         let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
@@ -52,12 +52,12 @@ impl Client {
         Client { worker, peer, timer: Timer::default(), idle, half_close, wire }
     }
 
-    /// A client without a connection, for the proxy's own requests.
+    /// Returns a client without a connection, for the proxy's own requests.
     pub(crate) fn nobody(peer: &Rc<Peer>) -> Client {
         Client::new(Rc::clone(peer), Wire::Nobody)
     }
 
-    /// How much of the request's body is available now; 0 at its end.
+    /// Returns how much of the request's body is available now; 0 at its end.
     pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyError>> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
@@ -75,7 +75,7 @@ impl Client {
         }
     }
 
-    /// The trailers of the request.
+    /// Returns the trailers of the request.
     pub(crate) fn trailers(&self) -> Option<Fields> {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Whether the client waits for `100 Continue`.
+    /// Returns whether the client waits for `100 Continue`.
     pub(crate) fn waits_for_continue(&self) -> bool {
         self.expects_continue().is_some_and(Cell::get)
     }

@@ -161,7 +161,7 @@ fn version(site: &Site) -> String {
     )
 }
 
-/// The manifest of what the binary was built from, file by file.
+/// Returns the manifest: the files that the binary was built from.
 fn manifest(site: &Site) -> Vec<u8> {
     let mut out = b"{".to_vec();
     let member = |name: &str, value: &str, out: &mut Vec<u8>| {

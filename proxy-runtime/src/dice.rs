@@ -7,12 +7,12 @@ use std::cell::Cell;
 pub struct Dice(Cell<u64>);
 
 impl Dice {
-    /// A generator with this seed.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Dice {
         Dice(Cell::new(seed.max(1)))
     }
 
-    /// Any 64-bit number.
+    /// Returns a random 64-bit number.
     pub fn number(&self) -> u64 {
         let mut state = self.0.get();
         state ^= state >> 12;
@@ -22,7 +22,7 @@ impl Dice {
         state.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a random number below `limit`, which must not be 0.
     pub fn below(&self, limit: usize) -> usize {
         // Multiplication instead of division (Lemire 2019); the bias is negligible at these sizes.
         ((u128::from(self.number()) * limit as u128) >> 64) as usize

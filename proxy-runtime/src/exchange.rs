@@ -51,17 +51,17 @@ impl UpstreamExchange {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
     }
 
-    /// The length of the response's body, if it is known.
+    /// Returns the length of the response's body, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         either!(self, call => call.length())
     }
 
-    /// The value of `Content-Length`, even if the response has no body.
+    /// Returns the value of `Content-Length`, even if the response has no body.
     pub(crate) fn declared(&self) -> Option<u64> {
         either!(self, call => call.declared())
     }
 
-    /// The connection, for use as a tunnel.
+    /// Returns the connection, for use as a tunnel.
     pub(crate) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         match self {
             UpstreamExchange::Http1(call) => call.into_link(),
@@ -75,7 +75,7 @@ impl UpstreamExchange {
         either!(self, call => call.reassign_client(client));
     }
 
-    /// The lease of the server, while it is held.
+    /// Returns the lease of the server, while it is held.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         either!(self, call => call.lease.as_ref())
     }
@@ -85,8 +85,8 @@ impl UpstreamExchange {
         either!(self, call => call.lease)
     }
 
-    /// The request's body from its beginning, for another attempt, if it is still available. This exchange sends no more
-    /// of it.
+    /// Returns the request's body from its beginning, for another attempt, if it is still available. This exchange sends
+    /// no more of it.
     pub(crate) fn take_body(&mut self) -> Option<RequestBody> {
         either!(self, call => call.take_body())
     }

@@ -25,21 +25,21 @@ macro_rules! failures {
             /// The words of all reasons.
             pub(crate) const REASONS: &[&str] = &[$($reason),*];
 
-            /// The index of its word in [`Failure::REASONS`].
+            /// Returns the index of its word in [`Failure::REASONS`].
             pub(crate) fn index(self) -> usize {
                 match self {
                     $(Failure::$name { .. } => Number::$name as usize,)*
                 }
             }
 
-            /// The word in logs.
+            /// Returns the word in logs.
             pub(crate) fn reason(self) -> &'static str {
                 match self {
                     $(Failure::$name { .. } => $reason,)*
                 }
             }
 
-            /// The status of its error response, if one can still be sent.
+            /// Returns the status of its error response, if one can still be sent.
             pub(crate) fn status(self) -> StatusCode {
                 match self {
                     $(Failure::$name $(($with))? => $status,)*
@@ -239,8 +239,8 @@ impl Failure {
         }
     }
 
-    /// Whether the upstream has failed, independently of the request: a failure that the request itself has caused says nothing about
-    /// others.
+    /// Returns whether the upstream has failed, independently of the request: a failure that the request itself has caused says
+    /// nothing about others.
     pub(crate) fn is_upstreams(self) -> bool {
         matches!(
             self,
@@ -257,7 +257,8 @@ impl Failure {
         )
     }
 
-    /// Whether the connection must be closed, because the following data can't be separated from the rejected request.
+    /// Returns whether the connection must be closed, because the following data can't be separated from the rejected
+    /// request.
     pub(crate) fn closes(self) -> bool {
         matches!(
             self,

@@ -66,20 +66,20 @@ impl FilePool {
         })))
     }
 
-    /// Whether an operation may start: the disk responds, as far as is known, and the queue is not full.
+    /// Returns whether an operation may start: the disk responds, as far as is known, and the queue is not full.
     pub(crate) fn is_ready(&self) -> bool {
         self.pending.load(Ordering::Relaxed) < PENDING
             && (!self.stalled.load(Ordering::Relaxed) || self.trial_due().is_some())
     }
 
-    /// When the last trial began and the current time, if another one is due.
+    /// Returns when the last trial began and the current time, if another one is due.
     fn trial_due(&self) -> Option<(u64, u64)> {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let tried = self.tried.load(Ordering::Relaxed);
         (now.saturating_sub(tried) >= TRIAL.as_millis() as u64).then_some((tried, now))
     }
 
-    /// Whether an operation may start, possibly as a trial.
+    /// Returns whether an operation may start, possibly as a trial.
     fn admits(&self) -> bool {
         let is_trial =
             |(tried, now)| self.tried.compare_exchange(tried, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();

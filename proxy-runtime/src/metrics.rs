@@ -34,7 +34,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// The name of its samples; for a histogram, their prefix.
+    /// Returns the name of its samples; for a histogram, their prefix.
     pub fn sample(&self) -> String {
         format!("{}{}", self.name, if self.kind == MetricKind::Counter { "_total" } else { "" })
     }

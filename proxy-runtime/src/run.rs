@@ -162,7 +162,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// The counters of workers, if metrics are enabled.
+/// Returns the counters of workers, if metrics are enabled.
 fn metrics(site: &'static Site, workers: usize, servers: usize) -> Option<&'static Metrics> {
     let admin = site.admin.filter(|admin| admin.metrics)?;
     let buckets = if admin.buckets.is_empty() { &BUCKETS[..] } else { &admin.buckets };
@@ -177,8 +177,8 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// The number of descriptors for the process itself: for listeners and event loops, a health check of each server, the journals of folders, the
-/// admin endpoint, and short-lived files and sockets (DNS lookups, files that are read again, parallel connection attempts).
+/// Returns the number of descriptors for the process itself: for listeners and event loops, a health check of each server, the journals of
+/// folders, the admin endpoint, and short-lived files and sockets (DNS lookups, files that are read again, parallel connection attempts).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
@@ -196,7 +196,7 @@ fn reserve(site: &Site, workers: usize) -> usize {
     MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
 }
 
-/// The replacers, by the index of `response-body`.
+/// Returns the replacers, by the index of `response-body`.
 fn replacers(site: &Site) -> Vec<Replacer> {
     let mut rules: Vec<_> = site.policies().filter_map(|policy| policy.replace.as_ref()).collect();
     rules.sort_unstable_by_key(|rule| rule.id);

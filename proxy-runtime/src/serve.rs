@@ -311,12 +311,12 @@ async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: 
     }
 }
 
-/// The route's CORS rules.
+/// Returns the route's CORS rules.
 fn cors(record: &Record) -> Option<&'static Cors> {
     record.route.as_ref()?.policy.access.as_ref()?.cors.as_ref()
 }
 
-/// The route for a CORS preflight (Fetch standard, "CORS-preflight request"), if that route has CORS rules.
+/// Returns the route for a CORS preflight (Fetch standard, "CORS-preflight request"), if that route has CORS rules.
 fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<RouteLookup> {
     let method = crate::access::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
@@ -353,7 +353,7 @@ fn check_connection(
     }
 }
 
-/// Whether the cache of a route allows PURGE.
+/// Returns whether the cache of a route allows PURGE.
 fn may_be_purged(site: &Site, route: RouteId) -> bool {
     let policy = site.routes.get(route).map(|route| route.policy);
     policy.and_then(|policy| policy.cache.as_ref()).is_some_and(|cache| !cache.purge.is_empty())

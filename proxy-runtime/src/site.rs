@@ -119,12 +119,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// The policies of sites and routes.
+    /// Returns the policies of sites and routes.
     pub fn policies(&self) -> impl Iterator<Item = &'static Policy> + use<'_> {
         self.sites.iter().map(|host| host.policy).chain(self.routes.policies.iter().copied())
     }
 
-    /// The indices of files with certificates and keys.
+    /// Returns the indices of files with certificates and keys.
     pub fn certificate_files(&self) -> Vec<u16> {
         let mut files = Vec::new();
         for tls in self.tls {

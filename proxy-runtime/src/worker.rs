@@ -169,12 +169,12 @@ impl Worker {
         }
     }
 
-    /// A new request id.
+    /// Returns a new request id.
     pub(crate) fn request_id(&self) -> RequestId {
         self.ids.next()
     }
 
-    /// The wall-clock time of a recent moment. The clock is read once a second.
+    /// Returns the wall-clock time of a recent moment. The clock is read once a second.
     pub(crate) fn moment(&self, at: Instant) -> Moment {
         if let Some((seen, moment)) = self.moment.get()
             && let Some(since) = at.checked_duration_since(seen)
@@ -187,13 +187,13 @@ impl Worker {
         Moment(moment.0.saturating_sub(now.saturating_duration_since(at).as_millis() as u64))
     }
 
-    /// The value of `Date`.
+    /// Returns the value of `Date`.
     pub(crate) fn date_value(&self, now: Instant) -> String {
         let line = self.date(now);
         String::from_utf8_lossy(&line["date: ".len()..DATE_LINE - 2]).into_owned()
     }
 
-    /// The `Date` line, formatted once a second (RFC 9110 section 6.6.1).
+    /// Returns the `Date` line, formatted once a second (RFC 9110 section 6.6.1).
     pub(crate) fn date(&self, now: Instant) -> [u8; DATE_LINE] {
         let mut date = self.date.borrow_mut();
         if date.made.is_none_or(|made| now - made >= Duration::from_secs(1)) {

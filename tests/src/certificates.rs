@@ -30,7 +30,7 @@ impl Authority {
         Authority { folder: folder.to_owned(), issuer: Issuer::new(params, key) }
     }
 
-    /// The path of its own certificate.
+    /// Returns the path of its own certificate.
     pub fn ca(&self) -> String {
         self.path("ca.pem")
     }
@@ -86,7 +86,7 @@ impl Authority {
         std::fs::write(self.folder.join(format!("{name}.pem")), certificate.pem()).expect("written");
     }
 
-    /// The path of a file in the folder.
+    /// Returns the path of a file in the folder.
     pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_str().expect("text").to_owned()
     }

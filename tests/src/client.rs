@@ -75,7 +75,7 @@ impl Client {
         self
     }
 
-    /// The underlying stream.
+    /// Returns the underlying stream.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }

@@ -89,7 +89,7 @@ impl Frames {
         self.0.write_all(bytes).is_ok()
     }
 
-    /// The underlying stream.
+    /// Returns the underlying stream.
     pub fn stream(&self) -> &TcpStream {
         &self.0
     }

@@ -4,22 +4,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Once, OnceLock};
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
-/// The folder of builds, shared by all tests, so that the runtime is compiled once.
+/// Returns the folder of builds, shared by all tests, so that the runtime is compiled once.
 pub fn cache() -> PathBuf {
     target().join("kiln")
 }
 
-/// The folder that cargo builds into.
+/// Returns the folder that cargo builds into.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// The binary. Cargo builds binaries of other packages only on request, which is made once.
+/// Returns the binary. Cargo builds binaries of other packages only on request, which is made once.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -42,7 +42,7 @@ pub fn kiln(arguments: &[&str]) -> Output {
     command(arguments).output().expect("kiln runs")
 }
 
-/// A `kiln` command.
+/// Returns a `kiln` command.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace()).env("NO_COLOR", "1");
@@ -51,12 +51,12 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// The standard error of a command as text.
+/// Returns the standard error of a command as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The standard output of a command as text.
+/// Returns the standard output of a command as text.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a proxy may take to start: `kiln dev` builds it first, and the very first build compiles the runtime.
 const START: Duration = Duration::from_secs(1200);
 
-/// A loopback address that is most likely unique, in this process and in others.
+/// Returns a loopback address that is most likely unique, in this process and in others.
 pub fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Proxy {
         proxy
     }
 
-    /// The address that a parameter was given.
+    /// Returns the address that a parameter was given.
     pub fn address(&self, param: &str) -> &str {
         &self.addresses[param]
     }
@@ -166,12 +166,12 @@ impl Proxy {
         self.out.wait_for(what).unwrap_or_else(|| panic!("no log line with {what:?} in {:#?}", self.out.0.lock()))
     }
 
-    /// All lines of the access log so far.
+    /// Returns all lines of the access log so far.
     pub fn logged(&self) -> Vec<String> {
         self.out.0.lock().expect("lines").clone()
     }
 
-    /// All lines on standard error so far.
+    /// Returns all lines on standard error so far.
     pub fn noticed(&self) -> Vec<String> {
         self.err.0.lock().expect("lines").clone()
     }
@@ -191,7 +191,7 @@ impl Proxy {
         }
     }
 
-    /// The process ID.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

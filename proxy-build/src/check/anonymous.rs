@@ -7,7 +7,7 @@ use crate::ast;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    /// The upstream of inline URLs; equal URLs share an upstream.
+    /// Returns the upstream of inline URLs; equal URLs share an upstream.
     pub(crate) fn anonymous_upstream(
         &mut self,
         urls: &[Spanned<ast::Setting<String>>],
@@ -40,7 +40,7 @@ impl Check<'_> {
         }))
     }
 
-    /// The index of an upstream, in the type that routes use.
+    /// Returns the index of an upstream, in the type that routes use.
     pub(crate) fn upstream_index(&mut self, index: usize, span: Span) -> u16 {
         if index > usize::from(u16::MAX) {
             self.error("too-many-upstreams", "more than 65536 upstreams", span);

@@ -40,7 +40,7 @@ struct Lines {
     ignores_search: Option<Span>,
 }
 
-/// A `cache` with default settings.
+/// Returns a `cache` with default settings.
 fn nothing_said(store: u16) -> site::Cache {
     let fixed = |duration| Setting::Fixed(duration);
     site::Cache {
@@ -186,7 +186,7 @@ impl Check<'_> {
         Some(site::Warm { sources: list(sources), pause, most })
     }
 
-    /// The store of a `cache`: the one that it names, the only one, or an implicit one.
+    /// Returns the store of a `cache`: the one that it names, the only one, or an implicit one.
     fn store(&mut self, cache: &ast::Cache, span: Span) -> Option<u16> {
         let index = match (&cache.store, self.stores.entries.len()) {
             (Some(name), _) => self.stores.look_up("cache-store", name, self.report)?,
@@ -437,7 +437,7 @@ impl Check<'_> {
         names.iter().map(|name| name.value.clone().into()).collect()
     }
 
-    /// Whether HEAD is among the methods.
+    /// Returns whether HEAD is among the methods.
     fn methods_kept(&mut self, methods: &[Spanned<String>]) -> bool {
         for method in methods.iter().filter(|method| !["GET", "HEAD"].contains(&method.value.as_str())) {
             self.report.add(

@@ -39,7 +39,7 @@ pub(crate) enum Paths {
 }
 
 impl Effects {
-    /// The index of the setting at a span; several routes may share it.
+    /// Returns the index of the setting at a span; several routes may share it.
     fn number(&mut self, at: Span, diagnostic: impl FnOnce() -> Diagnostic) -> usize {
         self.found.iter().position(|effect| effect.at == at).unwrap_or_else(|| {
             self.found.push(Effect { at, acts: false, diagnostic: diagnostic() });

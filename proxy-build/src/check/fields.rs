@@ -131,7 +131,7 @@ pub(crate) fn own_also(policy: &mut Policy, name: Text) {
     policy.fields.own = list(sorted(own.collect()));
 }
 
-/// The fields that some route of a site accepts, which its other routes must receive, too.
+/// Returns the fields that some route of a site accepts, which its other routes must receive, too.
 pub(crate) fn passed_by_some<'p>(policies: impl Iterator<Item = &'p Policy>) -> Vec<Text> {
     sorted(policies.flat_map(|policy| policy.fields.pass.iter().cloned()).collect())
 }

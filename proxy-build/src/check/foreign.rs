@@ -104,7 +104,7 @@ static PLACEHOLDERS: phf::Map<&str, &str> = phf::phf_map! {
     "http.request.tls.version" => "tls.version",
 };
 
-/// The equivalent of another proxy's placeholder.
+/// Returns the equivalent of another proxy's placeholder.
 pub(crate) fn placeholder(word: &str) -> Option<&'static str> {
     PLACEHOLDERS.get(word).copied()
 }
@@ -117,7 +117,7 @@ struct Variable {
     ours: String,
 }
 
-/// The nginx variables in a text, in order: `$name` and `${name}`.
+/// Returns the nginx variables in a text, in order: `$name` and `${name}`.
 fn variables(text: &str) -> Vec<Variable> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices('$') {

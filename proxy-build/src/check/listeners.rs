@@ -23,7 +23,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// The listener for a site's `https` URLs, given its `tls`.
+    /// Returns the listener for a site's `https` URLs, given its `tls`.
     pub(crate) fn secure(&self, listeners: &[usize], tls: Option<usize>) -> Option<u16> {
         tls?;
         listeners.iter().copied().find(|&index| self.list[index].speaks.tls).map(|index| index as u16)
@@ -221,7 +221,7 @@ impl Check<'_> {
         all
     }
 
-    /// The listeners that a site names; `None` if it names none.
+    /// Returns the listeners that a site names; `None` if it names none.
     fn site_listen(&mut self, site: &ast::Site, declared: &mut Vec<DeclaredListener>) -> Option<Vec<usize>> {
         let mut own: Option<Vec<usize>> = None;
         for item in &site.items {
@@ -426,7 +426,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether two addresses are the same socket, such as `:80` and `[::]:80`.
+/// Returns whether two addresses are the same socket, such as `:80` and `[::]:80`.
 fn same_socket(a: &Setting<Text>, b: &Setting<Text>) -> bool {
     let (Setting::Fixed(left), Setting::Fixed(right)) = (a, b) else { return a == b };
     match (settings::address(left), settings::address(right)) {
@@ -437,7 +437,7 @@ fn same_socket(a: &Setting<Text>, b: &Setting<Text>) -> bool {
     }
 }
 
-/// The IP address of a listener's host.
+/// Returns the IP address of a listener's host.
 pub(crate) fn normal_host(host: &str) -> Option<IpAddr> {
     match host {
         "" => Some(IpAddr::from([0_u16; 8])),

@@ -168,7 +168,7 @@ impl Check<'_> {
         }
     }
 
-    /// The matchers of a block, none of which makes another one redundant (`idle`).
+    /// Returns the matchers of a block, none of which makes another one redundant (`idle`).
     fn nested(&mut self, items: &[Item], idle: fn(&Matcher, &Matcher) -> bool) -> Option<Vec<Matcher>> {
         let mut inner: Vec<(Matcher, Span)> = Vec::new();
         for item in items {
@@ -254,8 +254,8 @@ impl Check<'_> {
     }
 }
 
-/// The groups of an expression after the whole match: their names, if they have one. `None` if it has groups and is too
-/// large for an engine with groups.
+/// Returns the groups of an expression after the whole match: their names, if they have one. `None` if it has groups
+/// and is too large for an engine with groups.
 pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     // Most have none, and an engine with groups is expensive.
     if expression::parse(pattern).is_ok_and(|hir| hir.properties().explicit_captures_len() == 0) {
@@ -266,7 +266,7 @@ pub(crate) fn group_names(pattern: &str) -> Option<Vec<Option<String>>> {
     Some(names.skip(1).map(|name| name.map(str::to_owned)).collect())
 }
 
-/// Whether `a` implies `b`. `false` if that is not obvious.
+/// Returns whether `a` implies `b`. `false` if that is not obvious.
 pub(crate) fn implies(a: &Matcher, b: &Matcher) -> bool {
     match (a, b) {
         (a, b) if a == b => true,
@@ -282,7 +282,7 @@ pub(crate) fn implies(a: &Matcher, b: &Matcher) -> bool {
     }
 }
 
-/// A description of a matcher for messages.
+/// Returns a description of a matcher for messages.
 pub fn describe(matcher: &Matcher) -> String {
     let join = |inner: &[Matcher], word: &str| inner.iter().map(describe).collect::<Vec<_>>().join(word);
     match matcher {

@@ -228,7 +228,7 @@ impl Proof<'_> {
         }
     }
 
-    /// The relation of two routes, regardless of priorities.
+    /// Returns the relation of two routes, regardless of priorities.
     pub(crate) fn relation(&self, first: usize, second: usize) -> Result<Relation, Undecided> {
         if let Some(relation) = self.by_words(first, second) {
             return Ok(relation);
@@ -246,7 +246,7 @@ impl Proof<'_> {
     }
 }
 
-/// Whether `narrow` obviously has all matchers of `wide`.
+/// Returns whether `narrow` obviously has all matchers of `wide`.
 fn includes(narrow: &Route, wide: &Route) -> bool {
     let any = |route: &Route| route.methods.mask == u16::MAX;
     let methods = any(wide)
@@ -254,7 +254,7 @@ fn includes(narrow: &Route, wide: &Route) -> bool {
     methods && wide.matchers.iter().all(|asked| narrow.matchers.iter().any(|matcher| implies(matcher, asked)))
 }
 
-/// The pattern without its names: two patterns of one shape match the same paths.
+/// Returns the pattern without its names: two patterns of one shape match the same paths.
 pub fn shape(route: &Route) -> String {
     let segments = route.pattern.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => format!("/={text}"),

@@ -37,7 +37,7 @@ impl Check<'_> {
         }
     }
 
-    /// The index of a parameter whose type is one of `kinds`.
+    /// Returns the index of a parameter whose type is one of `kinds`.
     pub(crate) fn param(&mut self, name: &Spanned<String>, kinds: &[ParamKind]) -> Option<u16> {
         let index = self.params.look_up("param", name, self.report)?;
         let entry = &self.params.entries[index];

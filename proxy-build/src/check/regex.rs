@@ -92,8 +92,8 @@ impl Check<'_> {
     }
 }
 
-/// An equivalent expression that is anchored at the beginning of the path. An alternation is parenthesized, as otherwise only its
-/// first part would be anchored.
+/// Returns an equivalent expression that is anchored at the beginning of the path. An alternation is parenthesized, as otherwise
+/// only its first part would be anchored.
 fn from_the_start(expression: &str) -> String {
     let rest = expression.trim_start_matches("^/").trim_start_matches('^');
     // `.*` in front means "anywhere" already.
@@ -106,7 +106,7 @@ fn from_the_start(expression: &str) -> String {
     }
 }
 
-/// Whether a match is reachable for inputs that begin with `/`. `None` if that can't be decided.
+/// Returns whether a match is reachable for inputs that begin with `/`. `None` if that can't be decided.
 fn can_match_path(table: &Table) -> Option<bool> {
     let config = start::Config::new().anchored(Anchored::No);
     let start = table.start_state(&config).ok()?;
@@ -132,7 +132,7 @@ fn can_match_path(table: &Table) -> Option<bool> {
     Some(false)
 }
 
-/// The groups in a replacement: `$1`, `$name`, `${name}`; `$$` is a dollar.
+/// Returns the groups in a replacement: `$1`, `$name`, `${name}`; `$$` is a dollar.
 pub(crate) fn groups_used(replacement: &str) -> Vec<&str> {
     let mut groups = Vec::new();
     let mut rest = replacement;

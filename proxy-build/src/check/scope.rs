@@ -31,7 +31,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The scope without a route.
+    /// Returns the scope without a route.
     pub(crate) fn no_route() -> Scope {
         Scope { captures: Vec::new(), pattern: None, any_case: false, upstream: false, user: false, claims: false }
     }
@@ -63,7 +63,7 @@ pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("reason", Piece::Reason, Phase::Log),
 ];
 
-/// Whether a placeholder (in braces) has a value.
+/// Returns whether a placeholder (in braces) has a value.
 pub(crate) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {
     let word = placeholder.trim_start_matches('{').trim_end_matches('}');
     let Some((_, piece, since)) = SIMPLE.iter().find(|(simple, ..)| *simple == word) else {

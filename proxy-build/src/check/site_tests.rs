@@ -133,7 +133,7 @@ impl Check<'_> {
     }
 }
 
-/// The header fields by which a request uses a protocol.
+/// Returns the header fields by which a request uses a protocol.
 fn said_by(protocol: Protocol) -> Vec<(Text, Text)> {
     let fields: &[(&'static str, &'static str)] = match protocol {
         // RFC 6455 section 4.1.

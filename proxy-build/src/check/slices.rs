@@ -10,7 +10,7 @@ use crate::report::{Diagnostic, Help};
 use crate::source::Spanned;
 
 impl Check<'_> {
-    /// The slice length of a route; `route` has everything else.
+    /// Returns the slice length of a route; `route` has everything else.
     pub(super) fn slice(
         &mut self,
         written: &Spanned<ast::Setting<u64>>,
@@ -54,7 +54,7 @@ impl Check<'_> {
     }
 }
 
-/// The longest body that a store accepts, if that is known before the start.
+/// Returns the longest body that a store accepts, if that is known before the start.
 fn largest(store: &Store) -> Option<u64> {
     let fixed = |setting: &Setting<u64>| match setting {
         Setting::Fixed(size) => Some(*size),

@@ -81,7 +81,7 @@ impl Check<'_> {
         }
     }
 
-    /// The upstream of the `tunnel` among these items.
+    /// Returns the upstream of the `tunnel` among these items.
     fn tunnel(&mut self, items: &[Item]) -> Option<u16> {
         let (span, to) = items.iter().find_map(|item| match &item.what {
             What::InStream(InStream::Tunnel(to)) => Some((item.span, to)),

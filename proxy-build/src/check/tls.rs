@@ -32,7 +32,7 @@ pub(crate) struct DeclaredTls {
 }
 
 impl DeclaredTls {
-    /// Whether clients must or may show certificates.
+    /// Returns whether clients must or may show certificates.
     pub(crate) fn asks_clients(&self) -> bool {
         self.tls.client.is_some()
     }
@@ -56,7 +56,7 @@ impl Check<'_> {
         }
     }
 
-    /// The `tls` of each site, in the order of the file.
+    /// Returns the `tls` of each site, in the order of the file.
     pub(crate) fn sites_tls(&mut self, sites: &[(Span, ast::Site)]) -> Vec<Option<usize>> {
         sites.iter().map(|(_, site)| self.site_tls(site)).collect()
     }
@@ -204,7 +204,7 @@ impl Check<'_> {
         }
     }
 
-    /// The index of a file that is read at start.
+    /// Returns the index of a file that is read at start.
     pub(crate) fn file_of(&mut self, file: &Spanned<FileSource>, secret: bool) -> Option<u16> {
         match &file.value {
             FileSource::Embedded(path) | FileSource::AtStart(path) => {
@@ -214,7 +214,8 @@ impl Check<'_> {
         }
     }
 
-    /// The current content of a file; a path is relative to the compiler's folder, as it will be to the proxy's.
+    /// Returns the current content of a file; a path is relative to the compiler's folder, as it will be to the
+    /// proxy's.
     fn file_now(&self, index: u16) -> Option<Vec<u8>> {
         match &self.files[usize::from(index)].path {
             FilePath::Fixed(path) => std::fs::read(&**path).ok(),

@@ -26,7 +26,7 @@ pub enum ReasonKind {
     Cache,
 }
 
-/// All entries, each kind in alphabetical order.
+/// Returns all entries, each kind in alphabetical order.
 pub fn all() -> impl Iterator<Item = Reason> {
     let mut kind = ReasonKind::Error;
     let lines = include_str!("reasons.txt").lines();
@@ -53,7 +53,7 @@ fn parse(kind: ReasonKind, line: &'static str) -> Option<Reason> {
 }
 
 impl Reason {
-    /// The page that `kiln explain` prints.
+    /// Returns the page that `kiln explain` prints.
     pub(super) fn page(&self) -> String {
         let kind = match (self.kind, self.status) {
             (ReasonKind::Error, _) => "An error: the site does not compile.".to_owned(),

@@ -129,7 +129,7 @@ fn progress(done: usize, all: usize) {
     }
 }
 
-/// The runtime features that a site needs; with `all`, all of them if it needs any.
+/// Returns the runtime features that a site needs; with `all`, all of them if it needs any.
 fn features(site: &Site, all: bool) -> Vec<&'static str> {
     let features = site.features();
     let any = all && features.iter().any(|(_, needed)| *needed);
@@ -155,14 +155,14 @@ struct Crate<'a> {
 }
 
 impl Crate<'_> {
-    /// The name of its last build, which contains a hash of the content.
+    /// Returns the name of its last build, which contains a hash of the content.
     fn name_before(&self) -> Option<String> {
         let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml")).ok()?;
         let name = manifest.lines().find_map(|line| line.strip_prefix("name = "))?.trim_matches('"');
         name.starts_with("site-").then(|| name.to_owned())
     }
 
-    /// A cargo command for the crate.
+    /// Returns a cargo command for the crate.
     fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.folder).arg(command);
@@ -206,7 +206,7 @@ impl Crate<'_> {
         Ok(made_in.join(self.profile).join(&self.name))
     }
 
-    /// The metadata of all packages that the site is built from.
+    /// Returns the metadata of all packages that the site is built from.
     fn metadata(&self) -> Result<Value, String> {
         let mut metadata = self.cargo("metadata");
         metadata.args(["--format-version=1", "--filter-platform", &host_triple()?]).stderr(Stdio::inherit());
@@ -247,7 +247,7 @@ fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
     sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
 }
 
-/// The compiler flags of the user's environment.
+/// Returns the compiler flags of the user's environment.
 fn given_flags() -> Vec<OsString> {
     let given = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
     match (given("CARGO_ENCODED_RUSTFLAGS"), given("RUSTFLAGS")) {
@@ -270,7 +270,7 @@ fn host_triple() -> Result<String, String> {
         .ok_or_else(|| "rustc does not tell its host".to_owned())
 }
 
-/// A name for a site's folder in the cache, derived from its path.
+/// Returns a name for a site's folder in the cache, derived from its path.
 fn place(file: &Path) -> String {
     let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     sha256(path.as_os_str().as_encoded_bytes())[..12].to_owned()

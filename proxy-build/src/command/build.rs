@@ -21,7 +21,7 @@ pub(crate) fn build(file: &Path, output: Option<&Path>, fast: bool, static_link:
     Ok(ExitCode::SUCCESS)
 }
 
-/// A name in the same folder: that of the output with a suffix.
+/// Returns a name in the same folder: that of the output with a suffix.
 fn suffixed(output: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(output);
     name.push(suffix);

@@ -55,7 +55,7 @@ fn is_binary(path: &Path) -> Result<bool, String> {
     Ok(start == b"\x7fELF")
 }
 
-/// The manifest of a binary, which is run to print it.
+/// Returns the manifest of a binary, which is run to print it.
 fn manifest(path: &Path) -> Result<Value, String> {
     let path = path.canonicalize().map_err(|error| error.to_string())?;
     let output = Command::new(&path).arg("--manifest").output();

@@ -44,7 +44,8 @@ pub(super) fn collect(metadata: &Value) -> Result<String, String> {
     Ok(out)
 }
 
-/// The packages whose code is in the binary, by name and version: the dependencies of the site's crate, except build-time ones.
+/// Returns the packages whose code is in the binary, by name and version: the dependencies of the site's crate, except
+/// build-time ones.
 fn linked(metadata: &Value) -> Vec<&Value> {
     let packages: HashMap<&str, &Value> =
         list(&metadata["packages"]).map(|package| (text_of(&package["id"]), package)).collect();
@@ -71,7 +72,7 @@ fn linked(metadata: &Value) -> Vec<&Value> {
     found
 }
 
-/// The licence files of a package, sorted by name.
+/// Returns the licence files of a package, sorted by name.
 fn files(package: &Value) -> Result<Vec<PathBuf>, String> {
     let folder = Path::new(text_of(&package["manifest_path"])).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
@@ -85,7 +86,7 @@ fn files(package: &Value) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// The MIT licence file of a package with alternative licences, if its name tells.
+/// Returns the MIT licence file of a package with alternative licences, if its name tells.
 fn chosen(terms: &str, files: Vec<PathBuf>) -> Vec<PathBuf> {
     let alternatives: Vec<&str> = terms.split(" OR ").flat_map(|terms| terms.split('/')).map(str::trim).collect();
     let is_mit = |file: &&PathBuf| {

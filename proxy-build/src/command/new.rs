@@ -59,7 +59,7 @@ fn manifest(name: &str) -> String {
     )
 }
 
-/// The toolchain that Kiln is tested with; rustup installs it if it is missing.
+/// Returns the toolchain that Kiln is tested with; rustup installs it if it is missing.
 fn toolchain() -> String {
     format!("[toolchain]\nchannel = \"{}.0\"\n", env!("CARGO_PKG_RUST_VERSION"))
 }

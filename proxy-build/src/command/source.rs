@@ -22,7 +22,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The source to use; the embedded one is unpacked into the cache once.
+    /// Returns the source to use; the embedded one is unpacked into the cache once.
     ///
     /// # Errors
     /// The cache can't be written, or `KILN_SOURCE` is invalid.
@@ -40,18 +40,18 @@ impl Source {
         }
     }
 
-    /// The folder of the runtime's crate.
+    /// Returns the folder of the runtime's crate.
     pub(crate) fn runtime(&self) -> PathBuf {
         self.folder.join("proxy-runtime")
     }
 
-    /// The name of the runtime's folder within a site's crate. Cargo identifies crates by it, and treats an older one as unchanged,
-    /// so different sources must have different names.
+    /// Returns the name of the runtime's folder within a site's crate. Cargo identifies crates by it, and treats an older one as
+    /// unchanged, so different sources must have different names.
     pub(crate) fn name(&self) -> String {
         format!("kiln-{}", &self.digest[..16])
     }
 
-    /// The versions of all dependencies.
+    /// Returns the versions of all dependencies.
     ///
     /// # Errors
     /// It can't be read.
@@ -59,7 +59,7 @@ impl Source {
         std::fs::read(self.folder.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))
     }
 
-    /// The sections of the workspace's manifest that the runtime's manifest inherits.
+    /// Returns the sections of the workspace's manifest that the runtime's manifest inherits.
     ///
     /// # Errors
     /// It can't be read.
@@ -69,7 +69,7 @@ impl Source {
     }
 }
 
-/// The checkout of Kiln that `KILN_SOURCE` names, if it is set.
+/// Returns the checkout of Kiln that `KILN_SOURCE` names, if it is set.
 ///
 /// # Errors
 /// It is not a checkout.
@@ -82,7 +82,7 @@ pub(crate) fn checkout() -> Result<Option<PathBuf>, String> {
     Err(format!("KILN_SOURCE={}: no source of Kiln is there", folder.display()))
 }
 
-/// The sections `[workspace.…]` of a manifest.
+/// Returns the sections `[workspace.…]` of a manifest.
 fn sections(manifest: &str) -> String {
     let mut inherited = false;
     let lines = manifest.split_inclusive('\n').filter(|line| {
@@ -113,7 +113,7 @@ fn unpack(folder: &Path) -> Result<(), String> {
     }
 }
 
-/// The next piece of a list of pieces with their lengths.
+/// Returns the next piece of a list of pieces with their lengths.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk::<4>()?;
     let (piece, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;

@@ -10,7 +10,7 @@ use super::failed;
 /// Its name in messages. Includes are relative to the current folder.
 pub(crate) const NAME: &str = "<stdin>";
 
-/// Whether a file is standard input.
+/// Returns whether a file is standard input.
 pub(crate) fn is(file: &Path) -> bool {
     file.as_os_str() == "-"
 }

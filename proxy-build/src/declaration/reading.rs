@@ -11,13 +11,13 @@ use crate::value::{Advice, Parsed, Problem};
 pub(crate) trait ReadingPass {
     /// Reads the nodes in a node's braces.
     fn items(&mut self, nodes: &[Node], place: Place) -> Vec<Item>;
-    /// The help for an unexpected argument.
+    /// Returns the help for an unexpected argument.
     fn unexpected(&self, node: &Node, directive: &Directive, leaf: &Leaf, index: usize) -> Help;
     /// Proposes a directive in the braces of a node, in place of the text at a span.
     fn with_braces(&self, node: &Node, at: Span, text: &str) -> Help;
-    /// The source files.
+    /// Returns the source files.
     fn sources(&self) -> &Sources;
-    /// The report.
+    /// Returns the report.
     fn report(&mut self) -> &mut Report;
 }
 
@@ -44,17 +44,17 @@ impl<'a, 'r> Reading<'a, 'r> {
         Reading { reader, node, directive, place, next: 0, failed, taken: Vec::new() }
     }
 
-    /// The place of the node.
+    /// Returns the place of the node.
     pub fn place(&self) -> Place {
         self.place
     }
 
-    /// The span of the node's name.
+    /// Returns the span of the node's name.
     pub fn span(&self) -> Span {
         self.node.name.span
     }
 
-    /// The next argument, which is required.
+    /// Returns the next argument, which is required.
     pub fn arg<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if self.next >= self.node.args.len() {
             if !self.failed {
@@ -68,19 +68,19 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.opt_arg(parse)
     }
 
-    /// The next argument, if there is one.
+    /// Returns the next argument, if there is one.
     pub fn opt_arg<T>(&mut self, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         let leaf = self.node.args.get(self.next)?;
         self.next += 1;
         self.parse(leaf, parse)
     }
 
-    /// The value of the next argument, unparsed.
+    /// Returns the value of the next argument, unparsed.
     pub fn peek(&self) -> Option<&Leaf> {
         self.node.args.get(self.next)
     }
 
-    /// All remaining arguments.
+    /// Returns all remaining arguments.
     pub fn rest<T>(&mut self, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
         let mut values = Vec::new();
         while self.next < self.node.args.len() {
@@ -89,13 +89,13 @@ impl<'a, 'r> Reading<'a, 'r> {
         values
     }
 
-    /// All remaining arguments, at least one.
+    /// Returns all remaining arguments, at least one.
     pub fn some<T>(&mut self, usage: &str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Vec<Spanned<T>> {
         let first = self.arg(usage, &parse);
         first.into_iter().chain(self.rest(parse)).collect()
     }
 
-    /// A property, if it is given.
+    /// Returns a property, if it is given.
     pub fn prop<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         debug_assert!(
             self.directive.props.iter().any(|prop| prop.name == name),
@@ -107,7 +107,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         self.parse(leaf, parse)
     }
 
-    /// A required property.
+    /// Returns a required property.
     pub fn required<T>(&mut self, name: &'static str, parse: impl Fn(&Leaf) -> Parsed<T>) -> Option<Spanned<T>> {
         if !self.node.props.iter().any(|(found, _)| found.value == name) {
             let message = format!("`{}` needs `{name}=`", self.directive.name);
@@ -224,7 +224,7 @@ impl<'a, 'r> Reading<'a, 'r> {
         }
     }
 
-    /// The advice for the value at a span, as a change of the file.
+    /// Returns the advice for the value at a span, as a change of the file.
     fn advised(&self, at: Span, advice: Advice) -> Help {
         let node = self.node;
         let insert = |at: u32, text: String| Edit { at: Span { start: at, end: at, ..node.name.span }, text };
@@ -279,7 +279,7 @@ impl<'a, 'r> Reading<'a, 'r> {
 const ENVIRONMENT: &str = "variables of the environment are read when the proxy starts, by parameters: param port type=addr default=\":8080\" \
      is the flag --port or the variable PORT, and (param)port its value";
 
-/// Whether a text contains a variable as in shells, Docker or Caddy.
+/// Returns whether a text contains a variable as in shells, Docker or Caddy.
 fn is_of_the_environment(text: &str) -> bool {
     let name = |rest: &str| rest.starts_with(|char: char| char.is_ascii_uppercase() || char == '_');
     ["${", "{$", "$"].iter().any(|sign| text.split(sign).skip(1).any(name))

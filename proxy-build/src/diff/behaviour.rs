@@ -9,7 +9,7 @@ use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
 
-/// The handling of a route's requests; as a value and in words.
+/// Returns the handling of a route's requests; as a value and in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
     let others = json!({
         "handler": route.handler,
@@ -22,7 +22,7 @@ pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) 
     (json!([others, values]), said.answered_by(handler::checked(&route.handler).short(site)))
 }
 
-/// A policy in words.
+/// Returns a policy in words.
 pub(super) fn policy(site: &Site, policy: &Policy) -> SideDescription {
     words::policy(site, policy, &values(site, policy), &Value::Null)
 }
@@ -31,7 +31,7 @@ fn values(site: &Site, policy: &Policy) -> Value {
     without_places(named(site, json!(policy)))
 }
 
-/// The settings for all requests, by name; as values and in words.
+/// Returns the settings for all requests, by name; as values and in words.
 pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)> {
     let mut all = BTreeMap::new();
     for upstream in &site.upstreams {
@@ -71,7 +71,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     all
 }
 
-/// A value on one line.
+/// Returns a value on one line.
 fn short(value: &Value) -> String {
     const LONGEST: usize = 100;
     let text = match value {
@@ -133,13 +133,13 @@ fn named(site: &Site, value: Value) -> Value {
     }
 }
 
-/// A file by its path.
+/// Returns a file by its path.
 fn file(site: &Site, number: &Value) -> Option<Value> {
     let number = usize::try_from(number.as_u64()?).ok()?;
     site.files.get(number).map(|file| named(site, json!(file.path)))
 }
 
-/// The files of an embedded folder, by their digests.
+/// Returns the files of an embedded folder, by their digests.
 fn bundled(folder: &Folder) -> Value {
     folder.content.iter().map(|(path, digest)| (path.clone(), json!(String::from_utf8_lossy(digest)))).collect()
 }
@@ -154,7 +154,7 @@ fn text(value: Value) -> Value {
     }
 }
 
-/// A template, approximately as written.
+/// Returns a template, approximately as written.
 fn template(site: &Site, pieces: &Value) -> Value {
     let piece = |piece: &Value| match named(site, piece.clone()) {
         Value::Object(object) => match object.into_iter().next() {

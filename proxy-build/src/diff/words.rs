@@ -87,7 +87,7 @@ impl SideDescription {
     }
 }
 
-/// The differences, one per line.
+/// Returns the differences, one per line.
 pub(super) fn differences(before: &SideDescription, now: &SideDescription) -> Vec<String> {
     let mut lines = Vec::new();
     let none = Vec::new();
@@ -177,7 +177,7 @@ fn networks(old: &Addresses, new: &Addresses, lines: &mut Vec<String>) {
     }
 }
 
-/// A value on one line, beginning with its name.
+/// Returns a value on one line, beginning with its name.
 fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -213,7 +213,7 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// A size in its unit.
+/// Returns a size in its unit.
 fn in_units(key: &str, value: &Value) -> Value {
     match (key, value) {
         ("memory" | "max_object" | "size", Value::Object(setting)) if setting.contains_key("Fixed") => {
@@ -226,13 +226,13 @@ fn in_units(key: &str, value: &Value) -> Value {
     }
 }
 
-/// The text of a serialized `Duration`.
+/// Returns the text of a serialized `Duration`.
 fn duration(object: &Map<String, Value>) -> Option<String> {
     let (secs, nanos) = (object.get("secs")?.as_u64()?, object.get("nanos")?.as_u64()?);
     Some(wording::duration(std::time::Duration::new(secs, u32::try_from(nanos).ok()?)))
 }
 
-/// A member's name as in the language; none for `Fixed` and the like.
+/// Returns a member's name as in the language; none for `Fixed` and the like.
 fn word(key: &str) -> String {
     match key {
         "Fixed" | "policy" | "Bytes" | "handler" | "code" | "from" => String::new(),
@@ -251,7 +251,7 @@ fn word(key: &str) -> String {
     }
 }
 
-/// The subject of one of several items.
+/// Returns the subject of one of several items.
 fn singular(subject: &str) -> String {
     let ies = subject.strip_suffix("ies").filter(|_| !subject.ends_with("cookies"));
     ies.map(|stem| format!("{stem}y")).unwrap_or_else(|| match subject.strip_suffix('s') {
@@ -260,7 +260,7 @@ fn singular(subject: &str) -> String {
     })
 }
 
-/// A text, shortened to fit on a line.
+/// Returns a text, shortened to fit on a line.
 fn short(text: &str) -> String {
     const LONGEST: usize = 100;
     match text.char_indices().nth(LONGEST) {

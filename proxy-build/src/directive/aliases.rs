@@ -19,18 +19,18 @@ const fn alias(word: &'static str, ours: &'static str, example: &'static str) ->
     Alias { word, ours, example, same: false }
 }
 
-/// An alias with the same content.
+/// Returns an alias with the same content.
 const fn same(word: &'static str, ours: &'static str, example: &'static str) -> Alias {
     Alias { word, ours, example, same: true }
 }
 
-/// A word without an equivalent.
+/// Returns a word without an equivalent.
 const fn none(word: &'static str, why: &'static str) -> Alias {
     Alias { word, ours: "", example: why, same: false }
 }
 
-/// The alias of a word at a place. A word that is a directive elsewhere is an alias only if the table has it for this
-/// place.
+/// Returns the alias of a word at a place. A word that is a directive elsewhere is an alias only if the table has it
+/// for this place.
 pub fn find(word: &str, place: Place) -> Option<&'static Alias> {
     let word = word.trim_start_matches('<').to_ascii_lowercase().replace('_', "-");
     let found = || TABLE.iter().filter(|alias| alias.word == word);
@@ -41,7 +41,7 @@ pub fn find(word: &str, place: Place) -> Option<&'static Alias> {
     found().find(fits).or_else(|| found().find(|alias| !ours_elsewhere || block(alias)))
 }
 
-/// The equivalent directive at a place, if there is one.
+/// Returns the equivalent directive at a place, if there is one.
 pub fn directive(alias: &Alias, place: Place) -> Option<&'static Directive> {
     super::find(alias.ours, place).or_else(|| ALL.iter().copied().find(|directive| directive.name == alias.ours))
 }

@@ -346,7 +346,7 @@ site example.com {
     read: |r| Some(What::InCache(InCache::Languages(r.some("a LANGUAGE", language)))),
 };
 
-/// A language tag (RFC 5646 section 2.1): parts of up to eight letters and digits.
+/// Parses a language tag (RFC 5646 section 2.1): parts of up to eight letters and digits.
 fn language(leaf: &Leaf) -> value::Parsed<String> {
     let found = value::text(leaf)?;
     let mut parts = found.split('-');

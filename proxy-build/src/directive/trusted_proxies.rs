@@ -51,7 +51,7 @@ site example.com {
     },
 };
 
-/// A field that can carry an address, and has no other meaning.
+/// Parses a field that can carry an address, and has no other meaning.
 fn header(leaf: &Leaf) -> Parsed<TrustedHeader> {
     let name = value::header_name(leaf)?;
     let wrong = |message: String| Err(Problem { code: "bad-header-name", message, help: Vec::new(), part: None });

@@ -78,7 +78,7 @@ pub(super) fn routes(plan: &Plan<'_>) -> TokenStream {
     }
 }
 
-/// The rows of the table of routes, and the texts they refer to.
+/// Returns the rows of the table of routes, and the texts they refer to.
 fn rows(plan: &Plan<'_>) -> (Words, String) {
     let mut strings = String::new();
     let mut add = |text: &str| {
@@ -97,7 +97,7 @@ fn rows(plan: &Plan<'_>) -> (Words, String) {
     (rows.into_iter().collect(), strings)
 }
 
-/// The documentation of a route in the table.
+/// Returns the documentation of a route in the table.
 fn line(plan: &Plan<'_>, index: usize, route: &Route<'_>) -> String {
     let host = plan.model.hosts[route.site as usize].hosts.first().map(ToString::to_string).unwrap_or_default();
     let (pattern, place) = (&route.model.pattern.text, &route.model.place);
@@ -145,7 +145,7 @@ pub(super) fn tables(tables: &Tables) -> TokenStream {
     })
 }
 
-/// The slots of a table, aligned: `static HOSTS: &Aligned<[u8]>`; nothing for a table without entries.
+/// Returns the slots of a table, aligned: `static HOSTS: &Aligned<[u8]>`; nothing for a table without entries.
 pub(super) fn slots<const N: usize>(name: &str, table: &Table<N>) -> TokenStream {
     if table.is_empty() {
         return TokenStream::new();

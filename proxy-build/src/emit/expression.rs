@@ -11,7 +11,7 @@ use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 use serde::ser::{self, Serialize};
 
-/// The expression whose value is `value`.
+/// Returns the expression whose value is `value`.
 pub(super) fn expression(value: &impl Serialize) -> TokenStream {
     value.serialize(Speller).expect("the contract has nothing else").whole
 }
@@ -50,7 +50,7 @@ type Result = std::result::Result<Spelled, Unspellable>;
 
 struct Speller;
 
-/// The path of a type or variant. `Bytes` is the contract's, not the crate's.
+/// Returns the path of a type or variant. `Bytes` is the contract's, not the crate's.
 fn path(name: &str, variant: Option<&str>) -> TokenStream {
     let ident = |name: &str| Ident::new(name, Span::call_site());
     let (name, site) = (ident(name), (name == "Bytes").then(|| quote!(site::)));

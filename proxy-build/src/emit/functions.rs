@@ -25,7 +25,7 @@ pub(super) fn expressions(plan: &Plan<'_>) -> TokenStream {
     quote!(#(#tables)* #(#capturing)*)
 }
 
-/// The location of the first route that uses an item, as documentation.
+/// Returns the location of the first route that uses an item, as documentation.
 fn used_by(plan: &Plan<'_>, uses: impl Fn(&Route<'_>) -> bool) -> String {
     match plan.routes.iter().find(|route| uses(route)) {
         Some(route) => format!(" {}:{} `{}`", route.model.place.file, route.model.place.line, route.model.pattern.text),

@@ -38,7 +38,7 @@ pub(crate) struct TableCache(RefCell<HashMap<String, Result<Rc<Table>, String>>>
 pub(crate) type Table = dense::DFA<Vec<u32>>;
 
 impl TableCache {
-    /// The table of an expression, or the reason why it has none.
+    /// Returns the table of an expression, or the reason why it has none.
     pub(crate) fn table(&self, pattern: &str) -> Result<Rc<Table>, String> {
         if let Some(made) = self.0.borrow().get(pattern) {
             return made.clone();

@@ -38,7 +38,7 @@ impl Forwarding {
         }
     }
 
-    /// The handler that forwards to these upstreams.
+    /// Returns the handler that forwards to these upstreams.
     pub(super) fn to(&self, shares: Vec<Share>, by: Option<Template>, cookie: Option<Text>) -> site::Handler {
         site::Handler::Proxy(site::Proxy {
             shares: list(shares),

@@ -109,7 +109,7 @@ impl WrittenHandler for Proxy {
     }
 }
 
-/// A `proxy` without properties, as the value of another directive's property: an upstream's name, or one URL.
+/// Parses a `proxy` without properties, as the value of another directive's property: an upstream's name, or one URL.
 pub(super) fn plain(leaf: &Leaf) -> Parsed<Item> {
     let span = leaf.span;
     let to = if is_name(leaf) {

@@ -77,7 +77,7 @@ pub(super) fn encode(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool)
 /// The width of absolute places.
 const ABSOLUTE: usize = 4;
 
-/// Whether ranges are consecutive single bytes.
+/// Returns whether ranges are consecutive single bytes.
 fn is_run(ranges: &[(u8, u8, usize)]) -> bool {
     ranges.len() > 1
         && ranges.iter().zip(ranges[0].0..=u8::MAX).all(|(&(from, to, _), byte)| from == to && from == byte)
@@ -113,7 +113,7 @@ fn settle(placed: &mut [PlacedState<'_>], numbers: &HashMap<usize, usize>) -> Ve
 }
 
 impl PlacedState<'_> {
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     fn size(&self) -> usize {
         let State { matches, ranges, .. } = self.state;
         let bounds = if is_run(ranges) { 2 } else { 2 * ranges.len() };
@@ -122,7 +122,7 @@ impl PlacedState<'_> {
     }
 }
 
-/// The reachable states; the first one is the start state.
+/// Returns the reachable states; the first one is the start state.
 fn read(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool) -> Vec<State> {
     let anchored = if anchored { Anchored::Yes } else { Anchored::No };
     // It was built with this start.

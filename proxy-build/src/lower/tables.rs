@@ -158,7 +158,7 @@ impl<'m> Tree<'m> {
         self.nodes[node as usize].leaf = leaf;
     }
 
-    /// The node that a text leads to, in a scope of the segment table.
+    /// Returns the node that a text leads to, in a scope of the segment table.
     fn text(&mut self, scope: u32, text: &str) -> u32 {
         if let Some(&child) = self.children.get(&(scope, text.to_owned())) {
             return child;
@@ -178,7 +178,7 @@ impl<'m> Tree<'m> {
         self.captures[self.nodes[node as usize].capture as usize]
     }
 
-    /// The runtime's form of a node.
+    /// Returns the runtime's form of a node.
     fn row(&self, node: u32) -> [u32; 4] {
         let TreeNode { literals, any_case, capture, leaf, rest } = self.nodes[node as usize];
         let bit = |is: bool, bit: u32| if is { bit } else { 0 };
@@ -191,7 +191,7 @@ impl<'m> Tree<'m> {
     }
 }
 
-/// A route as a candidate: whether it has further conditions, once path and expression match.
+/// Returns a route as a candidate: whether it has further conditions, once path and expression match.
 fn candidate(route: &model::Route, id: RouteId) -> u32 {
     let nothing_left = route.methods == Methods::ANY && route.expression().1.is_empty();
     id | if nothing_left { ALWAYS } else { 0 }

@@ -33,7 +33,7 @@ impl Example {
         self.values.iter().filter(move |value| value.0 == of).map(|(_, name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub(crate) fn url(&self) -> String {
         let pairs: Vec<_> =
             self.of(ValueOf::Query).map(|(name, value)| format!("{}={value}", encoded_parameter(name))).collect();
@@ -41,12 +41,12 @@ impl Example {
         format!("http://{}{}{query}", self.host, self.path)
     }
 
-    /// Whether it uses HTTP/2.
+    /// Returns whether it uses HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         self.of(ValueOf::Header).any(|(name, value)| name == HTTP_VERSION && value == "HTTP/2")
     }
 
-    /// Its header fields, including cookies.
+    /// Returns its header fields, including cookies.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
         let cookies: Vec<_> = self.of(ValueOf::Cookie).map(|(name, value)| format!("{name}={value}")).collect();
         let fields = self.of(ValueOf::Header).filter(|(name, _)| *name != HTTP_VERSION);

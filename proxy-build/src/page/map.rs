@@ -44,7 +44,7 @@ pub(super) fn draw(site: &Site) -> String {
 /// A line from a box of a column to one of the next: the column, and the indices of the boxes.
 type Edge = (usize, usize, usize);
 
-/// The columns, and the lines between their boxes.
+/// Returns the columns, and the lines between their boxes.
 fn boxes(site: &Site) -> ([Column; 4], Vec<Edge>) {
     let mut columns = ["Listeners", "Hosts", "Routes", "Answers"].map(|title| Column { title, boxes: Vec::new() });
     let mut lines = Vec::new();

@@ -41,7 +41,7 @@ pub(crate) struct Auth {
 }
 
 impl Auth {
-    /// Whether the client is identified by a name.
+    /// Returns whether the client is identified by a name.
     fn names_users(&self) -> bool {
         match self.scheme.value {
             AuthScheme::Off => false,
@@ -127,7 +127,7 @@ impl Policy for Auth {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     let auth = policy.access.iter().filter_map(|access| access.auth.as_ref());
     let text = |scheme: &site::AuthScheme| match scheme {
@@ -142,7 +142,7 @@ fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     auth.map(|auth| text(&auth.scheme)).collect()
 }
 
-/// The placeholders that have a value in a layer without a route.
+/// Returns the placeholders that have a value in a layer without a route.
 pub(crate) fn scope(layer: &Layer) -> Scope {
     let auth = layer.one::<Auth>().map(|auth| &auth.value);
     Scope {
@@ -289,7 +289,7 @@ impl Check<'_> {
         })
     }
 
-    /// The accepted algorithms: they are required, because the token must not choose.
+    /// Returns the accepted algorithms: they are required, because the token must not choose.
     fn algorithms(&mut self, span: Span, auth: &Auth) -> Option<Vec<Algorithm>> {
         let lines = auth.items.iter().filter_map(|item| match item.line::<InAuth>()? {
             InAuth::Algorithms(algorithms) => Some(algorithms),
@@ -372,7 +372,7 @@ impl Check<'_> {
         }
     }
 
-    /// The upstream and the path of a service.
+    /// Returns the upstream and the path of a service.
     fn service<'s>(&mut self, source: &'s Spanned<AuthSource>) -> Option<(u16, &'s str)> {
         let span = source.span;
         let (upstream, path) = match &source.value {
@@ -387,7 +387,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether a server is on this machine.
+/// Returns whether a server is on this machine.
 fn is_near(address: &Setting<site::Text>) -> bool {
     let Setting::Fixed(address) = address else { return false };
     match settings::address(address) {

@@ -103,7 +103,7 @@ fn texts(r: &mut Reading<'_, '_>, place: Where) -> Option<What> {
     Some(What::line(BlockLine(place, r.some("a TEXT", pattern))))
 }
 
-/// A line of `block`; they share the site of the example.
+/// Returns a line of `block`; they share the site of the example.
 const fn line(
     name: &'static str,
     args: &'static str,
@@ -221,12 +221,12 @@ impl Policy for Block {
     }
 }
 
-/// The rules of a policy.
+/// Returns the rules of a policy.
 fn rules(policy: &site::Policy) -> impl Iterator<Item = &site::Block> {
     policy.access.iter().filter_map(|access| access.blocks.as_ref()).flat_map(|blocks| blocks.rules.iter())
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let texts = |rule: &site::Block| {
         let texts: Vec<_> = rule.patterns.iter().map(|(_, text)| text).collect();
@@ -236,7 +236,7 @@ fn said(policy: &site::Policy) -> Vec<String> {
 }
 
 impl Block {
-    /// The rules of a layer; equal sets share an index.
+    /// Returns the rules of a layer; equal sets share an index.
     fn all(check: &mut Check<'_>, written: &[Spanned<Block>]) -> Option<Blocks> {
         let mut body = 0;
         let rules = written.iter().filter_map(|block| block.value.rule(check, block.span, &mut body));

@@ -154,7 +154,7 @@ impl Policy for ClientCertificate {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let rules = policy.access.iter().filter_map(|access| access.certificate.as_ref());
     let named = |rules: &ClientCertificateRules| {

@@ -184,7 +184,7 @@ impl Policy for Cors {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let origin = |origin: &Origin| match origin {
         Origin::Any => "*".to_owned(),

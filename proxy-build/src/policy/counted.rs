@@ -48,7 +48,7 @@ impl CountedBy {
         }
     }
 
-    /// The runtime's key; and whether it has no value before authentication.
+    /// Returns the runtime's key; and whether it has no value before authentication.
     pub(super) fn made(&self, check: &mut Check<'_>, scope: &Scope) -> Option<(By, bool)> {
         let prefixes = [("ipv4-prefix", &self.ipv4_prefix), ("ipv6-prefix", &self.ipv6_prefix)];
         let Some(by) = &self.by else {
@@ -79,7 +79,7 @@ impl CountedBy {
     }
 }
 
-/// The status of the error response.
+/// Parses the status of the error response.
 pub(super) fn refusal(leaf: &Leaf) -> Parsed<u16> {
     match value::status(leaf)? {
         code @ (429 | 503) => Ok(code),

@@ -105,7 +105,7 @@ impl Policy for ResponseHeaders {
     }
 }
 
-/// The response fields that are set or changed, with their spans.
+/// Returns the response fields that are set or changed, with their spans.
 pub(super) fn changed_in_responses(layer: &Layer) -> impl Iterator<Item = &Spanned<String>> {
     layer.all::<ResponseHeaders>().iter().flat_map(|said| lines(&said.value.0)).filter_map(|line| match line {
         HeaderLine::Change(field, _) => Some(field),
@@ -117,7 +117,7 @@ fn lines(items: &[Item]) -> impl Iterator<Item = &HeaderLine> {
     items.iter().filter_map(Item::line)
 }
 
-/// The changes of a sequence of blocks.
+/// Returns the changes of a sequence of blocks.
 fn changes<'b>(
     check: &mut Check<'_>,
     blocks: impl Iterator<Item = (Span, &'b [Item])> + Clone,
@@ -288,8 +288,8 @@ fn done(change: &HeaderChange) -> FieldEffect {
     }
 }
 
-/// The fields of the preset, which are set unless the server sends them, as OWASP's Secure Headers Project recommends; and
-/// those that it removes, because they reveal details of the server.
+/// Returns the fields of the preset, which are set unless the server sends them, as OWASP's Secure Headers Project
+/// recommends; and those that it removes, because they reveal details of the server.
 pub(crate) fn security(span: Span, tls: bool) -> ResponseHeaders {
     const FIELDS: [(&str, &str); 5] = [
         ("x-content-type-options", "nosniff"),

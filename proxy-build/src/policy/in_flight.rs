@@ -90,7 +90,7 @@ impl Policy for InFlight {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     let limits = policy.access.iter().flat_map(|access| access.in_flight.iter());
     let most = |limit: &site::InFlight| wording::setting(site, &limit.most, ToString::to_string);

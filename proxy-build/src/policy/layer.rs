@@ -45,7 +45,7 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// The layer of one place.
+    /// Returns the layer of one place.
     pub(crate) fn of(items: &[Item]) -> Layer {
         let mut layer = Layer::default();
         for item in items {
@@ -58,7 +58,7 @@ impl Layer {
         layer
     }
 
-    /// A layer with a policy that is implied by the directive at a span.
+    /// Returns a layer with a policy that is implied by the directive at a span.
     pub(crate) fn made<P: Policy>(policy: P, span: Span) -> Layer {
         let mut layer = Layer { origins: vec![(P::NAME, span)], ..Layer::default() };
         layer.push(Spanned { value: policy, span });
@@ -72,13 +72,13 @@ impl Layer {
         self
     }
 
-    /// All instances of a policy that apply, in their order.
+    /// Returns all instances of a policy that apply, in their order.
     pub(crate) fn all<P: Policy>(&self) -> &[Spanned<P>] {
         let found = self.said.iter().find(|(policy, _)| *policy == TypeId::of::<P>());
         found.and_then(|(_, said)| said.downcast_ref::<Vec<Spanned<P>>>()).map_or(&[], Vec::as_slice)
     }
 
-    /// The instance of a policy, if a single one applies.
+    /// Returns the instance of a policy, if a single one applies.
     pub(crate) fn one<P: Policy>(&self) -> Option<&Spanned<P>> {
         self.all().last()
     }

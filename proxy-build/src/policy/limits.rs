@@ -260,7 +260,7 @@ impl Policy for Limits {
     }
 }
 
-/// The options of the canonical form of paths.
+/// Returns the options of the canonical form of paths.
 pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
     let limits = layer.one::<Limits>().map(|limits| &limits.value);
     let said = |value: fn(&Limits) -> &Option<Spanned<bool>>| Some(value(limits?).as_ref()?.value);
@@ -271,13 +271,13 @@ pub(crate) fn normal_form(layer: &Layer) -> NormalForm {
     }
 }
 
-/// Whether field names may contain `_`.
+/// Returns whether field names may contain `_`.
 pub(crate) fn underscores(layer: &Layer) -> bool {
     layer.one::<Limits>().and_then(|limits| limits.value.underscores.as_ref()).is_some_and(|value| value.value)
 }
 
 impl Limits {
-    /// The inner limits, with missing ones from the outer ones.
+    /// Returns the inner limits, with missing ones from the outer ones.
     fn within(outer: &Limits, inner: &Limits) -> Limits {
         let (outer, inner) = (outer.clone(), inner.clone());
         Limits {

@@ -74,7 +74,7 @@ impl Policy for Maintenance {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     let maintenance = policy.access.as_ref().and_then(|access| access.maintenance.as_ref());
     maintenance.map(|it| wording::setting(site, &it.when, ToString::to_string)).into_iter().collect()

@@ -37,7 +37,7 @@ site example.com {
 #[derive(Debug)]
 pub(super) struct MediaTypes(Vec<Spanned<String>>);
 
-/// The types in a policy's lines, if there are any.
+/// Returns the types in a policy's lines, if there are any.
 pub(super) fn among(items: &[Item]) -> Option<Vec<Text>> {
     let types = items.iter().find_map(Item::line::<MediaTypes>)?;
     Some(types.0.iter().map(|kind| kind.value.clone().into()).collect())

@@ -140,7 +140,7 @@ impl Policy for Networks {
     }
 }
 
-/// The description of the rules.
+/// Returns the description of the rules.
 fn said(site: &Site, networks: &site::Networks) -> Vec<(&'static str, String)> {
     let Some(listed) = networks.listed.and_then(|index| site.listed.get(index as usize)) else {
         // As allowed or denied networks, whichever is shorter.

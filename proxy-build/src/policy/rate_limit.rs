@@ -78,7 +78,7 @@ site example.com {
     },
 };
 
-/// A short duration: a delayed request occupies a connection.
+/// Parses a short duration: a delayed request occupies a connection.
 fn short(leaf: &Leaf) -> Parsed<Duration> {
     let delay = value::duration(leaf)?;
     if delay <= Duration::from_secs(60) {
@@ -133,7 +133,7 @@ impl Policy for RateLimit {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(site: &Site, policy: &site::Policy) -> Vec<String> {
     let limits = policy.access.iter().flat_map(|access| access.rate_limits.iter());
     let text = |limit: &site::RateLimit| {

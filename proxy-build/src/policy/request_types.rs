@@ -63,7 +63,7 @@ impl Policy for RequestTypes {
     }
 }
 
-/// The description of the policy.
+/// Returns the description of the policy.
 fn said(policy: &site::Policy) -> Vec<String> {
     let types = policy.access.iter().map(|access| &access.request_types).filter(|types| !types.is_empty());
     types.map(|types| wording::list(types)).collect()

@@ -281,7 +281,7 @@ impl Retry {
     }
 }
 
-/// The methods of `retry`; `anyway` allows non-idempotent ones.
+/// Returns the methods of `retry`; `anyway` allows non-idempotent ones.
 fn retried(check: &mut Check<'_>, written: &[Spanned<String>], anyway: Option<&Spanned<bool>>) -> Methods {
     let meant = anyway.is_some_and(|anyway| anyway.value);
     let (mut mask, mut others, mut not_idempotent) = (0, Vec::new(), 0);

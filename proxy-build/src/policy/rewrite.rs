@@ -195,7 +195,7 @@ impl Rewrite {
         }
     }
 
-    /// The checked changes of path and query.
+    /// Returns the checked changes of path and query.
     fn made(&self, check: &mut Check<'_>, span: Span, scope: &Scope) -> model::Rewrite {
         let mut path = Vec::new();
         let strip = if scope.any_case { PathStep::StripPrefixAnyCase } else { PathStep::StripPrefix };
@@ -262,12 +262,12 @@ impl Rewrite {
     }
 }
 
-/// Whether a path begins with `{path}`, and therefore with `/`.
+/// Returns whether a path begins with `{path}`, and therefore with `/`.
 fn starts_with_path(template: &ast::Template) -> bool {
     matches!(template.parts.first(), Some(Part::Placeholder(name)) if name.value == "path")
 }
 
-/// The literal segments at the beginning of a pattern, as a path.
+/// Returns the literal segments at the beginning of a pattern, as a path.
 fn literal_start(pattern: &Pattern) -> String {
     let literal = |segment: &Segment| match segment {
         Segment::Literal(text) | Segment::AnyCase(text) if !text.is_empty() => Some(format!("/{text}")),

@@ -177,7 +177,7 @@ impl Policy for Timeouts {
 }
 
 impl Timeouts {
-    /// The inner time-outs, with missing ones from the outer ones.
+    /// Returns the inner time-outs, with missing ones from the outer ones.
     fn within(outer: &Timeouts, inner: &Timeouts) -> Timeouts {
         let (outer, inner) = (outer.clone(), inner.clone());
         Timeouts {

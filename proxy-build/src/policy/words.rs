@@ -30,7 +30,7 @@ pub(crate) struct ExplainLine {
 }
 
 impl ExplainLine {
-    /// A line with a fixed text.
+    /// Creates a line with a fixed text.
     pub(super) fn new(step: ExplainStep, name: &'static str, text: impl Into<String>) -> ExplainLine {
         ExplainLine { step, name, text: text.into() }
     }
@@ -55,7 +55,7 @@ impl ExplainedRequest<'_> {
         texts.into_iter().map(Into::into).map(line).collect()
     }
 
-    /// The locations of a directive.
+    /// Returns the locations of a directive.
     pub(super) fn from(&self, name: &str) -> String {
         let written = self.route.origins.iter().filter(|(found, _)| *found == name);
         let places: Vec<_> = written.map(|(_, place)| format!("{}:{}", place.file, place.line)).collect();

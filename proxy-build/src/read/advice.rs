@@ -50,7 +50,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The braces of a node: from the opening one to after the closing one.
+    /// Returns the braces of a node: from the opening one to after the closing one.
     fn braces(&self, node: &Node) -> Option<Span> {
         let whole = node.whole();
         let open = self.sources.inside(Span { start: whole.end, ..whole })?.start - 1;

@@ -99,7 +99,7 @@ impl<'a> Cube<'a> {
         }
     }
 
-    /// A request for which all facts are true.
+    /// Returns a request for which all facts are true.
     pub(super) fn example(&self, requests: &Requests) -> Result<Option<Example>, Undecided> {
         let Some(method) = self.method() else { return Ok(None) };
         let Some(client) = networks::address(&self.clients.within, &self.clients.without) else { return Ok(None) };

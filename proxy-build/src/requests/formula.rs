@@ -21,7 +21,7 @@ pub(crate) enum Formula {
 }
 
 impl Formula {
-    /// Whether it is true for a request.
+    /// Returns whether it is true for a request.
     pub(crate) fn holds(&self, request: &Example) -> bool {
         match self {
             Formula::Atom(atom) => atom.holds(request),
@@ -33,7 +33,7 @@ impl Formula {
 }
 
 impl Requests {
-    /// The requests that match the pattern and all matchers of a route.
+    /// Returns the requests that match the pattern and all matchers of a route.
     pub(crate) fn of_route(&self, route: &Route) -> Formula {
         let path = Atom::Path { language: Language::pattern(&route.pattern), hints: self.plain_paths(&route.pattern) };
         let mut parts = vec![Formula::Atom(path)];
@@ -44,19 +44,19 @@ impl Requests {
         Formula::All(parts)
     }
 
-    /// The requests of a route whose path is not rejected.
+    /// Returns the requests of a route whose path is not rejected.
     pub(crate) fn let_through(&self, route: &Route) -> Formula {
         let refused = self.form.encoded_slash && !route.policy.limits.encoded_slash;
         let slashes = || Formula::Atom(Atom::Path { language: self.table("%(?:2F|5C)"), hints: Vec::new() });
         if refused { Formula::Not(Box::new(slashes())) } else { Formula::All(Vec::new()) }
     }
 
-    /// The requests whose path is at or below a prefix.
+    /// Returns the requests whose path is at or below a prefix.
     pub(crate) fn below(&self, prefix: &Pattern) -> Formula {
         Formula::Atom(Atom::Path { language: Language::pattern(prefix), hints: self.plain_paths(prefix) })
     }
 
-    /// The requests whose path matches an expression; `None` if it has no table.
+    /// Returns the requests whose path matches an expression; `None` if it has no table.
     pub(crate) fn matching(&self, expression: &str) -> Option<Formula> {
         let table = self.made.table(expression).ok()?;
         Some(Formula::Atom(Atom::Path { language: Language::Table(table), hints: Vec::new() }))

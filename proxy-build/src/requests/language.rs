@@ -54,7 +54,7 @@ const FAILED: u32 = u32::MAX;
 const DONE: u32 = u32::MAX - 1;
 
 impl Language {
-    /// The paths of a pattern.
+    /// Returns the paths of a pattern.
     pub(super) fn pattern(pattern: &Pattern) -> Language {
         if pattern.segments.iter().all(|segment| matches!(segment, Segment::Literal(_))) {
             return Language::Exactly(pattern.text.as_str().into());
@@ -76,7 +76,7 @@ impl Language {
         Language::Pattern(tokens.into())
     }
 
-    /// Whether the language contains a word. Linear in the word.
+    /// Returns whether the language contains a word. Linear in the word.
     pub(super) fn contains(&self, word: &[u8]) -> bool {
         match self {
             Language::Any => true,
@@ -110,7 +110,7 @@ impl Language {
         }
     }
 
-    /// Whether the word that led to a state is in the language.
+    /// Returns whether the word that led to a state is in the language.
     fn accepts(&self, state: u32) -> bool {
         match self {
             _ if state == DONE => true,
@@ -126,7 +126,7 @@ impl Language {
         }
     }
 
-    /// The class of a byte; the language does not distinguish bytes of one class.
+    /// Returns the class of a byte; the language does not distinguish bytes of one class.
     fn class(&self, byte: u8) -> u16 {
         match self {
             Language::Any => 0,
@@ -145,7 +145,7 @@ impl Language {
     }
 }
 
-/// The next state: a pattern's state is twice the index of the next token, plus one within a segment.
+/// Returns the next state: a pattern's state is twice the index of the next token, plus one within a segment.
 fn step(tokens: &[PatternToken], state: u32, byte: u8) -> u32 {
     let (at, within) = ((state / 2) as usize, state % 2 == 1);
     match tokens.get(at) {
@@ -173,7 +173,7 @@ fn id(state: u32) -> StateID {
     StateID::new_unchecked(state as usize)
 }
 
-/// The shortest word of bytes of the `alphabet` that is in all of `within` and in none of `without`.
+/// Returns the shortest word of bytes of the `alphabet` that is in all of `within` and in none of `without`.
 ///
 /// # Errors
 /// More than [`MAX_STATES`] states of the product would have to be visited.
@@ -235,7 +235,7 @@ pub(super) fn word(
     Ok(None)
 }
 
-/// The bytes that led to a state.
+/// Returns the bytes that led to a state.
 fn spell(found: &[(Rc<[u32]>, usize, u8)], mut at: usize) -> String {
     let mut bytes = Vec::new();
     while at != 0 {

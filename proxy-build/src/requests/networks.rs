@@ -12,7 +12,7 @@ type Stretch = (bool, u128, u128);
 /// IPv4-mapped IPv6 addresses: clients have IPv4 addresses instead.
 const MAPPED: (u128, u128) = (0xFFFF_0000_0000, 0xFFFF_FFFF_FFFF);
 
-/// An address that each of `within` contains, and none of `without`.
+/// Returns an address that each of `within` contains, and none of `without`.
 pub(super) fn address(within: &[&[IpNet]], without: &[&[IpNet]]) -> Option<IpAddr> {
     let mut left: Vec<Stretch> =
         vec![(false, 0, u128::from(u32::MAX)), (true, 0, MAPPED.0 - 1), (true, MAPPED.1 + 1, u128::MAX)];

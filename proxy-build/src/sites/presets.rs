@@ -6,7 +6,7 @@ use crate::policy::{self, Layer, headers};
 use crate::report::Diagnostic;
 
 impl Check<'_> {
-    /// The layer of the policies among `items` within `outer`: presets first.
+    /// Returns the layer of the policies among `items` within `outer`: presets first.
     pub(super) fn layer(&mut self, items: &[Item], outer: &Layer) -> Layer {
         let (presets, own) = self.parts(items, &mut Vec::new());
         for item in items.iter().filter(|item| !item.broken) {
@@ -19,7 +19,7 @@ impl Check<'_> {
         outer.clone().around(&presets).around(&own)
     }
 
-    /// The policies of presets, and those written here.
+    /// Returns the policies of presets, and those written here.
     fn parts(&mut self, items: &[Item], using: &mut Vec<usize>) -> (Layer, Layer) {
         let mut layer = Layer::default();
         for item in items {

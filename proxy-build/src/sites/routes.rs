@@ -11,7 +11,7 @@ use crate::policy::{self, Filters, Layer, RouteContext, RouteHandler};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// Whether all of these directives could be read completely.
+/// Returns whether all of these directives could be read completely.
 fn whole(items: &[Item]) -> bool {
     items.iter().all(|item| {
         !item.broken
@@ -24,7 +24,7 @@ fn whole(items: &[Item]) -> bool {
 }
 
 impl Check<'_> {
-    /// The routes of a site; the site's own handler is a route `/*`.
+    /// Returns the routes of a site; the site's own handler is a route `/*`.
     pub(super) fn routes(&mut self, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
         let mut routes = Vec::new();
         if let Some((item, handler)) = handler::only(self, &site.items) {

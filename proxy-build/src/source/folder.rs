@@ -15,7 +15,7 @@ pub struct FileFilter {
 /// The maximum depth of folders.
 const DEEPEST: usize = 64;
 
-/// The sorted paths of the files below a folder, at most `most`. Special files are ignored.
+/// Returns the sorted paths of the files below a folder, at most `most`. Special files are ignored.
 ///
 /// # Errors
 /// The path that can't be read or served, and the reason.
@@ -59,7 +59,7 @@ pub(super) fn files(folder: &Path, which: FileFilter, most: usize) -> Result<Vec
     Ok(found)
 }
 
-/// The target of a name; `None` for an ignored link.
+/// Returns the target of a name; `None` for an ignored link.
 fn behind_links(top: &Path, path: &Path, kind: FileType, which: FileFilter) -> Option<(FileType, std::path::PathBuf)> {
     if !kind.is_symlink() {
         return Some((kind, path.to_owned()));

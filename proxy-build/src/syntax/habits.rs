@@ -189,12 +189,12 @@ impl Search<'_> {
         true
     }
 
-    /// The text of a span.
+    /// Returns the text of a span.
     fn within(&self, at: Span) -> &str {
         &self.text[at.start as usize..at.end as usize]
     }
 
-    /// The end of the line with this byte.
+    /// Returns the end of the line with this byte.
     fn end_of_line(&self, at: usize) -> usize {
         self.text[at..].find(['\n', '\r']).map_or(self.text.len(), |end| at + end)
     }
@@ -217,7 +217,7 @@ impl Search<'_> {
         self.closed = false;
     }
 
-    /// An unquoted pattern, in which a comment seems to begin: `/api/*`, or `/*` alone if no comment ends.
+    /// Returns an unquoted pattern, in which a comment seems to begin: `/api/*`, or `/*` alone if no comment ends.
     fn pattern(&self, token: Token) -> Option<Span> {
         let line = &self.text[token.start..self.end_of_line(token.start)];
         let len = line.find(|char: char| char.is_whitespace() || matches!(char, '{' | ';')).unwrap_or(line.len());
@@ -229,12 +229,12 @@ impl Search<'_> {
         (alone && !self.first).then(|| self.span(token.start, token.start + len))
     }
 
-    /// Whether a `\` continues the line.
+    /// Returns whether a `\` continues the line.
     fn continued(&self) -> bool {
         self.last.is_some_and(|last| &self.text[last.start..last.end] == "\\")
     }
 
-    /// A brace at the beginning of a line: returns whether its directive is known.
+    /// Handles a brace at the beginning of a line: returns whether its directive is known.
     fn brace_of_its_own(&mut self, here: Span) -> bool {
         let last = self.last.filter(|last| matches!(last.kind, TokenKind::Word | TokenKind::String));
         let Some(last) = last else {
@@ -437,7 +437,7 @@ fn is_invisible(char: char) -> bool {
     matches!(char, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
 }
 
-/// Whether a text may precede `=`.
+/// Returns whether a text may precede `=`.
 fn is_key(key: &str) -> bool {
     key.starts_with(|char: char| char.is_ascii_alphabetic())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -466,7 +466,7 @@ fn comment_depth(comment: &str) -> usize {
     deepest
 }
 
-/// Whether KDL parses a word as a number.
+/// Returns whether KDL parses a word as a number.
 fn is_number(word: &str) -> bool {
     let plain = word.trim_start_matches(['+', '-']).replace('_', "");
     let radix = |prefix: &str, radix| {

@@ -128,7 +128,7 @@ fn column(name: &[u8], span: Span, report: &mut Report) -> Option<usize> {
     known
 }
 
-/// The ranges of a line's values, without surrounding blanks.
+/// Returns the ranges of a line's values, without surrounding blanks.
 fn fields(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     // The parser may be at the previous line end.
     let skipped = text[start..].len() - text[start..].trim_start_matches(['\r', '\n']).len();

@@ -212,7 +212,7 @@ impl UpstreamOption for HealthCheck {
 }
 
 impl HealthCheck {
-    /// The interval and the time-out.
+    /// Returns the interval and the time-out.
     fn times(&self, check: &mut Check<'_>) -> (Setting<Duration>, Setting<Duration>) {
         let seconds = |seconds| Setting::Fixed(Duration::from_secs(seconds));
         let interval = check.or(self.interval.as_ref(), ParamKind::Duration, seconds(5));

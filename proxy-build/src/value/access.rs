@@ -57,7 +57,7 @@ pub fn rate(leaf: &Leaf) -> Parsed<Option<Rate>> {
     }
 }
 
-/// A rate in the syntax of others: `10r/s`, `10 / second`, `10rps`.
+/// Returns a rate in the syntax of others: `10r/s`, `10 / second`, `10rps`.
 fn meant_rate(found: &str) -> Option<String> {
     let found = &found.replace(" per ", "/");
     let end = found.find(|char: char| !char.is_ascii_digit() && char != '.').filter(|&end| end > 0)?;
@@ -113,7 +113,7 @@ pub fn byte_rate(leaf: &Leaf) -> Parsed<u64> {
     }
 }
 
-/// The origin that was meant by a host, a URL, or a wrong spelling.
+/// Returns the origin that was meant by a host, a URL, or a wrong spelling.
 fn meant_origin(found: &str) -> Option<String> {
     let lower = found.trim().to_ascii_lowercase();
     let (scheme, rest) = lower.split_once("://").unwrap_or(("https", &lower));

@@ -97,7 +97,7 @@ pub fn listen_address(leaf: &Leaf) -> Parsed<String> {
     }
 }
 
-/// The problem of an address, with the address that was meant, if it can be guessed.
+/// Returns the problem of an address, with the address that was meant, if it can be guessed.
 fn address_problem(reason: &str, found: &str, meant: Option<String>) -> Problem {
     let problem = problem("bad-address", reason);
     let fits = |text: &String| text != found && settings::address(text).is_ok();
@@ -115,7 +115,7 @@ fn unquoted(found: &str) -> &str {
     })
 }
 
-/// An authority with a port: its own, or the scheme's default.
+/// Returns an authority with a port: its own, or the scheme's default.
 fn with_port(authority: &str, tls: bool) -> Option<String> {
     if settings::address(authority).is_ok() {
         return Some(authority.to_owned());
@@ -125,8 +125,8 @@ fn with_port(authority: &str, tls: bool) -> Option<String> {
         .then(|| format!("{host}:{}", if tls { 443 } else { 80 }))
 }
 
-/// The parts of a URL that was most likely meant: the scheme, whether it uses TLS, the authority and the path. Typographic quotes,
-/// misspellings of the scheme, user names and the part from `?` on are removed.
+/// Returns the parts of a URL that was most likely meant: the scheme, whether it uses TLS, the authority and the path. Typographic
+/// quotes, misspellings of the scheme, user names and the part from `?` on are removed.
 fn meant_url(found: &str) -> Option<(&'static str, bool, String, String)> {
     let found = unquoted(found);
     let lower = found.to_ascii_lowercase();
@@ -232,7 +232,7 @@ pub(crate) fn to_ask_for(found: &str, from: usize) -> Parsed<()> {
         .part(from + at, from + at + wrong.len_utf8()))
 }
 
-/// The scheme of a URL with its separator, and the rest.
+/// Parses the scheme of a URL with its separator, and the rest.
 fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
     for scheme in ["https://", "http://"] {
         if let Some(rest) = found.strip_prefix(scheme) {
@@ -254,7 +254,7 @@ fn split_scheme(found: &str) -> Parsed<(&'static str, &str)> {
     })
 }
 
-/// The address in a URL, and whether it uses TLS.
+/// Parses the address in a URL, and whether it uses TLS.
 fn authority_address(scheme: &str, authority: &str) -> Parsed<(String, bool)> {
     let tls = scheme == "https://";
     let address = match settings::address(authority) {
@@ -346,7 +346,7 @@ pub fn host(leaf: &Leaf) -> Parsed<HostPattern> {
     Ok(if wildcard { HostPattern::Wildcard(ascii) } else { HostPattern::Exact(ascii) })
 }
 
-/// The host that was meant by a URL, by a host with a port, or by another proxy's wildcard.
+/// Returns the host that was meant by a URL, by a host with a port, or by another proxy's wildcard.
 fn meant_host(found: &str) -> Option<String> {
     let inner = unquoted(found);
     let rest = inner.split_once("://").map_or(inner, |(_, rest)| rest);

@@ -40,7 +40,7 @@ static WORDS: phf::Map<&str, &str> = phf::phf_map! {
     "token" => "jwt",
 };
 
-/// The known word that was meant, as written in a file: in another case, by another name, or abbreviated.
+/// Returns the known word that was meant, as written in a file: in another case, by another name, or abbreviated.
 pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
     let lower = found.to_ascii_lowercase().replace('_', "-");
     if let Some(same) = known.iter().find(|word| word.eq_ignore_ascii_case(&lower)) {
@@ -60,7 +60,7 @@ pub(super) fn word(found: &str, known: &[&'static str]) -> Option<String> {
     }
 }
 
-/// A word as written in a file: bare, unless it would be a number.
+/// Returns a word as written in a file: bare, unless it would be a number.
 fn written(word: &str) -> String {
     if word.starts_with(|char: char| char.is_ascii_digit()) { quoted(word) } else { word.to_owned() }
 }
@@ -108,7 +108,7 @@ pub(super) const SIZE_UNITS: &[(&str, &str)] = &[
     ("bytes", "B"),
 ];
 
-/// A number with a foreign unit, converted.
+/// Returns a number with a foreign unit, converted.
 pub(super) fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
     let end = found.find(|char: char| !char.is_ascii_digit()).filter(|&end| end > 0)?;
     let unit = found[end..].trim().to_ascii_lowercase();
@@ -116,7 +116,7 @@ pub(super) fn respelled(found: &str, units: &[(&str, &str)]) -> Option<String> {
     Some(format!("{}{ours}", &found[..end]))
 }
 
-/// A duration of several units, with a fraction, or in weeks.
+/// Returns a duration of several units, with a fraction, or in weeks.
 pub(super) fn duration(found: &str) -> Option<String> {
     const UNITS: &[(&str, u64)] =
         &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
@@ -140,7 +140,7 @@ pub(super) fn duration(found: &str) -> Option<String> {
     (milliseconds > 0 && settings::duration(&text).is_ok()).then_some(text)
 }
 
-/// A size with a fraction, in the next smaller unit.
+/// Returns a size with a fraction, in the next smaller unit.
 pub(super) fn size(found: &str) -> Option<String> {
     const UNITS: &[(&str, &str, f64)] = &[
         ("gib", "MiB", 1024.0),
@@ -214,7 +214,7 @@ fn shown(network: &IpNet) -> String {
     }
 }
 
-/// An IPv6 address and a port, with the missing brackets.
+/// Returns an IPv6 address and a port, with the missing brackets.
 pub(super) fn bracketed(found: &str) -> Option<String> {
     let (host, port) = found.rsplit_once(':')?;
     let fits = host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok();

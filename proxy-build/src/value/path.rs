@@ -77,14 +77,14 @@ pub fn pattern(leaf: &Leaf) -> Parsed<Pattern> {
 /// The most segments of a pattern; the router's recursion is as deep.
 pub const MAX_SEGMENTS: usize = 64;
 
-/// Whether a placeholder may have this name: the same as in `(?<name>...)`.
+/// Returns whether a placeholder may have this name: the same as in `(?<name>...)`.
 pub fn is_capture_name(name: &str) -> bool {
     name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
         && name.len() <= 32
 }
 
-/// The expression that was meant by a pattern, if it looks like one.
+/// Returns the expression that was meant by a pattern, if it looks like one.
 fn expression_meant(found: &str) -> Option<String> {
     let inner = found.trim_start_matches(['~', '*', ' ']);
     let alternatives = inner.find('(').is_some_and(|at| inner[at..].contains('|') && inner[at..].contains(')'));
@@ -109,7 +109,7 @@ enum NotNormal {
     As(String),
 }
 
-/// Whether a text is a pattern of literal segments, optionally with a `*` at its end.
+/// Returns whether a text is a pattern of literal segments, optionally with a `*` at its end.
 fn literals(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('/') else { return false };
     let mut segments = rest.split('/').rev().peekable();

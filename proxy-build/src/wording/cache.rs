@@ -8,7 +8,7 @@ use super::{duration, list, network, setting, size};
 use crate::model::Site;
 use crate::syntax::quoted;
 
-/// The settings of a `cache`, one per line with its subject.
+/// Returns the settings of a `cache`, one per line with its subject.
 pub(crate) fn cache(site: &Site, cache: &Cache) -> Vec<(&'static str, String)> {
     let time = |time: &Setting<Duration>| setting(site, time, |&time| duration(time));
     let mut said = vec![

@@ -15,8 +15,8 @@ pub enum LimitKey<'k> {
 }
 
 impl LimitKey<'_> {
-    /// The network of a client: with these prefix lengths of an IPv4 and an IPv6 address. An IPv4-mapped IPv6 address counts
-    /// as IPv4.
+    /// Returns the network of a client: with these prefix lengths of an IPv4 and an IPv6 address. An IPv4-mapped IPv6
+    /// address counts as IPv4.
     pub fn network(client: IpAddr, (v4, v6): (u8, u8)) -> LimitKey<'static> {
         let address = client.to_canonical();
         let bits = if matches!(address, IpAddr::V4(_)) { v4 } else { v6 };

@@ -110,7 +110,7 @@ impl QueueState {
         self.waiting = self.clients.values().map(VecDeque::len).sum();
     }
 
-    /// The next request to get a turn; `None` if none waits.
+    /// Returns the next request to get a turn; `None` if none waits.
     fn next(&mut self) -> Option<oneshot::Sender<HashingTurn>> {
         let next = self.order.pop_front().and_then(|client| {
             let waiting = self.clients.get_mut(&client)?;
@@ -144,7 +144,7 @@ impl Drop for HashingTurn {
     }
 }
 
-/// The network that counts as one client.
+/// Returns the network that counts as one client.
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(client) => Ipv6Addr::from_bits(client.to_bits() >> 64 << 64).into(),

@@ -15,7 +15,7 @@ impl Fingerprints {
         Fingerprints((random(0), random(1)))
     }
 
-    /// The fingerprint of these parts, in this order.
+    /// Returns the fingerprint of these parts, in this order.
     pub(crate) fn of<const N: usize>(&self, parts: [&[u8]; N]) -> u128 {
         let mut hasher = SipHasher24::new_with_keys(self.0.0, self.0.1);
         for part in parts {

@@ -84,7 +84,7 @@ impl Inspector {
         }
     }
 
-    /// Its memory in bytes.
+    /// Returns its memory in bytes.
     pub fn size(&self) -> usize {
         self.automaton.memory_usage()
             + self.prefilters.iter().map(Prefilter::size).sum::<usize>()
@@ -113,7 +113,7 @@ impl Inspector {
         found
     }
 
-    /// The index of `header NAME` among the places.
+    /// Returns the index of `header NAME` among the places.
     fn header(&self, name: &[u8]) -> Option<usize> {
         let is = |place: &Where| matches!(place, Where::Header(known) if name.eq_ignore_ascii_case(known.as_bytes()));
         self.places.iter().position(is)

@@ -204,7 +204,7 @@ impl KeySets {
 }
 
 impl KeySet {
-    /// The generation of the current keys.
+    /// Returns the generation of the current keys.
     fn generation(&self) -> Option<u64> {
         self.keys.load().as_ref().map(|keys| keys.generation)
     }

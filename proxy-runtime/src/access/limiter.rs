@@ -52,7 +52,7 @@ const FAR: u64 = 1 << 30;
 const TRIES: usize = 8;
 
 impl Limiter {
-    /// An empty limiter.
+    /// Creates an empty limiter.
     pub fn new(limit: &RateLimit) -> Limiter {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let (interval, delay) = (nanos(limit.interval).max(1), nanos(limit.delay));
@@ -102,12 +102,12 @@ impl Limiter {
         LimitDecision::Now
     }
 
-    /// The constant size of the table, in bytes.
+    /// Returns the constant size of the table, in bytes.
     pub fn size(&self) -> usize {
         size_of_val(&*self.lines)
     }
 
-    /// How far a slot is ahead of the rate: 0 if its time has passed, or is from an earlier turn of the clock.
+    /// Returns how far a slot is ahead of the rate: 0 if its time has passed, or is from an earlier turn of the clock.
     fn ahead(&self, slot: u64, now: u32) -> u32 {
         let ahead = (slot as u32).wrapping_sub(now);
         if slot != 0 && ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }

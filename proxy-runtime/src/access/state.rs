@@ -114,8 +114,8 @@ impl AccessState {
         refused
     }
 
-    /// Whether the file of `maintenance` exists. It is looked for once a second, by one request, outside the event loop; while
-    /// the disk does not respond, the last result is used.
+    /// Returns whether the file of `maintenance` exists. It is looked for once a second, by one request, outside the event
+    /// loop; while the disk does not respond, the last result is used.
     pub(crate) async fn is_maintained(
         &self,
         maintenance: &'static Maintenance,
@@ -140,7 +140,7 @@ impl AccessState {
         there
     }
 
-    /// The list of a file.
+    /// Returns the list of a file.
     pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<CredentialList>> {
         self.lists.get(&(file, keys)).map(ArcSwap::load_full)
     }
@@ -150,7 +150,7 @@ fn access_policies(site: &Site) -> impl Iterator<Item = &'static Access> {
     site.policies().filter_map(|policy| policy.access.as_ref())
 }
 
-/// The files of lists, without duplicates.
+/// Returns the files of lists, without duplicates.
 fn wanted(site: &Site) -> Vec<(u16, bool)> {
     let key = |access: &Access| match access.auth.as_ref()?.scheme {
         AuthScheme::Basic(file) => Some((file, false)),

@@ -105,7 +105,7 @@ impl Keys {
     }
 }
 
-/// The keys of a set that can verify tokens; others are ignored (RFC 7517 section 5).
+/// Returns the keys of a set that can verify tokens; others are ignored (RFC 7517 section 5).
 fn key_set(text: &[u8]) -> Result<Vec<VerificationKey>, String> {
     let mut set: Map<String, Value> = serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))?;
     let all = match set.remove("keys") {
@@ -149,7 +149,7 @@ fn pem(text: &[u8]) -> Result<DecodingKey, String> {
     key.or_else(|_| DecodingKey::from_ed_pem(text)).map_err(|_| "it is not an RSA, EC or Ed25519 public key".to_owned())
 }
 
-/// The algorithm that a token names. Algorithms of later versions of the library are unknown here.
+/// Returns the algorithm that a token names. Algorithms of later versions of the library are unknown here.
 fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
     use jsonwebtoken::Algorithm as Said;
     Some(match algorithm {
@@ -169,7 +169,7 @@ fn known(algorithm: jsonwebtoken::Algorithm) -> Option<Algorithm> {
     })
 }
 
-/// The algorithm that a key names; `None` if it does not verify tokens.
+/// Returns the algorithm that a key names; `None` if it does not verify tokens.
 fn meant(algorithm: &KeyAlgorithm) -> Option<Algorithm> {
     Some(match algorithm {
         KeyAlgorithm::HS256 => Algorithm::Hs256,
@@ -202,8 +202,8 @@ fn family(algorithm: Algorithm) -> AlgorithmFamily {
     }
 }
 
-/// Whether the claims of RFC 7519 have their defined types (sections 4.1.1 to 4.1.7): for example, the issuer is a single value, not a
-/// list. Times that are not numbers are never satisfied.
+/// Returns whether the claims of RFC 7519 have their defined types (sections 4.1.1 to 4.1.7): for example, the issuer is a single
+/// value, not a list. Times that are not numbers are never satisfied.
 fn is_well_formed(all: &Map<String, Value>) -> bool {
     let is = |name: &str, holds: fn(&Value) -> bool| all.get(name).is_none_or(holds);
     is("iss", Value::is_string)

@@ -41,7 +41,7 @@ pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> ClientOrigin 
     ClientOrigin { trusted: true, client, scheme }
 }
 
-/// The client in a list of addresses, the nearest first; and how many of them are proxies.
+/// Returns the client in a list of addresses, the nearest first; and how many of them are proxies.
 fn walk(addresses: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: &Trusted) -> (IpAddr, usize) {
     let (mut client, mut hops) = (peer, 0);
     for (index, address) in addresses.enumerate() {
@@ -56,15 +56,15 @@ fn walk(addresses: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: 
     (client, hops)
 }
 
-/// The members of a comma-separated field, in reverse order, without empty ones (RFC 9110 section 5.6.1).
+/// Returns the members of a comma-separated field, in reverse order, without empty ones (RFC 9110 section 5.6.1).
 pub(crate) fn list<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     let members = lines.into_iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// The scheme in `X-Forwarded-Proto` for the hop at which the client's address was found. A single value, as most proxies send it, is
-/// the client's; a list has one for each hop, like the list of addresses.
+/// Returns the scheme in `X-Forwarded-Proto` for the hop at which the client's address was found. A single value, as most proxies
+/// send it, is the client's; a list has one for each hop, like the list of addresses.
 fn forwarded_proto(fields: &Fields, hops: usize) -> Option<&'static str> {
     list(fields, "x-forwarded-proto").take(hops + 1).last().and_then(scheme)
 }

@@ -102,7 +102,7 @@ impl HashScheme {
     }
 }
 
-/// Whether a password matches a hash; takes milliseconds.
+/// Returns whether a password matches a hash; takes milliseconds.
 fn is_right(password: &str, hash: &str) -> bool {
     match HashScheme::of(hash) {
         Some(HashScheme::Argon2) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
@@ -131,7 +131,7 @@ impl Verifier {
         Verifier { known: Cache::new(REMEMBERED), fingerprints: Fingerprints::new(), turns: FairQueue::new(threads) }
     }
 
-    /// Whether a user's password is correct. The time that it takes does not reveal whether the user exists.
+    /// Returns whether a user's password is correct. The time that it takes does not reveal whether the user exists.
     ///
     /// # Errors
     /// Too many passwords are being verified.
@@ -164,7 +164,7 @@ impl Verifier {
     }
 }
 
-/// The name of a key's owner. All keys are compared, each in constant time.
+/// Returns the name of a key's owner. All keys are compared, each in constant time.
 pub(crate) fn key_of<'l>(list: &'l CredentialList, key: &[u8]) -> Option<&'l str> {
     let CredentialList::Keys(keys) = list else { return None };
     let digest: [u8; 32] = Sha256::digest(key).into();

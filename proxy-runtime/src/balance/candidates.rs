@@ -9,21 +9,21 @@ use crate::dice::Dice;
 
 /// The servers that a policy chooses among, by index.
 pub trait Candidates {
-    /// The number of servers.
+    /// Returns the number of servers.
     fn count(&self) -> usize;
-    /// The server's weight, relative to the others'; a server of weight 0 is never chosen.
+    /// Returns the server's weight, relative to the others'; a server of weight 0 is never chosen.
     fn weight(&self, position: usize) -> u32;
-    /// The server's load.
+    /// Returns the server's load.
     fn load(&self, position: usize) -> &Load;
-    /// Whether the server may be used now.
+    /// Returns whether the server may be used now.
     fn can(&self, position: usize) -> bool;
 
-    /// Whether the server may be chosen: it is available, and has a weight.
+    /// Returns whether the server may be chosen: it is available, and has a weight.
     fn eligible(&self, position: usize) -> bool {
         self.weight(position) > 0 && self.can(position)
     }
 
-    /// The first eligible server from an index on, wrapping around.
+    /// Returns the first eligible server from an index on, wrapping around.
     fn from(&self, start: usize) -> Option<usize> {
         let count = self.count();
         (0..count).map(|step| (start + step) % count).find(|&position| self.eligible(position))
@@ -52,7 +52,7 @@ pub(super) fn two(servers: &impl Candidates, dice: &Dice) -> Option<(usize, Opti
     Some((one, other))
 }
 
-/// The hash of a key or a server's name: SipHash-1-3, equal on every machine and in every version.
+/// Returns the hash of a key or a server's name: SipHash-1-3, equal on every machine and in every version.
 pub fn hash(key: &[u8], salt: u64) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(salt, 0);
     hasher.write(key);

@@ -17,7 +17,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The current number of exchanges.
+    /// Returns the current number of exchanges.
     pub fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
     }
@@ -33,7 +33,7 @@ impl Load {
         self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// An exchange has ended.
+    /// Counts the end of an exchange.
     pub fn end(&self) {
         self.active.fetch_sub(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Latency {
         self.average.store(0, Ordering::Relaxed);
     }
 
-    /// The decayed average.
+    /// Returns the decayed average.
     pub(super) fn faded(&self, now: u64) -> f64 {
         f64::from_bits(self.average.load(Ordering::Relaxed)) * self.fading(now)
     }

@@ -41,7 +41,7 @@ pub fn share<'n>(
     (found.unwrap_or(first).upstream, false)
 }
 
-/// The cookie's name for an upstream.
+/// Returns the cookie's name for an upstream.
 pub fn cookie_value(upstream: &str) -> String {
     format!("{:016x}", hash(upstream.as_bytes(), 1))
 }

@@ -25,7 +25,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// A buffer of these bytes, none of which were sent.
+    /// Returns a buffer of these bytes, none of which were sent.
     pub(crate) fn of(bytes: Vec<u8>, charge: Charge) -> Front {
         Front { bytes, charge: Some(charge), ..Front::default() }
     }
@@ -36,12 +36,12 @@ impl Front {
         self.charge.get_or_insert_with(|| memory.charge());
     }
 
-    /// Whether nothing of the body was inspected or consumed.
+    /// Returns whether nothing of the body was inspected or consumed.
     pub(crate) fn is_untouched(&self) -> bool {
         !self.gone && self.bytes.is_empty()
     }
 
-    /// The bytes that precede those still to be received.
+    /// Returns the bytes that precede those still to be received.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
@@ -82,7 +82,7 @@ impl Front {
         }
     }
 
-    /// The trailers, which are taken from `at_client` the first time.
+    /// Returns the trailers, which are taken from `at_client` the first time.
     pub(crate) fn trailers(&mut self, at_client: impl FnOnce() -> Option<Fields>) -> Option<Fields> {
         let trailers = self.trailers.take().or_else(at_client);
         if !self.gone {

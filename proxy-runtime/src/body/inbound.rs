@@ -26,12 +26,12 @@ impl Inbound {
         Inbound { decoder: Decoder::new(framing), ready: 0 }
     }
 
-    /// A body from a server.
+    /// Returns a body from a server.
     pub(crate) fn of_server(framing: Framing) -> Inbound {
         Inbound { decoder: Decoder::of_server(framing), ready: 0 }
     }
 
-    /// How much data is available now; 0 at the end.
+    /// Returns how much data is available now; 0 at the end.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, link: &mut BufferedStream) -> Poll<Result<usize, BodyError>> {
         loop {
             match self.decoder.find(link.bytes()).map_err(|_| BodyError::Malformed)? {

@@ -96,7 +96,7 @@ impl Outbound {
         Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, chunked) }
     }
 
-    /// Whether nothing was sent.
+    /// Returns whether nothing was sent.
     pub(crate) fn is_unsent(&self) -> bool {
         !self.begun
     }

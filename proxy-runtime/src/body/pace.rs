@@ -27,7 +27,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// For this rate in bytes per second, if there is one. Data that arrives in lumps may arrive one lump later.
+    /// Creates a pace for this rate in bytes per second, if it is not 0. Data that arrives in lumps may arrive one lump later.
     pub(crate) fn new(rate: u64, lump: u64) -> Option<Pace> {
         (rate > 0).then(|| Pace {
             rate,
@@ -38,7 +38,7 @@ impl Pace {
         })
     }
 
-    /// The client is waited for: returns whether it is too slow, with `total` bytes so far.
+    /// Called while the proxy waits for the client: returns whether it is too slow, with `total` bytes so far.
     pub(crate) fn is_too_slow(&mut self, timer: &Timer, total: impl FnOnce() -> u64) -> bool {
         let since = *self.waiting.get_or_insert_with(Instant::now);
         if !timer.over(after(since, self.left)) {
@@ -64,7 +64,7 @@ impl Pace {
     }
 }
 
-/// How long this many bytes take.
+/// Returns how long this many bytes take.
 fn time(bytes: u64, rate: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / rate)
 }

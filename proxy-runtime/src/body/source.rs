@@ -22,18 +22,18 @@ pub(crate) trait Source {
         });
         taken
     }
-    /// Whether the data is always available without waiting.
+    /// Returns whether the data is always available without waiting.
     fn is_at_hand(&self) -> bool {
         false
     }
-    /// The consumer pauses: releases memory that can be filled again. Returns how much memory is still held that is not
-    /// accounted for elsewhere.
+    /// Called when the consumer pauses: releases memory that can be filled again. Returns how much memory is still held
+    /// that is not accounted for elsewhere.
     fn rest(&mut self) -> usize {
         0
     }
-    /// The trailers.
+    /// Returns the trailers.
     fn trailers(&mut self) -> Option<Fields>;
-    /// The failure after the available data, if it is known already.
+    /// Returns the failure after the available data, if it is known already.
     fn broken(&self) -> Option<Failure> {
         None
     }

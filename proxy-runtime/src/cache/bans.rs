@@ -58,7 +58,7 @@ const OVERHEAD: usize = 64;
 const MOST_PATTERNS: usize = 64;
 
 impl Bans {
-    /// An empty list of at most `most` bytes.
+    /// Creates an empty list of at most `most` bytes.
     pub(super) fn new(most: u64) -> Bans {
         Bans { known: Mutex::default(), most: usize::try_from(most).unwrap_or(MOST).min(MOST) }
     }
@@ -76,13 +76,13 @@ impl Bans {
         }
     }
 
-    /// Whether a file written after `sequence` purges was purged, and whether softly. Costs a lookup for each distinct length of
-    /// purged paths, for the host and for each tag, and a match of the URL with each later pattern.
+    /// Returns whether a file written after `sequence` purges was purged, and whether softly. Costs a lookup for each distinct
+    /// length of purged paths, for the host and for each tag, and a match of the URL with each later pattern.
     pub(super) fn mean(&self, url: &str, tags: &str, sequence: u64) -> Option<bool> {
         self.locked().mean(url, tags, sequence)
     }
 
-    /// All purges, in order.
+    /// Returns all purges, in order.
     pub(super) fn all(&self) -> Vec<Ban> {
         let known = self.locked();
         let mut bans = Vec::new();

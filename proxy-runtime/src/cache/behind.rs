@@ -24,7 +24,7 @@ use crate::observe::notice;
 const MOST_WRITING: u64 = 256;
 
 impl CacheStore {
-    /// The largest body that can be stored, in bytes.
+    /// Returns the largest body that can be stored, in bytes.
     pub(crate) fn largest(&self) -> u64 {
         self.disks.max_object().map_or(self.max_object, |largest| largest.max(self.max_object))
     }
@@ -56,7 +56,7 @@ impl CacheStore {
         }
     }
 
-    /// Whether the content of its folders is known.
+    /// Returns whether the content of its folders is known.
     pub(crate) fn is_learned(&self) -> bool {
         self.disks.iter().all(|disk| disk.is_scanned())
     }
@@ -69,7 +69,7 @@ impl CacheStore {
         }
     }
 
-    /// Whether the disk may have an entry that is not in memory.
+    /// Returns whether the disk may have an entry that is not in memory.
     pub(crate) fn may_recall(&self, place: &StoreLocation) -> bool {
         place.recalled.is_some_and(|name| self.disks.of(name).is_some_and(|disk| disk.may_have(name)))
     }

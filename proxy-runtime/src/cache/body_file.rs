@@ -75,7 +75,7 @@ impl Drop for FileHandle {
     }
 }
 
-/// The checksum of a block, or of the head.
+/// Returns the checksum of a block, or of the head.
 pub(super) fn sum(secret: (u64, u64), name: u128, block: u64, parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(secret.0, secret.1);
     hasher.write_u128(name);
@@ -121,12 +121,12 @@ impl BodyFile {
         self.spoilt.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a block could not be read.
+    /// Returns whether a block could not be read.
     pub(in crate::cache) fn is_spoilt(&self) -> bool {
         self.spoilt.load(Ordering::Relaxed)
     }
 
-    /// The pool for its file operations.
+    /// Returns the pool for its file operations.
     pub(in crate::cache) fn pool(&self) -> &'static FilePool {
         self.folder.pool
     }
@@ -149,7 +149,7 @@ impl OpenBodyFile {
         self.body_file.length
     }
 
-    /// The pool for its file operations.
+    /// Returns the pool for its file operations.
     pub(crate) fn pool(&self) -> &'static FilePool {
         self.body_file.pool()
     }
@@ -159,7 +159,7 @@ impl OpenBodyFile {
         self.body_file.spoil();
     }
 
-    /// The block with the byte at an offset of the body, and the offset within the block. Blocks.
+    /// Returns the block with the byte at an offset of the body, and the offset within the block. Blocks.
     ///
     /// # Errors
     /// It can't be read, or is damaged.

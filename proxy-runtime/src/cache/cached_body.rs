@@ -43,7 +43,7 @@ impl CachedBody {
         }
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             CachedBody::BodyFile(opened) => opened.length(),
@@ -51,7 +51,7 @@ impl CachedBody {
         }
     }
 
-    /// Its pieces, in order; none if it is on disk.
+    /// Returns its pieces, in order; none if it is on disk.
     pub(crate) fn pieces(&self) -> &[Bytes] {
         match self {
             CachedBody::One(one) => std::slice::from_ref(one),
@@ -60,7 +60,7 @@ impl CachedBody {
         }
     }
 
-    /// The memory that it takes.
+    /// Returns the memory that it takes.
     pub(super) fn weight(&self) -> u64 {
         match self {
             CachedBody::BodyFile(_) => 0,

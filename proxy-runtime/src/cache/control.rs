@@ -71,7 +71,7 @@ const LONGEST: u64 = 1 << 31;
 const TARGETED: &str = "cdn-cache-control";
 
 impl ResponseDirectives {
-    /// The directives of a response under a policy: those of its fields, unless the policy overrides them.
+    /// Returns the directives of a response under a policy: those of its fields, unless the policy overrides them.
     pub(crate) fn under(
         policy: &Cache,
         settings: &Settings,
@@ -100,7 +100,7 @@ impl ResponseDirectives {
         control
     }
 
-    /// The directives of a field for caches; `None`: it is missing or malformed.
+    /// Returns the directives of a field for caches; `None`: it is missing or malformed.
     fn of_field(field: ControlField, fields: &Fields, now: Moment) -> Option<ResponseDirectives> {
         let mut control = match field {
             ControlField::XAccelExpires => {
@@ -145,7 +145,7 @@ impl ResponseDirectives {
         (control != ResponseDirectives::default()).then_some(control)
     }
 
-    /// The directives of a response's fields.
+    /// Returns the directives of a response's fields.
     pub(crate) fn of(fields: &Fields) -> ResponseDirectives {
         if let Some(targeted) = ResponseDirectives::targeted(fields) {
             return targeted;
@@ -265,7 +265,7 @@ impl Override {
 }
 
 impl RequestDirectives {
-    /// The directives of a request's fields.
+    /// Returns the directives of a request's fields.
     pub(crate) fn of(fields: &Fields) -> RequestDirectives {
         let mut parsed = RequestDirectives::default();
         if !fields.contains("cache-control") {
@@ -293,7 +293,8 @@ fn seconds(value: Option<&[u8]>) -> Duration {
     Duration::from_secs(number(value.unwrap_or_default()).unwrap_or(0).min(LONGEST))
 }
 
-/// The directives of `Cache-Control` or a similar field, over all its lines: names, and values without their quotes.
+/// Returns the directives of `Cache-Control` or a similar field, over all its lines: names, and values without their
+/// quotes.
 fn directives<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = (&'a [u8], Option<Vec<u8>>)> {
     fields.all(name).flat_map(quoted_members).map(|member| match split_once(member, b'=') {
         Some((name, value)) => (name.trim_ascii(), Some(unquoted(value.trim_ascii()))),
@@ -301,8 +302,8 @@ fn directives<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item 
     })
 }
 
-/// The members of a list, whose quoted strings may contain commas (RFC 9110 section 5.6). An unclosed quote is taken literally:
-/// it must not hide the rest.
+/// Returns the members of a list, whose quoted strings may contain commas (RFC 9110 section 5.6). An unclosed quote is taken
+/// literally: it must not hide the rest.
 fn quoted_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -317,7 +318,7 @@ fn quoted_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|member| !member.is_empty())
 }
 
-/// The end of the first member; `None`: it has an unclosed quote.
+/// Returns the end of the first member; `None`: it has an unclosed quote.
 fn member_end(list: &[u8]) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {

@@ -28,7 +28,7 @@ impl StoreCounters {
         StoreCounters { workers, stored: AtomicU64::new(0), evicted: Arc::default() }
     }
 
-    /// The counter of a store's evictions.
+    /// Returns the counter of a store's evictions.
     pub(super) fn evictions(&self) -> Evictions {
         Evictions(Arc::clone(&self.evicted))
     }

@@ -12,8 +12,8 @@ const LONGEST: usize = 1024;
 /// A client hint (Client Hints in the User-Agent, section 3.3): `?1` or `?0`.
 const HINT: &str = "sec-ch-ua-mobile";
 
-/// The first group that matches the client that sent these fields. Costs the number of patterns times the length of the
-/// `User-Agent`; no allocation.
+/// Returns the first group that matches the client that sent these fields. Costs the number of patterns times the
+/// length of the `User-Agent`; no allocation.
 pub fn group<'d>(device: &'d Device, sent: &Fields) -> &'d str {
     let mut lower = [0; LONGEST];
     let agent = sent.get("user-agent").unwrap_or_default();
@@ -33,7 +33,8 @@ pub fn group<'d>(device: &'d Device, sent: &Fields) -> &'d str {
     has_it.map_or(&device.default, |group| &group.name)
 }
 
-/// Whether a text contains the pieces of a pattern, which `*` separates, in their order. Both are in lower case.
+/// Returns whether a text contains the pieces of a pattern, which `*` separates, in their order. Both are in lower
+/// case.
 pub fn matches(pattern: &str, mut text: &[u8]) -> bool {
     pattern.split('*').all(|piece| match memmem::find(text, piece.as_bytes()) {
         Some(at) => {
@@ -51,7 +52,7 @@ pub(crate) fn announce(device: &Device, sent: &Fields, forwarded: &mut Fields) {
     }
 }
 
-/// Whether `Vary` on this request field can be replaced by the group.
+/// Returns whether `Vary` on this request field can be replaced by the group.
 pub(crate) fn stands_for(device: &Device, name: &str) -> bool {
     name.eq_ignore_ascii_case("user-agent")
         || name.eq_ignore_ascii_case(HINT) && looks_at_hint(device)

@@ -122,12 +122,12 @@ impl Disk {
         self.folder.of(name)
     }
 
-    /// The pool for its file operations.
+    /// Returns the pool for its file operations.
     pub(super) fn pool(&self) -> &'static FilePool {
         self.folder.pool
     }
 
-    /// Whether the content of the folder is known.
+    /// Returns whether the content of the folder is known.
     pub(super) fn is_scanned(&self) -> bool {
         self.scanned.load(Ordering::Acquire)
     }
@@ -157,29 +157,29 @@ impl Disk {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path of the folder.
+    /// Returns the path of the folder.
     pub(super) fn path_of_folder(&self) -> &Path {
         &self.folder.path
     }
 
-    /// The most bytes that it may occupy.
+    /// Returns the most bytes that it may occupy.
     pub(super) fn capacity(&self) -> u64 {
         self.limits.bytes
     }
 
-    /// The number of files, and the space that they occupy.
+    /// Returns the number of files, and the space that they occupy.
     pub(super) fn size(&self) -> (u64, u64) {
         let index = self.locked();
         (index.list.len() as u64, index.total)
     }
 
     #[cfg(feature = "admin")]
-    /// The number of evicted files.
+    /// Returns the number of evicted files.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be a file of this name, on a disk that responds. Uses only memory.
+    /// Returns whether there may be a file of this name, on a disk that responds. Uses only memory.
     pub(super) fn may_have(&self, name: u128) -> bool {
         let index = self.locked();
         let known = index.places.contains_key(&name) || !self.scanned.load(Ordering::Acquire);
@@ -413,7 +413,7 @@ pub(super) fn give_secret(folder: &Path, secret: Secret) -> io::Result<()> {
     }
 }
 
-/// A folder's key, which is created once.
+/// Returns a folder's key, which is created once.
 fn secret(folder: &Path) -> io::Result<Secret> {
     let random = RandomState::new();
     match read_secret(folder) {

@@ -40,7 +40,7 @@ struct WeightedDisk {
 }
 
 impl Placement {
-    /// The index of a name's disk. Costs a logarithm for each disk, if there are several.
+    /// Returns the index of a name's disk. Costs a logarithm for each disk, if there are several.
     fn of(&self, name: u128) -> usize {
         if self.0.len() <= 1 {
             return 0;
@@ -51,8 +51,8 @@ impl Placement {
 }
 
 impl WeightedDisk {
-    /// The distance of the disk from a name. Of exponentially distributed numbers, each is the smallest as often as its weight says
-    /// (Efraimidis and Spirakis 2006).
+    /// Returns the distance of the disk from a name. Of exponentially distributed numbers, each is the smallest as often as its
+    /// weight says (Efraimidis and Spirakis 2006).
     fn distance(self, name: u128) -> f64 {
         // Names are keyed hashes; the seat is mixed in as SplitMix64 does.
         let mut mixed = (name as u64) ^ ((name >> 64) as u64).rotate_left(32) ^ self.seat;
@@ -118,27 +118,27 @@ impl Disks {
         Ok(Disks { list, placement })
     }
 
-    /// All of them.
+    /// Returns all disks.
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Arc<Disk>> {
         self.list.iter()
     }
 
-    /// The disk of a name.
+    /// Returns the disk of a name.
     pub(super) fn of(&self, name: u128) -> Option<&Arc<Disk>> {
         self.list.get(self.placement.of(name))
     }
 
-    /// The key of names.
+    /// Returns the key of names.
     pub(super) fn secret(&self) -> Option<Secret> {
         self.list.first().map(|disk| disk.folder.secret)
     }
 
-    /// The largest body that each of them stores.
+    /// Returns the largest body that each of them stores.
     pub(super) fn max_object(&self) -> Option<u64> {
         self.list.iter().map(|disk| disk.max_object).min()
     }
 
-    /// A function that scans a disk. It blocks.
+    /// Returns a function that scans a disk. It blocks.
     pub(super) fn scan(&self, disk: &Arc<Disk>) -> impl FnOnce() + Send + 'static {
         let number = self.list.iter().position(|one| Arc::ptr_eq(one, disk));
         let (disk, placement) = (Arc::clone(disk), Arc::clone(&self.placement));

@@ -19,17 +19,17 @@ pub(crate) struct EncodedVariants {
 }
 
 impl EncodedVariants {
-    /// The variants of the response with this head.
+    /// Returns the variants of the response with this head.
     pub(crate) fn of(store: &'static CacheStore, head: &Arc<CachedHead>) -> EncodedVariants {
         EncodedVariants { store, head: Arc::clone(head) }
     }
 
-    /// The largest variant, in bytes.
+    /// Returns the largest variant, in bytes.
     pub(crate) fn largest(&self) -> usize {
         usize::try_from(self.store.max_object).unwrap_or(usize::MAX)
     }
 
-    /// The variant of this coding, if it is cached.
+    /// Returns the variant of this coding, if it is cached.
     pub(crate) fn get(&self, coding: Coding) -> Option<Bytes> {
         match self.store.entries.get(&self.store.name_of_form(self.head.number, coding))? {
             CacheEntry::Encoded(_, bytes) => Some(bytes),
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::protocol::date::Moment;
 
-    /// A response with an encoded variant.
+    /// Returns a response with an encoded variant.
     fn kept(url: &str) -> (&'static CacheStore, EncodedVariants) {
         let store = tests::store(1 << 20);
         let head = tests::head(url, &[], "a");

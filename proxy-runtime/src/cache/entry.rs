@@ -60,8 +60,8 @@ impl ResponseOrder {
 }
 
 impl CachedHead {
-    /// Whether it replaces a stored response. It does if the stored one arrived before this one was requested; of two concurrent ones,
-    /// the one with the later `Date` stays (RFC 9111 section 4), or else the one that was requested later.
+    /// Returns whether it replaces a stored response. It does if the stored one arrived before this one was requested; of two
+    /// concurrent ones, the one with the later `Date` stays (RFC 9111 section 4), or else the one that was requested later.
     pub(super) fn supersedes(&self, stored: &CachedHead) -> bool {
         self.order.supersedes(stored.order)
     }
@@ -98,7 +98,7 @@ pub(super) enum CacheEntry {
 }
 
 impl CacheEntry {
-    /// The entry of a response.
+    /// Returns the entry of a response.
     pub(super) fn of(head: &Arc<CachedHead>, content: &CachedBody) -> CacheEntry {
         match content {
             CachedBody::BodyFile(opened) => CacheEntry::BodyFile(Arc::clone(head), Arc::clone(&opened.body_file)),
@@ -106,7 +106,7 @@ impl CacheEntry {
         }
     }
 
-    /// The head of a response.
+    /// Returns the head of a response.
     pub(super) fn head(&self) -> Option<&Arc<CachedHead>> {
         match self {
             CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) => Some(head),
@@ -114,12 +114,12 @@ impl CacheEntry {
         }
     }
 
-    /// Whether it is the response with this very head.
+    /// Returns whether it is the response with this very head.
     pub(super) fn is_of(&self, head: &Arc<CachedHead>) -> bool {
         self.head().is_some_and(|stored| Arc::ptr_eq(stored, head))
     }
 
-    /// Whether it is the very same entry.
+    /// Returns whether it is the very same entry.
     pub(super) fn is_same(&self, other: &CacheEntry) -> bool {
         match (self, other) {
             (CacheEntry::Varies(one), CacheEntry::Varies(other)) => Arc::ptr_eq(one, other),
@@ -175,7 +175,7 @@ pub(crate) enum LastFetch {
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
 
 impl MissMarker {
-    /// Its state now.
+    /// Returns its state now.
     fn at(&self, now: Moment) -> LastFetch {
         if self.until > now { self.last_fetch } else { LastFetch::Unknown }
     }
@@ -206,7 +206,7 @@ fn weight(head: &CachedHead) -> u64 {
     (size_of::<CachedHead>() + head.fields.weight() + head.url.len() + head.tags.len() + vary) as u64
 }
 
-/// A number for a cached content, unique in this process.
+/// Returns a number for a cached content, unique in this process.
 pub(crate) fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)

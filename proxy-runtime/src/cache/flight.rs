@@ -84,7 +84,7 @@ impl Flights {
         }
     }
 
-    /// A fetch that no request joins, unless its response turns out to be shareable.
+    /// Returns a fetch that no request joins, unless its response turns out to be shareable.
     pub(crate) fn beside(&'static self, name: u128, url: &str) -> FetchGuard {
         let (began, purges) = (Instant::now(), self.purges.load(Ordering::SeqCst));
         let flight = Flight { name, url: url.into(), began, purges, state: Mutex::default() };
@@ -143,7 +143,7 @@ impl Flights {
     }
 
     #[cfg(feature = "admin")]
-    /// The number of fetches that can be joined.
+    /// Returns the number of fetches that can be joined.
     pub(super) fn count(&self) -> u64 {
         let begun = |flights: &HashMap<u128, Arc<Flight>>| {
             flights.iter().filter(|(name, flight)| **name == flight.name).count() as u64
@@ -191,7 +191,7 @@ impl Flight {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Why it was not stored, if that was decided during the fetch.
+    /// Returns why it was not stored, if that was decided during the fetch.
     pub(crate) fn unkept(&self) -> Option<NotStored> {
         locked(&self.state).unkept
     }
@@ -204,14 +204,14 @@ pub(crate) struct FetchGuard {
 }
 
 impl FetchGuard {
-    /// The head of a shareable response has arrived. Returns a follower.
+    /// Records the head of a shareable response. Returns a follower.
     pub(crate) fn lands(&self, head: Arc<CachedHead>, name: u128, length: Option<u64>) -> Follower {
         let follower = Follower::of(&self.flight);
         self.lands_for_all(FetchOutcome::Answer(head, name, length));
         follower
     }
 
-    /// A follower, whatever the outcome will be.
+    /// Returns a follower, whatever the outcome will be.
     pub(crate) fn follower(&self) -> Follower {
         Follower::of(&self.flight)
     }
@@ -252,7 +252,7 @@ impl FetchGuard {
         locked(&self.flight.state).unkept.get_or_insert(why);
     }
 
-    /// Whether it has followers.
+    /// Returns whether it has followers.
     pub(crate) fn is_read(&self) -> bool {
         locked(&self.flight.state).is_read()
     }
@@ -267,7 +267,7 @@ impl FetchGuard {
         }
     }
 
-    /// The chunks received so far.
+    /// Returns the chunks received so far.
     pub(crate) fn chunks(&self) -> Vec<Bytes> {
         locked(&self.flight.state).chunks().cloned().collect()
     }
@@ -327,22 +327,22 @@ impl Follower {
         self
     }
 
-    /// When the fetch started.
+    /// Returns when the fetch started.
     pub(crate) fn began(&self) -> Instant {
         self.flight.began
     }
 
-    /// Whether the head had arrived before this time.
+    /// Returns whether the head had arrived before this time.
     pub(crate) fn landed_before(&self, moment: Instant) -> bool {
         locked(&self.flight.state).landed_at().is_some_and(|landed| landed < moment)
     }
 
-    /// The fetch that it follows.
+    /// Returns the fetch that it follows.
     pub(crate) fn flight(&self) -> Arc<Flight> {
         Arc::clone(&self.flight)
     }
 
-    /// How many bytes are left, if that is known.
+    /// Returns how many bytes are left, if that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.left
     }
@@ -437,7 +437,7 @@ mod tests {
         }
     }
 
-    /// All that can be read now, and how the body ends: `None` if more may follow.
+    /// Returns all that can be read now, and how the body ends: `None` if more may follow.
     pub(super) fn read(follower: &mut Follower) -> (String, Option<Result<(), Failure>>) {
         let (mut all, mut cx) = (Vec::new(), Context::from_waker(Waker::noop()));
         let end = loop {

@@ -46,12 +46,12 @@ pub(crate) enum NotStored {
 }
 
 impl NotStored {
-    /// Whether the reason is the request's, so that it says nothing about the next response of this URL.
+    /// Returns whether the reason is the request's, so that it says nothing about the next response of this URL.
     pub(crate) fn is_of_request(self) -> bool {
         matches!(self, NotStored::RequestNoStore | NotStored::Authorization | NotStored::NoRoom | NotStored::Superseded)
     }
 
-    /// The word in logs and in `Cache-Status`.
+    /// Returns the word in logs and in `Cache-Status`.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             NotStored::NoStore => "no-store",
@@ -174,23 +174,23 @@ impl Freshness {
         }
     }
 
-    /// Its age (section 4.2.3).
+    /// Returns its age (section 4.2.3).
     pub(crate) fn age_at(&self, now: Moment) -> Duration {
         self.age.saturating_add(now.since(self.received))
     }
 
-    /// The remaining freshness; `Err` with the staleness.
+    /// Returns the remaining freshness; `Err` with the staleness.
     pub(crate) fn left_at(&self, now: Moment) -> Result<Duration, Duration> {
         let age = self.age_at(now);
         if self.lifetime > age { Ok(self.lifetime - age) } else { Err(age - self.lifetime) }
     }
 
-    /// Whether less than `ahead`, and less than half, of its lifetime is left.
+    /// Returns whether less than `ahead`, and less than half, of its lifetime is left.
     pub(crate) fn ends_within(&self, ahead: Duration, now: Moment) -> bool {
         self.left_at(now).is_ok_and(|left| left < ahead.min(self.lifetime / 2))
     }
 
-    /// Whether it may be used for a request. `outdated`: it was purged softly.
+    /// Returns whether it may be used for a request. `outdated`: it was purged softly.
     pub(crate) fn verdict(&self, directives: &RequestDirectives, outdated: bool, now: Moment) -> ReuseDecision {
         if directives.no_cache || self.no_cache {
             return ReuseDecision::Ask;
@@ -216,14 +216,14 @@ impl Freshness {
         }
     }
 
-    /// Whether it may be served because the server is unreachable or fails (RFC 5861 section 4).
+    /// Returns whether it may be served because the server is unreachable or fails (RFC 5861 section 4).
     pub(crate) fn serves_errors(&self, now: Moment) -> bool {
         let stale = self.left_at(now).err().unwrap_or_default();
         self.if_error > Duration::ZERO && stale <= self.if_error
     }
 }
 
-/// Whether a response may be stored (section 3), apart from its lifetime.
+/// Returns whether a response may be stored (section 3), apart from its lifetime.
 fn may_be_kept(
     policy: &Cache,
     status: StatusCode,
@@ -264,13 +264,13 @@ fn may_be_kept(
     Ok(())
 }
 
-/// Whether a response to a request with `Authorization` may be shared (section 3.5).
+/// Returns whether a response to a request with `Authorization` may be shared (section 3.5).
 fn is_for_authorized(control: &ResponseDirectives) -> bool {
     control.public || control.must_revalidate || control.s_maxage.is_some()
 }
 
-/// The names that `Vary` lists; `None` for `*`, and for an invalid name: it is unknown then what the response varies by (section
-/// 4.1).
+/// Returns the names that `Vary` lists; `None` for `*`, and for an invalid name: it is unknown then what the response varies by
+/// (section 4.1).
 pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
     tokens(fields, "vary").map(|name| match std::str::from_utf8(name) {
         Ok(name) if name != "*" && is_token(name.as_bytes()) => Some(name),
@@ -278,20 +278,20 @@ pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
     })
 }
 
-/// Whether the caching rules of a status are known (RFC 9110 section 15): all registered ones, except those of partial
-/// responses.
+/// Returns whether the caching rules of a status are known (RFC 9110 section 15): all registered ones, except those of
+/// partial responses.
 fn is_understood(status: StatusCode) -> bool {
     status.canonical_reason().is_some()
         && !matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
-/// Whether a status is heuristically cacheable (section 4.2.2, RFC 9110 section 15.1): those that are cacheable by default, and some
-/// errors.
+/// Returns whether a status is heuristically cacheable (section 4.2.2, RFC 9110 section 15.1): those that are cacheable by default,
+/// and some errors.
 fn is_heuristic(status: StatusCode) -> bool {
     Override::BY_DEFAULT.contains(&status.as_u16()) || matches!(status.as_u16(), 404 | 405 | 410 | 414 | 501)
 }
 
-/// The lifetime (section 4.2.1); `None` if there is none.
+/// Returns the lifetime (section 4.2.1); `None` if there is none.
 fn lifetime(
     policy: &Cache,
     settings: &Settings,
@@ -319,7 +319,7 @@ fn lifetime(
     heuristic.or_else(|| default.map(|ttl| ttl.get(settings)))
 }
 
-/// The age at the time of receipt (section 4.2.3).
+/// Returns the age at the time of receipt (section 4.2.3).
 fn initial_age(fields: &Fields, date: Moment, request: &RequestTraits) -> Duration {
     let apparent = request.answered.since(date);
     // Section 5.1: an invalid number is ignored.

@@ -45,7 +45,7 @@ const MARK: char = ',';
 const IN_NONE: u64 = u64::MAX;
 
 impl Groups {
-    /// The number of invalidations so far.
+    /// Returns the number of invalidations so far.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
@@ -68,8 +68,8 @@ impl Groups {
         self.count.store(number, Ordering::Release);
     }
 
-    /// Whether a group of a response was invalidated since the last check. Costs only a comparison if the response has no groups, or there was
-    /// no invalidation since.
+    /// Returns whether a group of a response was invalidated since the last check. Costs only a comparison if the response has no groups, or
+    /// there was no invalidation since.
     pub(super) fn have_changed(&self, head: &CachedHead) -> bool {
         let seen = head.groups_seen.load(Ordering::Relaxed);
         if seen == IN_NONE {
@@ -107,13 +107,13 @@ impl KnownGroups {
     }
 }
 
-/// The groups that a field lists, as tags. A field that is not a list of strings lists none (RFC 9875 section 2, RFC 9651 section 4.2);
-/// parameters are ignored.
+/// Returns the groups that a field lists, as tags. A field that is not a list of strings lists none (RFC 9875 section 2, RFC 9651
+/// section 4.2); parameters are ignored.
 pub(crate) fn of(fields: &Fields, name: &'static str, origin: &str) -> Vec<String> {
     listed(fields, name).unwrap_or_default().iter().map(|group| tag(group, origin)).collect()
 }
 
-/// The groups that a field lists. `None`: it is not a list of strings.
+/// Returns the groups that a field lists. `None`: it is not a list of strings.
 pub(crate) fn listed(fields: &Fields, name: &'static str) -> Option<Vec<String>> {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     if lines.is_empty() {
@@ -131,36 +131,37 @@ pub(crate) fn listed(fields: &Fields, name: &'static str) -> Option<Vec<String>>
         .collect()
 }
 
-/// The tag of an origin's group. Groups are compared by character (section 2.1); tags are separated by blanks, so these are
-/// escaped.
+/// Returns the tag of an origin's group. Groups are compared by character (section 2.1); tags are separated by blanks, so
+/// these are escaped.
 pub(crate) fn tag(group: &str, origin: &str) -> String {
     format!("{MARK}{origin}{MARK}{}", group.replace('%', "%25").replace(' ', "%20"))
 }
 
 #[cfg(any(feature = "admin", test))]
-/// The group of a tag.
+/// Returns the group of a tag.
 pub(crate) fn group_of(tag: &str) -> Option<String> {
     let (_, group) = tag.strip_prefix(MARK)?.split_once(MARK)?;
     Some(group.replace("%20", " ").replace("%25", "%"))
 }
 
-/// Whether a response of this URL may have a tag: a group belongs to one origin.
+/// Returns whether a response of this URL may have a tag: a group belongs to one origin.
 pub(super) fn may_have(url: &str, tag: &str) -> bool {
     let origin = tag.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK)).map(|(origin, _)| origin);
     origin.is_none_or(|origin| url.starts_with(origin))
 }
 
-/// The initial state of a response with these tags, after `count` invalidations: all are known, if a tag is a group.
+/// Returns the initial state of a response with these tags, after `count` invalidations: all are known, if a tag is a
+/// group.
 pub(super) fn seen(tags: &str, count: u64) -> u64 {
     if tags.contains(MARK) { count } else { IN_NONE }
 }
 
-/// Whether all tags are groups.
+/// Returns whether all tags are groups.
 pub(super) fn are_all(tags: &[String]) -> bool {
     tags.iter().all(|tag| tag.starts_with(MARK))
 }
 
-/// The origin (RFC 9110 section 4.3.1) of a cache key's URL.
+/// Returns the origin (RFC 9110 section 4.3.1) of a cache key's URL.
 pub(crate) fn origin_of(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     let end = url[host..].find(['/', ';']).map_or(url.len(), |end| host + end);

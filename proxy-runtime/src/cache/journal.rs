@@ -133,7 +133,7 @@ impl Journal {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The position up to which this process has followed. Uses only memory.
+    /// Returns the position up to which this process has followed. Uses only memory.
     pub(super) fn followed(&self) -> u64 {
         self.followed.load(Ordering::Acquire)
     }
@@ -143,7 +143,7 @@ impl Journal {
         self.identity.load(Ordering::Acquire)
     }
 
-    /// Its size on disk, in bytes. Uses only memory.
+    /// Returns its size on disk, in bytes. Uses only memory.
     pub(super) fn length(&self) -> u64 {
         self.length.load(Ordering::Relaxed)
     }
@@ -156,7 +156,7 @@ impl Journal {
         self.read_on(&mut self.locked(), each)
     }
 
-    /// A line counts as followed once `each` has been called, and it is on the disk.
+    /// Calls `each` for each new line. A line counts as followed once `each` has been called, and it is on the disk.
     fn read_on(&self, reading: &mut JournalReader, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         let mut about = reading.file.metadata()?;
         if about.nlink() == 0 {
@@ -194,7 +194,7 @@ impl Journal {
         self.slot.say(self.followed())
     }
 
-    /// An unterminated last line is terminated, and then counts as damaged.
+    /// Terminates an unterminated last line, which then counts as damaged.
     fn end_last_line(&self, file: &File) -> io::Result<()> {
         let length = file.metadata()?.len();
         let mut last = [b'\n'];
@@ -217,7 +217,7 @@ impl Journal {
         Ok(LockedJournal { journal: self, reading, _lock: lock })
     }
 
-    /// Whether no other process uses the folder. Blocks.
+    /// Returns whether no other process uses the folder. Blocks.
     ///
     /// # Errors
     /// The slots can't be read.
@@ -225,7 +225,7 @@ impl Journal {
         Ok(self.slot.others()?.is_empty())
     }
 
-    /// Whether all processes with the folder have followed up to this position. Blocks.
+    /// Returns whether all processes with the folder have followed up to this position. Blocks.
     ///
     /// # Errors
     /// The slots can't be read.
@@ -340,7 +340,7 @@ fn read_first(file: &File, secret: (u64, u64)) -> Option<(u64, u64)> {
 }
 
 impl JournalLine {
-    /// The first line has a fixed length.
+    /// Serializes the line. The first line of a journal has a fixed length.
     fn text(&self, secret: (u64, u64)) -> Vec<u8> {
         let said = match self {
             JournalLine::Journal { identity, base } => format!("{base:016x} journal {identity:016x} "),
@@ -413,7 +413,7 @@ mod tests {
         told: Vec<String>,
     }
 
-    /// A purge as a word.
+    /// Returns a purge as a word.
     fn word(ban: &Ban) -> String {
         match &ban.purge {
             Purge::Url(url) => url.clone(),

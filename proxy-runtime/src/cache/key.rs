@@ -20,8 +20,8 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
     query::keyed(key, facts.query, out);
 }
 
-/// The target for the server with `send=keyed`: with the query of the key alone. `None`: the request's own target, as for all
-/// requests that bypass the cache.
+/// Returns the target for the server with `send=keyed`: with the query of the key alone. `None`: the request's own target, as
+/// for all requests that bypass the cache.
 pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<String> {
     let cache = cache.filter(|cache| cache.key.send_keyed && passes(cache, facts, has_body).is_none())?;
     let mut target = facts.path.to_owned();
@@ -44,18 +44,19 @@ pub fn origin(key: &Key, facts: &Facts<'_>, out: &mut String) {
     }
 }
 
-/// Whether responses may have variants before any response has a `Vary`.
+/// Returns whether responses may have variants before any response has a `Vary`.
 pub fn has_variants(key: &Key) -> bool {
     key.zone != 0 || key.device.is_some() || !key.headers.is_empty() || !key.cookies.is_empty()
 }
 
 /// The request that selects a response: as the client sent it, and as the server receives it.
 pub trait SelectingRequest {
-    /// The fields as the client sent them.
+    /// Returns the fields as the client sent them.
     fn sent(&self) -> &Fields;
-    /// The fields as the server receives them, if the field `name` may differ from the client's. `name` is in lower case.
+    /// Returns the fields as the server receives them, if the field `name` may differ from the client's. `name` is in
+    /// lower case.
     fn forwarded(&self, name: &str) -> Option<&Fields>;
-    /// Whether the server receives a normalized field, which replaces all values of clients.
+    /// Returns whether the server receives a normalized field, which replaces all values of clients.
     fn is_normalized(&self, _name: &str) -> bool {
         false
     }
@@ -120,7 +121,8 @@ pub fn variant_of<'n>(
     }
 }
 
-/// The values of a cookie with their quotes: some servers take these for a part of the value (RFC 6265 section 5.4).
+/// Returns the values of a cookie with their quotes: some servers take these for a part of the value (RFC 6265 section
+/// 5.4).
 fn cookies_as_sent<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
     fields
         .all("cookie")
@@ -223,7 +225,7 @@ fn qvalue(weight: &[u8]) -> Option<u16> {
     }
 }
 
-/// A coding that the client accepts; its weight does not matter.
+/// Returns a coding that the client accepts; its weight does not matter.
 fn coding(member: &[u8]) -> Option<Vec<u8>> {
     let (name, weight) = match member.iter().position(|&byte| byte == b';') {
         Some(at) => (&member[..at], &member[at + 1..]),
@@ -242,7 +244,7 @@ fn coding(member: &[u8]) -> Option<Vec<u8>> {
     Some(if refused { [b"-", name.as_slice()].concat() } else { name })
 }
 
-/// Whether a request matches a `bypass` condition.
+/// Returns whether a request matches a `bypass` condition.
 pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
     let is = |found: &[u8]| mark.value.as_ref().is_none_or(|value| value.as_bytes() == found);
     match mark.part {
@@ -272,7 +274,7 @@ pub enum PassReason {
 }
 
 impl PassReason {
-    /// The word in logs and in `Cache-Status`.
+    /// Returns the word in logs and in `Cache-Status`.
     pub fn reason(self) -> &'static str {
         match self {
             PassReason::Method => "method",
@@ -285,7 +287,7 @@ impl PassReason {
     }
 }
 
-/// Why a request bypasses the cache; `None`: it is looked up.
+/// Returns why a request bypasses the cache; `None`: it is looked up.
 pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<PassReason> {
     if *facts.method != http::Method::GET && !(cache.head && *facts.method == http::Method::HEAD) {
         return Some(PassReason::Method);

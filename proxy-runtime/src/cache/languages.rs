@@ -4,8 +4,8 @@
 use crate::protocol::encodings::quality;
 use crate::protocol::fields::{Fields, tokens};
 
-/// The language of `offered` that a client prefers; the first one if it accepts none of them. Of two ranges with equal weight, the
-/// first counts, as browsers mean it. Costs ranges times languages, without allocation.
+/// Returns the language of `offered` that a client prefers; the first one if it accepts none of them. Of two ranges with equal
+/// weight, the first counts, as browsers mean it. Costs ranges times languages, without allocation.
 pub(crate) fn preferred<'o>(request: &Fields, offered: &'o [impl AsRef<str>]) -> Option<&'o str> {
     let mut best: Option<(u16, &'o str)> = None;
     for item in tokens(request, "accept-language") {
@@ -23,8 +23,8 @@ pub(crate) fn preferred<'o>(request: &Fields, offered: &'o [impl AsRef<str>]) ->
     best.map(|(_, language)| language).or(offered.first().map(AsRef::as_ref))
 }
 
-/// The language that matches a range: an equal one, the longest less specific one (`de` for `de-CH`), or the first more specific one
-/// (`de-CH` for `de`). `*` matches all others, and selects the first.
+/// Returns the language that matches a range: an equal one, the longest less specific one (`de` for `de-CH`), or the first more
+/// specific one (`de-CH` for `de`). `*` matches all others, and selects the first.
 fn lookup<'o>(range: &[u8], offered: &'o [impl AsRef<str>]) -> Option<&'o str> {
     let offered = || offered.iter().map(AsRef::as_ref);
     if range == b"*" {

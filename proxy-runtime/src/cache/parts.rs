@@ -19,7 +19,7 @@ use crate::protocol::fields::{Fields, number, split_once};
 use crate::protocol::transformed;
 use crate::site;
 
-/// The range of a 206 (RFC 9110 section 14.4), and the length of the whole. `None`: it has none, or several.
+/// Returns the range of a 206 (RFC 9110 section 14.4), and the length of the whole. `None`: it has none, or several.
 pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
     let mut lines = fields.all("content-range");
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -35,12 +35,12 @@ pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
     (first <= last && last < total).then_some((first..last + 1, total))
 }
 
-/// The value of `Range` for a non-empty part (RFC 9110 section 14.1.2).
+/// Returns the value of `Range` for a non-empty part (RFC 9110 section 14.1.2).
 pub(crate) fn range(part: &Range<u64>) -> String {
     format!("bytes={}", label(part))
 }
 
-/// The label of a part within its response.
+/// Returns the label of a part within its response.
 pub(crate) fn label(part: &Range<u64>) -> String {
     format!("{}-{}", part.start, part.end - 1)
 }
@@ -58,21 +58,21 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// The version of a part.
+    /// Returns the version of a part.
     pub(crate) fn of(part: &Fields) -> Option<Version> {
         let (_, total) = content_range(part)?;
         Some(Version { validator: validator(part).map(Box::from), total })
     }
 
-    /// Whether a part is of this version.
+    /// Returns whether a part is of this version.
     pub(crate) fn has(&self, part: &Fields) -> bool {
         let same = |version: Version| version.total == self.total && version.validator == self.validator;
         self.validator.is_some() && Version::of(part).is_some_and(same)
     }
 }
 
-/// The strong validator of a response (RFC 9110 section 8.8.1), as used in `If-Range`: a strong entity tag, or `Last-Modified` if the
-/// response was made at least a second later (section 8.8.2.2).
+/// Returns the strong validator of a response (RFC 9110 section 8.8.1), as used in `If-Range`: a strong entity tag, or
+/// `Last-Modified` if the response was made at least a second later (section 8.8.2.2).
 pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
     if let Some(tag) = fields.get("etag") {
         return tag.starts_with(b"\"").then_some(tag);
@@ -91,7 +91,8 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    /// The part that begins at `at`, before `end`: a stored one, or one to fetch. It may extend beyond the end of the whole.
+    /// Returns the part that begins at `at`, before `end`: a stored one, or one to fetch. It may extend beyond the end of
+    /// the whole.
     pub(crate) fn part(&self, at: u64, end: u64) -> Range<u64> {
         match self {
             Layout::Listed(listed) => listed.part(at, end),
@@ -119,30 +120,30 @@ impl StoredRanges {
         StoredRanges(parts.filter(|part| part.start < part.end).collect())
     }
 
-    /// Any of the parts.
+    /// Returns one of the parts.
     pub(crate) fn any(&self) -> Option<Range<u64>> {
         self.0.last().cloned()
     }
 
-    /// The stored part with `at`, or the gap there, before `end`.
+    /// Returns the stored part with `at`, or the gap there, before `end`.
     fn part(&self, at: u64, end: u64) -> Range<u64> {
         let stored = self.0.iter().filter(|part| part.contains(&at)).max_by_key(|part| part.end);
         let next = self.0.iter().map(|part| part.start).filter(|&start| start > at).min();
         stored.cloned().unwrap_or_else(|| at..next.map_or(end, |next| next.min(end)))
     }
 
-    /// Whether a range is stored completely.
+    /// Returns whether a range is stored completely.
     pub(crate) fn has(&self, wanted: &Range<u64>) -> bool {
         self.missing(wanted) == (0, 0)
     }
 
-    /// Whether enough of a range is stored to fetch only the rest: half of it, with few gaps.
+    /// Returns whether enough of a range is stored to fetch only the rest: half of it, with few gaps.
     pub(crate) fn is_worth_completing(&self, wanted: &Range<u64>) -> bool {
         let (gaps, missing) = self.missing(wanted);
         gaps <= MOST_GAPS && missing <= (wanted.end - wanted.start) / 2
     }
 
-    /// The number of gaps in a range, and their total size in bytes.
+    /// Returns the number of gaps in a range, and their total size in bytes.
     fn missing(&self, wanted: &Range<u64>) -> (usize, u64) {
         let (mut at, mut gaps, mut missing) = (wanted.start, 0, 0);
         while at < wanted.end {
@@ -157,7 +158,7 @@ impl StoredRanges {
 }
 
 impl CachedHead {
-    /// The head of the whole that a part belongs to.
+    /// Returns the head of the whole that a part belongs to.
     pub(crate) fn whole(&self) -> CachedHead {
         let mut fields = self.fields.clone();
         transformed::cut(&mut fields);
@@ -181,7 +182,7 @@ impl CachedHead {
         }
     }
 
-    /// The head of a part of this response.
+    /// Returns the head of a part of this response.
     pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> CachedHead {
         let mut head = self.whole();
         head.status = StatusCode::PARTIAL_CONTENT;
@@ -190,7 +191,7 @@ impl CachedHead {
     }
 
     #[cfg(any(feature = "admin", test))]
-    /// Whether it is the head of a list of parts, which is not a response.
+    /// Returns whether it is the head of a list of parts, which is not a response.
     pub(super) fn is_of_list(&self) -> bool {
         self.status == OF_LIST
     }
@@ -227,7 +228,7 @@ impl CacheStore {
         }
     }
 
-    /// The location of a part of a response that is stored completely.
+    /// Returns the location of a part of a response that is stored completely.
     pub(crate) fn part_of_whole(
         &'static self,
         key: &site::Key,
@@ -267,7 +268,7 @@ impl CacheStore {
     }
 }
 
-/// A list with one more part; the oldest ones may be dropped.
+/// Returns a list with one more part; the oldest ones may be dropped.
 fn list_of(StoredRanges(mut parts): StoredRanges, part: Range<u64>) -> CachedBody {
     let within = |inner: &Range<u64>, outer: &Range<u64>| outer.start <= inner.start && inner.end <= outer.end;
     parts.retain(|listed| !within(listed, &part));

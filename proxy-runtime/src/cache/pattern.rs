@@ -40,17 +40,17 @@ impl Pattern {
         text.contains('/').then(|| Pattern(text.into()))
     }
 
-    /// The pattern as text.
+    /// Returns the pattern as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A pattern for a whole host.
+    /// Returns a pattern for a whole host.
     pub(super) fn of_host(host: &str) -> Pattern {
         Pattern(format!("{host}/*").into())
     }
 
-    /// The only host that it matches, and whether it matches the whole host.
+    /// Returns the only host that it matches, and whether it matches the whole host.
     pub(super) fn host(&self) -> Option<(&str, bool)> {
         let (host, path) = self.parts();
         (!host.contains('*')).then_some((host, path == "/*"))
@@ -60,7 +60,7 @@ impl Pattern {
         self.0.split_at(self.0.find('/').unwrap_or(self.0.len()))
     }
 
-    /// Whether it matches the URL of a cached response.
+    /// Returns whether it matches the URL of a cached response.
     pub(super) fn means(&self, url: &str) -> bool {
         let (host, path) = self.parts();
         let (kept_host, kept_path) = parts_of(url);
@@ -73,7 +73,7 @@ impl Pattern {
     }
 }
 
-/// The host, and the path with query, of a cached response's URL (see [`super::key`]).
+/// Returns the host, and the path with query, of a cached response's URL (see [`super::key`]).
 pub(super) fn parts_of(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -81,7 +81,7 @@ pub(super) fn parts_of(url: &str) -> (&str, &str) {
     (split_port(authority).map_or(authority, |(host, _)| host), path)
 }
 
-/// Whether a text matches a pattern.
+/// Returns whether a text matches a pattern.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
@@ -150,7 +150,7 @@ mod tests {
         check("[::1]/*", "http://[::1]:80/x", true);
     }
 
-    /// A naive matcher, character by character.
+    /// Matches naively, character by character.
     fn slowly(pattern: &[u8], text: &[u8]) -> bool {
         match pattern.split_first() {
             None => text.is_empty(),

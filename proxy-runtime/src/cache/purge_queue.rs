@@ -24,8 +24,8 @@ pub(super) struct QueuedPurge {
 }
 
 impl QueuedPurge {
-    /// Whether nothing is left to do if no other process uses the folder: no request waits, and the file is gone
-    /// already.
+    /// Returns whether nothing is left to do if no other process uses the folder: no request waits, and the file is
+    /// gone already.
     pub(super) fn is_done_here(&self) -> bool {
         self.told.is_none() && self.purges.iter().all(|(purge, _)| matches!(purge, Purge::Url(_)))
     }

@@ -52,7 +52,7 @@ pub(super) struct Purges {
 pub(super) const REMEMBERED: usize = 4096;
 
 impl Purges {
-    /// The number of purges; any that is not counted yet looks at the store later.
+    /// Returns the number of purges; any that is not counted yet looks at the store later.
     pub(super) fn count(&self) -> u64 {
         fence(Ordering::SeqCst);
         self.count.load(Ordering::Acquire)
@@ -69,7 +69,7 @@ impl Purges {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether a response with this URL and these tags was purged since `since` purges; and whether softly.
+    /// Returns whether a response with this URL and these tags was purged since `since` purges; and whether softly.
     pub(super) fn since(&self, since: u64, url: &str, tags: &str) -> Option<bool> {
         if self.count() == since {
             return None;
@@ -113,7 +113,7 @@ mod interleavings {
     }
 }
 
-/// Whether two URLs have the same path, and one of them is the result of a rule.
+/// Returns whether two URLs have the same path, and one of them is the result of a rule.
 fn is_of_path(purged: &str, kept: &str) -> bool {
     kept.contains('#') && parts(purged).0 == parts(kept).0
 }

@@ -97,7 +97,7 @@ impl CacheStore {
         self.purge_loaded(purge, soft, now).max(on_disk)
     }
 
-    /// The name of the entry of a URL to purge.
+    /// Returns the name of the entry of a URL to purge.
     fn name_of_purged(&self, purge: &Purge) -> u128 {
         match purge {
             Purge::Url(url) => self.name_of_url(url),

@@ -68,7 +68,7 @@ fn others(excepted: &[Text], sorted: bool, query: &str, out: &mut String) {
     kept.iter().for_each(|(pair, ..)| push(pair));
 }
 
-/// Whether a name, as spelt in a query, is this one, or begins with the text before its `*`.
+/// Returns whether a name, as spelt in a query, is this one, or begins with the text before its `*`.
 fn is_named(spelt: &str, pattern: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => decoded(spelt).take(prefix.len()).eq(prefix.bytes()),
@@ -76,7 +76,7 @@ fn is_named(spelt: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether a query has this parameter, or one that a server may take for it. `is` compares the value.
+/// Returns whether a query has this parameter, or one that a server may take for it. `is` compares the value.
 pub(super) fn has(name: &str, query: &str, is: impl Fn(&str) -> bool) -> bool {
     pairs(query).any(
         |(pair, spelt, value)| {
@@ -85,7 +85,7 @@ pub(super) fn has(name: &str, query: &str, is: impl Fn(&str) -> bool) -> bool {
     )
 }
 
-/// The text between `&` characters: the whole pair, the name, and the value after `=`.
+/// Returns the text between `&` characters: the whole pair, the name, and the value after `=`.
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| match pair.split_once('=') {
         Some((name, value)) => (pair, name, Some(value)),
@@ -93,13 +93,13 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str, Option<&str>)> {
     })
 }
 
-/// The name as it is keyed and sent, whatever its spelling in a request.
+/// Returns the name as it is keyed and sent, whatever its spelling in a request.
 fn spelling(name: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     if name.bytes().all(plain) { Cow::Borrowed(name) } else { Cow::Owned(encoded_parameter(name)) }
 }
 
-/// Whether some server reads the parameter `name` in a pair.
+/// Returns whether some server reads the parameter `name` in a pair.
 fn may_be(pair: &str, name: &str) -> bool {
     pair.split(';').any(|part| {
         let spelt = part.split('=').next().unwrap_or_default();
@@ -107,7 +107,7 @@ fn may_be(pair: &str, name: &str) -> bool {
     })
 }
 
-/// A name in a query, reduced to what all servers distinguish.
+/// Returns a name in a query, reduced to what all servers distinguish.
 fn as_read(spelt: &str) -> impl Iterator<Item = u8> {
     reduced(decoded(spelt))
 }
@@ -120,7 +120,7 @@ fn reduced(name: impl Iterator<Item = u8>) -> impl Iterator<Item = u8> {
     name.map(|byte| if matches!(byte, b'.' | b' ') { b'_' } else { byte.to_ascii_lowercase() })
 }
 
-/// The decoded name or value of a parameter, with form decoding.
+/// Returns the decoded name or value of a parameter, with form decoding.
 pub(super) fn decoded(spelt: &str) -> impl Iterator<Item = u8> {
     let mut rest = spelt.as_bytes();
     std::iter::from_fn(move || {

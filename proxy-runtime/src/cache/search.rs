@@ -88,7 +88,7 @@ impl NoVarySearch {
 }
 
 impl NoVarySearch {
-    /// The form of a URL, with the number of the rule.
+    /// Returns the form of a URL, with the number of the rule.
     fn form(&self, (path, query): (&str, &str), number: u64) -> String {
         let mut url = path.to_owned();
         self.write(query, &mut url);
@@ -126,7 +126,7 @@ impl Weighter<u128, Arc<PathRule>> for RuleWeighter {
 }
 
 impl SearchRules {
-    /// An empty set for a store with this much memory.
+    /// Creates an empty set for a store with this much memory.
     pub(super) fn new(memory: u64) -> SearchRules {
         let bytes = memory / SHARE;
         let items = usize::try_from(bytes / OVERHEAD).unwrap_or(usize::MAX).min(1 << 20);
@@ -168,7 +168,7 @@ impl PathRule {
 }
 
 impl CachedHead {
-    /// The URL in the form of this response's rule.
+    /// Returns the URL in the form of this response's rule.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         let (_, number) = self.url.rsplit_once('#')?;
         let number = u64::from_str_radix(number, 16).ok()?;

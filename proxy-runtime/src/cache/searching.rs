@@ -9,8 +9,8 @@ use super::store::CacheStore;
 use crate::protocol::fields::Fields;
 
 impl CacheStore {
-    /// The URL under which a request for `url` is looked up, if it differs: in the form of the last rule of its path. A response
-    /// without a rule under `url` itself takes precedence.
+    /// Returns the URL under which a request for `url` is looked up, if it differs: in the form of the last rule of its path. A
+    /// response without a rule under `url` itself takes precedence.
     pub(crate) fn searched(&self, url: &str) -> Option<String> {
         if !self.searches.any.load(Ordering::Relaxed) {
             return None;
@@ -19,7 +19,8 @@ impl CacheStore {
         (self.has(&form) || !self.has(url)).then_some(form)
     }
 
-    /// The URL under which a response for `url` is stored, if it has a rule. The rule applies to later requests.
+    /// Returns the URL under which a response for `url` is stored, if it has a rule. The rule applies to later
+    /// requests.
     pub(crate) fn kept_by_rule(&self, response: &Fields, url: &str) -> Option<String> {
         let noted = self.searches.note(self.path_name(url), NoVarySearch::of(response)?);
         Some(noted.form(parts(url)))

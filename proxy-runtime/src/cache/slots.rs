@@ -54,7 +54,7 @@ impl Slot {
         Err(io::Error::other("too many processes have the cache's folder"))
     }
 
-    /// The furthest position of any process when this slot was taken, whether it still runs or not.
+    /// Returns the furthest position of any process when this slot was taken, whether it still runs or not.
     pub(super) fn furthest(&self) -> u64 {
         self.furthest
     }
@@ -74,7 +74,7 @@ impl Slot {
         Ok(())
     }
 
-    /// The positions of the other processes that use the folder. Blocks.
+    /// Returns the positions of the other processes that use the folder. Blocks.
     ///
     /// # Errors
     /// The slots can't be read.
@@ -105,7 +105,7 @@ fn path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("slot-{number}"))
 }
 
-/// The position of a process; 0 if it has not confirmed any.
+/// Returns the position of a process; 0 if it has not confirmed any.
 fn read(file: &File, secret: (u64, u64)) -> u64 {
     let mut said = [0; LENGTH];
     let read = file.read_exact_at(&mut said, 0);

@@ -44,7 +44,7 @@ pub(crate) struct DiskStats {
 }
 
 impl CacheStore {
-    /// All statistics. Costs a lock for each shard of the in-flight fetches.
+    /// Returns all statistics. Costs a lock for each shard of the in-flight fetches.
     pub(crate) fn figures(&self) -> StoreStats {
         let disks: Vec<_> = self.disks.iter().map(|disk| disk.figures()).collect();
         StoreStats {
@@ -86,7 +86,7 @@ impl StoreCounters {
 }
 
 impl RequestCounts {
-    /// Each counter with its name.
+    /// Returns each counter with its name.
     pub(crate) fn named(&self) -> [(&'static str, u64); WORDS.len()] {
         let RequestCounts { hit, stale, revalidated, joined, miss, pass } = *self;
         let counts = [hit, stale, revalidated, joined, miss, pass];

@@ -147,7 +147,7 @@ impl CacheStore {
         hasher.finish128().as_u128()
     }
 
-    /// The name of a URL's response, or of its `Vary` index.
+    /// Returns the name of a URL's response, or of its `Vary` index.
     pub(super) fn name_of_url(&self, url: &str) -> u128 {
         self.name_of([url.as_bytes(), b"", b""])
     }
@@ -187,7 +187,7 @@ impl CacheStore {
         }
     }
 
-    /// The lookup result for an entry at a location.
+    /// Returns the lookup result for an entry at a location.
     fn looked(&self, place: StoreLocation, found: Option<CacheEntry>, now: Moment) -> Lookup {
         match found {
             Some(CacheEntry::BodyFile(ref head, _) | CacheEntry::Answer(ref head, _))
@@ -202,7 +202,7 @@ impl CacheStore {
         }
     }
 
-    /// The lookup result for a response on disk, if the disk responds.
+    /// Returns the lookup result for a response on disk, if the disk responds.
     fn look_at(&self, place: StoreLocation, head: Arc<CachedHead>, body_file: Arc<BodyFile>) -> Lookup {
         if body_file.is_spoilt() {
             self.forget(place.own, |entry| entry.is_of(&head));
@@ -212,7 +212,7 @@ impl CacheStore {
         Lookup::Nothing(place, LastFetch::Unknown)
     }
 
-    /// The location of a variant.
+    /// Returns the location of a variant.
     pub(super) fn of_several(
         &self,
         key: &site::Key,
@@ -265,19 +265,19 @@ impl CacheStore {
         if put { Ok(()) } else { Err(NotStored::Superseded) }
     }
 
-    /// Whether the current response of a name is newer than this one.
+    /// Returns whether the current response of a name is newer than this one.
     pub(super) fn is_superseded(&self, name: u128, head: &CachedHead) -> bool {
         let stored = self.entries.peek(&name);
         stored.as_ref().and_then(CacheEntry::head).is_some_and(|stored| !head.supersedes(stored))
     }
 
-    /// The location of a part of the response at a location.
+    /// Returns the location of a part of the response at a location.
     pub(super) fn part_of(&self, place: StoreLocation, part: &str) -> StoreLocation {
         let own = self.name_of([b"", &place.own.to_be_bytes(), part.as_bytes()]);
         StoreLocation { own, recalled: Some(own), ..place }
     }
 
-    /// A name for fetching a part, before its `Vary` is known.
+    /// Returns a name for fetching a part, before its `Vary` is known.
     pub(crate) fn part_on_its_way(
         &self,
         key: &site::Key,
@@ -288,7 +288,7 @@ impl CacheStore {
         self.part_of(self.of_several(key, url, (&[], u64::MAX), request), part).own
     }
 
-    /// The location of a part, if the URL has variants.
+    /// Returns the location of a part, if the URL has variants.
     pub(crate) fn part_place(
         &self,
         key: &site::Key,
@@ -306,7 +306,8 @@ impl CacheStore {
         Some(place)
     }
 
-    /// Whether there is an entry at a location that `is_usable`; an entry that is only on disk counts as usable.
+    /// Returns whether there is an entry at a location that `is_usable`; an entry that is only on disk counts as
+    /// usable.
     pub(crate) fn has_usable(&self, place: &StoreLocation, is_usable: impl Fn(&CachedHead) -> bool) -> bool {
         match self.entries.peek(&place.own) {
             Some(CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _)) => {
@@ -316,7 +317,7 @@ impl CacheStore {
         }
     }
 
-    /// The response at a location.
+    /// Returns the response at a location.
     pub(crate) async fn at(&self, place: StoreLocation) -> Option<(Arc<CachedHead>, CachedBody)> {
         match self.entries.get(&place.own)? {
             CacheEntry::Answer(head, _) | CacheEntry::BodyFile(head, _) if self.groups.have_changed(&head) => {
@@ -433,12 +434,12 @@ impl CacheStore {
         (before + bytes <= self.max_receiving).then_some(reserved)
     }
 
-    /// The initial [`CachedHead::groups_seen`] of a response that arrives now.
+    /// Returns the initial [`CachedHead::groups_seen`] of a response that arrives now.
     pub(crate) fn groups_seen(&self, tags: &str) -> AtomicU64 {
         AtomicU64::new(groups::seen(tags, self.groups.count()))
     }
 
-    /// The number of purges; it is recorded when a request is sent, and compared when its response is stored.
+    /// Returns the number of purges; it is recorded when a request is sent, and compared when its response is stored.
     pub(crate) fn purges(&self) -> u64 {
         self.purges.count()
     }

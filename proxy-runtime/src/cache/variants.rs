@@ -16,8 +16,8 @@ use super::vary_index::{MOST_FIELDS, MOST_NAMES, NAME, VaryIndex};
 use crate::site;
 
 impl CacheStore {
-    /// The location for a response that has a `Vary`, or variants by its policy, or is a part: updates the `Vary` index if
-    /// needed.
+    /// Returns the location for a response that has a `Vary`, or variants by its policy, or is a part: updates the `Vary`
+    /// index if needed.
     ///
     /// # Errors
     /// It depends on too many fields, or there is a newer one.
@@ -46,7 +46,7 @@ impl CacheStore {
         if place.varies { self.flights.join_undecided(self.name_of_url(url)) } else { None }
     }
 
-    /// Whether a response, or part, stored under `name` may be used for this request, by its `Vary`.
+    /// Returns whether a response, or part, stored under `name` may be used for this request, by its `Vary`.
     pub(crate) fn is_at(
         &self,
         name: u128,

@@ -50,12 +50,12 @@ impl VaryIndex {
         (size_of::<VaryIndex>() + self.url.len() + 64 * self.fields.len() + NAME * self.room) as u64
     }
 
-    /// Whether a response received at this time is stale because of a soft purge.
+    /// Returns whether a response received at this time is stale because of a soft purge.
     pub(super) fn outdates(&self, received: Moment) -> bool {
         received.0 < self.outdated_before.load(Ordering::Relaxed)
     }
 
-    /// Whether it distinguishes variants by all of these fields.
+    /// Returns whether it distinguishes variants by all of these fields.
     pub(super) fn knows(&self, vary: &[Box<str>]) -> bool {
         vary.iter().all(|name| self.fields.contains(name))
     }
@@ -81,7 +81,7 @@ impl VaryIndex {
         true
     }
 
-    /// The index with twice the capacity and one more variant. It takes the names over.
+    /// Returns the index with twice the capacity and one more variant. It takes the names over.
     pub(super) fn enlarged(&self, variant: u128) -> VaryIndex {
         let mut names = std::mem::take(&mut *self.names());
         names.insert(variant);

@@ -32,7 +32,7 @@ impl Url<'_> {
         })
     }
 
-    /// The host without its port.
+    /// Returns the host without its port.
     pub fn host(&self) -> &str {
         let end = self.authority.rfind(']').map_or(0, |at| at + 1);
         let port = self.authority[end..].find(':').map_or(self.authority.len(), |at| end + at);
@@ -40,7 +40,7 @@ impl Url<'_> {
     }
 }
 
-/// The lines of a list, except blank ones and comments.
+/// Returns the lines of a list, except blank ones and comments.
 pub fn lines(list: &str) -> impl Iterator<Item = &str> {
     list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

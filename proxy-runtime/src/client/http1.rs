@@ -27,7 +27,7 @@ pub(crate) struct Http1Client {
 const MAX_INTERIM: usize = 16 << 10;
 
 impl Http1Client {
-    /// The state of a connection before its first request.
+    /// Returns the state of a connection before its first request.
     pub(crate) fn new(link: BufferedStream) -> Http1Client {
         Http1Client {
             link: RefCell::new(link),
@@ -97,12 +97,13 @@ impl Http1Client {
         may_leave && body_complete && link.is_empty() && link.has_ended()
     }
 
-    /// Whether the client was never asked for its body, and so may or may not send it (RFC 9110 section 10.1.1).
+    /// Returns whether the client was never asked for its body, and so may or may not send it (RFC 9110 section
+    /// 10.1.1).
     pub(crate) fn was_not_asked(&self) -> bool {
         self.expects_continue.get() && !self.inbound.borrow().decoder.is_done()
     }
 
-    /// Whether the rest of the request's body is so short that reading it costs less than a new connection.
+    /// Returns whether the rest of the request's body is so short that reading it costs less than a new connection.
     pub(crate) fn is_worth_reading(&self) -> bool {
         let inbound = self.inbound.borrow();
         let left = inbound.decoder.left();

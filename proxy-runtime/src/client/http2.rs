@@ -31,7 +31,7 @@ pub(crate) struct Http2Client {
 }
 
 impl Http2Client {
-    /// The state of a stream whose request begins; `whole`: the request has no body.
+    /// Returns the state of a stream whose request begins; `whole`: the request has no body.
     pub(crate) fn new(
         (body, respond): (RecvStream, SendResponse<DataPiece>),
         (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),

@@ -31,8 +31,8 @@ impl Peer {
         if self.secured.is_some() { "https" } else { "http" }
     }
 
-    /// Whether `https` URLs may be requested on the connection: it is encrypted, or a trusted peer may say that it was (RFC
-    /// 9110 section 7.4).
+    /// Returns whether `https` URLs may be requested on the connection: it is encrypted, or a trusted peer may say that it
+    /// was (RFC 9110 section 7.4).
     pub(crate) fn may_say_https(&self) -> bool {
         self.secured.is_some()
             || self.listener().speaks.proxy_protocol.is_some()

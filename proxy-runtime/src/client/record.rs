@@ -124,7 +124,7 @@ impl Record {
         })
     }
 
-    /// A record for the proxy's own requests on behalf of this exchange, which is not logged.
+    /// Returns a record for the proxy's own requests on behalf of this exchange, which is not logged.
     pub(crate) fn unseen(&self) -> Box<Record> {
         let fields = self.fields.clone();
         let mut record = Record::new(&self.peer, self.method.clone(), self.version, fields, Instant::now());
@@ -147,7 +147,7 @@ impl Record {
         self.unseen = true;
     }
 
-    /// Whether its response is cached now; if not, the reason, if it is known.
+    /// Returns whether its response is cached now; if not, the reason, if it is known.
     pub(crate) fn is_cached(&self) -> Result<(), &'static str> {
         match (self.failure, self.cache.0, self.cache_reason()) {
             (Some(failure), ..) => Err(failure.reason()),
@@ -177,7 +177,7 @@ impl Record {
         self.policy
     }
 
-    /// A server was chosen, which has this many concurrent exchanges.
+    /// Records the chosen server, which has this many concurrent exchanges.
     pub(crate) fn asked(&mut self, server: &'static str, connections: u32) {
         (self.server, self.server_connections) = (server, connections);
         self.attempts += 1;
@@ -188,7 +188,7 @@ impl Record {
         self.reason = reason.map(|reason| (status, reason));
     }
 
-    /// The server's own reason phrase for a response with this status.
+    /// Returns the server's own reason phrase for a response with this status.
     pub(crate) fn reason(&self, status: StatusCode) -> Option<&[u8]> {
         self.reason.as_ref().filter(|(of, _)| *of == status && self.failure.is_none()).map(|(_, reason)| &**reason)
     }
@@ -239,12 +239,12 @@ impl Record {
         });
     }
 
-    /// The normalized path; as received if it could not be normalized.
+    /// Returns the normalized path; as received if it could not be normalized.
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", Target::path)
     }
 
-    /// The data for templates and filters.
+    /// Returns the data for templates and filters.
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             method: &self.method,

@@ -85,12 +85,12 @@ impl RequestBody {
         RequestBody { client: Rc::clone(client), framing, kept: None, coming }
     }
 
-    /// A body that was received completely.
+    /// Returns a body that was received completely.
     pub(crate) fn of(client: &Rc<Client>, framing: Framing, bytes: Bytes) -> RequestBody {
         RequestBody { client: Rc::clone(client), framing, kept: Some(bytes), coming: None }
     }
 
-    /// The inspected bytes that were not forwarded yet.
+    /// Returns the inspected bytes that were not forwarded yet.
     pub(crate) fn front(&self) -> &[u8] {
         self.coming.as_ref().map_or(&[], |coming| coming.front.unsent())
     }
@@ -132,7 +132,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether it is left to the server to send `100 Continue`.
+    /// Returns whether it is left to the server to send `100 Continue`.
     pub(crate) fn asks_server(&self) -> bool {
         self.coming.as_ref().is_some_and(|coming| coming.asks_server)
     }
@@ -144,7 +144,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether the body has not been asked for.
+    /// Returns whether the body has not been asked for.
     pub(crate) fn is_held(&self) -> bool {
         self.coming.as_ref().is_some_and(|coming| coming.held_until.is_some())
     }
@@ -156,7 +156,7 @@ impl RequestBody {
         }
     }
 
-    /// Whether the request consists of a head alone.
+    /// Returns whether the request consists of a head alone.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.framing, Framing::Empty | Framing::Length(0))
     }

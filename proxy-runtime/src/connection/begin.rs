@@ -119,7 +119,7 @@ async fn begin(
     Ok(http2.map(|http2| (link, http2)))
 }
 
-/// The TLS handshake.
+/// Returns the TLS handshake.
 async fn secure(
     peer: &mut Peer,
     mut link: BufferedStream,
@@ -173,8 +173,8 @@ async fn introduction(peer: &mut Peer, expected: &ProxyProtocolIn, link: &mut Bu
     Ok(())
 }
 
-/// Whether the connection begins with the HTTP/2 preface (RFC 9113 section 3.4); no HTTP/1 method is `PRI`. `None`: the
-/// client has disconnected, or sends nothing.
+/// Returns whether the connection begins with the HTTP/2 preface (RFC 9113 section 3.4); no HTTP/1 method is `PRI`.
+/// `None`: the client has disconnected, or sends nothing.
 async fn prior_knowledge(worker: &'static Worker, link: &mut BufferedStream) -> Option<bool> {
     const PREFACE: &[u8] = b"PRI ";
     let idle = worker.site.root.timeouts.idle.get(worker.settings);

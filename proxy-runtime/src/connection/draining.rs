@@ -32,7 +32,7 @@ impl Draining {
         self.signal.has_changed().unwrap_or(true)
     }
 
-    /// When the drain began, if it has begun.
+    /// Returns when the drain began, if it has begun.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         if self.since.is_none() && (self.wait.is_none() || self.has_begun()) {
             let mut signal = self.signal.clone();

@@ -321,7 +321,7 @@ fn file(answer: &mut Answer<Body>, framing: Framing, stream: &SocketStream) -> O
     }
 }
 
-/// The framing of a response (RFC 9112 section 6.3).
+/// Returns the framing of a response (RFC 9112 section 6.3).
 fn framing(answer: &Answer<Body>, manner: &SendOptions) -> Framing {
     match (answer.status, answer.body.length()) {
         (StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT, _) => Framing::Empty,

@@ -57,7 +57,7 @@ impl FileSource {
         }
     }
 
-    /// The block with a byte, and the offset of the byte in it.
+    /// Returns the block with a byte, and the offset of the byte in it.
     fn block(&self, at: u64, left: u64) -> io::Result<(Bytes, usize)> {
         match self {
             FileSource::Store(opened) => opened.block(at),
@@ -69,7 +69,7 @@ impl FileSource {
         }
     }
 
-    /// A block that is known to be in memory: no disk is waited for.
+    /// Returns a block that is known to be in memory: no disk is waited for.
     fn at_once(&self, at: u64, left: u64) -> Option<Bytes> {
         let FileSource::Plain(file) = self else { return None };
         disk::read(file, at, left.min(BLOCK), Patience::None).ok().filter(|block| !block.is_empty())
@@ -104,7 +104,7 @@ impl FileReader {
         FileReader { from, left: part, current: Bytes::new(), reading: None, seen: 0, warming: None }
     }
 
-    /// How many bytes are left.
+    /// Returns how many bytes are left.
     pub(crate) fn length(&self) -> u64 {
         self.left.end - self.left.start + self.current.len() as u64
     }
@@ -112,7 +112,7 @@ impl FileReader {
 
 /// `sendfile`: the kernel sends the file without a copy.
 impl FileReader {
-    /// Whether [`FileReader::poll_send`] can be used.
+    /// Returns whether [`FileReader::poll_send`] can be used.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.from, FileSource::Plain(_))
     }
@@ -156,7 +156,7 @@ impl FileReader {
     }
 }
 
-/// Whether a part of a file is in memory, judged by its ends: the kernel reads and evicts contiguous ranges.
+/// Returns whether a part of a file is in memory, judged by its ends: the kernel reads and evicts contiguous ranges.
 fn is_in_memory(file: &File, part: &Range<u64>) -> bool {
     let has = |at| disk::read(file, at, 1, Patience::None).is_ok_and(|byte| !byte.is_empty());
     has(part.start) && has(part.end - 1)

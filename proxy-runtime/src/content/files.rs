@@ -22,7 +22,7 @@ pub use crate::site::bundle::ENCODINGS;
 pub struct RelativePath(Vec<u8>);
 
 impl RelativePath {
-    /// The file path for the relevant part of a canonical URL path. `None` if no file may have this name.
+    /// Returns the file path for the relevant part of a canonical URL path. `None` if no file may have this name.
     ///
     /// Decodes once, after all decisions were made on the encoded path: the escapes in a normalized path can't be
     /// separators, dots or NUL (see `canonical`), and are refused here if they are, for example because `limits
@@ -47,23 +47,23 @@ impl RelativePath {
         Some(RelativePath(below))
     }
 
-    /// The file path for a path of the file system, in which nothing is encoded.
+    /// Returns the file path for a path of the file system, in which nothing is encoded.
     pub fn plain(path: &[u8], files: &Files) -> Option<RelativePath> {
         path.split(|&byte| byte == b'/').all(|name| may_be_name(name, files)).then(|| RelativePath(path.to_owned()))
     }
 
-    /// The path for system calls.
+    /// Returns the path for system calls.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The last name.
+    /// Returns the last name.
     pub fn name(&self) -> String {
         let last = self.0.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         String::from_utf8_lossy(last).into_owned()
     }
 
-    /// A name in this folder.
+    /// Returns a name in this folder.
     pub fn join(&self, name: &str) -> RelativePath {
         let mut joined = self.0.clone();
         if !joined.is_empty() {
@@ -73,20 +73,21 @@ impl RelativePath {
         RelativePath(joined)
     }
 
-    /// The path with a suffix.
+    /// Returns the path with a suffix.
     pub fn with(&self, suffix: &str) -> RelativePath {
         RelativePath([&self.0, suffix.as_bytes()].concat())
     }
 }
 
-/// Whether a file in a folder may have this name.
+/// Returns whether a file in a folder may have this name.
 fn may_be_name(name: &[u8], files: &Files) -> bool {
     let hidden = name.first() == Some(&b'.') && !files.dotfiles;
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0) && !hidden
 }
 
-/// The entity tag of a file on disk: its modification time in nanoseconds, and its length. Weak if it was modified less than two
-/// seconds ago, as it might be modified again within the resolution of the file system's clock (RFC 9110 section 8.8.1).
+/// Returns the entity tag of a file on disk: its modification time in nanoseconds, and its length. Weak if it was modified less
+/// than two seconds ago, as it might be modified again within the resolution of the file system's clock (RFC 9110 section
+/// 8.8.1).
 pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemTime) -> String {
     let nanos = changed.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let fresh = now.duration_since(changed).is_ok_and(|age| age.as_secs() >= 2);
@@ -100,8 +101,8 @@ pub fn entity_tag(changed: SystemTime, length: u64, encoding: &str, now: SystemT
     tag
 }
 
-/// The response fields for a file of this name, in one encoding. `varies`: there are other encodings. `room` is the space to
-/// reserve for more, in bytes and lines.
+/// Returns the response fields for a file of this name, in one encoding. `varies`: there are other encodings. `room` is the
+/// space to reserve for more, in bytes and lines.
 pub fn fields(
     files: &Files,
     name: &str,
@@ -130,8 +131,8 @@ pub fn fields(
     fields
 }
 
-/// Whether a name contains a content hash, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last part before
-/// the extension has eight characters or more, including a letter and a digit.
+/// Returns whether a name contains a content hash, as bundlers write them: `app-3f9ac01b.js`, `main.BkZ5sX3a.css`. The last
+/// part before the extension has eight characters or more, including a letter and a digit.
 pub fn is_hashed(name: &str) -> bool {
     let Some((stem, _)) = name.rsplit_once('.') else { return false };
     let Some((_, hash)) = stem.rsplit_once(['-', '.']) else { return false };

@@ -56,7 +56,7 @@ fn settled(site: &'static Site, worthwhile: usize) -> Option<Site> {
     Some(site)
 }
 
-/// The tables that a lookup reads, except joint expressions.
+/// Returns the tables that a lookup reads, except joint expressions.
 fn parts(site: &mut Site) -> [&mut Cow<'static, [u8]>; 11] {
     let tables = &mut site.tables;
     [

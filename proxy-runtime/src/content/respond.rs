@@ -12,7 +12,7 @@ pub use crate::filter::Answer;
 use crate::protocol::escape::UPPER;
 use crate::site::{self, Handler, Redirect, Respond, RespondBody};
 
-/// The head of a handler's response, if it depends on the request's head alone.
+/// Returns the head of a handler's response, if it depends on the request's head alone.
 pub fn head(facts: &Facts<'_>, handler: &Handler) -> Option<Answer<()>> {
     match handler {
         Handler::Respond(respond) => Some(head_of(respond)),
@@ -56,14 +56,14 @@ pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
     answer
 }
 
-/// The request's URL with a slash after its path, for a folder: its pages' relative links need it.
+/// Returns the request's URL with a slash after its path, for a folder: its pages' relative links need it.
 pub fn with_slash(facts: &Facts<'_>) -> String {
     let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
     // `//evil.test/` would be another host (RFC 3986 section 4.2).
     format!("/{}/{query}", facts.path.trim_start_matches('/'))
 }
 
-/// The URL with `https` at the port of a listener's address.
+/// Returns the URL with `https` at the port of a listener's address.
 pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &str) -> String {
     let port = match settings::address(address) {
         Ok(Address::Tcp(_, port)) if port != 443 => format!(":{port}"),
@@ -73,8 +73,8 @@ pub(crate) fn https_url(host: &str, path: &str, query: Option<&str>, address: &s
     format!("https://{host}{port}{path}{query}")
 }
 
-/// The redirect's target. Placeholders after a leading slash must not make it two: `//evil.test/` is another host (RFC 3986
-/// section 4.2). A URL contains neither non-ASCII bytes nor blanks and backslashes (section 2): these are percent-encoded in
+/// Returns the redirect's target. Placeholders after a leading slash must not make it two: `//evil.test/` is another host (RFC
+/// 3986 section 4.2). A URL contains neither non-ASCII bytes nor blanks and backslashes (section 2): these are percent-encoded in
 /// placeholders' values, byte for byte. Browsers would drop a tab and read a backslash as a slash, which would make it two again.
 fn location<'t>(facts: &Facts<'_>, redirect: &'t Redirect) -> Cow<'t, [u8]> {
     let mut value = with_query(facts, redirect, redirect.to.rendered(facts));
@@ -100,8 +100,8 @@ fn location<'t>(facts: &Facts<'_>, redirect: &'t Redirect) -> Cow<'t, [u8]> {
     Cow::Owned(encoded.collect())
 }
 
-/// A target with the request's query, if it has none of its own: a query is between the first `?` and `#` (RFC 3986 section 3.4).
-/// `?{query}` and `?a=b&{query}` leave neither a bare `?` nor a bare `&` if the request has no query.
+/// Returns a target with the request's query, if it has none of its own: a query is between the first `?` and `#` (RFC 3986
+/// section 3.4). `?{query}` and `?a=b&{query}` leave neither a bare `?` nor a bare `&` if the request has no query.
 fn with_query<'t>(facts: &Facts<'_>, redirect: &Redirect, target: Cow<'t, [u8]>) -> Cow<'t, [u8]> {
     let query = facts.query.unwrap_or_default().as_bytes();
     let end = target.iter().position(|&byte| byte == b'#').unwrap_or(target.len());
@@ -131,7 +131,7 @@ fn trimmed(mut bytes: &[u8], byte: u8) -> &[u8] {
     bytes
 }
 
-/// The bytes of a body that is compiled in (not copied) or read at start (copied).
+/// Returns the bytes of a body that is compiled in (not copied) or read at start (copied).
 pub fn body(facts: &Facts<'_>, bytes: &'static site::Bytes) -> Bytes {
     match bytes {
         site::Bytes::Fixed(bytes) => Bytes::from_static(bytes),
@@ -139,7 +139,7 @@ pub fn body(facts: &Facts<'_>, bytes: &'static site::Bytes) -> Bytes {
     }
 }
 
-/// The compiler only accepts 200 to 599, so the fallback is never used.
+/// Converts a status. The compiler only accepts 200 to 599, so the fallback is never used.
 fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -22,8 +22,8 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// The addresses that the most specific of `networks` includes; `default` applies to addresses in none of them. The
-    /// last one of duplicate networks counts. Costs a sort.
+    /// Returns the addresses that the most specific of `networks` includes; `default` applies to addresses in none of
+    /// them. The last one of duplicate networks counts. Costs a sort.
     pub fn of(networks: &[(IpNet, bool)], default: bool) -> Addresses {
         let family = |v4: bool| {
             let mut rules = networks.iter().enumerate().filter(|(_, (network, _))| network.addr().is_ipv4() == v4);
@@ -37,7 +37,8 @@ impl Addresses {
         Addresses { v4: Cow::Owned(v4), v6: Cow::Owned(v6) }
     }
 
-    /// Whether the set contains an address. An IPv4-mapped IPv6 address counts as IPv4 (RFC 4291 section 2.5.5.2).
+    /// Returns whether the set contains an address. An IPv4-mapped IPv6 address counts as IPv4 (RFC 4291 section
+    /// 2.5.5.2).
     pub fn contains(&self, address: IpAddr) -> bool {
         // An address is in the set if the number of bounds up to it is odd.
         let before = match address.to_canonical() {
@@ -72,8 +73,8 @@ impl NetworkRange {
     }
 }
 
-/// The bounds that rules produce among the addresses up to `end`. Inner rules follow those around them: networks are nested
-/// or disjoint.
+/// Returns the bounds that rules produce among the addresses up to `end`. Inner rules follow those around them: networks
+/// are nested or disjoint.
 fn bounds(rules: &[NetworkRange], default: bool, end: u128) -> Vec<u128> {
     let mut bounds: Vec<u128> = Vec::new();
     // Each bound toggles whether the following addresses are in the set.

@@ -27,12 +27,12 @@ pub struct Claim {
 }
 
 impl Claims {
-    /// A claim as text.
+    /// Returns a claim as text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.claim(name).map(|claim| claim.text.as_str())
     }
 
-    /// The claim of a name.
+    /// Returns the claim of a name.
     pub fn claim(&self, name: &str) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.name == name)
     }
@@ -74,7 +74,7 @@ impl Algorithm {
         ("EdDSA", Algorithm::EdDsa),
     ];
 
-    /// Whether the key that verifies a token can also sign one.
+    /// Returns whether the key that verifies a token can also sign one.
     pub fn is_symmetric(self) -> bool {
         matches!(self, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512)
     }

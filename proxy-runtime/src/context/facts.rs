@@ -51,7 +51,7 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of an exchange of which only these are known.
+    /// Returns the facts of an exchange of which only these are known.
     pub fn nothing(method: &'a Method, fields: &'a Fields, settings: &'a Settings) -> Facts<'a> {
         Facts {
             method,
@@ -88,7 +88,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The first value of a request field; it need not be UTF-8 (RFC 9110 section 5.5).
+    /// Returns the first value of a request field; it need not be UTF-8 (RFC 9110 section 5.5).
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.fields.get(name)
     }
@@ -118,7 +118,7 @@ impl fmt::Display for RequestId {
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The system time.
+    /// Returns the system time.
     pub fn now() -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))

@@ -11,73 +11,73 @@ use crate::context::view::RequestView;
 use crate::protocol::canonical::decodes_to;
 use crate::router::regex::Regex;
 
-/// The header field is present.
+/// Returns whether the header field is present.
 pub fn header(view: &RequestView<'_>, name: &str) -> bool {
     view.headers.contains(name)
 }
 
-/// The header field is present and equals `value`, byte for byte.
+/// Returns whether the header field is present and equals `value`, byte for byte.
 pub fn header_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
     view.headers.all(name).any(|found| found == value.as_bytes())
 }
 
-/// The header field is present and `regex` matches within it.
+/// Returns whether the header field is present and `regex` matches within it.
 pub fn header_matches(view: &RequestView<'_>, name: &str, regex: &Regex) -> bool {
     view.headers.all(name).any(|found| regex.is_match(found))
 }
 
-/// The query parameter is present.
+/// Returns whether the query parameter is present.
 pub fn query(view: &RequestView<'_>, name: &str) -> bool {
     view.query_values(name).next().is_some()
 }
 
-/// The query parameter is present and equals `value` after decoding.
+/// Returns whether the query parameter is present and equals `value` after decoding.
 pub fn query_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
     view.query_values(name).any(|found| decodes_to(found, value))
 }
 
-/// The query parameter is present and `regex` matches within it.
+/// Returns whether the query parameter is present and `regex` matches within it.
 pub fn query_matches(view: &RequestView<'_>, name: &str, regex: &Regex) -> bool {
     view.query_values(name).any(|found| regex.is_match(found.as_bytes()))
 }
 
-/// The cookie is present.
+/// Returns whether the cookie is present.
 pub fn cookie(view: &RequestView<'_>, name: &str) -> bool {
     view.cookie_values(name).next().is_some()
 }
 
-/// The cookie is present and equals `value`.
+/// Returns whether the cookie is present and equals `value`.
 pub fn cookie_is(view: &RequestView<'_>, name: &str, value: &str) -> bool {
     view.cookie_values(name).any(|found| found == value.as_bytes())
 }
 
-/// The cookie is present and `regex` matches within it.
+/// Returns whether the cookie is present and `regex` matches within it.
 pub fn cookie_matches(view: &RequestView<'_>, name: &str, regex: &Regex) -> bool {
     view.cookie_values(name).any(|found| regex.is_match(found))
 }
 
-/// The client's address is in one of `networks`. An IPv4-mapped IPv6 address counts as IPv4.
+/// Returns whether the client's address is in one of `networks`. An IPv4-mapped IPv6 address counts as IPv4.
 pub fn client_ip(view: &RequestView<'_>, networks: &[IpNet]) -> bool {
     contains(networks, view.client)
 }
 
-/// Whether one of `networks` contains `address`.
+/// Returns whether one of `networks` contains `address`.
 pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// The request asks for a WebSocket.
+/// Returns whether the request asks for a WebSocket.
 pub fn websocket(view: &RequestView<'_>) -> bool {
     view.is_websocket()
 }
 
-/// The request uses HTTP/2.
+/// Returns whether the request uses HTTP/2.
 pub fn http2(view: &RequestView<'_>) -> bool {
     view.http2
 }
 
-/// The request is a gRPC call.
+/// Returns whether the request is a gRPC call.
 pub fn grpc(view: &RequestView<'_>) -> bool {
     view.is_grpc()
 }

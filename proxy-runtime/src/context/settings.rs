@@ -103,14 +103,14 @@ impl Settings {
         refused
     }
 
-    /// The modification time and length of a file; `None` if it does not exist.
+    /// Returns the modification time and length of a file; `None` if it does not exist.
     #[cfg(feature = "serve")]
     pub(crate) fn changed(&self, file: &FileRef) -> Option<(std::time::SystemTime, u64)> {
         let found = std::fs::metadata(self.path(file)).ok()?;
         Some((found.modified().ok()?, found.len()))
     }
 
-    /// The path of a file.
+    /// Returns the path of a file.
     pub(crate) fn path<'a>(&'a self, file: &'a FileRef) -> &'a str {
         match &file.path {
             FilePath::Fixed(path) => path,
@@ -118,7 +118,7 @@ impl Settings {
         }
     }
 
-    /// The error for a file with invalid content.
+    /// Returns the error for a file with invalid content.
     #[cfg(feature = "serve")]
     pub(crate) fn refuse(&self, file: &FileRef, why: &str) -> StartError {
         StartError { message: format!("`{}`: {why}", self.path(file)), place: file.place.clone() }
@@ -139,7 +139,7 @@ impl Settings {
         read().map_err(|error| refuse(format!("can't read `{path}`: {error}")))
     }
 
-    /// The value of a text parameter.
+    /// Returns the value of a text parameter.
     pub fn text(&self, index: u16) -> &str {
         match self.params.get(usize::from(index)) {
             Some(ParamValue::Text(text)) => text,
@@ -147,12 +147,12 @@ impl Settings {
         }
     }
 
-    /// The content of a file as it was last read.
+    /// Returns the content of a file as it was last read.
     pub fn file(&self, index: u16) -> Arc<Vec<u8>> {
         self.files.get(usize::from(index)).map(ArcSwap::load_full).unwrap_or_default()
     }
 
-    /// A parameter's value, for templates.
+    /// Returns a parameter's value, for templates.
     pub(crate) fn param(&self, index: u16) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| match self.params.get(usize::from(index)) {
             Some(ParamValue::Text(text)) => f.write_str(text),
@@ -171,7 +171,7 @@ impl Settings {
 }
 
 impl Setting<Text> {
-    /// The value.
+    /// Returns the value.
     pub fn get<'a>(&'a self, settings: &'a Settings) -> &'a str {
         match self {
             Setting::Fixed(text) => text,
@@ -181,7 +181,7 @@ impl Setting<Text> {
 }
 
 impl Setting<u64> {
-    /// The value; costs a branch, and for a parameter a lookup.
+    /// Returns the value; costs a branch, and for a parameter a lookup.
     pub fn get(&self, settings: &Settings) -> u64 {
         match self {
             Setting::Fixed(number) => *number,
@@ -194,7 +194,7 @@ impl Setting<u64> {
 }
 
 impl Setting<Duration> {
-    /// The value; costs a branch, and for a parameter a lookup.
+    /// Returns the value; costs a branch, and for a parameter a lookup.
     pub fn get(&self, settings: &Settings) -> Duration {
         match self {
             Setting::Fixed(duration) => *duration,
@@ -206,7 +206,7 @@ impl Setting<Duration> {
     }
 }
 
-/// The environment variable of a parameter: upper case, `_` for `-`.
+/// Returns the environment variable of a parameter: upper case, `_` for `-`.
 pub fn variable(param: &str) -> String {
     param.to_ascii_uppercase().replace('-', "_")
 }
@@ -225,12 +225,12 @@ impl Param {
         }
     }
 
-    /// The bounds as text, such as `1 to 1024`.
+    /// Returns the bounds as text, such as `1 to 1024`.
     pub fn range(&self) -> String {
         format!("{} to {}", self.text(self.least), self.text(self.most))
     }
 
-    /// The bound that a value exceeds, as text.
+    /// Returns the bound that a value exceeds, as text.
     pub fn nearest(&self, value: &ParamValue) -> String {
         self.text(if matches!(value, ParamValue::Number(number) if *number < self.least) {
             self.least

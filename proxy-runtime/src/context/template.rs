@@ -90,12 +90,12 @@ pub enum Piece {
 }
 
 impl Template {
-    /// A template of a literal text.
+    /// Returns a template of a literal text.
     pub fn text(text: impl Into<Text>) -> Template {
         Template { pieces: Cow::Owned(vec![Piece::Text(text.into())]) }
     }
 
-    /// The text of a template without placeholders.
+    /// Returns the text of a template without placeholders.
     pub fn literal(&self) -> Option<&str> {
         match &*self.pieces {
             [] => Some(""),
@@ -111,7 +111,7 @@ impl Template {
         }
     }
 
-    /// The rendered template; a literal is not copied.
+    /// Returns the rendered template; a literal is not copied.
     pub fn rendered(&self, facts: &Facts<'_>) -> Cow<'_, [u8]> {
         match self.literal() {
             Some(text) => Cow::Borrowed(text.as_bytes()),

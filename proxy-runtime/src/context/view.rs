@@ -30,39 +30,40 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// The values of the query parameter `name`; see [`query_values`].
+    /// Returns the values of the query parameter `name`; see [`query_values`].
     pub fn query_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         query_values(self.query.unwrap_or_default(), name)
     }
 
-    /// The values of the cookie `name`. Costs one pass over the `Cookie` fields.
+    /// Returns the values of the cookie `name`. Costs one pass over the `Cookie` fields.
     pub fn cookie_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         cookie_values(self.headers, name)
     }
 
-    /// Whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section 4.1).
+    /// Returns whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section
+    /// 4.1).
     pub fn is_websocket(&self) -> bool {
         has_token(self.headers, "connection", "upgrade") && has_token(self.headers, "upgrade", "websocket")
     }
 
-    /// Whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
+    /// Returns whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
     pub fn is_grpc(&self) -> bool {
         grpc::is_call(self.headers)
     }
 }
 
-/// The values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". Encoded spellings of the
-/// name match, as servers decode it. Costs one pass over the query.
+/// Returns the values of the parameter `name` in a query, still encoded; a parameter without `=` has the value "". Encoded
+/// spellings of the name match, as servers decode it. Costs one pass over the query.
 pub fn query_values<'a, 'n>(query: &'a str, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
     query_pairs(query).filter(move |(key, _)| decodes_to(key, name)).map(|(_, value)| value)
 }
 
-/// The `name=value` pairs of a query string, in order.
+/// Returns the `name=value` pairs of a query string, in order.
 pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// The values of the cookie `name` in a request's fields. Costs one pass over the `Cookie` fields.
+/// Returns the values of the cookie `name` in a request's fields. Costs one pass over the `Cookie` fields.
 ///
 /// Names and values are bytes: a value that is not UTF-8 (RFC 9110 section 5.5) is included like any other, and does not hide other
 /// cookies.
@@ -71,14 +72,15 @@ pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator
     fields.all("cookie").flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
 }
 
-/// The `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` is the separator.
+/// Returns the `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` is the
+/// separator.
 pub fn cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     raw_cookie_pairs(field).map(|(name, value)| {
         (name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
     })
 }
 
-/// The pairs, with the quotes of their values.
+/// Returns the pairs, with the quotes of their values.
 pub(crate) fn raw_cookie_pairs(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     field.split(|&byte| byte == b';').map(|pair| {
         let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));

@@ -13,8 +13,8 @@ use crate::{filter::intake, protocol::target};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The protocol that a client asks to upgrade to (`Connection: upgrade`, `Upgrade`), if it may be forwarded. `h2c` may
-/// not: its requests would bypass the proxy's rules.
+/// Returns the protocol that a client asks to upgrade to (`Connection: upgrade`, `Upgrade`), if it may be forwarded.
+/// `h2c` may not: its requests would bypass the proxy's rules.
 pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
     let wanted = fields.get("upgrade")?;
     let h2c = members(wanted).any(|one| one.eq_ignore_ascii_case(b"h2c"));
@@ -70,8 +70,8 @@ pub(crate) struct ForwardedClient<'a> {
     pub(crate) trusted: Option<&'a TrustedHeader>,
 }
 
-/// Whether the proxy itself writes or removes a request field: [`end_to_end`], [`announce`] and `Host`. All others reach the server as
-/// the client sent them, except for the route's filters.
+/// Returns whether the proxy itself writes or removes a request field: [`end_to_end`], [`announce`] and `Host`. All others reach the
+/// server as the client sent them, except for the route's filters.
 pub(crate) fn changes(name: &str) -> bool {
     const WRITTEN: [&str; 8] = [
         "forwarded",
@@ -115,20 +115,20 @@ pub(crate) fn announce(fields: &mut Fields, client: &ForwardedClient<'_>, wanted
     }
 }
 
-/// The port that the client connected to: from its `Host`, or the default of its scheme.
+/// Returns the port that the client connected to: from its `Host`, or the default of its scheme.
 fn port(client: &ForwardedClient<'_>) -> u16 {
     let named = client.host.and_then(|host| target::split_port(host)?.1);
     named.unwrap_or(if client.scheme == "https" { 443 } else { 80 })
 }
 
-/// Whether `X-Forwarded-Port` is a single port.
+/// Returns whether `X-Forwarded-Port` is a single port.
 fn says_a_port(fields: &Fields) -> bool {
     let mut lines = fields.all("x-forwarded-port");
     let (line, second) = (lines.next(), lines.next());
     second.is_none() && line.and_then(number).is_some_and(|port| (1..=u64::from(u16::MAX)).contains(&port))
 }
 
-/// The addresses in a trusted peer's list, if that list is not `X-Forwarded-For`, in the same order.
+/// Returns the addresses in a trusted peer's list, if that list is not `X-Forwarded-For`, in the same order.
 fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<String> {
     match client.trusted? {
         TrustedHeader::XForwardedFor => None,
@@ -144,8 +144,8 @@ fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<Str
     }
 }
 
-/// The value of `Forwarded`: a trusted peer's list, and an element for the peer. Other lists of addresses are converted to elements (RFC
-/// 7239 section 7.4); the client's element has its scheme.
+/// Returns the value of `Forwarded`: a trusted peer's list, and an element for the peer. Other lists of addresses are converted to
+/// elements (RFC 7239 section 7.4); the client's element has its scheme.
 fn forwarded(fields: &Fields, client: &ForwardedClient<'_>) -> Vec<u8> {
     let mut line = Vec::new();
     let proto = (client.scheme != client.connection).then_some(client.scheme);

@@ -155,17 +155,17 @@ impl Http1Exchange {
         }
     }
 
-    /// The length of the response's body, if it is known.
+    /// Returns the length of the response's body, if it is known.
     pub(super) fn length(&self) -> Option<u64> {
         self.inbound.decoder.left()
     }
 
-    /// The value of `Content-Length`, even if the response has no body.
+    /// Returns the value of `Content-Length`, even if the response has no body.
     pub(super) fn declared(&self) -> Option<u64> {
         self.length
     }
 
-    /// The connection, for use as a tunnel.
+    /// Returns the connection, for use as a tunnel.
     pub(super) fn into_link(self) -> Option<(BufferedStream, Lease)> {
         self.channel.map(|channel| channel.link).zip(self.lease)
     }

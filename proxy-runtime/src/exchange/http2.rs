@@ -162,7 +162,7 @@ impl Http2Exchange {
         }
     }
 
-    /// Whether the server has sent malformed fields on the stream, which the library does not report.
+    /// Returns whether the server has sent malformed fields on the stream, which the library does not report.
     fn is_malformed(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.monitor().is_malformed(self.response.stream_id().as_u32()))
     }
@@ -171,7 +171,7 @@ impl Http2Exchange {
         self.held.as_ref().is_some_and(|held| held.monitor().is_too_large(STATUS, headers))
     }
 
-    /// The failure that has cut the connection. A head that is too large fails only its own stream.
+    /// Returns the failure that has cut the connection. A head that is too large fails only its own stream.
     fn cut(&self) -> Option<Failure> {
         match self.held.as_ref()?.monitor().cut()? {
             Violation::HeadTooLarge(stream) if stream == self.response.stream_id().as_u32() => {
@@ -259,7 +259,7 @@ impl Http2Exchange {
         }
     }
 
-    /// The failure of an incomplete response body.
+    /// Returns the failure of an incomplete response body.
     fn broken(&self, error: &h2::Error) -> Failure {
         let usual = if is_malformed(error) { Failure::UpstreamInvalid } else { Failure::UpstreamTruncated };
         self.cut().unwrap_or(usual)
@@ -292,8 +292,8 @@ impl Http2Exchange {
     }
 }
 
-/// Whether the library rejects a response as malformed: for example, if its length differs from `Content-Length` (RFC
-/// 9113 section 8.1.1).
+/// Returns whether the library rejects a response as malformed: for example, if its length differs from
+/// `Content-Length` (RFC 9113 section 8.1.1).
 fn is_malformed(error: &h2::Error) -> bool {
     error.is_library() && error.is_reset() && error.reason() == Some(Reason::PROTOCOL_ERROR)
 }

@@ -69,7 +69,8 @@ impl Deadlines {
         self.sent = Some(if empty { self.began } else { Instant::now() });
     }
 
-    /// Whether a time-out for the response's head has expired. `blocked`: since when the server accepts no data.
+    /// Returns whether a time-out for the response's head has expired. `blocked`: since when the server accepts no
+    /// data.
     pub(super) fn over_for_head(&self, timer: &Timer, blocked: Option<Instant>) -> Option<Failure> {
         if timer.over(self.waits.until) {
             return Some(Failure::TotalTimeout);
@@ -86,7 +87,7 @@ impl Deadlines {
         self.silent = None;
     }
 
-    /// Whether the time-out for the response's body has expired, with `uploaded` bytes of the request sent.
+    /// Returns whether the time-out for the response's body has expired, with `uploaded` bytes of the request sent.
     pub(super) fn over_for_body(&mut self, timer: &Timer, uploaded: u64) -> Option<Failure> {
         // Progress of the upload counts, too.
         let (since, _) = *match &mut self.silent {

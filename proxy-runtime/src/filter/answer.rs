@@ -18,7 +18,7 @@ pub struct Answer<B> {
 }
 
 impl<B> Answer<B> {
-    /// A response without fields.
+    /// Creates a response without fields.
     pub fn new(status: StatusCode, body: B) -> Answer<B> {
         Answer { status, fields: Fields::new(), body }
     }
@@ -30,7 +30,7 @@ impl<B> Answer<B> {
 }
 
 impl Answer<Bytes> {
-    /// A response with a text as its body.
+    /// Returns a response with a text as its body.
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
         let mut answer = Answer::new(status, text.into());
         answer.fields.add(b"content-type", b"text/plain; charset=utf-8");

@@ -26,7 +26,7 @@ impl FieldName {
         FieldName(name)
     }
 
-    /// The name.
+    /// Returns the name.
     pub const fn as_str(self) -> &'static str {
         self.0
     }

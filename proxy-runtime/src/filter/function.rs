@@ -39,48 +39,48 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// All facts about the request.
+    /// Returns all facts about the request.
     pub fn facts(&self) -> Facts<'_> {
         Facts { fields: self.fields, ..*self.facts }
     }
 
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &'a Method {
         self.facts.method
     }
 
-    /// The normalized host: in lower case, without a port.
+    /// Returns the normalized host: in lower case, without a port.
     pub fn host(&self) -> &'a str {
         self.facts.host
     }
 
-    /// The normalized path, as it was routed.
+    /// Returns the normalized path, as it was routed.
     pub fn path(&self) -> &'a str {
         self.facts.path
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn client(&self) -> IpAddr {
         self.facts.client
     }
 
-    /// The authenticated user, or empty. If an authorization service has set it, it need not be UTF-8.
+    /// Returns the authenticated user, or empty. If an authorization service has set it, it need not be UTF-8.
     pub fn user(&self) -> &'a [u8] {
         self.facts.user
     }
 
-    /// The first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5), and a function that only accepts known
-    /// values must see others, too. [`Facts::fields`] has all values.
+    /// Returns the first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5), and a function that only
+    /// accepts known values must see others, too. [`Facts::fields`] has all values.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }
 
-    /// The first value of a query parameter, as written.
+    /// Returns the first value of a query parameter, as written.
     pub fn query(&self, name: &str) -> Option<&'a str> {
         query_values(self.facts.query.unwrap_or_default(), name).next()
     }
 
-    /// The first value of a cookie, as received.
+    /// Returns the first value of a cookie, as received.
     pub fn cookie(&self, name: &str) -> Option<&[u8]> {
         cookie_values(self.fields, name).next()
     }
@@ -121,17 +121,17 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// All facts about the request and its exchange; their fields are the request's.
+    /// Returns all facts about the request and its exchange; their fields are the request's.
     pub fn facts(&self) -> &'a Facts<'a> {
         self.facts
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5).
+    /// Returns the first value of a field, as received: it need not be UTF-8 (RFC 9110 section 5.5).
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }

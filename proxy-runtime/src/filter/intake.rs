@@ -79,8 +79,8 @@ pub fn for_route(fields: &mut Fields, route: &FieldRules, site: &FieldRules, tru
     }
 }
 
-/// The trailers of a request that are forwarded. A server may merge them into its fields (RFC 9110 section 6.5.1), so names (and
-/// aliases) that the proxy or the route uses are removed. `also` are names that functions use.
+/// Returns the trailers of a request that are forwarded. A server may merge them into its fields (RFC 9110 section 6.5.1), so
+/// names (and aliases) that the proxy or the route uses are removed. `also` are names that functions use.
 pub fn trailers(mut trailers: Fields, route: &FieldRules, also: &[&str]) -> Fields {
     trailers.retain(|name, _| {
         let (underscore, _) = odd(name);
@@ -102,14 +102,14 @@ pub fn displace(fields: &mut Fields, name: &str) {
     fields.retain(|found, _| !is_alias(found, name.as_bytes()));
 }
 
-/// Whether a name is an alias of `own`: it is read as that, but differs.
+/// Returns whether a name is an alias of `own`: it is read as that, but differs.
 pub fn is_alias(name: &[u8], own: &[u8]) -> bool {
     name.len() == own.len()
         && !name.eq_ignore_ascii_case(own)
         && name.iter().zip(own).all(|(name, own)| fold(*name) == fold(*own))
 }
 
-/// Whether a name may be an alias: it contains `_` or `.`.
+/// Returns whether a name may be an alias: it contains `_` or `.`.
 pub fn is_odd(name: &[u8]) -> bool {
     let (underscore, dot) = odd(name);
     underscore || dot
@@ -139,7 +139,7 @@ pub fn drop_listed(fields: &mut Fields, keep: impl Fn(&[u8]) -> bool) {
     }
 }
 
-/// Whether an element is a connection option, or a field that is removed in any case.
+/// Returns whether an element is a connection option, or a field that is removed in any case.
 fn is_usual_option(option: &[u8]) -> bool {
     match option.len() {
         0 => true,
@@ -161,7 +161,7 @@ impl IntakeRules<'_> {
         matches!(self.header, TrustedHeader::Field(header) if name.eq_ignore_ascii_case(header.as_bytes()))
     }
 
-    /// Whether a name with `_` or `.` is an alias of one that the proxy uses.
+    /// Returns whether a name with `_` or `.` is an alias of one that the proxy uses.
     fn is_reserved_alias(&self, name: &[u8]) -> bool {
         let mut read = [0; LONGEST];
         let read = read_as(name, &mut read);
@@ -169,7 +169,7 @@ impl IntakeRules<'_> {
         is_reserved(read) || is_claim(read) || header
     }
 
-    /// Whether a proxy field is trusted, or accepted.
+    /// Returns whether a proxy field is trusted, or accepted.
     fn believes(&self, name: &[u8]) -> bool {
         let is = |claim: &[u8]| name.eq_ignore_ascii_case(claim);
         if self.site.is_some_and(|site| is_among(name, &site.pass)) {
@@ -200,8 +200,8 @@ fn is_among(name: &[u8], names: &[Text]) -> bool {
 /// Fields that the proxy always writes itself: no site can accept a client's.
 pub const ANNOUNCED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// Whether a field contains information that only a proxy can know: the client's address, its connection, the original request. Each
-/// of them is trusted by some server, framework or middleware.
+/// Returns whether a field contains information that only a proxy can know: the client's address, its connection, the original
+/// request. Each of them is trusted by some server, framework or middleware.
 pub fn is_claim(name: &[u8]) -> bool {
     const FAMILIES: [&[u8]; 2] = [b"x-forwarded-", b"x-original-"];
     const X: [&[u8]; 23] = [
@@ -260,7 +260,7 @@ pub fn is_claim(name: &[u8]) -> bool {
     }
 }
 
-/// Whether the proxy always reads or writes a field, so that an alias could contradict it.
+/// Returns whether the proxy always reads or writes a field, so that an alias could contradict it.
 fn is_reserved(name: &[u8]) -> bool {
     of_message(name) || name.eq_ignore_ascii_case(b"via") || name.eq_ignore_ascii_case(b"content-type")
 }
@@ -268,7 +268,7 @@ fn is_reserved(name: &[u8]) -> bool {
 /// Longer than any name in these lists; this much distinguishes the families of names, in bytes.
 const LONGEST: usize = 32;
 
-/// A name as CGI reads it, with `-` for all characters that are read as such; truncated to the compared length.
+/// Returns a name as CGI reads it, with `-` for all characters that are read as such; truncated to the compared length.
 fn read_as<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
     let length = name.len().min(LONGEST);
     for (to, from) in buffer.iter_mut().zip(name) {
@@ -284,7 +284,7 @@ fn fold(byte: u8) -> u8 {
     }
 }
 
-/// Whether a name contains `_`, and whether it contains `.`.
+/// Returns whether a name contains `_`, and whether it contains `.`.
 fn odd(name: &[u8]) -> (bool, bool) {
     name.iter().fold((false, false), |(underscore, dot), &byte| (underscore | (byte == b'_'), dot | (byte == b'.')))
 }

@@ -20,7 +20,8 @@ pub struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    /// A request for `target`, with these fields; `sent` replaces path and query if the server shall not receive all of it.
+    /// Returns a request for `target`, with these fields; `sent` replaces path and query if the server shall not receive
+    /// all of it.
     pub fn of(target: &'a Target, sent: Option<&str>, headers: &'a mut Fields) -> Outgoing<'a> {
         let query = match sent {
             None => target.query().map(Cow::Borrowed),
@@ -29,7 +30,7 @@ impl<'a> Outgoing<'a> {
         Outgoing { path: Cow::Borrowed(target.path()), query, raw: false, headers }
     }
 
-    /// The path and query for the server, after the filters.
+    /// Returns the path and query for the server, after the filters.
     ///
     /// # Errors
     /// The filters have produced an invalid path.

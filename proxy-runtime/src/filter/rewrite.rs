@@ -69,7 +69,7 @@ impl PathStep {
     }
 }
 
-/// The rest of a path after whole segments.
+/// Returns the rest of a path after whole segments.
 fn below(rest: &str) -> Option<String> {
     match rest {
         "" => Some("/".to_owned()),

@@ -69,17 +69,17 @@ impl Decoder {
         Decoder { state, extensions: 0, lenient: false, trailers: None }
     }
 
-    /// A decoder for a server's body: some servers pad chunk sizes with blanks.
+    /// Returns a decoder for a server's body: some servers pad chunk sizes with blanks.
     pub(crate) fn of_server(framing: Framing) -> Decoder {
         Decoder { lenient: true, ..Decoder::new(framing) }
     }
 
-    /// Whether the end was found.
+    /// Returns whether the end was found.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, ChunkState::Done | ChunkState::Length(0))
     }
 
-    /// How many bytes of data are left, if that is known.
+    /// Returns how many bytes of data are left, if that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
             ChunkState::Done => Some(0),
@@ -212,8 +212,8 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-/// Whether extensions that violate the grammar, as some servers send them, are unambiguous: blanks, or something like
-/// an extension.
+/// Returns whether extensions that violate the grammar, as some servers send them, are unambiguous: blanks, or
+/// something like an extension.
 fn are_harmless(extensions: &[u8]) -> bool {
     matches!(without_blanks(extensions), [] | [b';', ..])
         && !extensions.iter().any(|&byte| byte < 0x20 && byte != b'\t' || byte == 0x7F)
@@ -224,14 +224,14 @@ fn without_blanks(bytes: &[u8]) -> &[u8] {
     &bytes[blanks..]
 }
 
-/// The bytes after the token at the front (RFC 9110 section 5.6.2).
+/// Returns the bytes after the token at the front (RFC 9110 section 5.6.2).
 fn after_token(bytes: &[u8]) -> Option<&[u8]> {
     let is_in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let len = bytes.iter().take_while(|&&byte| is_in_token(byte)).count();
     (len > 0).then(|| &bytes[len..])
 }
 
-/// The bytes after a quoted string (RFC 9110 section 5.6.4), whose first quote was consumed.
+/// Returns the bytes after a quoted string (RFC 9110 section 5.6.4), whose first quote was consumed.
 fn after_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
     for (at, &byte) in bytes.iter().enumerate() {

@@ -234,7 +234,7 @@ impl VersionToken {
     }
 }
 
-/// The first non-empty line, without its line end.
+/// Returns the first non-empty line, without its line end.
 fn first_line(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let end = start + memchr::memchr(b'\n', &bytes[start..])?;
@@ -245,14 +245,14 @@ fn has_bare_lf(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| is_bare(bytes, at))
 }
 
-/// Whether the LF at `at` has no CR before it.
+/// Returns whether the LF at `at` has no CR before it.
 fn is_bare(bytes: &[u8], at: usize) -> bool {
     at == 0 || bytes[at - 1] != b'\r'
 }
 
-/// Whether a response with bare LFs is ambiguous. It is not if all line ends are bare (RFC 9112 section 2.2). If both kinds
-/// occur, a bare LF may have been injected into a field value, so it must neither precede a field that frames the message nor
-/// end the head.
+/// Returns whether a response with bare LFs is ambiguous. It is not if all line ends are bare (RFC 9112 section 2.2). If both
+/// kinds occur, a bare LF may have been injected into a field value, so it must neither precede a field that frames the
+/// message nor end the head.
 fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool {
     if memchr::memchr_iter(b'\n', bytes).all(|at| is_bare(bytes, at)) {
         return false;
@@ -267,7 +267,7 @@ fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool
         || lines.iter().skip(1).any(|line| frames(line.name) && follows_bare_lf(line.name))
 }
 
-/// The reason phrase of a response, if it has an unusual one.
+/// Returns the reason phrase of a response, if it has an unusual one.
 fn unusual_reason(bytes: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
     let line = first_line(bytes)?;
     // After `HTTP/1.1 200 ` (RFC 9112 section 4).
@@ -275,7 +275,7 @@ fn unusual_reason(bytes: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
     (!reason.is_empty() && reason != usual_reason(status).as_bytes()).then(|| reason.into())
 }
 
-/// The usual reason phrase of a status: that of RFC 9110, which has newer ones for two than the library.
+/// Returns the usual reason phrase of a status: that of RFC 9110, which has newer ones for two than the library.
 pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         413 => "Content Too Large",
@@ -284,13 +284,13 @@ pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// Whether a `Connection` line has this option; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements that are
-/// not tokens are ignored.
+/// Returns whether a `Connection` line has this option; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements
+/// that are not tokens are ignored.
 fn has_option(value: &[u8], option: &[u8]) -> bool {
     value.split(|&byte| byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
 }
 
-/// The value of `Content-Length`, if it is a single number.
+/// Returns the value of `Content-Length`, if it is a single number.
 pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
     fields.get("content-length").and_then(number)
 }

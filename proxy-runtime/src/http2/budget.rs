@@ -59,7 +59,7 @@ impl StreamBudget {
         })
     }
 
-    /// How much more may be queued; ready once that is not zero.
+    /// Returns how much more may be queued; ready once that is not zero.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
         let room = QUEUE.saturating_sub(self.queued.get());
         if room > 0 {
@@ -122,7 +122,7 @@ impl StreamBudget {
         Some(WindowCredit { budget: Rc::clone(self), bytes })
     }
 
-    /// The intended size of the connection's window.
+    /// Returns the intended size of the connection's window.
     pub(crate) fn window(&self) -> u32 {
         WINDOW_AT_FIRST + self.credit.get()
     }

@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::protocol::fields::Fields;
 use crate::protocol::fields::may_trail;
 
-/// Whether fields are well-formed, beyond what the library checks: it rejects upper-case names and hop-by-hop fields, but neither
-/// blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip so that the proxy's comparisons would see another
-/// value than the server, nor quotes in names (RFC 9110 section 5.1).
+/// Returns whether fields are well-formed, beyond what the library checks: it rejects upper-case names and hop-by-hop fields, but
+/// neither blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip so that the proxy's comparisons would see
+/// another value than the server, nor quotes in names (RFC 9110 section 5.1).
 pub(crate) fn are_well_formed(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     headers.iter().all(|(name, value)| {

@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// How many frames of a price pass, at intervals of `every` microseconds, if each comes with `earned`.
+    /// Returns how many frames of a price pass, at intervals of `every` microseconds, if each comes with `earned`.
     fn passes(price: u32, every: u64, earned: u32) -> Option<u64> {
         let began = Instant::now();
         let mut allowance = Allowance::new(began);

@@ -44,7 +44,7 @@ pub(super) struct FramePart<'a> {
 }
 
 impl FramePart<'_> {
-    /// Whether it is the last part of its frame.
+    /// Returns whether it is the last part of its frame.
     pub(super) fn ends(&self) -> bool {
         self.at + self.payload.len() == self.head.length
     }
@@ -66,12 +66,12 @@ pub(super) struct Frames {
 const HEAD: usize = 9;
 
 impl Frames {
-    /// A splitter that skips `preface` bytes first.
+    /// Returns a splitter that skips `preface` bytes first.
     pub(super) fn after(preface: usize) -> Frames {
         Frames { preface, partial: [0; HEAD], filled: 0, head: FrameHead::default(), left: 0 }
     }
 
-    /// The next part, and the bytes after it.
+    /// Returns the next part, and the bytes after it.
     pub(super) fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<(FramePart<'a>, &'a [u8])> {
         let (_, mut rest) = bytes.split_at(self.preface.min(bytes.len()));
         self.preface -= bytes.len() - rest.len();
@@ -96,7 +96,7 @@ impl Frames {
         Some((FramePart { head: self.head, at, payload, starts }, rest))
     }
 
-    /// Whether a frame may begin here.
+    /// Returns whether a frame may begin here.
     pub(super) fn is_between(&self) -> bool {
         self.preface + self.left + self.filled == 0
     }

@@ -69,7 +69,7 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// A scanner for blocks of up to `limit` bytes.
+    /// Creates a scanner for blocks of up to `limit` bytes.
     pub(super) fn new(limit: usize) -> Scanner {
         Scanner {
             dynamic: VecDeque::new(),
@@ -231,7 +231,7 @@ impl<'a> StringLiteral<'a> {
         Ok(Some((StringLiteral { bytes: text, huffman: bytes[0] & 0x80 != 0 }, rest)))
     }
 
-    /// The kind of a field with this name. A string has exactly one Huffman encoding.
+    /// Returns the kind of a field with this name. A string has exactly one Huffman encoding.
     fn kind(self) -> FieldKind {
         let (colon, status): (_, &[u8]) = if self.huffman {
             // The code of `:` has seven bits.
@@ -246,13 +246,13 @@ impl<'a> StringLiteral<'a> {
         }
     }
 
-    /// Whether this is the status of an interim response: it begins with `1`, whose Huffman code has five bits.
+    /// Returns whether this is the status of an interim response: it begins with `1`, whose Huffman code has five bits.
     fn is_interim(self) -> bool {
         let begins = |&byte: &u8| if self.huffman { byte >> 3 == 1 } else { byte == b'1' };
         self.bytes.first().is_some_and(begins)
     }
 
-    /// Its decoded length; without `exactly`, an upper bound, which is cheaper.
+    /// Returns its decoded length; without `exactly`, an upper bound, which is cheaper.
     fn length(self, exactly: bool) -> usize {
         match (self.huffman, exactly) {
             (false, _) => self.bytes.len(),
@@ -262,8 +262,8 @@ impl<'a> StringLiteral<'a> {
     }
 }
 
-/// The decoded length of a Huffman-coded string. The code is canonical, so the length of each code follows from its
-/// value.
+/// Returns the decoded length of a Huffman-coded string. The code is canonical, so the length of each code follows from
+/// its value.
 fn decoded_length(bytes: &[u8]) -> usize {
     let (mut window, mut bits, mut length) = (0_u64, 0, 0);
     let mut rest = bytes.iter();

@@ -70,31 +70,32 @@ pub(crate) struct Monitor {
 const FAR_TOO_LARGE: usize = 4;
 
 impl Monitor {
-    /// A monitor that limits heads and trailers to `largest` bytes.
+    /// Creates a monitor that limits heads and trailers to `largest` bytes.
     pub(crate) fn new(from: PeerRole, largest: usize) -> Rc<Monitor> {
         let state = RefCell::new(MonitorState::new(from, largest.saturating_mul(FAR_TOO_LARGE), Instant::now()));
         Rc::new(Monitor { state, cut: Cell::new(None), written: Cell::new(0), largest })
     }
 
-    /// The limit for the library, which no head may reach: it would refuse larger heads silently, and truncate trailers.
+    /// Returns the limit for the library, which no head may reach: it would refuse larger heads silently, and truncate
+    /// trailers.
     pub(crate) fn most(&self) -> u32 {
         u32::try_from(self.largest.saturating_mul(FAR_TOO_LARGE)).unwrap_or(u32::MAX)
     }
 
-    /// Whether fields are too large (RFC 9113 section 6.5.2), with `pseudo` bytes of pseudo-header fields.
+    /// Returns whether fields are too large (RFC 9113 section 6.5.2), with `pseudo` bytes of pseudo-header fields.
     pub(crate) fn is_too_large(&self, pseudo: usize, headers: &HeaderMap) -> bool {
         let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
         pseudo + sizes.sum::<usize>() >= self.largest
     }
 
-    /// Whether a stream had malformed fields. Removes its mark.
+    /// Returns whether a stream had malformed fields. Removes its mark.
     pub(crate) fn is_malformed(&self, stream: u32) -> bool {
         let marked = &mut self.state.borrow_mut().malformed;
         let at = marked.iter().position(|&malformed| malformed == stream);
         at.map(|at| marked.swap_remove(at)).is_some()
     }
 
-    /// Why the connection was terminated, if it was.
+    /// Returns why the connection was terminated, if it was.
     pub(crate) fn cut(&self) -> Option<Violation> {
         self.cut.get()
     }
@@ -114,8 +115,8 @@ impl Monitor {
         self.state.borrow_mut().send(bytes);
     }
 
-    /// The final frames, if a frame can begin now: GOAWAY (RFC 9113 section 5.4.1), and before it RST_STREAM for the stream at
-    /// fault, so that its client learns the reason.
+    /// Returns the final frames, if a frame can begin now: GOAWAY (RFC 9113 section 5.4.1), and before it RST_STREAM for the
+    /// stream at fault, so that its client learns the reason.
     fn last_words(&self, cut: Violation) -> Vec<u8> {
         let state = self.state.borrow();
         if !state.sent.is_between() {
@@ -322,7 +323,7 @@ impl MonitorState {
     }
 }
 
-/// The price of a part of a frame: data and the end of a body are free.
+/// Returns the price of a part of a frame: data and the end of a body are free.
 fn price(part: FramePart<'_>) -> u32 {
     let (head, first) = (part.head, part.payload.first());
     match head.kind {

@@ -66,12 +66,12 @@ pub(crate) struct Http2Outbound {
 }
 
 impl Http2Outbound {
-    /// A body for a server, of this length if it is known.
+    /// Creates a body for a server, of this length if it is known.
     pub(crate) fn new(length: Option<u64>) -> Http2Outbound {
         Http2Outbound { left: length, sent: 0, blocked: None, front: Bytes::new(), end: None, budget: None, held: None }
     }
 
-    /// A body for a client.
+    /// Returns a body for a client.
     pub(crate) fn to_client(length: Option<u64>, budget: &Rc<StreamBudget>) -> Http2Outbound {
         Http2Outbound { budget: Some(Rc::clone(budget)), ..Http2Outbound::new(length) }
     }
@@ -182,7 +182,7 @@ impl Http2Outbound {
         if self.front.is_empty() { source.take_bytes(most) } else { split(&mut self.front, most) }
     }
 
-    /// How much of `wanted` can be sent; ready once that is not zero. The error: the peer accepts no more.
+    /// Returns how much of `wanted` can be sent; ready once that is not zero. The error: the peer accepts no more.
     ///
     /// Reserved capacity is taken from other streams, and the source may be slow, so only one byte is reserved before the source
     /// has data.
@@ -208,7 +208,7 @@ impl Http2Outbound {
         Poll::Ready(Ok(room.min(queue)))
     }
 
-    /// The peer accepts no data: the source releases the memory that it can, and the rest is reserved.
+    /// Called while the peer accepts no data: the source releases the memory that it can, and the rest is reserved.
     fn wait(&mut self, source: &mut impl Source) -> Poll<Result<(), Option<Failure>>> {
         self.blocked.get_or_insert_with(Instant::now);
         if let Some(budget) = self.budget.as_ref().filter(|_| self.held.is_none()) {

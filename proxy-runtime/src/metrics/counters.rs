@@ -114,7 +114,7 @@ impl Metrics {
     }
 }
 
-/// The series of requests, and the index of each route's series.
+/// Returns the series of requests, and the index of each route's series.
 fn series(site: &Site) -> (Vec<Series>, Vec<u32>) {
     let (mut series, mut known, mut of_routes) = (Vec::new(), HashMap::new(), Vec::new());
     for (index, host) in site.sites.iter().enumerate() {
@@ -208,7 +208,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The class of a status in [`CLASSES`].
+/// Returns the class of a status in [`CLASSES`].
 fn class(status: u16) -> usize {
     match status / 100 {
         class @ 1..=5 => usize::from(class),

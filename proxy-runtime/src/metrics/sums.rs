@@ -15,48 +15,48 @@ pub(crate) struct Histogram {
 }
 
 impl Metrics {
-    /// The sum of a counter over all workers.
+    /// Returns the sum of a counter over all workers.
     fn sum(&self, cell: impl Fn(&Counters) -> Option<&AtomicU64>) -> u64 {
         self.workers.iter().filter_map(cell).map(|cell| cell.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
-    /// The requests of a series by class.
+    /// Returns the requests of a series by class.
     pub(crate) fn requests(&self, series: usize) -> [u64; CLASSES.len()] {
         std::array::from_fn(|class| self.sum(|of| of.requests.row(series).get(class)))
     }
 
-    /// The bytes of a series.
+    /// Returns the bytes of a series.
     pub(crate) fn bytes(&self, series: usize) -> u64 {
         self.sum(|of| of.requests.row(series).get(BYTES))
     }
 
-    /// The durations of a series' requests, to the end of the response.
+    /// Returns the durations of a series' requests, to the end of the response.
     pub(crate) fn durations(&self, series: usize) -> Histogram {
         self.histogram(HISTOGRAMS, |of| of.requests.row(series))
     }
 
-    /// The durations of a series' requests, to the head of the response.
+    /// Returns the durations of a series' requests, to the head of the response.
     pub(crate) fn first_bytes(&self, series: usize) -> Histogram {
         self.histogram(HISTOGRAMS + self.buckets.len() + 2, |of| of.requests.row(series))
     }
 
-    /// The number of an upstream's retries.
+    /// Returns the number of an upstream's retries.
     pub(crate) fn retries(&self, upstream: usize) -> u64 {
         self.sum(|of| of.upstreams.row(upstream).first())
     }
 
-    /// The response times of an upstream's servers.
+    /// Returns the response times of an upstream's servers.
     pub(crate) fn responses_took(&self, upstream: usize) -> Histogram {
         self.histogram(1, |of| of.upstreams.row(upstream))
     }
 
-    /// The responses of a server by class, and its failures by kind.
+    /// Returns the responses of a server by class, and its failures by kind.
     pub(crate) fn attempts(&self, server: usize) -> ([u64; CLASSES.len()], [u64; AttemptFailure::NAMES.len()]) {
         let cell = |at: usize| self.sum(|of| of.servers.row(server).get(at));
         (std::array::from_fn(cell), std::array::from_fn(|kind| cell(CLASSES.len() + kind)))
     }
 
-    /// The number of failures by reason.
+    /// Returns the number of failures by reason.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let reasons = Failure::REASONS.iter().enumerate();
         reasons.map(|(index, reason)| (*reason, self.sum(|of| of.failures.get(index))))
@@ -74,7 +74,7 @@ impl Metrics {
 }
 
 impl Counters {
-    /// The accepted connections, the running exchanges, and the lag of the last timer in microseconds.
+    /// Returns the accepted connections, the running exchanges, and the lag of the last timer in microseconds.
     pub(crate) fn of_worker(&self) -> [u64; 3] {
         [&self.accepted, &self.running, &self.lag].map(|cell| cell.load(Ordering::Relaxed))
     }

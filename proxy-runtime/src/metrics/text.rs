@@ -10,7 +10,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format that a client prefers, by its `Accept`.
+    /// Returns the format that a client prefers, by its `Accept`.
     pub(crate) fn of(accept: &[u8]) -> Format {
         let wanted = b"application/openmetrics-text";
         if accept.windows(wanted.len()).any(|part| part.eq_ignore_ascii_case(wanted)) {

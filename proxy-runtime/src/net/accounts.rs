@@ -37,7 +37,7 @@ fn find(path: &str, kind: &str, name: &str) -> io::Result<u32> {
     number(&text, name).ok_or_else(|| failed(format!("there is none in {path}")))
 }
 
-/// The third field of the line that begins with a name.
+/// Returns the third field of the line that begins with a name.
 fn number(text: &[u8], name: &str) -> Option<u32> {
     let mut lines = text.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':'));
     let mut line = lines.find(|line| line.clone().next() == Some(name.as_bytes()))?;

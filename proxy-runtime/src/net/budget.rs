@@ -45,14 +45,14 @@ impl ConnectionBudget {
         }
     }
 
-    /// The peak number of connections since the last call, and the current number.
+    /// Returns the peak number of connections since the last call, and the current number.
     pub(crate) fn connections(&self) -> (usize, usize) {
         let now = self.open.load(Ordering::Relaxed);
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     #[cfg(feature = "admin")]
-    /// The current number of connections.
+    /// Returns the current number of connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }

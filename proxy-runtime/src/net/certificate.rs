@@ -39,7 +39,7 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    /// Whether the certificate can't be served at all.
+    /// Returns whether the certificate can't be served at all.
     pub fn is_fatal(&self) -> bool {
         matches!(self, CertificateError::NoCertificate(_) | CertificateError::NoKey(_) | CertificateError::KeyMismatch)
     }
@@ -98,12 +98,12 @@ impl Chain {
         Ok(Chain { certificates: vec![CertificateDer::from(der.to_vec())], parsed: vec![parsed] })
     }
 
-    /// The subject of the first certificate, such as `CN=alice,O=Example` (RFC 4514).
+    /// Returns the subject of the first certificate, such as `CN=alice,O=Example` (RFC 4514).
     pub fn subject(&self) -> String {
         self.parsed[0].tbs_certificate().subject().to_string()
     }
 
-    /// The hosts of the first certificate: names, wildcards, addresses.
+    /// Returns the hosts of the first certificate: names, wildcards, addresses.
     pub fn hosts(&self) -> Vec<String> {
         let Ok(Some((_, names))) = self.parsed[0].tbs_certificate().get_extension::<SubjectAltName>() else {
             return Vec::new();
@@ -121,26 +121,26 @@ impl Chain {
         names.0.iter().filter_map(host).collect()
     }
 
-    /// The validity period of the first certificate.
+    /// Returns the validity period of the first certificate.
     pub fn validity(&self) -> (SystemTime, SystemTime) {
         let validity = self.parsed[0].tbs_certificate().validity();
         (validity.not_before.to_system_time(), validity.not_after.to_system_time())
     }
 
-    /// The identifier of the first certificate for an authority: the key identifier of its issuer, and its serial number, both as they are
-    /// encoded (RFC 9773 section 4.1).
+    /// Returns the identifier of the first certificate for an authority: the key identifier of its issuer, and its serial number, both as
+    /// they are encoded (RFC 9773 section 4.1).
     pub fn renewal_id(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let first = self.parsed[0].tbs_certificate();
         let (_, signer) = first.get_extension::<AuthorityKeyIdentifier>().ok()??;
         Some((signer.key_identifier?.as_bytes().to_vec(), first.serial_number().as_bytes().to_vec()))
     }
 
-    /// The end of its validity, as text.
+    /// Returns the end of its validity, as text.
     pub fn until(&self) -> String {
         self.parsed[0].tbs_certificate().validity().not_after.to_string()
     }
 
-    /// The errors at a given time, with its key; `soon` is the remaining validity that causes a warning.
+    /// Returns the errors at a given time, with its key; `soon` is the remaining validity that causes a warning.
     pub fn flaws(&self, key: Option<&PrivateKeyDer<'_>>, now: SystemTime, soon: Duration) -> Vec<CertificateError> {
         let mut flaws = Vec::new();
         if key.is_some_and(|key| self.has_key(key) == Some(false)) {
@@ -163,8 +163,8 @@ impl Chain {
         flaws
     }
 
-    /// The key usage that the first certificate lacks to identify a server, if it restricts its usage (RFC 5280 sections
-    /// 4.2.1.3 and 4.2.1.12, RFC 8446 section 4.4.2.2).
+    /// Returns the key usage that the first certificate lacks to identify a server, if it restricts its usage (RFC 5280
+    /// sections 4.2.1.3 and 4.2.1.12, RFC 8446 section 4.4.2.2).
     fn not_for_servers(&self) -> Option<&'static str> {
         let certificate = self.parsed[0].tbs_certificate();
         let for_servers = |usage: &ExtendedKeyUsage| {
@@ -182,7 +182,7 @@ impl Chain {
         }
     }
 
-    /// Whether a key belongs to the first certificate; `None` if its file does not contain the public key.
+    /// Returns whether a key belongs to the first certificate; `None` if its file does not contain the public key.
     fn has_key(&self, key: &PrivateKeyDer<'_>) -> Option<bool> {
         let public = self.parsed[0].tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes();
         let sec1 = |der: &[u8]| Some(sec1::EcPrivateKey::from_der(der).ok()?.public_key? == public);
@@ -217,8 +217,8 @@ pub fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     })
 }
 
-/// Whether a certificate for `name` (which may be a wildcard) covers `host`, a host of a site: a site's `*.example.com`
-/// matches all hosts below, but a certificate's only those one label below (RFC 6125 section 6.4.3).
+/// Returns whether a certificate for `name` (which may be a wildcard) covers `host`, a host of a site: a site's
+/// `*.example.com` matches all hosts below, but a certificate's only those one label below (RFC 6125 section 6.4.3).
 pub fn covers(name: &str, host: &str) -> bool {
     name == host
         || name.strip_prefix("*.").is_some_and(|suffix| {

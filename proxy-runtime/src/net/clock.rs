@@ -21,7 +21,7 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// Whether a deadline has passed. If not, the task is polled again when it passes.
+    /// Returns whether a deadline has passed. If not, the task is polled again when it passes.
     pub(crate) fn over(&self, deadline: Option<Instant>) -> bool {
         let Some(deadline) = deadline else { return false };
         if self.struck.get().is_some_and(|now| deadline <= now) {
@@ -56,7 +56,7 @@ impl Timer {
     }
 }
 
-/// The time `wait` after `start`; `None` means never.
+/// Returns the time `wait` after `start`; `None` means never.
 pub(crate) fn after(start: Instant, wait: Duration) -> Option<Instant> {
     start.checked_add(wait)
 }

@@ -52,7 +52,7 @@ impl Budgets {
         (clients > 0).then(|| Budgets { limit, clients, servers: free - files - clients, files })
     }
 
-    /// The smallest limit that allows this many clients.
+    /// Returns the smallest limit that allows this many clients.
     fn needed(reserve: usize, clients: usize) -> usize {
         let all = (1..=MOST_FILES).map(|files| clients.saturating_mul(2).saturating_add(files).saturating_add(reserve));
         let mut enough =
@@ -101,7 +101,7 @@ impl Descriptors {
         self.pressed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often there was no free descriptor.
+    /// Returns how often there was no free descriptor.
     pub(crate) fn pressed(&self) -> usize {
         self.pressed.load(Ordering::Relaxed)
     }
@@ -116,14 +116,14 @@ fn raise() -> usize {
     current.map_or(1 << 24, |limit| usize::try_from(limit).unwrap_or(usize::MAX)).min(1 << 24)
 }
 
-/// Whether the process or the system has no descriptors left.
+/// Returns whether the process or the system has no descriptors left.
 pub(crate) fn are_exhausted(error: &io::Error) -> bool {
     /// `ENFILE` and `EMFILE` on Linux.
     const NONE_LEFT: [i32; 2] = [23, 24];
     error.raw_os_error().is_some_and(|code| NONE_LEFT.contains(&code))
 }
 
-/// The error if a budget is used up: the same as at the limit itself.
+/// Returns the error if a budget is used up: the same as at the limit itself.
 pub(crate) fn exhausted() -> io::Error {
     io::Error::from_raw_os_error(24)
 }
@@ -136,7 +136,7 @@ pub(crate) struct DescriptorBudget {
 }
 
 impl DescriptorBudget {
-    /// A practically unlimited budget.
+    /// Returns a practically unlimited budget.
     #[cfg(test)]
     pub(crate) fn ample() -> &'static DescriptorBudget {
         Box::leak(Box::new(DescriptorBudget::of(1 << 20)))

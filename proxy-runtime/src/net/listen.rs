@@ -162,7 +162,7 @@ fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::Un
     Ok(socket)
 }
 
-/// Whether a path is a socket of a process that has ended.
+/// Returns whether a path is a socket of a process that has ended.
 fn is_left_behind(path: &str) -> bool {
     let answer = is_socket(path).then(|| std::os::unix::net::UnixStream::connect(path));
     answer.is_some_and(|answer| answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))

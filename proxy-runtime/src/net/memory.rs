@@ -47,14 +47,14 @@ impl Memory {
         }
     }
 
-    /// The peak usage since the last call, and the current usage.
+    /// Returns the peak usage since the last call, and the current usage.
     pub(crate) fn used(&self) -> (usize, usize) {
         let now = self.used.load(Ordering::Relaxed);
         (self.most.swap(now, Ordering::Relaxed).max(now), now)
     }
 
     #[cfg(feature = "admin")]
-    /// The current usage.
+    /// Returns the current usage.
     pub(crate) fn in_use(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -103,7 +103,7 @@ impl Memory {
         }
     }
 
-    /// An empty share.
+    /// Returns an empty share.
     pub(crate) fn charge(&'static self) -> Charge {
         Charge { memory: self, bytes: 0 }
     }

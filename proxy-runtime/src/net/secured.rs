@@ -19,7 +19,7 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// Whether the result of a handshake by the rules of `made_for` also satisfies `wanted`.
+    /// Returns whether the result of a handshake by the rules of `made_for` also satisfies `wanted`.
     pub(crate) fn serves(&self, made_for: &Tls, wanted: &Tls) -> bool {
         made_for.client == wanted.client
             && self.version >= wanted.min_version

@@ -42,7 +42,7 @@ impl SocketStream {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 
-    /// The peer's and the local address; a Unix socket has none.
+    /// Returns the peer's and the local address; a Unix socket has none.
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         match self {
             SocketStream::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
@@ -72,12 +72,12 @@ impl SocketStream {
         }
     }
 
-    /// Whether it is encrypted.
+    /// Returns whether it is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, SocketStream::Tcp(_) | SocketStream::Unix(_))
     }
 
-    /// Whether [`SocketStream::poll_send_file`] is supported.
+    /// Returns whether [`SocketStream::poll_send_file`] is supported.
     pub(crate) fn sends_files(&self) -> bool {
         matches!(self, SocketStream::Tcp(_))
     }
@@ -186,7 +186,7 @@ impl BufferedStream {
         BufferedStream { stream, buffers, buffer: None, start: 0, end: 0, ended: false, descriptor: None }
     }
 
-    /// A stream whose descriptor is counted in a budget.
+    /// Returns a stream whose descriptor is counted in a budget.
     pub(crate) fn counted(
         stream: SocketStream,
         buffers: &'static Buffers,
@@ -197,7 +197,7 @@ impl BufferedStream {
         link
     }
 
-    /// The bytes that were read and not consumed.
+    /// Returns the bytes that were read and not consumed.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
@@ -206,7 +206,7 @@ impl BufferedStream {
         self.start == self.end
     }
 
-    /// Whether the peer has closed its sending side, and all of its data was read.
+    /// Returns whether the peer has closed its sending side, and all of its data was read.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }

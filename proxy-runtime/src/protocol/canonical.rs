@@ -69,7 +69,7 @@ fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 
-/// The canonical form of a path. Borrowed if the path is canonical: one pass, no allocation.
+/// Returns the canonical form of a path. Borrowed if the path is canonical: one pass, no allocation.
 ///
 /// # Errors
 /// See [`CanonicalError`].
@@ -95,12 +95,12 @@ pub fn path(path: &str, form: NormalForm) -> Result<Cow<'_, str>, CanonicalError
     Ok(if canonical == path { Cow::Borrowed(path) } else { Cow::Owned(canonical) })
 }
 
-/// Whether a canonical path contains an encoded slash or backslash.
+/// Returns whether a canonical path contains an encoded slash or backslash.
 pub fn has_encoded_slash(path: &str) -> bool {
     path.as_bytes().windows(3).any(|escape| escape == b"%2F" || escape == b"%5C")
 }
 
-/// The bytes of a path, each in its canonical spelling.
+/// Returns the bytes of a path, each in its canonical spelling.
 fn spelt(bytes: &[u8], form: NormalForm) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -158,8 +158,8 @@ fn resolved(path: &[u8], form: NormalForm) -> Result<String, CanonicalError> {
     Ok(out)
 }
 
-/// Whether a segment is a dot segment to servers that decode slashes first (`..%2Fadmin`), or that remove parameters first (`..;x`, as
-/// servlet containers do): they would serve another path than the one that was checked.
+/// Returns whether a segment is a dot segment to servers that decode slashes first (`..%2Fadmin`), or that remove parameters first
+/// (`..;x`, as servlet containers do): they would serve another path than the one that was checked.
 fn hides_dots(segment: &[u8]) -> bool {
     let is_dots = |part: &[u8]| {
         let name = part.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -177,8 +177,8 @@ fn hides_dots(segment: &[u8]) -> bool {
     is_dots(&segment[start..])
 }
 
-/// The canonical form of a query: unreserved bytes are raw, bytes that a query may not contain are encoded, escapes are in upper case.
-/// Invalid escapes (`100%`) stay as they are. Borrowed if the query is canonical.
+/// Returns the canonical form of a query: unreserved bytes are raw, bytes that a query may not contain are encoded, escapes are in
+/// upper case. Invalid escapes (`100%`) stay as they are. Borrowed if the query is canonical.
 ///
 /// # Errors
 /// It contains a control byte, a blank or `#`.
@@ -207,8 +207,8 @@ pub fn query(query: &str) -> Result<Cow<'_, str>, CanonicalError> {
     Ok(if canonical == query { Cow::Borrowed(query) } else { Cow::Owned(canonical) })
 }
 
-/// Whether the name or value of a parameter in a query equals a text after form decoding, so that every spelling is interpreted as the
-/// server does. No allocation.
+/// Returns whether the name or value of a parameter in a query equals a text after form decoding, so that every spelling is
+/// interpreted as the server does. No allocation.
 pub fn decodes_to(spelt: &str, text: &str) -> bool {
     if !spelt.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return spelt == text;
@@ -244,8 +244,8 @@ pub fn encoded_parameter(text: impl AsRef<[u8]>) -> String {
     encoded(text, |byte| is(byte, VALUE))
 }
 
-/// A regular expression for all spellings of the name or value of a parameter in a canonical query: those for which [`decodes_to`]
-/// returns `true` for `text`. The compiler's proofs use it.
+/// Returns a regular expression for all spellings of the name or value of a parameter in a canonical query: those for which
+/// [`decodes_to`] returns `true` for `text`. The compiler's proofs use it.
 pub fn spellings(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = String::from("^");

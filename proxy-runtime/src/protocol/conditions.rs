@@ -4,7 +4,7 @@ use crate::protocol::date::Moment;
 use crate::protocol::date::date;
 use crate::protocol::fields::Fields;
 
-/// Whether a precondition fails, so that a 412 is due (section 13.2.2, steps 1 and 2).
+/// Returns whether a precondition fails, so that a 412 is due (section 13.2.2, steps 1 and 2).
 pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-match") {
         let current = answer.get("etag");
@@ -17,7 +17,7 @@ pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
     answer.get("last-modified").and_then(date).is_some_and(|modified| modified > since)
 }
 
-/// Whether the client has this response already, so that a 304 suffices (section 13.2.2).
+/// Returns whether the client has this response already, so that a 304 suffices (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     if request.contains("if-none-match") {
         let current = answer.get("etag");
@@ -31,15 +31,16 @@ pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
     modified.is_some_and(|modified| modified <= since)
 }
 
-/// Whether the client has the weak form of a response's strong entity tag, and not the tag itself: its copy was compressed.
+/// Returns whether the client has the weak form of a response's strong entity tag, and not the tag itself: its copy was
+/// compressed.
 pub(crate) fn has_weak_form(request: &Fields, answer: &Fields) -> bool {
     let Some(tag) = answer.get("etag").filter(|tag| tag.starts_with(b"\"")) else { return false };
     let has = |wanted: &dyn Fn(&[u8]) -> bool| request.all("if-none-match").flat_map(tags).any(wanted);
     has(&|one| one.strip_prefix(b"W/") == Some(tag)) && !has(&|one| one == tag)
 }
 
-/// Whether a range applies to this response (section 13.1.5): whether `If-Range` matches in strong comparison. A response without
-/// `Date` counts as made `now`.
+/// Returns whether a range applies to this response (section 13.1.5): whether `If-Range` matches in strong comparison. A response
+/// without `Date` counts as made `now`.
 pub(crate) fn is_of(request: &Fields, answer: &Fields, now: Moment) -> bool {
     let Some(said) = request.get("if-range") else { return true };
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
@@ -61,7 +62,7 @@ fn is_any(line: &[u8]) -> bool {
     line.trim_ascii() == b"*"
 }
 
-/// The entity tags of a list, which may contain commas.
+/// Returns the entity tags of a list, which may contain commas.
 fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
-    /// The system time.
+    /// Returns the system time.
     pub(crate) fn now() -> Moment {
         Moment::of(SystemTime::now())
     }
@@ -17,7 +17,7 @@ impl Moment {
         Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The time since `earlier`; zero if that is in the future.
+    /// Returns the time since `earlier`; zero if that is in the future.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

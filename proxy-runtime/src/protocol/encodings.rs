@@ -2,8 +2,8 @@
 
 use crate::protocol::fields::{Fields, tokens};
 
-/// The weight of a coding in thousandths; 0 if it is not acceptable. A coding that is not listed has the weight of `*`, if
-/// there is one; `identity` is acceptable unless it is excluded, and is preferred without `Accept-Encoding`.
+/// Returns the weight of a coding in thousandths; 0 if it is not acceptable. A coding that is not listed has the weight of
+/// `*`, if there is one; `identity` is acceptable unless it is excluded, and is preferred without `Accept-Encoding`.
 pub fn weight(request: &Fields, coding: &str) -> u16 {
     let (mut named, mut any) = (None, None);
     for item in tokens(request, "accept-encoding") {
@@ -30,12 +30,13 @@ pub(crate) fn quality(given: &[u8]) -> u16 {
     }
 }
 
-/// Whether a client accepts a coding.
+/// Returns whether a client accepts a coding.
 pub fn accepts(request: &Fields, coding: &str) -> bool {
     weight(request, coding) > 0
 }
 
-/// The index of the coding that a client prefers, among those that it prefers to `identity`; the first of equal ones.
+/// Returns the index of the coding that a client prefers, among those that it prefers to `identity`; the first of equal
+/// ones.
 pub fn best<'c>(request: &Fields, offered: impl Iterator<Item = &'c str>) -> Option<usize> {
     let plain = weight(request, "identity");
     let mut best: Option<(usize, u16)> = None;

@@ -53,7 +53,7 @@ fn json_string(bytes: &[u8], any: bool, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A value as text, for messages: control characters and invalid UTF-8 become `\xNN`.
+/// Returns a value as text, for messages: control characters and invalid UTF-8 become `\xNN`.
 pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
     let mut out = Vec::new();
     if !is_plain(bytes) {
@@ -73,7 +73,8 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
 pub(crate) const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 
-/// Whether nothing needs escaping. All bytes are tested without an early exit, so that the loop can be vectorized.
+/// Returns whether nothing needs escaping. All bytes are tested without an early exit, so that the loop can be
+/// vectorized.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
     let special = |byte: u8| !(0x20..0x7F).contains(&byte) | (byte == b'"') | (byte == b'\\');
     !bytes.iter().fold(false, |any, &byte| any | special(byte))
@@ -102,7 +103,7 @@ fn is_harmful(char: char) -> bool {
     char.is_control() || matches!(char, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text begins like one of these escapes: `\x` and two digits.
+/// Returns whether a text begins like one of these escapes: `\x` and two digits.
 fn is_escape(text: &str) -> bool {
     matches!(text.as_bytes(), [b'\\', b'x', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
@@ -161,7 +162,7 @@ mod tests {
         check(b"\\x4\xe9", ["\\x5Cx4\\xE9", "\\\\x4\\\\xE9", "\\x4\\xE9"]);
     }
 
-    /// The original of an escaped text.
+    /// Returns the original of an escaped text.
     fn unescaped(mut text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some((&first, rest)) = text.split_first() {

@@ -21,17 +21,17 @@ struct FieldLine {
 }
 
 impl Fields {
-    /// An empty list.
+    /// Creates an empty list.
     pub const fn new() -> Fields {
         Fields { bytes: Vec::new(), lines: Vec::new() }
     }
 
-    /// An empty list with capacity for `lines` of them in `bytes` bytes.
+    /// Creates an empty list with capacity for `lines` of them in `bytes` bytes.
     pub fn with_capacity(bytes: usize, lines: usize) -> Fields {
         Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
     }
 
-    /// A copy with capacity for `lines` more in `bytes` bytes.
+    /// Creates a copy with capacity for `lines` more in `bytes` bytes.
     pub fn with_room(&self, bytes: usize, lines: usize) -> Fields {
         let mut fields = Fields::with_capacity(self.bytes.len() + bytes, self.lines.len() + lines);
         fields.bytes.extend_from_slice(&self.bytes);
@@ -94,27 +94,27 @@ impl Fields {
         Some(fields)
     }
 
-    /// The number of lines.
+    /// Returns the number of lines.
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// The size of names and values in bytes, at most.
+    /// Returns the size of names and values in bytes, at most.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there are no fields.
+    /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// The memory that it takes, in bytes.
+    /// Returns the memory that it takes, in bytes.
     pub fn weight(&self) -> usize {
         self.bytes.capacity() + self.lines.capacity() * size_of::<FieldLine>()
     }
 
-    /// A copy without spare capacity.
+    /// Returns a copy without spare capacity.
     pub fn compact(&self) -> Fields {
         let mut fields =
             Fields::with_capacity(self.raw().map(|(name, value)| name.len() + value.len() + 4).sum(), self.len());
@@ -134,12 +134,12 @@ impl Fields {
         self.lines.iter().map(|line| (self.name(line), self.value(line)))
     }
 
-    /// The first value of the field `name`.
+    /// Returns the first value of the field `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.all(name).next()
     }
 
-    /// The values of all lines of the field `name`.
+    /// Returns the values of all lines of the field `name`.
     pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &[u8]> + use<'_, 'n> {
         self.lines.iter().filter(move |line| self.is(line, name)).map(|line| self.value(line))
     }
@@ -157,7 +157,7 @@ impl Fields {
         out.extend_from_slice(&self.bytes[start..end]);
     }
 
-    /// Whether the field is present.
+    /// Returns whether the field is present.
     pub fn contains(&self, name: &str) -> bool {
         self.lines.iter().any(|line| self.is(line, name))
     }
@@ -227,7 +227,7 @@ impl Fields {
         FieldLine { start, name_end, end }
     }
 
-    /// The position of the next byte. Limits keep heads in kilobytes, including values of templates.
+    /// Returns the position of the next byte. Limits keep heads in kilobytes, including values of templates.
     fn place(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("no head has 4 GiB")
     }
@@ -249,8 +249,8 @@ fn forbidden(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7F)
 }
 
-/// Whether a field is hop-by-hop (RFC 9110 section 7.6.1), or frames a message. On the hot path, called for each field
-/// of each message: the length distinguishes most of them.
+/// Returns whether a field is hop-by-hop (RFC 9110 section 7.6.1), or frames a message. On the hot path, called for
+/// each field of each message: the length distinguishes most of them.
 pub const fn of_connection(name: &[u8]) -> bool {
     match name.len() {
         2 => name.eq_ignore_ascii_case(b"te"),
@@ -265,8 +265,8 @@ pub const fn of_connection(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a field belongs to a message itself: to its connection, its framing, or its routing. It must not be set by the site or
-/// copied to another message.
+/// Returns whether a field belongs to a message itself: to its connection, its framing, or its routing. It must not be set by the
+/// site or copied to another message.
 pub const fn of_message(name: &[u8]) -> bool {
     of_connection(name)
         || name.eq_ignore_ascii_case(b"host")
@@ -274,29 +274,29 @@ pub const fn of_message(name: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b"expect")
 }
 
-/// The members of the comma-separated field `name`, over all its lines, without empty ones (RFC 9110 section 5.6.1). They need not
-/// be tokens.
+/// Returns the members of the comma-separated field `name`, over all its lines, without empty ones (RFC 9110 section 5.6.1). They
+/// need not be tokens.
 pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
     fields.all(name).flat_map(members)
 }
 
-/// The members of a comma-separated list.
+/// Returns the members of a comma-separated list.
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Whether the comma-separated field `name` contains `token`, ignoring case.
+/// Returns whether the comma-separated field `name` contains `token`, ignoring case.
 pub fn has_token(fields: &Fields, name: &'static str, token: &str) -> bool {
     tokens(fields, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether this is a token (RFC 9110 section 5.6.2), such as a field name.
+/// Returns whether this is a token (RFC 9110 section 5.6.2), such as a field name.
 pub fn is_token(bytes: &[u8]) -> bool {
     let is = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(is)
 }
 
-/// The parts before and after the first `byte`.
+/// Returns the parts before and after the first `byte`.
 pub fn split_once(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(byte, bytes)?;
     Some((&bytes[..at], &bytes[at + 1..]))
@@ -337,7 +337,8 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     }
 }
 
-/// Whether a field is allowed in trailers: not if it frames, routes or authenticates a message (RFC 9110 section 6.5.1).
+/// Returns whether a field is allowed in trailers: not if it frames, routes or authenticates a message (RFC 9110 section
+/// 6.5.1).
 pub fn may_trail(name: &[u8]) -> bool {
     const NEVER: [&str; 18] = [
         "authorization",

@@ -15,7 +15,7 @@ pub(crate) struct Element<'a> {
     pub(crate) proto: Option<Cow<'a, [u8]>>,
 }
 
-/// The elements of a line, in reverse order.
+/// Returns the elements of a line, in reverse order.
 pub(crate) fn elements(line: &[u8]) -> impl Iterator<Item = Option<Element<'_>>> {
     parts(line, b',').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty()).map(element)
 }
@@ -60,7 +60,7 @@ fn value(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(out))
 }
 
-/// The parts between separators outside of quotes, in reverse order.
+/// Returns the parts between separators outside of quotes, in reverse order.
 fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

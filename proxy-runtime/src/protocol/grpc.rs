@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::protocol::fields::{Fields, number};
 
-/// Whether these are the fields of a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
+/// Returns whether these are the fields of a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
 pub fn is_call(fields: &Fields) -> bool {
     fields
         .get("content-type")
@@ -13,7 +13,7 @@ pub fn is_call(fields: &Fields) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
 }
 
-/// The time-out of the call: `grpc-timeout`, at most eight digits and a unit.
+/// Returns the time-out of the call: `grpc-timeout`, at most eight digits and a unit.
 pub fn deadline(fields: &Fields) -> Option<Duration> {
     let (unit, digits) = fields.get("grpc-timeout")?.split_last()?;
     let number = number(digits).filter(|_| digits.len() <= 8)?;
@@ -28,7 +28,8 @@ pub fn deadline(fields: &Fields) -> Option<Duration> {
     })
 }
 
-/// The status of a call that fails without a response message: its head contains its trailers ("Trailers-Only").
+/// Returns the status of a call that fails without a response message: its head contains its trailers
+/// ("Trailers-Only").
 pub fn status(fields: &Fields) -> Option<u8> {
     let status = fields.get("grpc-status").filter(|_| is_call(fields))?;
     number(status)?.try_into().ok()
@@ -40,8 +41,8 @@ pub const DEADLINE_EXCEEDED: u8 = 4;
 /// `RESOURCE_EXHAUSTED`.
 pub const RESOURCE_EXHAUSTED: u8 = 8;
 
-/// The gRPC status for an HTTP status (grpc/doc/http-grpc-status-mapping.md), and for those that are not mapped there, the
-/// nearest one.
+/// Returns the gRPC status for an HTTP status (grpc/doc/http-grpc-status-mapping.md), and for those that are not mapped
+/// there, the nearest one.
 pub fn code(status: u16) -> u8 {
     match status {
         400 => 13,

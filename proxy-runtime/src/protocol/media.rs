@@ -8,7 +8,7 @@ use crate::protocol::fields::split_once;
 /// The type of unknown files.
 pub const BYTES: &str = "application/octet-stream";
 
-/// The type of a file by its extension, ignoring case.
+/// Returns the type of a file by its extension, ignoring case.
 pub fn of(name: &str) -> &'static str {
     let Some((_, extension)) = name.rsplit_once('.') else { return BYTES };
     TYPES.get(extension.to_ascii_lowercase().as_str()).copied().unwrap_or(BYTES)
@@ -224,7 +224,8 @@ static TYPES: phf::Map<&str, &str> = phf::phf_map! {
     "zst" => "application/zstd",
 };
 
-/// Whether a `Content-Type` is one of these: a complete type, a prefix such as `text/`, or a suffix such as `+json`.
+/// Returns whether a `Content-Type` is one of these: a complete type, a prefix such as `text/`, or a suffix such as
+/// `+json`.
 pub fn is_among(types: &[impl AsRef<str>], content_type: &[u8]) -> bool {
     let media = split_once(content_type, b';').map_or(content_type, |(media, _)| media).trim_ascii();
     types.iter().any(|known| {

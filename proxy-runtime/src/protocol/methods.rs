@@ -30,7 +30,7 @@ impl Methods {
     pub const NAMES: [&'static str; 9] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-    /// The bit of a registered method, 0 for any other.
+    /// Returns the bit of a registered method, 0 for any other.
     pub fn bit(method: &Method) -> u16 {
         match *method {
             Method::GET => 1,
@@ -46,7 +46,7 @@ impl Methods {
         }
     }
 
-    /// Whether `method` is in the set. No allocation.
+    /// Returns whether `method` is in the set. No allocation.
     pub fn contains(&self, method: &Method) -> bool {
         if self.mask == u16::MAX {
             return true;

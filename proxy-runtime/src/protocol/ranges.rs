@@ -19,7 +19,7 @@ pub(crate) enum RangeRequest {
 /// overlapping ones (section 17.15).
 const MOST: usize = 16;
 
-/// The ranges that a request wants of a body of `length` bytes.
+/// Returns the ranges that a request wants of a body of `length` bytes.
 pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     let Some(specs) = line(request).and_then(specs) else { return RangeRequest::All };
     let mut parts: Vec<Range<u64>> = Vec::new();
@@ -46,14 +46,14 @@ pub(crate) fn wanted(request: &Fields, length: u64) -> RangeRequest {
     if parts.len() > MOST || overlap { RangeRequest::All } else { RangeRequest::Parts(parts) }
 }
 
-/// Whether the single range of a request begins after `far`, or is a suffix, which may do so.
+/// Returns whether the single range of a request begins after `far`, or is a suffix, which may do so.
 pub(crate) fn is_far(request: &Fields, far: u64) -> bool {
     let specs = line(request).and_then(specs);
     matches!(specs.as_deref(), Some([(Some(first), _)]) if *first > far)
         || matches!(specs.as_deref(), Some([(None, Some(_))]))
 }
 
-/// The first byte of the single range of a request; 0 if it is not known yet.
+/// Returns the first byte of the single range of a request; 0 if it is not known yet.
 pub(crate) fn first(request: &Fields) -> u64 {
     match line(request).and_then(specs).as_deref() {
         Some([(Some(first), _)]) => *first,
@@ -61,7 +61,7 @@ pub(crate) fn first(request: &Fields) -> u64 {
     }
 }
 
-/// The single `Range` field of a request.
+/// Returns the single `Range` field of a request.
 fn line(request: &Fields) -> Option<&[u8]> {
     let mut lines = request.all("range");
     lines.next().filter(|_| lines.next().is_none())

@@ -161,12 +161,12 @@ impl Target {
         Ok(())
     }
 
-    /// The host in lower case, without port and trailing dot; empty if an HTTP/1.0 client has sent none.
+    /// Returns the host in lower case, without port and trailing dot; empty if an HTTP/1.0 client has sent none.
     pub fn host(&self) -> &str {
         &self.text[self.host.clone()]
     }
 
-    /// The host, with its port if that is not the default port of the scheme (RFC 3986 section 6.2.3).
+    /// Returns the host, with its port if that is not the default port of the scheme (RFC 3986 section 6.2.3).
     pub fn authority(&self, scheme: &str) -> Option<&str> {
         let authority = &self.text[self.authority.clone()?];
         let default = if scheme == "https" { ":443" } else { ":80" };
@@ -177,22 +177,23 @@ impl Target {
         })
     }
 
-    /// Whether the target is an `https` URL, which requires a secure connection (RFC 9110 section 4.2.2).
+    /// Returns whether the target is an `https` URL, which requires a secure connection (RFC 9110 section 4.2.2).
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// Whether the target is the server as a whole: `*`, or a URL that ends with its authority (RFC 9112 section 3.2.4).
+    /// Returns whether the target is the server as a whole: `*`, or a URL that ends with its authority (RFC 9112 section
+    /// 3.2.4).
     pub fn is_server(&self) -> bool {
         self.query.is_none() && (self.path() == "*" || self.arrived.is_empty())
     }
 
-    /// The path in canonical form.
+    /// Returns the path in canonical form.
     pub fn path(&self) -> &str {
         &self.text[self.path.clone()]
     }
 
-    /// The query in canonical form, without `?`.
+    /// Returns the query in canonical form, without `?`.
     pub fn query(&self) -> Option<&str> {
         self.query.clone().map(|range| &self.text[range])
     }
@@ -208,13 +209,14 @@ impl Target {
         if text.starts_with('/') { Cow::Borrowed(text) } else { Cow::Owned(format!("/{text}")) }
     }
 
-    /// The length of path and query as received, in bytes.
+    /// Returns the length of path and query as received, in bytes.
     pub fn length(&self) -> usize {
         self.arrived.len()
     }
 }
 
-/// The canonical form of a host: in lower case, without a trailing dot, an IPv6 address as in RFC 5952. `None` if it is invalid.
+/// Returns the canonical form of a host: in lower case, without a trailing dot, an IPv6 address as in RFC 5952. `None` if it is
+/// invalid.
 fn canonical_host(host: &str) -> Option<Cow<'_, str>> {
     if let Some(address) = host.strip_prefix('[') {
         let address: std::net::Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
@@ -244,8 +246,8 @@ pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     Some((host, Some(port.parse().ok()?)))
 }
 
-/// Whether `name` is a valid host: a registered name of letters, digits, `-`, `_` and dots, or an IPv6 address in
-/// brackets.
+/// Returns whether `name` is a valid host: a registered name of letters, digits, `-`, `_` and dots, or an IPv6 address
+/// in brackets.
 pub fn is_host(name: &str) -> bool {
     if let Some(address) = name.strip_prefix('[') {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());

@@ -5,8 +5,8 @@ use http::StatusCode;
 
 use crate::protocol::fields::{Fields, has_token};
 
-/// Whether a response may be transformed: it is complete, not compressed, and not `no-transform` (RFC 9111 section
-/// 5.2.2.6).
+/// Returns whether a response may be transformed: it is complete, not compressed, and not `no-transform` (RFC 9111
+/// section 5.2.2.6).
 pub(crate) fn may_be(status: StatusCode, fields: &Fields) -> bool {
     !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304)
         && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
@@ -56,7 +56,7 @@ pub(crate) fn cut(fields: &mut Fields) {
     fields.retain(|name, _| !is_among(name, &["content-length", "content-digest", "content-md5"]));
 }
 
-/// Whether a field is about a body or its representation.
+/// Returns whether a field is about a body or its representation.
 pub(crate) fn is_of_body(name: &[u8]) -> bool {
     is_among(name, &OF_BODIES) || is_among(name, &DIGESTS)
 }
@@ -74,7 +74,7 @@ pub(crate) struct OutputBuffer {
 }
 
 impl OutputBuffer {
-    /// Whether there are bytes to send. If not, its memory is reused.
+    /// Returns whether there are bytes to send. If not, its memory is reused.
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.sent == self.bytes.len() {
             self.bytes.clear();
@@ -83,7 +83,7 @@ impl OutputBuffer {
         !self.bytes.is_empty()
     }
 
-    /// The buffer to append output to.
+    /// Returns the buffer to append output to.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }

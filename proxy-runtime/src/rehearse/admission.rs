@@ -50,8 +50,8 @@ pub(super) fn admission(
     refused.map_or(Admission::Passed, |rule| Admission::Refused(rule.status, "blocked"))
 }
 
-/// Why access control rejects a request, as far as this is known in advance: networks in files, rate and concurrency
-/// limits, and the validity of credentials are not.
+/// Returns why access control rejects a request, as far as this is known in advance: networks in files, rate and
+/// concurrency limits, and the validity of credentials are not.
 pub(super) fn turned_away(access: &Access, fields: &Fields, body: u64, from: IpAddr) -> Option<(u16, &'static str)> {
     if access.networks.as_ref().is_some_and(|networks| !networks.allowed.contains(from)) {
         return Some((403, "address-denied"));
@@ -63,7 +63,7 @@ pub(super) fn turned_away(access: &Access, fields: &Fields, body: u64, from: IpA
     missing.then_some((401, "unauthenticated"))
 }
 
-/// The limit that a request exceeds, like in `serve`: status and reason.
+/// Returns the limit that a request exceeds, like in `serve`: status and reason.
 fn beyond(
     policy: Option<&Policy>,
     target: &Target,

@@ -30,7 +30,7 @@ pub fn run(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Result<V
     Ok(misses(&test.expect, &outcome(rules, test, settings)?))
 }
 
-/// The failed expectations: the property, the expected value, the actual value.
+/// Returns the failed expectations: the property, the expected value, the actual value.
 pub fn misses(expect: &Expect, outcome: &RehearsalOutcome) -> Vec<(String, String, String)> {
     let mut misses = Vec::new();
     let mut compare = |name: &str, expected: Option<String>, found: Option<String>| {
@@ -71,7 +71,7 @@ pub fn misses(expect: &Expect, outcome: &RehearsalOutcome) -> Vec<(String, Strin
 }
 
 impl ExpectField {
-    /// Its name in messages, such as `upstream-header x-user`.
+    /// Returns its name in messages, such as `upstream-header x-user`.
     pub fn property(&self) -> String {
         let side = match self.side {
             Side::Upstream => "upstream-header",

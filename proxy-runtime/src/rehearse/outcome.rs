@@ -41,7 +41,7 @@ pub struct RehearsalOutcome {
 }
 
 impl RehearsalOutcome {
-    /// The result of a request that is rejected before its route is found.
+    /// Returns the result of a request that is rejected before its route is found.
     pub(super) fn refused(site: Option<SiteId>, status: u16, reason: &'static str) -> EarlyOutcome {
         Box::new(RehearsalOutcome { site, status: Some(status), reason: Some(reason), ..RehearsalOutcome::default() })
     }
@@ -51,7 +51,7 @@ impl RehearsalOutcome {
         (self.status, self.reason, self.handler) = (Some(status), Some(reason), None);
     }
 
-    /// A short form, such as "404 (no-route)" or "forwarded to api".
+    /// Returns a short form, such as "404 (no-route)" or "forwarded to api".
     pub fn in_short(&self) -> String {
         match (self.status, self.reason, &self.upstream, self.handler) {
             (Some(status), Some(reason), ..) => format!("{status} ({reason})"),
@@ -68,7 +68,7 @@ pub(super) fn pairs(fields: &Fields) -> Vec<(String, String)> {
     fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect()
 }
 
-/// A value as text, for comparisons with tests and for messages; escaped if it is not UTF-8.
+/// Returns a value as text, for comparisons with tests and for messages; escaped if it is not UTF-8.
 pub(super) fn text(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),

@@ -15,7 +15,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::route::{Captures, MethodSet, Node, RouteId, RouteLookup, RouteVerdict};
 
-/// The route of a request, given the root of its site.
+/// Returns the route of a request, given the root of its site.
 pub fn find(
     rules: &impl SiteRules,
     root: Node,

@@ -10,11 +10,11 @@ use crate::site::{Access, Handler, Methods, NormalForm, Policy, Setting, Site, T
 
 /// The rules of a site, compiled or not.
 pub trait SiteRules {
-    /// The lookup tables.
+    /// Returns the lookup tables.
     fn tables(&self) -> &Tables;
-    /// The normal form of a site's paths.
+    /// Returns the normal form of a site's paths.
     fn normal_form(&self, site: SiteId) -> NormalForm;
-    /// The methods of a route.
+    /// Returns the methods of a route.
     fn methods(&self, route: RouteId) -> &Methods;
     /// Evaluates the other matchers of a route.
     fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool;
@@ -22,30 +22,30 @@ pub trait SiteRules {
     fn filter(&self, route: RouteId, out: &mut Outgoing<'_>, facts: &Facts<'_>);
     /// Applies a route's response filters.
     fn respond(&self, route: RouteId, fields: &mut Fields, facts: &Facts<'_>);
-    /// The user's functions on a route.
+    /// Returns the user's functions on a route.
     ///
     /// # Errors
     /// They are not compiled yet.
     fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled>;
-    /// The policy of a route.
+    /// Returns the policy of a route.
     fn policy(&self, route: RouteId) -> Option<&Policy>;
     /// Access control of a route.
     fn access(&self, route: RouteId) -> Option<&Access> {
         self.policy(route)?.access.as_ref()
     }
-    /// The policy for a site's requests without a route.
+    /// Returns the policy for a site's requests without a route.
     fn site_policy(&self, site: SiteId) -> Option<&Policy>;
-    /// A route's pattern.
+    /// Returns a route's pattern.
     fn pattern(&self, route: RouteId) -> &str;
-    /// The handler of a route.
+    /// Returns the handler of a route.
     fn handler(&self, route: RouteId) -> &Handler;
-    /// The route's own text.
+    /// Returns the route's own text.
     fn row(&self, route: RouteId) -> &str;
-    /// The name of an upstream.
+    /// Returns the name of an upstream.
     fn upstream(&self, index: u16) -> &str;
-    /// The trusted proxies.
+    /// Returns the trusted proxies.
     fn trusted(&self) -> &Trusted;
-    /// The target of HTTPS redirects for a site on a plain listener: the address of the listener for `https`.
+    /// Returns the target of HTTPS redirects for a site on a plain listener: the address of the listener for `https`.
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
 }
 

@@ -21,7 +21,8 @@ impl Captures {
         }
     }
 
-    /// The value of a capture; empty if it is not set. Expressions match bytes, so a group may begin or end within a character.
+    /// Returns the value of a capture; empty if it is not set. Expressions match bytes, so a group may begin or end within a
+    /// character.
     pub fn get<'a>(&self, slot: usize, path: &'a str) -> &'a [u8] {
         let (start, end) = self.slots.get(slot).copied().unwrap_or_default();
         path.as_bytes().get(start as usize..end as usize).unwrap_or_default()

@@ -48,7 +48,8 @@ impl Regex {
         Regex { bytes: Cow::Owned(bytes), read: OnceLock::new() }
     }
 
-    /// Whether the expression matches anywhere in `text`. Linear time, no allocation (except in the first call).
+    /// Returns whether the expression matches anywhere in `text`. Linear time, no allocation (except in the first
+    /// call).
     pub fn is_match(&self, text: &[u8]) -> bool {
         let input = Input::new(text).earliest(true);
         let found = match self.dfa() {
@@ -59,8 +60,8 @@ impl Regex {
         found.is_ok_and(|found| found.is_some())
     }
 
-    /// The DFA. Its bytes were written by the compiler of this very version (see `site::VERSION`): if they are invalid,
-    /// the binary is damaged, and must not continue.
+    /// Returns the DFA. Its bytes were written by the compiler of this very version (see `site::VERSION`): if they are
+    /// invalid, the binary is damaged, and must not continue.
     fn dfa(&self) -> &Dfa {
         const WRITTEN: &str = "a DFA written by the compiler";
         self.read.get_or_init(|| match &self.bytes {
@@ -83,7 +84,7 @@ impl Capturing {
         Capturing { pattern, regex: OnceLock::new() }
     }
 
-    /// The pattern as written.
+    /// Returns the pattern as written.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
@@ -125,9 +126,9 @@ impl Capturing {
     }
 }
 
-/// The syntax of all expressions, in the compiler and in the binary: they match bytes, and `\w`, `\d`, `\s`, `\b` and
-/// `(?i)` are ASCII. Unicode classes would need tables that only some builds of the engine have, so that one could reject
-/// what another accepts.
+/// Returns the syntax of all expressions, in the compiler and in the binary: they match bytes, and `\w`, `\d`, `\s`, `\b`
+/// and `(?i)` are ASCII. Unicode classes would need tables that only some builds of the engine have, so that one could
+/// reject what another accepts.
 pub fn syntax() -> syntax::Config {
     syntax::Config::new().unicode(false).utf8(false)
 }

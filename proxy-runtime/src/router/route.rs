@@ -48,7 +48,7 @@ pub const ANY_CASE: u32 = 1 << 30;
 pub const LONGEST_ANY_CASE: usize = 256;
 
 impl Node {
-    /// Its number: the scope of its children in the segment table.
+    /// Returns its number: the scope of its children in the segment table.
     pub fn id(self) -> u32 {
         self.0[0] & !(LITERALS | ANY_CASE)
     }
@@ -61,17 +61,17 @@ impl Node {
         self.0[0] & LITERALS != 0
     }
 
-    /// The index of the child for `{name}` in [`Tables::captures`].
+    /// Returns the index of the child for `{name}` in [`Tables::captures`].
     fn capture(self) -> u32 {
         self.0[1]
     }
 
-    /// The leaf of patterns that end here.
+    /// Returns the leaf of patterns that end here.
     fn leaf(self) -> u32 {
         self.0[2]
     }
 
-    /// The leaf of patterns that continue with `*`.
+    /// Returns the leaf of patterns that continue with `*`.
     fn rest(self) -> u32 {
         self.0[3]
     }
@@ -135,12 +135,12 @@ pub struct MethodSet {
 }
 
 impl MethodSet {
-    /// A route's methods. Unregistered methods don't fit into the mask and are omitted from `Allow`.
+    /// Returns a route's methods. Unregistered methods don't fit into the mask and are omitted from `Allow`.
     pub fn of(methods: &Methods) -> MethodSet {
         MethodSet { mask: methods.mask }
     }
 
-    /// The value of `Allow`.
+    /// Returns the value of `Allow`.
     pub fn allow(self) -> String {
         let methods = Methods { mask: self.mask, others: Cow::Borrowed(&[]) };
         methods.names().collect::<Vec<_>>().join(", ")
@@ -148,8 +148,8 @@ impl MethodSet {
 }
 
 impl Tables {
-    /// The root of the site for a normalized host on a listener; its number is the [`SiteId`]. One probe, and one per
-    /// label if there are wildcards.
+    /// Returns the root of the site for a normalized host on a listener; its number is the [`SiteId`]. One probe, and
+    /// one per label if there are wildcards.
     pub fn site(&self, listener: u32, host: &str) -> Option<Node> {
         if let Some(root) = self.hosts.get(listener, host.as_bytes()) {
             return Some(Node(root));
@@ -167,8 +167,8 @@ impl Tables {
         Some(self.any_host.row(listener as usize)).filter(|root| root[0] != NONE).map(Node)
     }
 
-    /// The route of a site, given its root, for a normalized path. `ask` is called for each candidate in order of precedence and may
-    /// set further captures. No allocation.
+    /// Returns the route of a site, given its root, for a normalized path. `ask` is called for each candidate in order of precedence
+    /// and may set further captures. No allocation.
     pub fn route(
         &self,
         root: Node,
@@ -194,7 +194,8 @@ impl Tables {
 }
 
 impl Tables {
-    /// The next position and candidate of an expression, from a position on; the rows belong to one joint table.
+    /// Returns the next position and candidate of an expression, from a position on; the rows belong to one joint
+    /// table.
     fn matching(&self, Range { start, end }: Range<u32>, wanted: [u32; 3]) -> Option<[u32; 2]> {
         let row = |at: u32| self.expressions.row::<4>(at as usize);
         let below = |[table, expression, position, _]: [u32; 4]| [table, expression, position] < wanted;
@@ -207,7 +208,7 @@ impl Tables {
     }
 }
 
-/// The scope of wildcard suffixes on a listener.
+/// Returns the scope of wildcard suffixes on a listener.
 pub const fn wildcard_scope(listener: u32) -> u32 {
     listener | WILDCARD
 }
@@ -256,7 +257,7 @@ impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
         self.rest(node.rest(), start, depth)
     }
 
-    /// The child for a case-insensitive segment.
+    /// Returns the child for a case-insensitive segment.
     fn any_case(&self, node: Node, segment: &[u8]) -> Option<Node> {
         let mut copy = [0; LONGEST_ANY_CASE];
         let small = copy.get_mut(..segment.len())?;
@@ -291,8 +292,8 @@ impl<F: FnMut(RouteId, &mut Captures) -> RouteVerdict> Search<'_, F> {
         None
     }
 
-    /// The next position from `from` on, and its candidate, which has no expression, or a matching one. Costs a search
-    /// per matching expression, however many routes a leaf has.
+    /// Returns the next position from `from` on, and its candidate, which has no expression, or a matching one. Costs a
+    /// search per matching expression, however many routes a leaf has.
     fn next(&mut self, &[start, end, plain, plain_end]: &[u32; 4], from: u32) -> Option<[u32; 2]> {
         let tables = self.tables;
         let first = tables.plain.lower_bound::<2>(plain, plain_end, |[position, _]| position < from);

@@ -21,39 +21,39 @@ impl Words {
         Words(Cow::Borrowed(bytes))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The bytes, to be moved elsewhere.
+    /// Returns the bytes, to be moved elsewhere.
     #[cfg(feature = "serve")]
     pub(crate) fn bytes_mut(&mut self) -> &mut Cow<'static, [u8]> {
         &mut self.0
     }
 
-    /// The length of the list.
+    /// Returns the length of the list.
     pub fn len(&self) -> usize {
         self.0.len() / 4
     }
 
-    /// Whether the list is empty.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The number at `index`, or [`NONE`].
+    /// Returns the number at `index`, or [`NONE`].
     pub fn get(&self, index: usize) -> u32 {
         let [number] = self.row(index);
         number
     }
 
-    /// The `index`th row of `N` numbers.
+    /// Returns the `index`th row of `N` numbers.
     pub fn row<const N: usize>(&self, index: usize) -> [u32; N] {
         self.0.get(4 * N * index..).map_or([NONE; N], numbers)
     }
 
-    /// The first index of a range whose row is not `below`; rows are sorted by it.
+    /// Returns the first index of a range whose row is not `below`; rows are sorted by it.
     pub fn lower_bound<const N: usize>(&self, mut from: u32, mut to: u32, below: impl Fn([u32; N]) -> bool) -> u32 {
         while from < to {
             let middle = from + (to - from) / 2;
@@ -69,7 +69,7 @@ impl FromIterator<u32> for Words {
     }
 }
 
-/// The first `N` numbers of `bytes`; all [`NONE`] if there are fewer.
+/// Returns the first `N` numbers of `bytes`; all [`NONE`] if there are fewer.
 fn numbers<const N: usize>(bytes: &[u8]) -> [u32; N] {
     bytes.as_chunks().0.first_chunk().map_or([NONE; N], |numbers| numbers.map(u32::from_le_bytes))
 }
@@ -149,12 +149,12 @@ impl<const N: usize> Table<N> {
         Table { seed, disps, stride: stride as u32, slots: slots.into(), long: long.into() }
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.slots.len() / self.stride as usize
     }
 
-    /// Whether there are no entries.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

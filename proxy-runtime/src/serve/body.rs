@@ -39,7 +39,7 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// The length in bytes, if it is known.
+    /// Returns the length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Body::None(length) => *length,

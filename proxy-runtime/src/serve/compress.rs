@@ -53,7 +53,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
     Answer { status, fields, body }
 }
 
-/// The coding and level for a client and a response of this length.
+/// Returns the coding and level for a client and a response of this length.
 fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Option<&'p (Coding, u8)> {
     let short = length.is_some_and(|length| length < policy.min_size.get(record.worker.settings));
     let codings = policy.codings.iter().map(|(coding, _)| coding.name());
@@ -61,12 +61,12 @@ fn chosen<'p>(policy: &'p Compress, record: &Record, length: Option<u64>) -> Opt
     if short { None } else { best() }
 }
 
-/// Whether a response with status 200, these fields and this length is compressed for the client.
+/// Returns whether a response with status 200, these fields and this length is compressed for the client.
 pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields, length: Option<u64>) -> bool {
     may_be(policy, StatusCode::OK, fields) && chosen(policy, record, length).is_some()
 }
 
-/// Whether a response may be compressed, for any client.
+/// Returns whether a response may be compressed, for any client.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     transformed::may_be(status, fields)
         && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
@@ -74,8 +74,8 @@ fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
         && !fields.contains("content-digest")
 }
 
-/// Whether this is a 206 or 304 for a response that would be compressed: it needs the same `Vary` as that (RFC 9110 sections 15.3.7 and
-/// 15.4.5).
+/// Returns whether this is a 206 or 304 for a response that would be compressed: it needs the same `Vary` as that (RFC 9110 sections
+/// 15.3.7 and 15.4.5).
 fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
         && fields.get("content-type").is_none_or(|kind| policy.suits(kind))

@@ -32,7 +32,7 @@ use crate::site::{Files, Handler, Methods};
 /// The largest total size, in bytes, of the parts of a large file in one response; beyond it, the whole file is sent.
 const TOGETHER: u64 = 1 << 20;
 
-/// The handler to use if no file was found (`else`).
+/// Returns the handler to use if no file was found (`else`).
 ///
 /// # Errors
 /// There is no such handler, or the method is neither GET nor HEAD.
@@ -278,7 +278,7 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
     if content.len() as u64 == part.end - part.start { Ok(content) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// The response fields for a file on disk.
+/// Returns the response fields for a file on disk.
 pub(super) fn said(files: &Files, opened: &OpenedFile) -> Fields {
     let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);

@@ -104,7 +104,7 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
     Ok((call, head))
 }
 
-/// The request fields that describe the client's request, under the names that other proxies use.
+/// Returns the request fields that describe the client's request, under the names that other proxies use.
 fn told(record: &Record, rules: &ForwardAuth) -> Fields {
     let facts = record.facts();
     let mut fields = Fields::with_capacity(512, 8 + rules.send.len());

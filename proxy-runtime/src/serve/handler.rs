@@ -65,7 +65,7 @@ pub(super) async fn answer(
     }
 }
 
-/// The response to an `OPTIONS` request that may not be forwarded (`Max-Forwards: 0`).
+/// Returns the response to an `OPTIONS` request that may not be forwarded (`Max-Forwards: 0`).
 fn goes_no_further(client: &Client, record: &Record) -> Option<Answer<Body>> {
     if record.method != Method::OPTIONS {
         return None;

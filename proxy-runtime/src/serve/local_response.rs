@@ -110,7 +110,7 @@ fn filled(record: &Record, page: &'static ErrorPage) -> Bytes {
     out.into()
 }
 
-/// The site's error page for a status, or a line of text.
+/// Returns the site's error page for a status, or a line of text.
 fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<Bytes> {
     let page = policy.error_pages.iter().find(|page| page.codes.contains(&status.as_u16()));
     let (body, content_type) = match page {

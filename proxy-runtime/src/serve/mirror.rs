@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How much of a response is read before its connection is closed, in bytes.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Whether a request is sampled for mirroring.
+/// Returns whether a request is sampled for mirroring.
 pub(super) fn is_wanted(worker: &Worker, mirror: &Mirror) -> bool {
     mirror.percent >= 100 || (worker.dice.below(100) as u64) < mirror.percent
 }

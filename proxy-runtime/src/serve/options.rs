@@ -17,13 +17,13 @@ use crate::site::{Methods, Site};
 /// `Max-Forwards`: how many more proxies may forward an `OPTIONS` or `TRACE` (RFC 9110 section 7.6.2).
 pub(super) const MAX_FORWARDS: &str = "max-forwards";
 
-/// The response to `OPTIONS *`, which is about the server and not a site (RFC 9110 section 9.3.7); `None` for other
-/// requests.
+/// Returns the response to `OPTIONS *`, which is about the server and not a site (RFC 9110 section 9.3.7); `None` for
+/// other requests.
 pub(super) fn about_server(method: &Method, target: &Target) -> Option<Answer<Body>> {
     (*method == Method::OPTIONS && target.is_server()).then(|| allowed(&methods(|_| true)))
 }
 
-/// The response to an `OPTIONS` that may not be forwarded: the methods of the path's routes.
+/// Returns the response to an `OPTIONS` that may not be forwarded: the methods of the path's routes.
 pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Option<Answer<Body>> {
     if max_forwards(&record.fields) != Some(0) {
         return None;
@@ -36,7 +36,7 @@ pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Optio
     Some(allowed(&methods(takes)))
 }
 
-/// The `Max-Forwards` value to send to the server, if the request has one.
+/// Returns the `Max-Forwards` value to send to the server, if the request has one.
 pub(super) fn forwards_left(method: &Method, fields: &Fields) -> Option<u64> {
     let left = if *method == Method::OPTIONS { max_forwards(fields) } else { None };
     left.map(|left| left.saturating_sub(1))
@@ -47,7 +47,7 @@ fn max_forwards(fields: &Fields) -> Option<u64> {
     fields.get(MAX_FORWARDS).and_then(number)
 }
 
-/// The methods that can be forwarded and are `wanted`.
+/// Returns the methods that can be forwarded and are `wanted`.
 fn methods(wanted: impl Fn(&Method) -> bool) -> Methods {
     const NEVER: [Method; 2] = [Method::CONNECT, Method::TRACE];
     let known = Methods::NAMES.iter().filter_map(|name| Method::from_bytes(name.as_bytes()).ok());

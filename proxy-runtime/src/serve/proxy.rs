@@ -36,7 +36,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The response, with its cookies added.
+    /// Returns the response, with its cookies added.
     pub(super) fn with_cookies(mut self) -> Answer<Body> {
         add_cookies(&mut self.answer.fields, &self.cookies);
         self.answer
@@ -124,7 +124,7 @@ pub(super) async fn ask(
     Ok(Reply { answer, cookies })
 }
 
-/// The total time-out: for a gRPC call, no longer than the client's deadline.
+/// Returns the total time-out: for a gRPC call, no longer than the client's deadline.
 fn total(record: &Record, total: Duration) -> Duration {
     if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
         return grpc::deadline(&record.fields).map_or(total, |deadline| total.min(deadline));
@@ -132,7 +132,7 @@ fn total(record: &Record, total: Duration) -> Duration {
     total
 }
 
-/// The chosen upstream, and whether the client's cookie named it.
+/// Returns the chosen upstream, and whether the client's cookie named it.
 fn choose(client: &Client, record: &Record, proxy: &Proxy) -> (u16, bool) {
     if let [only] = &*proxy.shares {
         return (only.upstream, true);
@@ -146,7 +146,7 @@ fn choose(client: &Client, record: &Record, proxy: &Proxy) -> (u16, bool) {
     )
 }
 
-/// The mirror for a request, if the request is mirrored.
+/// Returns the mirror for a request, if the request is mirrored.
 fn mirrored(worker: &Worker, record: &Record, body: &RequestBody) -> Option<&'static Mirror> {
     let mirror = record.policy().mirror.as_ref()?;
     let limit = mirror.body.get(worker.settings);
@@ -155,7 +155,7 @@ fn mirrored(worker: &Worker, record: &Record, body: &RequestBody) -> Option<&'st
     (fits && mirror::is_wanted(worker, mirror)).then_some(mirror)
 }
 
-/// The longest body that is buffered before it is sent.
+/// Returns the longest body that is buffered before it is sent.
 fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>) -> Option<u64> {
     let limits =
         [retry.map(|retry| retry.body.get(worker.settings)), mirror.map(|mirror| mirror.body.get(worker.settings))];
@@ -165,8 +165,8 @@ fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>)
 /// How much of a streamed body is kept for a second attempt, in bytes, without `retry`.
 const REPLAYED: u64 = 64 << 10;
 
-/// How much of a streamed body is kept until its response arrives. Without `retry`, it is kept for requests that turn out not to
-/// have been processed, or that may be sent again on a fresh connection.
+/// Returns how much of a streamed body is kept until its response arrives. Without `retry`, it is kept for requests that turn
+/// out not to have been processed, or that may be sent again on a fresh connection.
 fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, request: &UpstreamRequest) -> u64 {
     match retry {
         Some(retry) => retry.body.get(worker.settings),
@@ -178,7 +178,7 @@ fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, re
 /// Space reserved for the fields that are added to a request, in bytes.
 const ROOM: usize = 256;
 
-/// The request head for the server.
+/// Returns the request head for the server.
 fn request(
     client: &Client,
     record: &Record,
@@ -197,7 +197,7 @@ fn request(
     Ok(UpstreamRequest { method: record.method.clone(), target, fields, own_host })
 }
 
-/// The fields that the server receives for a request without a body.
+/// Returns the fields that the server receives for a request without a body.
 pub(super) fn fields(client: &Client, record: &Record, route: &Route, proxy: &Proxy) -> Fields {
     head(client, record, route, proxy, (false, false)).0
 }
@@ -250,8 +250,8 @@ fn head(
     (fields, target)
 }
 
-/// The path and query for the server: in canonical form, without the parameters that `send=keyed` omits, and as changed by filters; with
-/// `rewrite raw`, as received.
+/// Returns the path and query for the server: in canonical form, without the parameters that `send=keyed` omits, and as changed by
+/// filters; with `rewrite raw`, as received.
 fn outgoing_target(
     client: &Client,
     record: &Record,
@@ -271,7 +271,7 @@ fn outgoing_target(
     out.target(target, route.policy.form(form)).map_err(|_| Failure::BadRewrite)
 }
 
-/// The cookie that keeps the client with its server; `None` if the client has it already.
+/// Returns the cookie that keeps the client with its server; `None` if the client has it already.
 fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExchange) -> Option<String> {
     let sticky = upstream.config.sticky.as_ref()?;
     let server = call.lease()?.server;
@@ -315,7 +315,7 @@ pub(super) fn answer(
     Ok(Answer { status: head.start, fields, body })
 }
 
-/// Whether the server upgrades only to protocols that it was offered (RFC 9110 section 7.8).
+/// Returns whether the server upgrades only to protocols that it was offered (RFC 9110 section 7.8).
 fn is_among(to: &[u8], asked: &[u8]) -> bool {
     let of = |list: &[u8]| -> Vec<Vec<u8>> {
         let tokens = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);

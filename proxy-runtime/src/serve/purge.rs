@@ -25,7 +25,7 @@ pub(crate) const PURGE: &str = "PURGE";
 pub(crate) type Asker = (IpAddr, bool);
 
 #[cfg(feature = "admin")]
-/// The cache policy for a GET of the URL, on any listener. Normalizes the target.
+/// Returns the cache policy for a GET of the URL, on any listener. Normalizes the target.
 pub(crate) fn policy_of(
     site: &'static Site,
     target: &mut Target,
@@ -39,7 +39,7 @@ pub(crate) fn policy_of(
     })
 }
 
-/// The cache policy for a GET of a normalized target on a listener.
+/// Returns the cache policy for a GET of a normalized target on a listener.
 pub(crate) fn policy_at(
     site: &'static Site,
     listener: u32,
@@ -54,7 +54,7 @@ pub(crate) fn policy_at(
     }
 }
 
-/// Whether the purge is soft: purged responses become stale instead.
+/// Returns whether the purge is soft: purged responses become stale instead.
 pub(crate) fn is_soft(fields: &Fields) -> bool {
     mode(fields, "soft")
 }
@@ -108,7 +108,7 @@ pub(crate) async fn carry_out(
 /// The most patterns in one request: each is a pass over all entries.
 const MOST_PATTERNS: usize = 16;
 
-/// The purges that a request's fields name.
+/// Returns the purges that a request's fields name.
 fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
     let mut tags: Vec<String> = Vec::new();
     for line in facts.fields.all("purge-tags").map(escape::shown) {
@@ -131,7 +131,7 @@ fn listed(facts: &Facts<'_>, site: &Site) -> Result<Vec<Purge>, Failure> {
 }
 
 #[cfg(feature = "admin")]
-/// The store for the response to a GET of a URL, and the URLs to purge.
+/// Returns the store for the response to a GET of a URL, and the URLs to purge.
 pub(crate) fn place_of(
     facts: &Facts<'_>,
     site: &'static Site,
@@ -146,7 +146,7 @@ pub(crate) fn place_of(
     Some((stores.get(usize::from(policy.store))?, origins(facts, site).iter().map(url).collect()))
 }
 
-/// The URLs that a request names, on all of its origins.
+/// Returns the URLs that a request names, on all of its origins.
 fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     let below = facts.path.strip_suffix('*').filter(|above| above.ends_with('/') && facts.query.is_none());
     let url = |(scheme, authority): &(&'static str, String)| {
@@ -168,8 +168,8 @@ fn urls(key: &site::Key, facts: &Facts<'_>, site: &Site) -> Vec<Purge> {
     origins(facts, site).iter().map(url).collect()
 }
 
-/// All origins of a request's host: both schemes, since a purge applies to either, with the request's port, the ports of all listeners, and
-/// no port.
+/// Returns all origins of a request's host: both schemes, since a purge applies to either, with the request's port, the ports of all
+/// listeners, and no port.
 fn origins(facts: &Facts<'_>, site: &Site) -> Vec<(&'static str, String)> {
     let named = split_port(facts.authority).and_then(|(_, port)| port);
     let listening =

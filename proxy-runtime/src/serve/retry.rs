@@ -239,14 +239,15 @@ pub(super) async fn send(
     }
 }
 
-/// Whether `retry` names a response, as far as its head tells: once there is more, it is being sent to the client.
+/// Returns whether `retry` names a response, as far as its head tells: once there is more, it is being sent to the
+/// client.
 fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
     retry.on_statuses.contains(&head.start.as_u16())
         || !retry.on_grpc_statuses.is_empty()
             && grpc::status(&head.fields).is_some_and(|status| retry.on_grpc_statuses.contains(&status))
 }
 
-/// The retry policy of a request, if its method may be retried.
+/// Returns the retry policy of a request, if its method may be retried.
 pub(super) fn allowed(record: &Record, request: &UpstreamRequest) -> Option<&'static Retry> {
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
 }
@@ -259,7 +260,7 @@ pub(super) fn introduce(client: &Client, record: &Record, upstream: &UpstreamSta
     }
 }
 
-/// The server that the client's sticky cookie names.
+/// Returns the server that the client's sticky cookie names.
 pub(super) fn sticky(servers: &Servers, upstream: &UpstreamState, fields: &Fields) -> Option<usize> {
     let sticky = upstream.config.sticky.as_ref()?;
     cookie_values(fields, &sticky.cookie).find_map(|value| upstream.named(&servers.servers, value))
@@ -415,7 +416,7 @@ impl AttemptContext<'_> {
         }
     }
 
-    /// The time left for connecting.
+    /// Returns the time left for connecting.
     fn patience(&self) -> Duration {
         let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
         left.map_or(self.connect, |left| self.connect.min(left))

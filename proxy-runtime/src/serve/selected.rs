@@ -74,14 +74,14 @@ pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) 
     Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }
 }
 
-/// The fields of a 416 (section 15.5.17).
+/// Returns the fields of a 416 (section 15.5.17).
 pub(super) fn nothing(length: u64) -> Fields {
     let mut fields = Fields::new();
     fields.add(b"content-range", format!("bytes */{length}").as_bytes());
     fields
 }
 
-/// The value of `Content-Range` (section 14.4).
+/// Returns the value of `Content-Range` (section 14.4).
 pub(super) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }

@@ -23,7 +23,7 @@ use crate::site::{Files, SendFile, Upstream};
 /// A file in a declared folder.
 type FolderFile = (&'static Files, RelativePath);
 
-/// The file that a response names; `None` if it names none, or the upstream has no `send-file`.
+/// Returns the file that a response names; `None` if it names none, or the upstream has no `send-file`.
 ///
 /// # Errors
 /// The named file may not be sent.

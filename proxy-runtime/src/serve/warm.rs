@@ -123,7 +123,8 @@ async fn receive(client: &Rc<Client>, record: &mut Record, target: &str) -> Resu
     Ok(status)
 }
 
-/// The peer that requests a URL would come from: of the listener that has its port, else one with its scheme, else any with its host.
+/// Returns the peer that requests a URL would come from: of the listener that has its port, else one with its scheme, else any with
+/// its host.
 fn peer(worker: &'static Worker, url: &Url<'_>) -> Option<Peer> {
     let (site, host) = (worker.site, url.host().to_ascii_lowercase());
     let port = url.authority[url.host().len()..].strip_prefix(':').and_then(|port| port.parse::<u16>().ok());

@@ -36,7 +36,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether there are no rules.
+    /// Returns whether there are no rules.
     pub fn is_open(&self) -> bool {
         *self == Access::default()
     }

@@ -64,12 +64,12 @@ pub struct Form {
 const HEADER: usize = 7;
 
 impl Bundle {
-    /// The bundle that [`write()`] has written; empty for a site without embedded files.
+    /// Returns the bundle that [`write()`] has written; empty for a site without embedded files.
     pub const fn new(bytes: &'static [u8]) -> Bundle {
         Bundle { bytes, read: OnceLock::new() }
     }
 
-    /// The entry of a path. Costs two cache lines, and one for the row of a file.
+    /// Returns the entry of a path. Costs two cache lines, and one for the row of a file.
     pub fn get(&self, folder: u16, path: &[u8]) -> Option<Entry> {
         let Index { paths, forms, content } = self.read.get_or_init(|| Index::read(self.bytes)).as_ref()?;
         let part = |from: u32, to: u32| content.get(from as usize..to as usize);

@@ -148,12 +148,12 @@ impl Override {
     /// The default statuses of a rule: those that are heuristically cacheable (RFC 9110 section 15.1), except errors.
     pub const BY_DEFAULT: [u16; 6] = [200, 203, 204, 300, 301, 308];
 
-    /// The statuses of the rule.
+    /// Returns the statuses of the rule.
     pub fn statuses(&self) -> &[u16] {
         if self.statuses.is_empty() { &Self::BY_DEFAULT } else { &self.statuses }
     }
 
-    /// Whether it applies to all responses that `other` applies to.
+    /// Returns whether it applies to all responses that `other` applies to.
     pub fn covers(&self, other: &Override) -> bool {
         let is_wider = match (&self.media_type, &other.media_type) {
             (None, _) => true,
@@ -258,7 +258,7 @@ pub enum Query {
 }
 
 impl Query {
-    /// Whether the parameter with this name is in the key.
+    /// Returns whether the parameter with this name is in the key.
     pub fn has(&self, name: &str) -> bool {
         match self {
             Query::Whole => true,

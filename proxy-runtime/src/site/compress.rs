@@ -29,7 +29,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// The name in `Content-Encoding`.
+    /// Returns the name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Coding::Zstd => "zstd",
@@ -58,12 +58,12 @@ impl Compress {
         "image/x-icon",
     ];
 
-    /// Whether responses of this `Content-Type` are compressed.
+    /// Returns whether responses of this `Content-Type` are compressed.
     pub fn suits(&self, content_type: &[u8]) -> bool {
         media::is_among(&self.types, content_type)
     }
 
-    /// Whether compression usually makes content of this `Content-Type` smaller.
+    /// Returns whether compression usually makes content of this `Content-Type` smaller.
     pub fn is_worth_it(content_type: &[u8]) -> bool {
         media::is_among(Compress::TYPES, content_type)
     }

@@ -26,7 +26,7 @@ pub enum Handler {
 }
 
 impl Handler {
-    /// The handler for requests that this one does not respond to.
+    /// Returns the handler for requests that this one does not respond to.
     pub fn otherwise(&self) -> Option<&Handler> {
         match self {
             Handler::Files(files) => files.or_else.first(),
@@ -34,7 +34,7 @@ impl Handler {
         }
     }
 
-    /// The upstreams of this handler, or of the one that it falls back to.
+    /// Returns the upstreams of this handler, or of the one that it falls back to.
     pub fn proxy(&self) -> Option<&Proxy> {
         match self {
             Handler::Proxy(proxy) => Some(proxy),
@@ -42,7 +42,7 @@ impl Handler {
         }
     }
 
-    /// Whether it responds to requests with a method.
+    /// Returns whether it responds to requests with a method.
     pub fn takes(&self, method: &Method) -> bool {
         match self {
             Handler::Files(_) => Methods::GET_AND_HEAD.contains(method),
@@ -50,7 +50,7 @@ impl Handler {
         }
     }
 
-    /// The handler that responds to requests with a method.
+    /// Returns the handler that responds to requests with a method.
     pub fn for_method(&self, method: &Method) -> &Handler {
         match self.otherwise() {
             Some(next) if !self.takes(method) => next.for_method(method),
@@ -58,12 +58,12 @@ impl Handler {
         }
     }
 
-    /// Whether it sends a response at all.
+    /// Returns whether it sends a response at all.
     pub fn responds(&self) -> bool {
         !matches!(self, Handler::Abort)
     }
 
-    /// The status of its response, if it is the same for all requests.
+    /// Returns the status of its response, if it is the same for all requests.
     pub fn status(&self) -> Option<u16> {
         match self {
             Handler::Respond(respond) => Some(respond.code),
@@ -72,7 +72,7 @@ impl Handler {
         }
     }
 
-    /// The name of its directive.
+    /// Returns the name of its directive.
     pub fn name(&self) -> &'static str {
         match self {
             Handler::Proxy(proxy) => proxy.name(),
@@ -144,7 +144,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The name of its directive.
+    /// Returns the name of its directive.
     pub fn name(&self) -> &'static str {
         if self.shares.len() > 1 { "split" } else { "proxy" }
     }

@@ -50,12 +50,12 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether the policy rejects a path that the form of its site accepts.
+    /// Returns whether the policy rejects a path that the form of its site accepts.
     pub fn refuses(&self, path: &str, form: NormalForm) -> bool {
         form.encoded_slash && !self.limits.encoded_slash && canonical::has_encoded_slash(path)
     }
 
-    /// The normal form of paths that this policy accepts, derived from its site's.
+    /// Returns the normal form of paths that this policy accepts, derived from its site's.
     #[must_use]
     pub fn form(&self, form: NormalForm) -> NormalForm {
         NormalForm { encoded_slash: self.limits.encoded_slash, ..form }

@@ -70,12 +70,12 @@ impl Routes {
     /// and length of its own text.
     pub const COLUMNS: usize = 11;
 
-    /// The number of routes.
+    /// Returns the number of routes.
     pub fn len(&self) -> usize {
         self.rows.len() / Routes::COLUMNS
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -84,12 +84,12 @@ impl Routes {
         self.rows.get(Routes::COLUMNS * route as usize + column)
     }
 
-    /// The methods of a route. An index that does not exist (which the compiler does not write) has none.
+    /// Returns the methods of a route. An index that does not exist (which the compiler does not write) has none.
     pub fn methods(&self, route: RouteId) -> &'static Methods {
         self.methods.get(self.cell(route, 2) as usize).unwrap_or(&Methods::NONE)
     }
 
-    /// Whether the other matchers of a route match.
+    /// Returns whether the other matchers of a route match.
     pub fn matches(&self, route: RouteId, view: &RequestView<'_>, captures: &mut Captures) -> bool {
         self.matches.get(self.cell(route, 3) as usize).is_none_or(|matches| matches(view, captures))
     }

@@ -55,12 +55,12 @@ pub struct Tunnel {
 }
 
 impl Stream {
-    /// Whether the target depends on the server name.
+    /// Returns whether the target depends on the server name.
     pub fn reads_names(&self) -> bool {
         !self.exact.is_empty() || !self.below.is_empty()
     }
 
-    /// The index of the upstream for a host. Costs a binary search, and another one for each label.
+    /// Returns the index of the upstream for a host. Costs a binary search, and another one for each label.
     pub fn upstream(&self, host: Option<&str>) -> Option<u16> {
         let find = |list: &[Tunnel], host: &str| {
             let at = list.binary_search_by(|tunnel| (*tunnel.host).cmp(host)).ok()?;
@@ -162,7 +162,7 @@ pub struct Acme {
 }
 
 impl Acme {
-    /// The provider for a name: the one with the longest zone that contains the name.
+    /// Returns the provider for a name: the one with the longest zone that contains the name.
     pub fn dns_provider(&self, name: &str) -> Option<&DnsProvider> {
         let is_in = |zone: &str| name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         let zone = |provider: &DnsProvider| provider.zone.as_deref().map_or(0, str::len);
@@ -256,7 +256,7 @@ pub enum TlsVersion {
 }
 
 impl TlsVersion {
-    /// The name in `{tls.version}` and in logs.
+    /// Returns the name in `{tls.version}` and in logs.
     pub fn name(self) -> &'static str {
         match self {
             TlsVersion::V12 => "TLSv1.2",

@@ -53,7 +53,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// An upstream with default settings.
+    /// Creates an upstream with default settings.
     pub fn new(name: Text, servers: Vec<Server>, place: Place) -> Upstream {
         Upstream {
             name,
@@ -76,7 +76,7 @@ impl Upstream {
         }
     }
 
-    /// Whether its servers are discovered by DNS.
+    /// Returns whether its servers are discovered by DNS.
     pub fn asks_dns(&self) -> bool {
         self.discover.as_ref().is_some_and(|discover| !matches!(discover.from, DiscoverFrom::File(_)))
     }
@@ -144,7 +144,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with default settings.
+    /// Creates a server with default settings.
     pub fn new(address: Setting<Text>, place: Place) -> Server {
         Server { address, weight: Setting::Fixed(1), backup: false, max_connections: Setting::Fixed(u64::MAX), place }
     }

@@ -124,7 +124,7 @@ async fn open(server: &ServerState, port: Option<u16>, patience: Duration) -> Re
     Ok(SocketStream::Tcp(stream))
 }
 
-/// The failure for a connection error: the server is not to blame if this process has no descriptor left.
+/// Returns the failure for a connection error: the server is not to blame if this process has no descriptor left.
 fn unconnected(error: &io::Error) -> Failure {
     if descriptors::are_exhausted(error) { Failure::NoDescriptors } else { Failure::ConnectFailed }
 }
@@ -150,7 +150,7 @@ impl ResolvedName {
     }
 }
 
-/// Why there is no connection, as text.
+/// Returns why there is no connection, as text.
 pub(crate) fn why(failure: Failure) -> String {
     let why = match failure {
         Failure::NameUnresolved => "its name does not resolve",

@@ -164,7 +164,7 @@ impl ServerState {
     }
 }
 
-/// An address as text, kept for as long as the process runs.
+/// Returns an address as text, kept for as long as the process runs.
 fn name(address: SocketAddr) -> &'static str {
     static KNOWN: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let text = address.to_string();

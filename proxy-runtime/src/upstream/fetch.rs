@@ -13,7 +13,7 @@ use super::state::UpstreamState;
 use crate::body::inbound::Inbound;
 use crate::http1::HeadReader;
 
-/// The servers of an upstream, in order.
+/// Returns the servers of an upstream, in order.
 pub(crate) fn members(servers: &'static Servers, upstream: &UpstreamState) -> &'static [ServerState] {
     &servers.servers[upstream.members.clone()]
 }

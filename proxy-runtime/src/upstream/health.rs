@@ -37,17 +37,17 @@ impl Health {
         self.away.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the server may receive requests.
+    /// Returns whether the server may receive requests.
     pub(crate) fn is_healthy(&self, now: u64) -> bool {
         !self.unhealthy.load(Ordering::Relaxed) && !self.is_ejected(now)
     }
 
-    /// Whether failed exchanges have ejected it.
+    /// Returns whether failed exchanges have ejected it.
     pub(crate) fn is_ejected(&self, now: u64) -> bool {
         now < self.ejected_until.load(Ordering::Relaxed)
     }
 
-    /// When it recovered; `None` if it was never unhealthy.
+    /// Returns when it recovered; `None` if it was never unhealthy.
     pub(crate) fn back_since(&self) -> Option<u64> {
         let since = self.recovered.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
         (since > 0).then_some(since)

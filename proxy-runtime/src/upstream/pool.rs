@@ -99,8 +99,8 @@ impl Pools {
 }
 
 impl IdleConnection {
-    /// Whether it may be reused: it is young and fresh enough, open, and there is nothing to read, which would be a close
-    /// or an unexpected response. Costs a system call only if an event has occurred.
+    /// Returns whether it may be reused: it is young and fresh enough, open, and there is nothing to read, which would be
+    /// a close or an unexpected response. Costs a system call only if an event has occurred.
     fn is_good(&mut self, server: &ServerState, now: Instant) -> bool {
         self.generation == server.generation()
             && now.saturating_duration_since(self.since) < server.kept.idle_timeout
@@ -110,7 +110,7 @@ impl IdleConnection {
 }
 
 impl UpstreamConnection {
-    /// The exchange is complete: returns the connection to the pool.
+    /// Returns the connection to the pool, after a complete exchange.
     pub(crate) fn release(self) {
         let limit = self.pools.servers.servers[self.server].kept.max_idle;
         let pools = Rc::clone(&self.pools);

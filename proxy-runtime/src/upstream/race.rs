@@ -16,9 +16,9 @@ const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 /// The most addresses of one name; a set of them is a bit set in one word.
 pub(super) const MAX_ADDRESSES: usize = 64;
 
-/// The order in which the addresses of a name are tried, as indices. It begins one address further each time, to spread the
-/// connections; address families alternate (section 4), so that an unreachable family costs one delay; addresses that failed
-/// recently come last.
+/// Returns the order in which the addresses of a name are tried, as indices. It begins one address further each time, to
+/// spread the connections; address families alternate (section 4), so that an unreachable family costs one delay; addresses
+/// that failed recently come last.
 pub(super) fn order(addresses: &[SocketAddr], turn: usize, failed: u64) -> Vec<usize> {
     let rotated = (0..addresses.len()).map(|at| (at + turn % addresses.len()) % addresses.len());
     let (good, bad): (Vec<usize>, Vec<usize>) = rotated.partition(|at| failed >> at & 1 == 0);
@@ -41,7 +41,7 @@ fn alternating(addresses: &[SocketAddr], indices: &[usize]) -> Vec<usize> {
     order
 }
 
-/// The delay between attempts, so that all of them start within `patience`.
+/// Returns the delay between attempts, so that all of them start within `patience`.
 pub(super) fn delay(attempts: usize, patience: Duration) -> Duration {
     let attempts = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
     (patience / attempts).clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY)

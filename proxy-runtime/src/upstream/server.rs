@@ -143,7 +143,7 @@ impl ServerState {
         }
     }
 
-    /// Its address, for logs and metrics.
+    /// Returns its address, for logs and metrics.
     pub(crate) fn name(&self) -> &str {
         match &self.target {
             TargetAddress::Discovered(found) => found.load().as_ref().map_or("", |found| found.name),
@@ -151,12 +151,12 @@ impl ServerState {
         }
     }
 
-    /// Its address, as the value of `Host`.
+    /// Returns its address, as the value of `Host`.
     pub(crate) fn host(&self) -> &str {
         if matches!(self.target, TargetAddress::Unix(_)) { "localhost" } else { self.name() }
     }
 
-    /// Its address without the port, for the TLS handshake.
+    /// Returns its address without the port, for the TLS handshake.
     pub(super) fn bare_host(&self) -> &str {
         match settings::address(self.name()) {
             Ok(Address::Tcp(host, _)) => host,
@@ -164,17 +164,17 @@ impl ServerState {
         }
     }
 
-    /// Its weight, relative to the others'.
+    /// Returns its weight, relative to the others'.
     pub(crate) fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// The generation of its slot.
+    /// Returns the generation of its slot.
     pub(super) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Whether it has an address to connect to.
+    /// Returns whether it has an address to connect to.
     pub(crate) fn resolved(&self) -> bool {
         match &self.target {
             TargetAddress::Name(name) => !name.addresses.load().is_empty(),

@@ -36,7 +36,7 @@ impl Servers {
         Servers { upstreams, servers }
     }
 
-    /// All servers, with their upstreams.
+    /// Returns all servers, with their upstreams.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&UpstreamState, &ServerState)> {
         self.upstreams
             .iter()

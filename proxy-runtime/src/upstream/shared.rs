@@ -120,7 +120,7 @@ impl StreamSlot {
         self.state.closed.set(true);
     }
 
-    /// The server has refused this exchange: the current number of exchanges is too high, whatever its settings say. Servers may
+    /// Records that the server has refused this exchange: the current number of exchanges is too high, whatever its settings say. Servers may
     /// count streams a little longer than they last, and streams may be opened before the settings arrive.
     pub(crate) fn refused(&self) {
         let others = self.state.active.get() - 1;
@@ -134,12 +134,12 @@ impl StreamSlot {
         BytesWritten(self.state.monitor.written())
     }
 
-    /// The monitor of the connection's frames.
+    /// Returns the monitor of the connection's frames.
     pub(crate) fn monitor(&self) -> &Monitor {
         &self.state.monitor
     }
 
-    /// Whether nothing was written since then, so that no request that was started after it can have been sent.
+    /// Returns whether nothing was written since then, so that no request that was started after it can have been sent.
     pub(crate) fn has_written_nothing_since(&self, then: BytesWritten) -> bool {
         self.written() == then
     }
@@ -249,13 +249,13 @@ impl SharedPools {
 }
 
 impl ServerConnections {
-    /// Whether a server has yet to announce its limit on an open connection.
+    /// Returns whether a server has yet to announce its limit on an open connection.
     fn hears_soon(&self) -> bool {
         let unheard = |shared: &SharedConnection| !shared.state.closed.get() && shared.state.most.get() == UNHEARD;
         self.connections.borrow().iter().any(unheard)
     }
 
-    /// A slot on a connection that has one free.
+    /// Returns a slot on a connection that has one free.
     fn free(&self, server: &ServerState, now: Instant) -> Option<StreamSlot> {
         let mut connections = self.connections.borrow_mut();
         // A closed connection lives as long as it has exchanges.

@@ -88,7 +88,7 @@ const COUNT_HOLDS: u64 = 100_000_000;
 const MIN_RETRIES: u64 = 3;
 
 impl UpstreamState {
-    /// The state of an upstream with these servers.
+    /// Returns the state of an upstream with these servers.
     pub(crate) fn new(
         (index, upstream): (usize, &'static Upstream),
         settings: &Settings,
@@ -127,7 +127,7 @@ impl UpstreamState {
         }
     }
 
-    /// The time in nanoseconds since the start.
+    /// Returns the time in nanoseconds since the start.
     pub(crate) fn time(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
@@ -158,7 +158,7 @@ impl UpstreamState {
         }
     }
 
-    /// A lease of a server that was already counted.
+    /// Returns a lease of a server that was already counted.
     fn held(&'static self, server: &'static ServerState) -> Lease {
         Lease { upstream: self, server, generation: server.generation() }
     }
@@ -190,12 +190,12 @@ impl UpstreamState {
         }
     }
 
-    /// The number of its servers.
+    /// Returns the number of its servers.
     pub(crate) fn size(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether the results of exchanges are used.
+    /// Returns whether the results of exchanges are used.
     pub(crate) fn observes(&self) -> bool {
         self.config.outlier.is_some() || self.config.balance == BalancePolicy::Ewma
     }
@@ -231,31 +231,31 @@ impl UpstreamState {
         }
     }
 
-    /// Whether no server is healthy, by checks and ejections.
+    /// Returns whether no server is healthy, by checks and ejections.
     pub(crate) fn is_down(&self, servers: &[ServerState]) -> bool {
         let now = self.time(Instant::now());
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
     }
 
     #[cfg(feature = "admin")]
-    /// Whether a server is healthy, by checks and ejections, and has an address.
+    /// Returns whether a server is healthy, by checks and ejections, and has an address.
     pub(crate) fn is_healthy(&self, server: &ServerState) -> bool {
         server.resolved() && server.health.is_healthy(self.time(Instant::now()))
     }
 
     #[cfg(feature = "admin")]
-    /// Whether `outlier` has ejected a server.
+    /// Returns whether `outlier` has ejected a server.
     pub(crate) fn is_ejected(&self, server: &ServerState) -> bool {
         server.health.is_ejected(self.time(Instant::now()))
     }
 
     #[cfg(feature = "admin")]
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.pending.count()
     }
 
-    /// Whether so few servers are healthy that health is ignored (`panic-threshold`).
+    /// Returns whether so few servers are healthy that health is ignored (`panic-threshold`).
     fn panics(&self, servers: &[ServerState], now: u64) -> bool {
         let threshold = self.config.panic_threshold;
         // The case of no healthy server needs no counting.
@@ -281,7 +281,7 @@ impl UpstreamState {
         servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
     }
 
-    /// The server that a cookie names.
+    /// Returns the server that a cookie names.
     pub(crate) fn named(&self, servers: &[ServerState], cookie: &[u8]) -> Option<usize> {
         let digit = |name: u64, &byte: &u8| Some(name << 4 | u64::from(char::from(byte).to_digit(16)?));
         let name = cookie.iter().try_fold(0, digit).filter(|_| cookie.len() == 16)?;
@@ -290,7 +290,7 @@ impl UpstreamState {
         found.map(|server| server.index)
     }
 
-    /// The name of a server in the cookie.
+    /// Returns the name of a server in the cookie.
     pub(crate) fn name(&self, server: &ServerState) -> Option<u64> {
         self.cookie_key.map(|_| server.called.load(Ordering::Relaxed))
     }
@@ -339,7 +339,7 @@ struct PriorityView<'a> {
 }
 
 impl PriorityView<'_> {
-    /// The server that the policy chooses, counted.
+    /// Returns the server that the policy chooses, counted.
     fn chosen(&self) -> Option<&'static ServerState> {
         let ask = PickContext { key: self.pick.key, dice: self.pick.dice, now: self.now };
         // Another worker may take the last slot meanwhile; then that server is full and not eligible any more.
@@ -353,7 +353,7 @@ impl PriorityView<'_> {
         &self.servers[self.tier.members[position]]
     }
 
-    /// Whether a server may be used, if it has capacity.
+    /// Returns whether a server may be used, if it has capacity.
     fn might(&self, server: &ServerState) -> bool {
         !self.pick.tried.contains(&server.index)
             && (self.panics || server.health.is_healthy(self.now))
@@ -364,8 +364,8 @@ impl PriorityView<'_> {
         self.might(server) && u64::from(server.load.active()) < server.limit
     }
 
-    /// Whether a server in `slow-start` is eligible: with a probability that grows from a tenth to one. For policies with
-    /// a key, the key decides, so that its server changes once.
+    /// Returns whether a server in `slow-start` is eligible: with a probability that grows from a tenth to one. For
+    /// policies with a key, the key decides, so that its server changes once.
     fn is_warm(&self, server: &ServerState) -> bool {
         if self.upstream.slow_start == 0 {
             return true;
@@ -480,7 +480,7 @@ mod tests {
 
     const PICK: fn(&Dice) -> PickRequest<'_> = |dice| PickRequest { key: 0, dice, tried: &[], sticky: None };
 
-    /// The index of the server that is chosen.
+    /// Returns the index of the server that is chosen.
     fn given(servers: &'static Servers, dice: &Dice) -> Result<(usize, Lease), Failure> {
         servers.upstreams[0]
             .lease(&servers.servers, &PICK(dice), Instant::now())

@@ -10,7 +10,7 @@ use crate::context::settings::Settings;
 use crate::context::template::{Piece, display};
 use crate::site::Upstream;
 
-/// The key of the names, derived from the secret. `None` without `sticky`.
+/// Returns the key of the names, derived from the secret. `None` without `sticky`.
 pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> {
     let sticky = upstream.sticky.as_ref()?;
     let mut secret = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn key(upstream: &Upstream, settings: &Settings) -> Option<[u64; 2]> 
     Some([1, 2].map(|salt| balance::hash(&secret, salt)))
 }
 
-/// A server's name: SipHash-2-4 of its address, a MAC under the key (Aumasson, Bernstein 2012).
+/// Returns a server's name: SipHash-2-4 of its address, a MAC under the key (Aumasson, Bernstein 2012).
 pub(super) fn name(key: [u64; 2], address: &str) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
     hasher.write(address.as_bytes());

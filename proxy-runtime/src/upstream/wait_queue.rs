@@ -30,7 +30,7 @@ impl WaitQueue {
     }
 
     #[cfg(feature = "admin")]
-    /// The number of waiting requests.
+    /// Returns the number of waiting requests.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

@@ -219,7 +219,8 @@ impl Check<'_> {
     }
 }
 
-/// Whether `No-Vary-Search` can be applied: the whole query is in the key, and the server receives it nowhere else.
+/// Returns whether `No-Vary-Search` can be applied: the whole query is in the key, and the server receives it nowhere
+/// else.
 pub(super) fn may_follow_search(key: &Key, route: &Route) -> bool {
     let is_query = |piece: &Piece| matches!(piece, Piece::QueryValue(_) | Piece::Query | Piece::PathAndQuery);
     let mut pieces = templates(route, &[]).into_iter().flat_map(|(template, _)| template.pieces.iter());
@@ -234,8 +235,8 @@ fn group(group: &DeviceGroup) -> site::DeviceGroup {
     }
 }
 
-/// The templates in the request to the server, or in its choice; except those of fields in the key, which count as the server receives
-/// them.
+/// Returns the templates in the request to the server, or in its choice; except those of fields in the key, which count as the server
+/// receives them.
 fn templates<'r>(route: &'r Route, keyed: &[site::Text]) -> Vec<(&'r Template, &'static str)> {
     let mut all = Vec::new();
     for filter in &route.request {
@@ -278,7 +279,7 @@ fn tells_who(name: &str) -> bool {
     NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// The value that a placeholder inserts, if the key lacks it.
+/// Returns the value that a placeholder inserts, if the key lacks it.
 fn lacks(cache: &site::Cache, piece: &Piece) -> Option<String> {
     let has = |names: &[site::Text], name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
     match piece {

@@ -88,13 +88,13 @@ impl Patterns<'_> {
         self.nodes[at].ends = group;
     }
 
-    /// The first matching route for a path.
+    /// Returns the first matching route for a path.
     pub(crate) fn taker(&self, path: &str, holds: impl Fn(usize) -> bool) -> Option<usize> {
         let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         self.walk(0, path, &segments, &holds)
     }
 
-    /// The routes whose pattern shares a path with these segments.
+    /// Returns the routes whose pattern shares a path with these segments.
     #[cfg(feature = "kiln")]
     pub(crate) fn meeting(&self, segments: &[Segment]) -> Vec<usize> {
         let mut found = Vec::new();
@@ -168,7 +168,7 @@ const LARGE: usize = 16;
 /// The most pairs that are compared, for time and memory.
 const MAX_PAIRS: usize = 1 << 20;
 
-/// The pairs of a group whose paths may overlap; `None` if there are too many.
+/// Returns the pairs of a group whose paths may overlap; `None` if there are too many.
 pub(crate) fn sharing_paths(proof: &Proof<'_>, group: &[usize]) -> Option<Vec<(usize, usize)>> {
     let mut pairs = Pairs::default();
     if group.len() < LARGE {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The version of the JSON format; it changes if a member is removed or changes its meaning.
 const VERSION: u32 = 1;
 
-/// The findings as Kiln's JSON.
+/// Returns the findings as Kiln's JSON.
 pub(super) fn json(compiled: &Compiled) -> Value {
     let sources = &compiled.sources;
     let diagnostics = compiled.report.sorted();
@@ -44,7 +44,7 @@ pub(super) fn json(compiled: &Compiled) -> Value {
     json!({ "version": VERSION, "ok": site.is_some(), "site": site, "diagnostics": found.collect::<Vec<_>>() })
 }
 
-/// The findings as a SARIF log with one run (SARIF 2.1.0 section 3.13).
+/// Returns the findings as a SARIF log with one run (SARIF 2.1.0 section 3.13).
 pub(super) fn sarif(compiled: &Compiled) -> Value {
     let sources = &compiled.sources;
     let diagnostics = compiled.report.sorted();
@@ -108,7 +108,7 @@ fn level(diagnostic: &Diagnostic) -> &'static str {
     }
 }
 
-/// Each proposed change, with its description.
+/// Returns each proposed change, with its description.
 fn fixes(diagnostic: &Diagnostic) -> impl Iterator<Item = (&str, &[Edit])> {
     let meant = diagnostic.meant.iter().map(|edit| (diagnostic.label.as_str(), std::slice::from_ref(edit)));
     let help = diagnostic.help.iter().map(|help| (help.text.as_str(), help.edits.as_slice()));
@@ -133,7 +133,7 @@ fn region(sources: &Sources, at: Span) -> Value {
     json!({ "startLine": start.0, "startColumn": start.1, "endLine": end.0, "endColumn": end.1 })
 }
 
-/// A path as a URI reference (RFC 3986), relative if the path is.
+/// Returns a path as a URI reference (RFC 3986), relative if the path is.
 fn uri(path: &str) -> String {
     let mut uri = if Path::new(path).is_absolute() { "file://".to_owned() } else { String::new() };
     for byte in path.bytes() {

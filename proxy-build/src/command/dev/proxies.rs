@@ -29,7 +29,7 @@ struct RunningProxy {
 }
 
 impl RunningProxies {
-    /// An empty list; from here on, signals are received.
+    /// Creates an empty list; from here on, signals are received.
     pub(super) fn new() -> Result<RunningProxies, String> {
         let ignored = ignored();
         let ending = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
@@ -70,7 +70,7 @@ impl RunningProxies {
         proxies.iter_mut().filter(|proxy| proxy.child.id() != id).for_each(RunningProxy::stop);
     }
 
-    /// Whether a proxy is serving.
+    /// Returns whether a proxy is serving.
     pub(super) fn serve(&self) -> bool {
         let mut proxies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         proxies.iter_mut().any(|proxy| !proxy.stopping && matches!(proxy.child.try_wait(), Ok(None)))
@@ -110,14 +110,14 @@ fn die(signal: i32) -> ! {
     std::process::exit(128 + signal);
 }
 
-/// The signals that this process was started to ignore (`nohup`), as the kernel's mask.
+/// Returns the signals that this process was started to ignore (`nohup`), as the kernel's mask.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// A command of `kiln` that becomes a proxy, which ends when this process does.
+/// Returns a command of `kiln` that becomes a proxy, which ends when this process does.
 pub(super) fn command(artefact: &Path, arguments: &[String]) -> Command {
     // The running program, even if its file has been replaced.
     let mut command = Command::new("/proc/self/exe");
@@ -125,7 +125,7 @@ pub(super) fn command(artefact: &Path, arguments: &[String]) -> Command {
     command
 }
 
-/// The counterpart of [`command`]: becomes the proxy.
+/// Becomes the proxy, as the counterpart of [`command`].
 pub(crate) fn become_proxy(parent: u32, artefact: &Path, arguments: &[OsString]) -> Outcome {
     process::set_parent_process_death_signal(Some(process::Signal::KILL)).map_err(failed("can't follow kiln"))?;
     // The parent may have ended before the request.

@@ -111,7 +111,7 @@ site example.com {
     read: |r| Some(What::InCache(InCache::KeyExcept(r.some("a NAME", excepted)))),
 };
 
-/// The name of a parameter, or a prefix of names.
+/// Parses the name of a parameter, or a prefix of names.
 fn excepted(leaf: &Leaf) -> value::Parsed<String> {
     if value::text(leaf)? == "*" {
         let problem = value::problem("no-effect", "without all parameters, none is left that counts");
@@ -243,7 +243,7 @@ site example.com {
     },
 };
 
-/// A pattern for `User-Agent`: pieces separated by single `*`, in lower case.
+/// Parses a pattern for `User-Agent`: pieces separated by single `*`, in lower case.
 fn pattern(leaf: &Leaf) -> value::Parsed<String> {
     let found = value::header_value(leaf)?;
     let pieces: Vec<&str> = found.split('*').filter(|piece| !piece.is_empty()).collect();

@@ -103,7 +103,7 @@ site example.com {
     },
 };
 
-/// A status. A duration alone is ambiguous.
+/// Parses a status. A duration alone is ambiguous.
 fn status(leaf: &Leaf) -> value::Parsed<u16> {
     match value::text(leaf) {
         Ok(text) if value::duration(leaf).is_ok() => {

@@ -13,14 +13,14 @@ use crate::syntax::quoted;
 /// The largest total size of embedded folders, in bytes.
 const MAX_BUNDLE: usize = 256 << 20;
 
-/// Whether a folder contains a file of this name.
+/// Returns whether a folder contains a file of this name.
 pub(super) fn has(check: &Check<'_>, path: &str, name: &str) -> bool {
     let is = |folder: &&Folder| matches!(&folder.files.folder, Setting::Fixed(one) if one == path);
     let folder = check.bundle.iter().rfind(is);
     folder.is_some_and(|folder| folder.content.iter().any(|(file, _)| file == name))
 }
 
-/// The index of an embedded folder; equal ones are embedded once.
+/// Returns the index of an embedded folder; equal ones are embedded once.
 pub(super) fn embed(check: &mut Check<'_>, written: &Files, path: &str, files: &site::Files) -> Option<u16> {
     let span = written.folder.span;
     let content = content(check, path, files, span)?;

@@ -63,7 +63,7 @@ pub(super) fn check(
     }
 }
 
-/// Whether a target has a query, or inserts the request's.
+/// Returns whether a target has a query, or inserts the request's.
 pub(super) fn has_query(to: &Template) -> bool {
     for piece in to.pieces.iter() {
         match piece {
@@ -78,7 +78,7 @@ pub(super) fn has_query(to: &Template) -> bool {
     false
 }
 
-/// The pieces of a target's authority: between `//` and the next `/`.
+/// Returns the pieces of a target's authority: between `//` and the next `/`.
 fn authority(to: &Template) -> Vec<&Piece> {
     let mut found = Vec::new();
     let mut inside = false;

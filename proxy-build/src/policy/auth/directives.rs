@@ -163,7 +163,7 @@ fn is_url(leaf: &Leaf) -> bool {
     value::text(leaf).is_ok_and(|text| text.contains("://"))
 }
 
-/// The refresh interval: at least a second, for the server's sake.
+/// Parses the refresh interval: at least a second, for the server's sake.
 fn refresh(leaf: &Leaf) -> Parsed<std::time::Duration> {
     let found = value::duration(leaf)?;
     match found.as_secs() {

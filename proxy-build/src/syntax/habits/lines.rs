@@ -175,7 +175,7 @@ impl Search<'_> {
     }
 }
 
-/// The value in the rest of a line: without a comment, and without the end of the directive.
+/// Returns the value in the rest of a line: without a comment, and without the end of the directive.
 fn value_of_line(rest: &str) -> &str {
     let comment =
         tokens(rest).find(|token| token.kind == TokenKind::LineComment).map_or(rest.len(), |token| token.start);

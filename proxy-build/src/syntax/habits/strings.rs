@@ -160,14 +160,14 @@ impl Search<'_> {
     }
 }
 
-/// A Windows path, converted to one of the proxy's machine.
+/// Returns a Windows path, converted to one of the proxy's machine.
 fn on_windows(string: &str) -> Option<String> {
     let path = string.trim_matches('"');
     let rest = path.strip_prefix(|drive: char| drive.is_ascii_alphabetic())?.strip_prefix(":\\")?;
     Some(format!("/{}", rest.replace('\\', "/").trim_end_matches('/')))
 }
 
-/// The first escape in a quoted string that KDL does not have (KDL 2, section 3.11.1).
+/// Returns the first escape in a quoted string that KDL does not have (KDL 2, section 3.11.1).
 fn bad_escape(string: &str) -> Option<(usize, char)> {
     if string.starts_with('#') {
         return None;
@@ -185,7 +185,7 @@ fn bad_escape(string: &str) -> Option<(usize, char)> {
     None
 }
 
-/// A single-line string, closed on its line.
+/// Returns whether a single-line string is not closed on its line.
 fn unclosed(string: &str) -> bool {
     let quotes = string.trim_start_matches('#');
     !quotes.starts_with("\"\"\"")

@@ -64,7 +64,7 @@ fn hash([a, b, c]: [u8; GRAM]) -> u32 {
     hash_of(u32::from_le_bytes([a, b, c, 0]))
 }
 
-/// The hash of the lower three bytes.
+/// Returns the hash of the lower three bytes.
 fn hash_of(bytes: u32) -> u32 {
     // Fibonacci hashing (Knuth, TAOCP 6.4).
     (bytes << 8).wrapping_mul(0x9E37_79B1) >> (32 - BITS)
@@ -75,7 +75,7 @@ fn group(hash: u32) -> usize {
 }
 
 impl Prefilter {
-    /// A prefilter for the patterns with these numbers, each of [`GRAM`] bytes or more; `None` for no patterns.
+    /// Creates a prefilter for the patterns with these numbers, each of [`GRAM`] bytes or more; `None` for no patterns.
     pub(super) fn new(texts: &[Box<[u8]>], which: &[usize]) -> Option<Prefilter> {
         let shortest = which.iter().map(|&text| texts[text].len()).min()?;
         let stride = (shortest + 1).saturating_sub(GRAM).clamp(1, FARTHEST);
@@ -100,7 +100,7 @@ impl Prefilter {
         Some(Prefilter { stride, bits, trigrams, groups })
     }
 
-    /// Its memory in bytes.
+    /// Returns its memory in bytes.
     pub(super) fn size(&self) -> usize {
         size_of::<Bits>() + 4 * self.groups.len() + self.trigrams.len() * size_of::<Trigram>()
     }
@@ -152,7 +152,7 @@ impl Prefilter {
         true
     }
 
-    /// The positions of a block that pass, as a bit set.
+    /// Returns the positions of a block that pass, as a bit set.
     fn passing<const STRIDE: usize>(&self, block: &[u8; BLOCK]) -> u32 {
         // The lower three of these are used.
         let bytes = |at: usize| block[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));

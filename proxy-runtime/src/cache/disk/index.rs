@@ -33,7 +33,7 @@ pub(super) const MOST_DOOMED: usize = 1 << 16;
 pub(super) const SAMPLE: usize = 16;
 
 impl FileIndex {
-    /// Whether a file counts as removed, though it may still exist.
+    /// Returns whether a file counts as removed, though it may still exist.
     pub(super) fn is_doomed(&self, name: u128) -> bool {
         self.doomed.contains(&name) || (self.lost && !self.places.contains_key(&name))
     }

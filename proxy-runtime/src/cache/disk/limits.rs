@@ -40,7 +40,7 @@ impl DiskLimits {
     }
 }
 
-/// The space that a file occupies: its blocks, or what they will be once the system has written them.
+/// Returns the space that a file occupies: its blocks, or what they will be once the system has written them.
 pub(super) fn occupied(about: &fs::Metadata) -> u64 {
     about.len().next_multiple_of(UNIT).max(about.blocks().saturating_mul(512))
 }

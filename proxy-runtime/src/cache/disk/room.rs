@@ -51,7 +51,7 @@ impl Disk {
         Err(io::Error::new(io::ErrorKind::StorageFull, "less is free than `min-free`"))
     }
 
-    /// How many bytes must be freed before this many are written.
+    /// Returns how many bytes must be freed before this many are written.
     fn missing(&self, bytes: u64) -> io::Result<u64> {
         let about = rustix::fs::statvfs(&self.folder.path)?;
         let free = about.f_bavail.saturating_mul(about.f_frsize);

@@ -29,7 +29,7 @@ pub(crate) enum FetchOutcome {
 }
 
 impl FetchOutcome {
-    /// The name that the response is stored under.
+    /// Returns the name that the response is stored under.
     pub(super) fn name(&self) -> Option<u128> {
         match self {
             FetchOutcome::Answer(_, name, _) | FetchOutcome::Refreshed(_, name, _) => Some(*name),
@@ -115,23 +115,23 @@ impl FlightState {
         self.drop_read();
     }
 
-    /// The body has ended; the first end counts. Returns the tasks to wake.
+    /// Records the end of the body; the first end counts. Returns the tasks to wake.
     pub(super) fn finish(&mut self, end: Result<(), Failure>) -> Vec<Waker> {
         self.end.get_or_insert(end);
         self.wakers()
     }
 
-    /// The available chunks of the body.
+    /// Returns the available chunks of the body.
     pub(super) fn chunks(&self) -> impl ExactSizeIterator<Item = &Bytes> {
         self.chunks.iter()
     }
 
-    /// Whether it has followers.
+    /// Returns whether it has followers.
     pub(super) fn is_read(&self) -> bool {
         self.free.len() < self.followers.len()
     }
 
-    /// Whether another chunk may be added now; if not, `waker` is woken when it may.
+    /// Returns whether another chunk may be added now; if not, `waker` is woken when it may.
     pub(super) fn has_room(&mut self, waker: &Waker) -> bool {
         let has_room = !self.passing || self.held < WINDOW;
         if !has_room {
@@ -140,7 +140,7 @@ impl FlightState {
         has_room
     }
 
-    /// Whether it is neither stored nor read.
+    /// Returns whether it is neither stored nor read.
     pub(super) fn is_for_nobody(&self) -> bool {
         self.passing && !self.is_read()
     }
@@ -163,7 +163,7 @@ impl FlightState {
         }
     }
 
-    /// The next item for a follower. Also returns a task to wake.
+    /// Returns the next item for a follower. Also returns a task to wake.
     pub(super) fn read(&mut self, number: usize) -> (NextChunk, Option<Waker>) {
         let Some(follower) = &mut self.followers[number] else { return (NextChunk::Pending, None) };
         let chunk = follower.chunk;
@@ -200,7 +200,7 @@ impl FlightState {
         self.filling.take()
     }
 
-    /// How many followers read this chunk next.
+    /// Returns how many followers read this chunk next.
     fn next_for(&mut self, chunk: usize) -> &mut usize {
         let index = chunk - self.dropped;
         if self.next_for.len() <= index {
@@ -224,7 +224,7 @@ impl FlightState {
     }
 }
 
-/// The memory of a chunk.
+/// Returns the memory of a chunk.
 fn cost(chunk: &Bytes) -> usize {
     chunk.len() + size_of::<Bytes>()
 }

@@ -38,7 +38,7 @@ pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
 }
 
 impl WebSocketKey {
-    /// The expected `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2).
+    /// Returns the expected `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2).
     fn accepted(&self) -> String {
         const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
         data_encoding::BASE64.encode(&sha1::digest(&[&self.0, GUID].concat()))

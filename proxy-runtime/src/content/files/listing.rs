@@ -26,7 +26,7 @@ pub(crate) fn page<'n>(path: &str, names: impl Iterator<Item = &'n str>, top: bo
     out
 }
 
-/// The decoded path, for display. Invalid UTF-8 is replaced; invalid escapes stay as they are.
+/// Returns the decoded path, for display. Invalid UTF-8 is replaced; invalid escapes stay as they are.
 fn shown(path: &str) -> String {
     let mut decoded = Vec::with_capacity(path.len());
     decode(path, &mut decoded);

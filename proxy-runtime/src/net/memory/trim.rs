@@ -35,8 +35,8 @@ pub(crate) async fn keep_trimming(memory: &Memory, budget: &ConnectionBudget) {
     }
 }
 
-/// Whether connections or memory have fallen to less than half of their peak, given the peak since the last check and the current
-/// value; if so, the peak is reset.
+/// Returns whether connections or memory have fallen to less than half of their peak, given the peak since the last check and the
+/// current value; if so, the peak is reset.
 fn has_fallen(most: &mut [usize; 2], seen: [(usize, usize); 2]) -> bool {
     let mut fallen = false;
     for ((most, (seen, now)), least) in most.iter_mut().zip(seen).zip([FEW, LITTLE]) {

@@ -104,8 +104,8 @@ impl Engine {
         Ok((SocketStream::Tls(Box::new(stream.into())), secured))
     }
 
-    /// The server name in a client's handshake, of which nothing is consumed; `None` if there is none, or the client
-    /// uses another protocol.
+    /// Returns the server name in a client's handshake, of which nothing is consumed; `None` if there is none, or the
+    /// client uses another protocol.
     pub(crate) async fn server_name(&self, link: &mut BufferedStream) -> Option<String> {
         let (mut acceptor, mut fed) = (Acceptor::default(), 0);
         std::future::poll_fn(|cx| {
@@ -131,8 +131,8 @@ impl Engine {
         .await
     }
 
-    /// The index of the `tls` for a name. A client without a server name (which connects to an address) gets that of the site
-    /// whose host is the local address `own`, the default, or the only one.
+    /// Returns the index of the `tls` for a name. A client without a server name (which connects to an address) gets that of
+    /// the site whose host is the local address `own`, the default, or the only one.
     fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
         let speaks = &site.listeners[listener as usize].speaks;
         let of_site = |host: &str| {

@@ -40,7 +40,7 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     Ok(Some(Arc::new(config)))
 }
 
-/// The root certificates that servers are verified with: those in this file, or the system's.
+/// Returns the root certificates that servers are verified with: those in this file, or the system's.
 pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca {

@@ -69,7 +69,7 @@ impl Engine {
     }
 }
 
-/// The stored certificate of an authority, if there is one.
+/// Returns the stored certificate of an authority, if there is one.
 fn acme_certificate(tls: &Tls, site: &Site, settings: &Settings) -> Option<Vec<u8>> {
     (tls.certificates == Certificates::Acme).then(|| acme::stored(tls, site, settings))?
 }

@@ -155,14 +155,14 @@ impl CertificateKeeper {
         }
     }
 
-    /// When the next certificate must be ordered: now if there is none.
+    /// Returns when the next certificate must be ordered: now if there is none.
     fn due(&self) -> SystemTime {
         self.current
             .as_ref()
             .map_or(SystemTime::UNIX_EPOCH, |current| schedule::renewal(current.validity, current.window, self.luck))
     }
 
-    /// When the authority is asked for renewal information.
+    /// Returns when the authority is asked for renewal information.
     fn ask_at(&self) -> Option<Instant> {
         self.current.as_ref().filter(|current| current.id.is_some()).map(|current| current.ask)
     }
@@ -278,7 +278,7 @@ impl CertificateKeeper {
         }
     }
 
-    /// A pause that can't be written applies as long as the process runs; the write error is logged for the certificate.
+    /// Saves a pause. One that can't be written applies as long as the process runs; the write error is logged for the certificate.
     fn keep_pause(&self, pause: Option<schedule::Pause>) {
         let _ = self.folder.keep_pause(&self.tls.name, pause);
     }
@@ -289,7 +289,7 @@ impl CertificateKeeper {
         self.tls.hosts.iter().all(|host| names.iter().any(|name| is(host, name)))
     }
 
-    /// A random number from 0 to 1.
+    /// Returns a random number from 0 to 1.
     fn throw(&self) -> f64 {
         self.dice.below(1000) as f64 / 1000.0
     }

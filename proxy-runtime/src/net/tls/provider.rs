@@ -6,7 +6,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use crate::site::KeyExchangeGroup;
 
-/// The provider, with these key exchange groups instead of the default ones.
+/// Returns the provider, with these key exchange groups instead of the default ones.
 pub(super) fn provider(groups: &[KeyExchangeGroup]) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     if !groups.is_empty() {

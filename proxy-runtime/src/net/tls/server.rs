@@ -110,9 +110,9 @@ pub(super) struct HostCertificate {
 }
 
 impl ResolvesServerCert for CertResolver {
-    /// The first certificate that covers the host and that the client can verify; otherwise, any that it can verify. If it can
-    /// verify none, returns any: then the library finds no common signature algorithm and sends `handshake_failure`, whereas
-    /// without a certificate it would send `access_denied`.
+    /// Returns the first certificate that covers the host and that the client can verify; otherwise, any that it can verify.
+    /// If it can verify none, returns any: then the library finds no common signature algorithm and sends `handshake_failure`,
+    /// whereas without a certificate it would send `access_denied`.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |shown: &&HostCertificate| shown.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let host = hello.server_name().unwrap_or_default();
@@ -163,7 +163,7 @@ fn internal(tls: &Tls) -> Result<HostCertificate, Box<dyn std::error::Error>> {
     Ok(HostCertificate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
 }
 
-/// The root certificates that client certificates are verified with.
+/// Returns the root certificates that client certificates are verified with.
 fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertStore, String> {
     let chain = Chain::read(&settings.file(client.ca)).map_err(|flaw| flaw.to_string())?;
     let mut roots = RootCertStore::empty();

@@ -51,7 +51,7 @@ impl Joint {
         Joint(bytes)
     }
 
-    /// The bytes of its table.
+    /// Returns the bytes of its table.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -72,7 +72,7 @@ impl Joint {
         }
     }
 
-    /// The numbers of the expressions that have matched.
+    /// Returns the numbers of the expressions that have matched.
     pub fn matched(&self, End(list): End) -> impl Iterator<Item = u32> {
         let list = list.and_then(|at| {
             let (count, rest) = self.0.get(at as usize..)?.split_first_chunk()?;
@@ -97,7 +97,7 @@ impl JointState<'_> {
         End(u32::try_from(self.list).ok().filter(|_| self.how & ENDS != 0))
     }
 
-    /// The offset of the next state for a byte.
+    /// Returns the offset of the next state for a byte.
     fn next(&self, at: usize, byte: u8) -> Option<usize> {
         let range = self.ranges.iter().position(|&[_, to]| byte <= to)?;
         let index = usize::from(byte.checked_sub(self.ranges[range][0])?);

@@ -32,7 +32,7 @@ pub(super) struct CacheOutcome {
     pub(super) status: Option<StatusCode>,
 }
 
-/// The reason why a request that bypasses the cache was forwarded, in the terms of RFC 9211 section 2.2.
+/// Returns the reason why a request that bypasses the cache was forwarded, in the terms of RFC 9211 section 2.2.
 pub(super) fn forwarded(pass: PassReason) -> &'static str {
     match pass {
         PassReason::Method => "method",
@@ -95,7 +95,7 @@ pub(super) fn present(
     Answer { status, fields, body }
 }
 
-/// The store with the encoded variants of this route's responses, if the route compresses.
+/// Returns the store with the encoded variants of this route's responses, if the route compresses.
 fn forms_of(record: &Record) -> Option<&'static CacheStore> {
     let policy = record.route.as_ref()?.policy;
     let cache = policy.cache.as_ref().filter(|_| policy.compress.is_some())?;
@@ -161,7 +161,7 @@ fn all(body: HitBody<'_>) -> body::Body {
     }
 }
 
-/// A part of a body, without a copy.
+/// Returns a part of a body, without a copy.
 pub(super) fn part_of(content: &CachedBody, part: Range<u64>) -> body::Body {
     match content {
         CachedBody::BodyFile(opened) => {
@@ -171,7 +171,7 @@ pub(super) fn part_of(content: &CachedBody, part: Range<u64>) -> body::Body {
     }
 }
 
-/// The pieces of a part of a body in memory.
+/// Returns the pieces of a part of a body in memory.
 fn pieces(content: &CachedBody, part: Range<u64>) -> VecDeque<Bytes> {
     let mut begin = 0;
     let within = content.pieces().iter().filter_map(|piece| {

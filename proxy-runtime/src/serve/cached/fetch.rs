@@ -75,7 +75,7 @@ impl SendStamp {
         SendStamp { at: Moment::now(), purges: store.purges(), number: number() }
     }
 
-    /// The order of the response, which arrives now with these fields.
+    /// Returns the order of the response, which arrives now with these fields.
     pub(super) fn order(self, response: &Fields) -> ResponseOrder {
         ResponseOrder { asked: self.number, came: number(), made: response.get("date").and_then(date) }
     }
@@ -107,7 +107,7 @@ impl FetchPlan {
         }
     }
 
-    /// The stale response, if it may be served on an error (RFC 5861 section 4).
+    /// Returns the stale response, if it may be served on an error (RFC 5861 section 4).
     fn take_for_failure(&mut self, now: Moment) -> Option<StaleResponse> {
         self.stale.take_if(|(head, _)| head.freshness.serves_errors(now))
     }
@@ -202,7 +202,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// Whether no server of the handler is healthy.
+/// Returns whether no server of the handler is healthy.
 pub(super) fn are_down(client: &Client, proxy: &Proxy) -> bool {
     let servers = &client.worker.servers;
     let is_down = |share: &Share| servers.upstreams[usize::from(share.upstream)].is_down(&servers.servers);
@@ -221,7 +221,7 @@ pub(super) fn for_all(fields: &mut Fields, stale: Option<&CachedHead>) {
     }
 }
 
-/// Whether a 304 is for the cached response: its entity tag must match (RFC 9111 section 4.3.4).
+/// Returns whether a 304 is for the cached response: its entity tag must match (RFC 9111 section 4.3.4).
 pub(super) fn is_about(said: &Fields, kept: &CachedHead) -> bool {
     let about = kept.fields.get("etag");
     said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
@@ -278,12 +278,12 @@ pub(super) fn renew(
     }
 }
 
-/// The status by which a part is judged: that of the whole response (RFC 9111 section 3.3).
+/// Returns the status by which a part is judged: that of the whole response (RFC 9111 section 3.3).
 fn of_whole(status: StatusCode) -> StatusCode {
     if status == StatusCode::PARTIAL_CONTENT { StatusCode::OK } else { status }
 }
 
-/// The head to store: without the fields that must not be stored.
+/// Returns the head to store: without the fields that must not be stored.
 fn kept_head(
     query: &CacheQuery,
     settings: &Settings,

@@ -29,7 +29,7 @@ impl<'a> ForwardedRequest<'a> {
         ForwardedRequest { client, record, route, proxy, fields: OnceCell::new() }
     }
 
-    /// The URL that the cache key uses.
+    /// Returns the URL that the cache key uses.
     pub(super) fn url(&self) -> String {
         let mut url = String::new();
         if let Some(policy) = &self.record.policy().cache {
@@ -38,7 +38,7 @@ impl<'a> ForwardedRequest<'a> {
         url
     }
 
-    /// Whether the server may receive another value of a field than the client sent.
+    /// Returns whether the server may receive another value of a field than the client sent.
     fn is_changed(&self, name: &str) -> bool {
         let own = &self.record.policy().fields.own;
         forward::changes(name)

@@ -34,7 +34,7 @@ pub(in crate::serve) async fn purge(
     Ok(answer)
 }
 
-/// Whether a request is a purge. If the policy has no `purge`, PURGE is a method like others.
+/// Returns whether a request is a purge. If the policy has no `purge`, PURGE is a method like others.
 pub(in crate::serve) fn is_purge(record: &Record, policy: &site::Cache) -> bool {
     !policy.purge.is_empty() && record.method.as_str() == PURGE
 }
@@ -94,7 +94,8 @@ fn forget(client: &Client, record: &Record, target: &Target) {
     client.worker.stores[usize::from(policy.store)].invalidate(url, Moment::now());
 }
 
-/// The target of a reference, if it is on the request's host: other hosts may not be invalidated (RFC 9111 section 4.4).
+/// Returns the target of a reference, if it is on the request's host: other hosts may not be invalidated (RFC 9111
+/// section 4.4).
 fn named(client: &Client, record: &Record, reference: &str) -> Option<Target> {
     let scheme = record.facts().scheme;
     let ours = record.target.as_ref()?.authority(scheme)?;

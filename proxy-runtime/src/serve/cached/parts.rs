@@ -88,12 +88,12 @@ impl WantedPart {
         WantedPart { range: parts::range(&part).into_bytes(), name: parts::label(&part), part: Some(part) }
     }
 
-    /// Whether a received range is the requested part.
+    /// Returns whether a received range is the requested part.
     fn is(&self, range: &Range<u64>, total: u64) -> bool {
         self.part.as_ref().is_none_or(|part| *range == (part.start..part.end.min(total)))
     }
 
-    /// The label under which the received part is stored.
+    /// Returns the label under which the received part is stored.
     fn stored_as(&self, range: &Range<u64>) -> String {
         parts::label(self.part.as_ref().unwrap_or(range))
     }
@@ -219,7 +219,7 @@ impl PartsRequest {
         Ok(PartsOutcome::Answer(self.serve(record, part, layout)))
     }
 
-    /// Whether all slices of a range are stored, of one version. At most `MOST_LOOKED_AT` are looked up.
+    /// Returns whether all slices of a range are stored, of one version. At most `MOST_LOOKED_AT` are looked up.
     fn has_all(&self, record: &Record, version: &Version, wanted: &Range<u64>, layout: &Layout) -> bool {
         let CacheQuery { store, policy, url, .. } = &self.query;
         let (request, now) = (ForwardedRequest::new(&self.client, record, &self.route, self.proxy), Moment::now());
@@ -236,7 +236,7 @@ impl PartsRequest {
         at >= wanted.end
     }
 
-    /// Whether a fetch of the whole response is in flight.
+    /// Returns whether a fetch of the whole response is in flight.
     fn is_whole_on_its_way(&self) -> bool {
         self.query.store.flights.join_landed(self.place.own).is_some()
     }
@@ -253,7 +253,7 @@ impl PartsRequest {
         Ok(PartsOutcome::Answer(Box::pin(go_on(client, record, route, proxy, body, outcome)).await?))
     }
 
-    /// The stored parts of a usable version, with the head of one.
+    /// Returns the stored parts of a usable version, with the head of one.
     async fn listed(&self, record: &Record) -> Option<(Arc<CachedHead>, StoredRanges)> {
         let (_, head, content) = self.kept(record, parts::LIST).await?;
         self.is_usable(&head, Moment::now()).then(|| (head, StoredRanges::of(&content)))
@@ -400,7 +400,7 @@ impl PartsRequest {
         if may_be_asked_about { StoredPart::Stale(place, (head, content)) } else { StoredPart::Nothing }
     }
 
-    /// Whether a stored part may be used for this request.
+    /// Returns whether a stored part may be used for this request.
     fn is_for(&self, record: &Record, head: &CachedHead, part: &str, name: u128) -> bool {
         let request = ForwardedRequest::new(&self.client, record, &self.route, self.proxy);
         self.query.is_for((head, Some(part)), name, &request)
@@ -436,7 +436,7 @@ impl PartsRequest {
 /// The most slices that are looked up before a response begins, to find out whether all of it is stored.
 const MOST_LOOKED_AT: usize = 1024;
 
-/// The range that a request wants of a response with this head and length; `None` if it wants no content.
+/// Returns the range that a request wants of a response with this head and length; `None` if it wants no content.
 fn wanted(record: &Record, whole: &CachedHead, total: u64) -> Option<Range<u64>> {
     if record.method == Method::HEAD {
         return None;
@@ -449,7 +449,7 @@ fn wanted(record: &Record, whole: &CachedHead, total: u64) -> Option<Range<u64>>
 }
 
 impl PartBody {
-    /// The body of this range.
+    /// Returns the body of this range.
     fn body(self, range: Range<u64>) -> Body {
         match self {
             PartBody::Here(content) => answers::part_of(&content, range),

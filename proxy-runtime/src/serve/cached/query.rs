@@ -49,7 +49,8 @@ impl CacheQuery {
         }
     }
 
-    /// Whether a cached response (or part) under a name may be used for this request, by its `Vary` and `No-Vary-Search`.
+    /// Returns whether a cached response (or part) under a name may be used for this request, by its `Vary` and
+    /// `No-Vary-Search`.
     pub(super) fn is_for(
         &self,
         (head, part): (&CachedHead, Option<&str>),

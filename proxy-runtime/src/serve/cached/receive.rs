@@ -107,7 +107,7 @@ pub(super) async fn receive(
     client.timer.run(received).await;
 }
 
-/// Whether a body is known to have ended, without waiting.
+/// Returns whether a body is known to have ended, without waiting.
 async fn is_over(call: &mut UpstreamExchange) -> bool {
     std::future::poll_fn(|cx| Poll::Ready(matches!(call.poll_fill(cx), Poll::Ready(Ok(false))))).await
 }
@@ -145,7 +145,7 @@ impl StoreDestination {
         }
     }
 
-    /// Whether the memory for this size is available.
+    /// Returns whether the memory for this size is available.
     fn fits(&mut self, size: u64, chunks: u64) -> bool {
         size <= self.store.max_object && self.reserved.grow(size + CHUNK * chunks)
     }

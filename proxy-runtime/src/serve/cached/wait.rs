@@ -183,7 +183,7 @@ impl<'w> Waiting<'w> {
         Ok(Found::Wanting(place, stale, lately))
     }
 
-    /// Whether the store may have parts of the response: in slices, for a range far in, or of variants.
+    /// Returns whether the store may have parts of the response: in slices, for a range far in, or of variants.
     fn may_have_parts(&self, place: StoreLocation) -> bool {
         place.varies || self.query.policy.slice.is_some() || ranges::is_far(&self.record.fields, FAR)
     }
@@ -230,7 +230,7 @@ impl<'w> Waiting<'w> {
         }
     }
 
-    /// The response of an in-flight fetch, if it is for this request.
+    /// Returns the response of an in-flight fetch, if it is for this request.
     fn landed(
         &mut self,
         follower: Follower,

@@ -72,7 +72,7 @@ pub(super) async fn talk(
     }
 }
 
-/// A gRPC message with a `HealthCheckRequest`, whose one field (number 1, a string) is the service.
+/// Returns a gRPC message with a `HealthCheckRequest`, whose one field (number 1, a string) is the service.
 fn question(service: &str) -> Bytes {
     // `check` limits a service's name to less than 128 bytes, so its length is one byte.
     let field = match service.len() {
@@ -82,7 +82,7 @@ fn question(service: &str) -> Bytes {
     [&[0, 0, 0, 0, field.len() as u8][..], &field].concat().into()
 }
 
-/// Whether a response says `SERVING`: status 0, and a `HealthCheckResponse` whose one field (number 1) is 1.
+/// Returns whether a response says `SERVING`: status 0, and a `HealthCheckResponse` whose one field (number 1) is 1.
 fn serving(code: Option<&[u8]>, message: &[u8]) -> Result<(), String> {
     match (code, message) {
         (Some(b"0"), [0, 0, 0, 0, 2, 0x08, 1]) => Ok(()),

@@ -43,7 +43,7 @@ pub fn resolve(discover: &'static Discover) -> Pin<Box<dyn Future<Output = Resol
     })
 }
 
-/// The servers of a service: those of the first priority with their weights, and all others as backups.
+/// Returns the servers of a service: those of the first priority with their weights, and all others as backups.
 async fn service(resolver: &TokioResolver, name: &str) -> Resolved {
     let answer = resolver.lookup(name, RecordType::SRV).await.map_err(|error| format!("`{name}`: {error}"))?;
     let servers = answer.answers().iter().filter_map(|record| match &record.data {

@@ -72,7 +72,7 @@ impl Accounts {
         self.register(&mut registered).await
     }
 
-    /// Whether the authority refuses all requests of this account.
+    /// Returns whether the authority refuses all requests of this account.
     pub(crate) async fn is_refused(&self, account: &Account) -> bool {
         let contact = self.contact();
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
@@ -113,7 +113,7 @@ impl Accounts {
         }
     }
 
-    /// The content of the file; `None` if it belongs to another authority.
+    /// Returns the content of the file; `None` if it belongs to another authority.
     fn kept(&self) -> Result<Option<Vec<u8>>, AcmeError> {
         let kept = match std::fs::read(&self.path) {
             Ok(kept) => kept,
@@ -157,7 +157,7 @@ impl Accounts {
         self.acme.email.as_ref().map(|email| format!("mailto:{email}"))
     }
 
-    /// The external account that this one is bound to.
+    /// Returns the external account that this one is bound to.
     fn external(&self) -> Result<Option<ExternalAccountKey>, AcmeError> {
         let Some((id, key)) = &self.acme.external else { return Ok(None) };
         // The key is in base64url (RFC 8555 section 7.3.4).

@@ -18,7 +18,7 @@ pub(crate) struct RenewalInfo {
     pub(crate) ask_again: Duration,
 }
 
-/// The identifier of a certificate for its authority (RFC 9773 section 4.1).
+/// Returns the identifier of a certificate for its authority (RFC 9773 section 4.1).
 pub(crate) fn identifier(chain: &Chain) -> Option<CertificateIdentifier<'static>> {
     let (signer, serial) = chain.renewal_id()?;
     Some(CertificateIdentifier::new(signer.as_slice().into(), serial.as_slice().into()).into_owned())

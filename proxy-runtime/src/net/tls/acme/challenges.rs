@@ -35,12 +35,12 @@ pub(crate) struct Challenges {
 }
 
 impl Challenges {
-    /// Whether there are any. One load, on the path of every request.
+    /// Returns whether there are any. One load, on the path of every request.
     pub(crate) fn any(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// The response to an authority's http-01 request.
+    /// Returns the response to an authority's http-01 request.
     pub(crate) fn answer(&self, path: &str) -> Option<Answer<Bytes>> {
         if !self.any() {
             return None;
@@ -52,7 +52,7 @@ impl Challenges {
         Some(answer)
     }
 
-    /// The certificate for an authority's tls-alpn-01 handshake.
+    /// Returns the certificate for an authority's tls-alpn-01 handshake.
     pub(crate) fn config(&self, host: &str) -> Option<Arc<ServerConfig>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
@@ -113,7 +113,8 @@ impl Drop for ChallengeGuard<'_> {
     }
 }
 
-/// The server name of an authority's handshake for a host. An address has its reverse DNS name (RFC 8738 section 6).
+/// Returns the server name of an authority's handshake for a host. An address has its reverse DNS name (RFC 8738
+/// section 6).
 fn server_name(host: &str) -> String {
     match address(host) {
         Some(IpAddr::V4(address)) => {
@@ -145,7 +146,7 @@ fn handshake(host: &str, digest: &[u8]) -> Result<Arc<ServerConfig>, Box<dyn std
     Ok(Arc::new(config))
 }
 
-/// The address of a host, if it is one.
+/// Returns the address of a host, if it is one.
 pub(crate) fn address(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }

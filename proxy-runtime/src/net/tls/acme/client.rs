@@ -37,7 +37,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct HttpsClient(Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>);
 
 impl HttpsClient {
-    /// A client that verifies servers with the root certificates in this file, or with the system's.
+    /// Creates a client that verifies servers with the root certificates in this file, or with the system's.
     ///
     /// # Errors
     /// There are no root certificates.
@@ -99,7 +99,7 @@ impl HttpClient for HttpsClient {
     }
 }
 
-/// An error with its causes, because hyper's own message says little.
+/// Returns an error with its causes, because hyper's own message says little.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut reason = error.to_string();
     let mut source = error.source();

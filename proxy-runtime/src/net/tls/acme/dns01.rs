@@ -26,7 +26,7 @@ pub(super) struct DnsChallenge<'a> {
 }
 
 impl<'a> DnsChallenge<'a> {
-    /// The record that proves control over a name.
+    /// Returns the record that proves control over a name.
     pub(super) fn new(provider: &'a DnsProvider, name: &str, value: String) -> DnsChallenge<'a> {
         DnsChallenge { provider, record: TxtRecord { name: format!("_acme-challenge.{name}."), value } }
     }
@@ -46,7 +46,7 @@ impl<'a> DnsChallenge<'a> {
         }
     }
 
-    /// The time between setting the record and telling the authority.
+    /// Returns the time between setting the record and telling the authority.
     pub(super) fn propagation(&self, settings: &Settings) -> Duration {
         self.provider.propagation.get(settings).min(LONGEST_PROPAGATION)
     }
@@ -82,7 +82,7 @@ impl<'a> DnsChallenge<'a> {
     }
 }
 
-/// The reasons why the start fails: a provider's settings are unusable.
+/// Returns the reasons why the start fails: a provider's settings are unusable.
 pub(super) fn refused(acme: &Acme, settings: &Settings) -> Vec<StartError> {
     let wrong = |provider: &DnsProvider| match &provider.update {
         DnsUpdate::Exec(command) => exec::check(command),

@@ -23,13 +23,13 @@ pub(crate) struct AcmeError {
 }
 
 impl AcmeError {
-    /// The error for a refusal with a problem document.
+    /// Returns the error for a refusal with a problem document.
     pub(crate) fn refused(problem: &Problem, retry_after: Option<Duration>) -> AcmeError {
         let name = problem.r#type.as_deref().and_then(|kind| kind.strip_prefix(NAMESPACE));
         AcmeError { retry_after, problem: name.map(str::to_owned), ..AcmeError::from(said(problem)) }
     }
 
-    /// The error for a refusal without a problem document.
+    /// Returns the error for a refusal without a problem document.
     pub(crate) fn status(status: http::StatusCode, retry_after: Option<Duration>) -> AcmeError {
         AcmeError { retry_after, ..AcmeError::from(format!("the authority responds {}", status.as_u16())) }
     }
@@ -44,12 +44,12 @@ impl AcmeError {
         AcmeError { retry_after: Some(wait), ..self }
     }
 
-    /// Whether it is this problem of the authority.
+    /// Returns whether it is this problem of the authority.
     pub(crate) fn is(&self, problem: &str) -> bool {
         self.problem.as_deref() == Some(problem)
     }
 
-    /// Whether the authority has refused with a named problem.
+    /// Returns whether the authority has refused with a named problem.
     pub(crate) fn is_refusal(&self) -> bool {
         self.problem.is_some()
     }
@@ -98,7 +98,7 @@ impl From<AcmeError> for instant_acme::Error {
     }
 }
 
-/// The text of a problem document, including its subproblems (RFC 8555 section 6.7.1).
+/// Returns the text of a problem document, including its subproblems (RFC 8555 section 6.7.1).
 fn said(problem: &Problem) -> String {
     let of = |kind: &Option<String>, detail: &Option<String>| {
         let kind = kind.as_deref().map(|kind| kind.strip_prefix(NAMESPACE).unwrap_or(kind));

@@ -97,7 +97,7 @@ async fn ask_for(wanted: &OrderRequest<'_>, identifiers: &[Identifier], account:
     again(async || account.new_order(&new).await).await
 }
 
-/// The identifier of a host; addresses have no brackets (RFC 8738 section 3).
+/// Returns the identifier of a host; addresses have no brackets (RFC 8738 section 3).
 fn identifier(host: &str) -> Identifier {
     match address(host) {
         Some(address) => Identifier::Ip(address),
@@ -105,7 +105,7 @@ fn identifier(host: &str) -> Identifier {
     }
 }
 
-/// The challenge for a host, by its authorization, which must be for a host of the order.
+/// Returns the challenge for a host, by its authorization, which must be for a host of the order.
 fn challenge(wanted: &OrderRequest<'_>, host: &str) -> Result<Challenge, AcmeError> {
     if !wanted.hosts.iter().any(|one| **one == *host || address(host).is_some_and(|ip| address(one) == Some(ip))) {
         return Err(AcmeError::from("the authority asks for a host that it was not asked for").about(host));
@@ -235,7 +235,8 @@ async fn sign(order: &mut Order, hosts: &[Text]) -> Result<String, AcmeError> {
     Ok(format!("{}{chain}", key.serialize_pem()))
 }
 
-/// The intervals at which an order is polled: short at first, then a fifth of the time so far; or as the authority says.
+/// Returns the intervals at which an order is polled: short at first, then a fifth of the time so far; or as the
+/// authority says.
 fn patience() -> RetryPolicy {
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.2).timeout(PATIENCE)
 }

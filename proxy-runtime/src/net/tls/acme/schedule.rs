@@ -70,17 +70,17 @@ impl Schedule {
         self.failures
     }
 
-    /// Whether the last order has succeeded.
+    /// Returns whether the last order has succeeded.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled.is_some()
     }
 
-    /// How long to wait before ordering a certificate that is due at `due`.
+    /// Returns how long to wait before ordering a certificate that is due at `due`.
     pub(crate) fn wait(&self, due: SystemTime, now: Now) -> Duration {
         due.duration_since(now.wall).unwrap_or_default().max(self.pause(now))
     }
 
-    /// The rest of the pause.
+    /// Returns the rest of the pause.
     pub(crate) fn pause(&self, now: Now) -> Duration {
         self.not_before.saturating_duration_since(now.monotonic)
     }
@@ -96,13 +96,13 @@ impl Schedule {
         self.put_off(pause(self.failures, luck), now)
     }
 
-    /// The order has failed; the authority may have asked for a pause.
+    /// Records that the order has failed; the authority may have asked for a pause.
     pub(crate) fn failed(&mut self, retry_after: Option<Duration>, now: Now, luck: f64) -> Pause {
         let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         self.put_off(pause(self.failures, luck).max(asked), now)
     }
 
-    /// The order has succeeded, with a certificate of this lifetime, which is due again at `due`: at once, if a clock is
+    /// Records that the order has succeeded, with a certificate of this lifetime, which is due again at `due`: at once, if a clock is
     /// wrong.
     pub(crate) fn succeeded(&mut self, life: Duration, due: SystemTime, now: Now, luck: f64) -> Option<Pause> {
         if due <= now.wall {
@@ -121,7 +121,7 @@ impl Schedule {
     }
 }
 
-/// The pause after consecutive failures, plus or minus a fifth; `luck` is from 0 to 1.
+/// Returns the pause after consecutive failures, plus or minus a fifth; `luck` is from 0 to 1.
 pub(crate) fn pause(failures: u32, luck: f64) -> Duration {
     let long = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     long.mul_f64(0.8 + luck * 0.4)
@@ -134,9 +134,9 @@ pub(crate) struct Window {
     pub(crate) end: SystemTime,
 }
 
-/// When a certificate with this validity is renewed: at a time within the authority's window, determined by `luck`, from 0 to 1. Without a
-/// window, after two thirds of its lifetime, or half of a short one, or up to a twentieth of it earlier, so that proxies that were started
-/// together do not order together. In any case before it expires.
+/// Returns when a certificate with this validity is renewed: at a time within the authority's window, determined by `luck`, from 0 to 1.
+/// Without a window, after two thirds of its lifetime, or half of a short one, or up to a twentieth of it earlier, so that proxies that
+/// were started together do not order together. In any case before it expires.
 pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Window>, luck: f64) -> SystemTime {
     let life = until.duration_since(from).unwrap_or_default();
     let part = if life < SHORT_LIVED { 1.0 / 2.0 } else { 2.0 / 3.0 };
@@ -149,7 +149,7 @@ pub(crate) fn renewal((from, until): (SystemTime, SystemTime), window: Option<Wi
     }
 }
 
-/// When to ask an authority for a window again: as it says, from a minute to a day (RFC 9773 section 4.3.2).
+/// Returns when to ask an authority for a window again: as it says, from a minute to a day (RFC 9773 section 4.3.2).
 pub(crate) fn ask_again(retry_after: Duration) -> Duration {
     retry_after.clamp(Duration::from_secs(60), Duration::from_secs(24 * 3600))
 }

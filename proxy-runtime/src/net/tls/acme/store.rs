@@ -31,12 +31,12 @@ impl StateFolder {
         tried.map_err(|error| format!("can't keep certificates in `{}`: {error}", self.0.display()))
     }
 
-    /// The path of a certificate with its key, by the name of its `tls`.
+    /// Returns the path of a certificate with its key, by the name of its `tls`.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
         self.of_certificate(name, "pem")
     }
 
-    /// The path of an authority's account.
+    /// Returns the path of an authority's account.
     pub(crate) fn account(&self, directory: &str) -> PathBuf {
         let name: String =
             directory.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();

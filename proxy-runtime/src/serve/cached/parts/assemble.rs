@@ -95,7 +95,7 @@ impl PartsRequest {
         Ok(())
     }
 
-    /// The next part of a version.
+    /// Returns the next part of a version.
     async fn next(&self, record: &Record, part: Range<u64>, version: &Version) -> Result<FetchedPart, Stop> {
         for _ in 0..MOST_LOOKS {
             // Each part has its own record and time-outs.

@@ -115,7 +115,7 @@ impl PartsRequest {
         }
     }
 
-    /// A fetch of the whole response, which other requests can join.
+    /// Returns a fetch of the whole response, which other requests can join.
     fn for_whole(&self) -> FetchGuard {
         let flights = &self.query.store.flights;
         match flights.join(self.place.own, &self.query.url) {

@@ -17,7 +17,7 @@ pub(super) enum Action {
 }
 
 impl fmt::Display for Action {
-    /// The action's name for providers.
+    /// Returns the action's name for providers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Action::Present => "present",

@@ -55,7 +55,7 @@ pub(super) fn check(url: &str, token: Option<&[u8]>) -> Result<(), String> {
     token.map_or(Ok(()), |token| bearer(token).map(|_| ()))
 }
 
-/// The value of `Authorization` (RFC 6750 section 2.1).
+/// Returns the value of `Authorization` (RFC 6750 section 2.1).
 fn bearer(token: &[u8]) -> Result<HeaderValue, String> {
     let token = token.trim_ascii();
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
