@@ -43,11 +43,11 @@ mod source {
             Ok(())
         };
         add("Cargo.lock", &above.join("Cargo.lock"))?;
-        // What the runtime's manifest inherits; one that stands alone inherits nothing.
+        // The sections that the runtime's manifest inherits; a stand-alone manifest inherits nothing.
         add("Cargo.toml", &above.join("Cargo.toml"))?;
         add("proxy-runtime/Cargo.toml", &runtime.join("Cargo.toml"))?;
         add("proxy-runtime/LICENSE", &runtime.join("LICENSE"))?;
-        // A folder for its own sake: cargo does not look for files that were not there.
+        // The folder itself is tracked, so that cargo notices new files.
         println!("cargo::rerun-if-changed={}", runtime.join("src").display());
         for file in files(&runtime.join("src"))? {
             let name = file.strip_prefix(&runtime).ok().and_then(Path::to_str);

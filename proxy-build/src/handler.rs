@@ -74,19 +74,19 @@ pub(crate) trait CheckedHandler {
         Some(String::new())
     }
 
-    /// Where it leads a request.
+    /// Returns where the handler leads a request.
     fn leads(&self) -> Leads<'_> {
         Leads::Nowhere
     }
 }
 
-/// Where a handler leads a request.
+/// The destination of a request, according to a handler.
 pub(crate) enum Leads<'a> {
-    /// It ends here.
+    /// The request ends here.
     Nowhere,
     /// The client is redirected; with GET, or with the same method.
     Elsewhere { by_get: bool },
-    /// It is forwarded to servers.
+    /// The request is forwarded to servers.
     To(&'a site::Proxy),
 }
 

@@ -85,7 +85,7 @@ pub struct Feature {
     pub name: &'static str,
     /// The runtime's constant that tells whether it is enabled.
     pub constant: &'static str,
-    /// What sites use it for.
+    /// Its purpose in sites.
     pub does: &'static str,
 }
 

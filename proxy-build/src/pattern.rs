@@ -102,9 +102,9 @@ pub enum ValueOf {
 /// The condition of a matcher on a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub enum ValueTest {
-    /// It is present.
+    /// The value is present.
     Present,
-    /// It equals this text.
+    /// The value equals this text.
     Equals(String),
     /// This expression matches in it.
     Matches(String),

@@ -72,9 +72,9 @@ impl Help {
 /// Whether a diagnostic stops the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// It does.
+    /// The diagnostic stops the build.
     Error,
-    /// It does not.
+    /// The diagnostic does not stop the build.
     Warning,
     /// Depends on the lint's level.
     Lint,

@@ -84,7 +84,7 @@ impl Requests {
     /// Returns a request for which all of `hold` are true and `fails`, if given, is false.
     ///
     /// # Errors
-    /// It can't be decided within bounds.
+    /// Fails if this can't be decided within bounds.
     pub(crate) fn example(&self, hold: &[&Formula], fails: Option<&Formula>) -> Result<Option<Example>, Undecided> {
         self.avoiding(hold, fails, |_| None)
     }

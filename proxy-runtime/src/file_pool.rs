@@ -28,9 +28,9 @@ pub(crate) struct FilePool {
 /// Why an operation has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unavailable {
-    /// It was not started: the disk does not respond, or too many operations are queued.
+    /// The operation was not started: the disk does not respond, or too many operations are queued.
     Refused,
-    /// It was started, and did not end in time. Another attempt may block another thread.
+    /// The operation was started, and did not end in time. Another attempt may block another thread.
     TimedOut,
 }
 
@@ -90,7 +90,7 @@ impl FilePool {
     /// Runs an operation, and waits for it. After a time-out, it still runs to its end.
     ///
     /// # Errors
-    /// It was not started, or has not ended in time.
+    /// Fails if the operation was not started, or has not ended in time.
     pub(crate) async fn run<T: Send + 'static>(
         &'static self,
         operation: impl FnOnce() -> T + Send + 'static,

@@ -32,9 +32,9 @@ struct PathUse {
 
 /// The paths that a setting affects.
 pub(crate) enum Paths {
-    /// Those at and below a prefix.
+    /// All paths at and below a prefix.
     Below(Pattern),
-    /// Those that an expression matches.
+    /// All paths that an expression matches.
     Matching(String),
 }
 

@@ -22,7 +22,7 @@ use candidates::{Patterns, sharing_paths};
 /// The relation of two routes with one pattern.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Relation {
-    /// They match the same requests.
+    /// Both match the same requests.
     Same(Example),
     /// The first matches a proper subset of the second's requests.
     Narrower,

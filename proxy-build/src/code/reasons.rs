@@ -3,7 +3,7 @@
 
 /// An entry of the table.
 pub struct Reason {
-    /// Where it occurs.
+    /// The place where the word occurs.
     pub kind: ReasonKind,
     /// The word.
     pub name: &'static str,

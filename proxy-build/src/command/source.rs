@@ -54,7 +54,7 @@ impl Source {
     /// Returns the versions of all dependencies.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Fails if `Cargo.lock` can't be read.
     pub(crate) fn lock(&self) -> Result<Vec<u8>, String> {
         std::fs::read(self.folder.join("Cargo.lock")).map_err(failed("can't read Kiln's Cargo.lock"))
     }
@@ -62,7 +62,7 @@ impl Source {
     /// Returns the sections of the workspace's manifest that the runtime's manifest inherits.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Fails if the manifest can't be read.
     pub(crate) fn inherited(&self) -> Result<String, String> {
         let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml"));
         Ok(sections(&manifest.map_err(failed("can't read Kiln's Cargo.toml"))?))
@@ -72,7 +72,7 @@ impl Source {
 /// Returns the checkout of Kiln that `KILN_SOURCE` names, if it is set.
 ///
 /// # Errors
-/// It is not a checkout.
+/// Fails if the folder is not a checkout.
 pub(crate) fn checkout() -> Result<Option<PathBuf>, String> {
     let Some(named) = std::env::var_os("KILN_SOURCE").filter(|named| !named.is_empty()) else { return Ok(None) };
     let folder = std::path::absolute(named).map_err(failed("KILN_SOURCE"))?;

@@ -121,8 +121,8 @@ impl<'a, 'r> Reading<'a, 'r> {
 
     /// Reads the content of the braces.
     ///
-    /// It is read after the arguments: remaining ones are unexpected. If the node has another error, a broken item is added: a part that
-    /// seems to be missing may have been meant.
+    /// Must be called after the arguments were read: remaining ones are unexpected. If the node has another error, a broken item is
+    /// added: a part that seems to be missing may have been meant.
     pub fn body(&mut self) -> Vec<Item> {
         let mut items = match (&self.node.children, self.directive.body) {
             (Some(children), Some(place)) => self.reader.items(children, place),

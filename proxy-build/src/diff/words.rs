@@ -133,7 +133,7 @@ fn compare(subject: &str, old: &[String], new: &[String], lines: &mut Vec<String
     lines.extend(come.iter().map(|text| format!("{subject}{} is new", short(text))));
 }
 
-/// Those of `all` that `others` lacks.
+/// Returns the texts of `all` that `others` lacks.
 fn without<'a>(all: &'a [String], others: &[String]) -> Vec<&'a str> {
     all.iter().filter(|text| !others.contains(text)).map(String::as_str).collect()
 }

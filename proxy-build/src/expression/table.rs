@@ -13,7 +13,7 @@ const DFA_SIZE_LIMIT: usize = 4 << 20;
 /// Builds the DFA of an expression: over bytes, with ASCII classes, unanchored. One that is shipped is minimized.
 ///
 /// # Errors
-/// It would exceed [`DFA_SIZE_LIMIT`].
+/// Fails if the table would exceed [`DFA_SIZE_LIMIT`].
 pub(crate) fn table(pattern: &str, ships: bool) -> Result<dense::DFA<Vec<u32>>, String> {
     dense::Builder::new()
         .configure(

@@ -24,7 +24,7 @@ pub(crate) struct Forwarding {
     pub(crate) asks_server: Option<Spanned<bool>>,
 }
 
-/// Who sends `100 Continue` to a client that waits for it.
+/// The sender of `100 Continue` to a client that waits for it.
 const WHO_ASKS: &[(&str, bool)] = &[("proxy", false), ("upstream", true)];
 
 impl Forwarding {

@@ -3,7 +3,7 @@
 use std::fs::{FileType, read_dir};
 use std::path::Path;
 
-/// Which files are included.
+/// A filter for the files of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFilter {
     /// Whether names with a leading dot are included.

@@ -405,9 +405,9 @@ impl Search<'_> {
 /// Why a bare word is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum WordError {
-    /// It is text that needs quotes.
+    /// A text that needs quotes.
     Quote,
-    /// It looks like a number but is invalid; the number that was meant, as quotes alone would not suffice.
+    /// An invalid number; with the number that was meant, as quotes alone would not suffice.
     Number(Option<String>),
 }
 

@@ -74,7 +74,7 @@ pub fn parse(sources: &Sources, file: FileId, report: &mut Report) -> Vec<Node> 
 /// necessary.
 ///
 /// # Errors
-/// It is not a table.
+/// Fails if the text is not a table.
 pub fn format(text: &str, shown: &str) -> Result<String, String> {
     let mut sources = Sources::default();
     let file = sources.add(shown.into(), shown.to_owned(), text.to_owned());

@@ -11,9 +11,9 @@ use crate::site::Jwt;
 pub(crate) enum ClaimsError {
     /// Its issuer or audience is wrong.
     Invalid,
-    /// It has expired, or is not valid yet.
+    /// The token has expired, or is not valid yet.
     Expired,
-    /// It lacks a required claim.
+    /// The token lacks a required claim.
     Insufficient,
 }
 

@@ -36,11 +36,11 @@ struct CacheLine([AtomicU64; 8]);
 /// The decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitDecision {
-    /// It is admitted.
+    /// The request is admitted.
     Now,
-    /// It is admitted after this delay.
+    /// The request is admitted after this delay.
     After(Duration),
-    /// It is rejected; it could be admitted after this time.
+    /// The request is rejected; it could be admitted after this time.
     Never(Duration),
 }
 

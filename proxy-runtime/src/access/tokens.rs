@@ -30,9 +30,9 @@ struct VerificationKey {
 /// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenError {
-    /// It is malformed, or its signature matches no key.
+    /// The token is malformed, or its signature matches no key.
     Invalid,
-    /// It names an unknown key.
+    /// The token names an unknown key.
     UnknownKey,
 }
 
@@ -49,7 +49,7 @@ impl Keys {
     /// Parses keys: a JWK Set or a JWK (RFC 7517), a public key in PEM, or else a secret.
     ///
     /// # Errors
-    /// What is wrong, without the key itself.
+    /// The reason, without the key itself.
     pub(crate) fn parse(text: &[u8]) -> Result<Keys, String> {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let text = text.trim_ascii();

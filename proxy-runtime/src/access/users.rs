@@ -34,7 +34,7 @@ impl CredentialList {
     /// Parses a list.
     ///
     /// # Errors
-    /// What is wrong in which line, without the line itself.
+    /// The number of the line and the reason, without the line itself.
     pub(crate) fn parse(text: &[u8], keys: bool) -> Result<CredentialList, String> {
         let mut entries = Vec::new();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {

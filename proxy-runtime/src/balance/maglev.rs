@@ -24,7 +24,7 @@ impl Maglev {
             /// The next slot that it prefers, and the step to the one after that.
             next: u64,
             skip: u64,
-            /// It takes a slot in a round for each full `largest`.
+            /// The server takes a slot in a round for each full `largest`.
             earned: u64,
         }
         let largest = servers.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or_default();

@@ -92,7 +92,7 @@ pub(crate) struct BodyFile {
     pub(super) header: [u8; HEADER],
     pub(super) offset: u64,
     pub(crate) length: u64,
-    /// It could not be read, or is damaged.
+    /// The file could not be read, or is damaged.
     pub(super) spoilt: AtomicBool,
 }
 
@@ -100,7 +100,7 @@ impl BodyFile {
     /// Opens the file and verifies its first block, so that a damaged file is detected before the response begins. Blocks.
     ///
     /// # Errors
-    /// It can't be opened or read; ESTALE: the file belongs to another response of this name.
+    /// Fails if the file can't be opened or read; with ESTALE if the file belongs to another response of this name.
     pub(in crate::cache) fn open(self: Arc<Self>) -> io::Result<OpenBodyFile> {
         let handle = self.folder.open(self.name)?;
         let mut header = [0; HEADER];
@@ -162,7 +162,7 @@ impl OpenBodyFile {
     /// Returns the block with the byte at an offset of the body, and the offset within the block. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or is damaged.
+    /// Fails if the block can't be read, or is damaged.
     pub(crate) fn block(&self, at: u64) -> io::Result<(Bytes, usize)> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(first) = first.filter(|_| at < BLOCK as u64) {
@@ -187,7 +187,7 @@ impl OpenBodyFile {
     /// Reads the complete body. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or is damaged.
+    /// Fails if a block can't be read, or is damaged.
     pub(in crate::cache) fn whole(&self) -> io::Result<Vec<Bytes>> {
         let mut all = Vec::new();
         let mut at = 0;

@@ -85,7 +85,7 @@ impl Disk {
     /// Opens a folder, or creates it.
     ///
     /// # Errors
-    /// It can't be created or written to.
+    /// Fails if the folder can't be created or written to.
     pub(crate) fn open(folder: &Path, limits: DiskLimits, descriptors: &'static DescriptorBudget) -> io::Result<Disk> {
         fs::create_dir_all(folder.join("new"))?;
         for first in 0..=255_u8 {
@@ -308,7 +308,7 @@ impl Disk {
     /// Stores a response whose body is in memory, unless it was `purged` at the last moment.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the file can't be written.
     pub(super) fn keep(
         &self,
         name: u128,
@@ -326,7 +326,7 @@ impl Disk {
     /// Stores a `Vary` index.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the file can't be written.
     pub(super) fn keep_note(&self, name: u128, note: &VaryIndex, given_up: impl FnOnce() -> bool) -> io::Result<()> {
         let writer = self.begin(name, &record::of_varies(&note.url, &note.fields, note.number))?;
         self.finish(writer, given_up, drop).map(drop)
@@ -339,7 +339,7 @@ impl Disk {
     /// Removes the file of a name; returns whether there was one. Blocks.
     ///
     /// # Errors
-    /// It can't be removed.
+    /// Fails if the file can't be removed.
     pub(super) fn remove(&self, name: u128) -> io::Result<bool> {
         let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
         self.locked().remove(name);

@@ -31,7 +31,7 @@ pub(crate) struct CachedHead {
     pub(crate) tags: Box<str>,
     /// The number of group invalidations that it was checked against; see [`super::groups`].
     pub(crate) groups_seen: AtomicU64,
-    /// It was purged softly.
+    /// The response was purged softly.
     pub(crate) outdated: AtomicBool,
     /// The last revalidation has failed, and the server is not asked again before this time: the lower half of milliseconds since 1970,
     /// which is unambiguous for seven weeks, and takes no extra space.

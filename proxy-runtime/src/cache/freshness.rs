@@ -33,13 +33,13 @@ pub(crate) enum NotStored {
     Status,
     /// The response has no lifetime.
     NoLifetime,
-    /// It exceeds the store's limit.
+    /// The response exceeds the store's limit.
     TooLarge,
     /// The store has no space for another response that is being received.
     NoRoom,
-    /// It was received incompletely.
+    /// The response was received incompletely.
     Truncated,
-    /// It took too long to receive, or was purged meanwhile.
+    /// The response took too long to receive, or was purged meanwhile.
     Purged,
     /// A newer response is cached, or there are several variants.
     Superseded,
@@ -74,9 +74,9 @@ impl NotStored {
 /// The properties of a request, and its time, that decide whether its response may be stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestTraits {
-    /// It had `Authorization`.
+    /// The request had `Authorization`.
     pub(crate) authorized: bool,
-    /// It had `no-store`.
+    /// The request had `no-store`.
     pub(crate) no_store: bool,
     /// When it was sent.
     pub(crate) sent: Moment,
@@ -97,24 +97,24 @@ pub(crate) struct Freshness {
     pub(crate) while_revalidate: Duration,
     /// How long a stale response may be served if the revalidation fails.
     pub(crate) if_error: Duration,
-    /// It must not be used without revalidation, fresh or not.
+    /// The response must not be used without revalidation, fresh or not.
     pub(crate) no_cache: bool,
-    /// It must not be used when it is stale, in any case.
+    /// The response must never be used when it is stale.
     pub(crate) must_revalidate: bool,
-    /// It may be used for requests with `Authorization`.
+    /// The response may be used for requests with `Authorization`.
     pub(crate) for_authorized: bool,
 }
 
 /// Whether a cached response may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReuseDecision {
-    /// It is fresh.
+    /// The response is fresh.
     Fresh,
-    /// It is stale, and the request accepts that (`max-stale`).
+    /// The response is stale, and the request accepts that (`max-stale`).
     Wanted,
-    /// It is stale, and may be served while it is revalidated.
+    /// The response is stale, and may be served while it is revalidated.
     WhileRevalidate,
-    /// It must be revalidated.
+    /// The response must be revalidated.
     Ask,
 }
 

@@ -86,7 +86,7 @@ impl Journal {
     /// Opens or creates a folder's journal, and passes all of its purges to `each`. Blocks.
     ///
     /// # Errors
-    /// It can't be read or written.
+    /// Fails if the journal can't be read or written.
     pub(super) fn open(folder: &Path, secret: (u64, u64), each: &mut dyn FnMut(&Ban)) -> io::Result<Journal> {
         // From now on, purges of other processes wait until this process has followed.
         let slot = Slot::take(folder, secret)?;
@@ -151,7 +151,7 @@ impl Journal {
     /// Passes the purges that were appended since the last call to `each`. Blocks.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Fails if the journal can't be read.
     pub(super) fn follow(&self, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         self.read_on(&mut self.locked(), each)
     }
@@ -207,7 +207,7 @@ impl Journal {
     /// Locks the journal, and passes the purges of other processes to `each`. Blocks.
     ///
     /// # Errors
-    /// It can't be locked in time, or can't be read or written.
+    /// Fails if the journal can't be locked in time, read or written.
     pub(super) fn lock(&self, each: &mut dyn FnMut(&Ban)) -> io::Result<LockedJournal<'_>> {
         let mut reading = self.locked();
         let lock = lock(&self.folder)?;
@@ -238,7 +238,7 @@ impl LockedJournal<'_> {
     /// Appends purges. Blocks.
     ///
     /// # Errors
-    /// They are not on the disk. Some may still have been appended, and take effect.
+    /// Fails if the purges are not on the disk. Some may still have been appended, and take effect.
     pub(super) fn append(&mut self, purges: &[(Purge, bool)]) -> io::Result<()> {
         let file = &self.reading.file;
         let begin = file.metadata()?.len();
@@ -262,7 +262,7 @@ impl LockedJournal<'_> {
     /// Passes the appended purges to `each`, and returns the journal's end position. Blocks.
     ///
     /// # Errors
-    /// It can't be read, or the position can't be confirmed.
+    /// Fails if the journal can't be read, or the position can't be confirmed.
     pub(super) fn follow(&mut self, each: &mut dyn FnMut(&Ban)) -> io::Result<u64> {
         self.journal.read_on(&mut self.reading, each)?;
         Ok(self.journal.followed())
@@ -271,7 +271,7 @@ impl LockedJournal<'_> {
     /// Rewrites the journal, if it is too large, with the purges that are still in effect. Blocks.
     ///
     /// # Errors
-    /// It can't be written; the current one stays in use.
+    /// Fails if the new journal can't be written; the current one stays in use.
     pub(super) fn compact(&mut self, all: impl FnOnce() -> Vec<Ban>) -> io::Result<()> {
         let (journal, reading) = (self.journal, &mut *self.reading);
         if reading.offset <= reading.large {

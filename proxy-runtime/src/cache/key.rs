@@ -261,15 +261,15 @@ pub fn has(mark: &Mark, facts: &Facts<'_>) -> bool {
 pub enum PassReason {
     /// The method is neither GET nor, if the policy caches it, HEAD (RFC 9111 section 4).
     Method,
-    /// It has a body, which the response may depend on.
+    /// The request has a body, which the response may depend on.
     Body,
-    /// It matches a `bypass` condition.
+    /// The request matches a `bypass` condition.
     Bypass,
-    /// It has a precondition on the server's own copy (RFC 9111 section 4.3.2).
+    /// The request has a precondition on the server's own copy (RFC 9111 section 4.3.2).
     Condition,
-    /// It asks for an upgrade.
+    /// The request asks for an upgrade.
     Upgrade,
-    /// It wants a range far into a response that is not cached.
+    /// The request wants a range far into a response that is not cached.
     Range,
 }
 

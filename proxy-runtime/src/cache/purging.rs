@@ -246,7 +246,7 @@ impl PendingPurge {
     /// affected.
     ///
     /// # Errors
-    /// They will be lost with a restart, or are not in effect in another process.
+    /// Fails if the purges will be lost with a restart, or are not in effect in another process.
     pub(crate) async fn carry_out(self) -> io::Result<usize> {
         let began = Instant::now();
         let (mut removed, mut failed) = (0, None);

@@ -62,7 +62,7 @@ impl Slot {
     /// Confirms the position of this process. Blocks.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the position can't be written.
     pub(super) fn say(&self, followed: u64) -> io::Result<()> {
         if self.said.load(Ordering::Relaxed) != followed {
             let mut said = [0; LENGTH];

@@ -20,7 +20,7 @@ impl CacheStore {
     /// index if needed.
     ///
     /// # Errors
-    /// It depends on too many fields, or there is a newer one.
+    /// Fails if the response depends on too many fields, or there is a newer one.
     pub(crate) fn place(
         &'static self,
         key: &site::Key,

@@ -31,18 +31,18 @@ use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
 
-/// What happens to a connection after an exchange.
+/// The next step of a connection after an exchange.
 enum AfterExchange {
-    /// It waits for the next request.
+    /// Waits for the next request.
     Request,
-    /// It waits for the next request, after the rest of the request's body was skipped.
+    /// Skips the rest of the request's body, then waits for the next request.
     Skip,
-    /// It is closed.
+    /// Closes the connection.
     Close,
-    /// It is closed such that the response can't be taken for complete.
+    /// Closes the connection such that the response can't be taken for complete.
     Break,
-    /// It is closed after the client's remaining data was read and discarded for a moment, so that the client receives
-    /// its response.
+    /// Closes the connection after the client's remaining data was read and discarded for a moment, so that the client
+    /// receives its response.
     Linger,
 }
 

@@ -19,7 +19,7 @@ pub struct Param {
     pub least: u64,
     /// The largest number, or size in bytes.
     pub most: u64,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -51,7 +51,7 @@ pub struct FileRef {
     pub path: FilePath,
     /// Its content is never printed.
     pub secret: bool,
-    /// Where the site refers to it.
+    /// The location of the reference in the site.
     pub place: Place,
 }
 

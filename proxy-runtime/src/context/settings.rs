@@ -259,7 +259,7 @@ impl ParamKind {
     /// Parses a value of this type.
     ///
     /// # Errors
-    /// What is expected instead, as a phrase.
+    /// The expected form, as a phrase.
     pub fn parse(self, text: &str) -> Result<ParamValue, &'static str> {
         Ok(match self {
             ParamKind::Addr => {
@@ -294,7 +294,7 @@ pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Parses `250ms`, `5s`, `2m`, `1h`, `1d`.
 ///
 /// # Errors
-/// What is expected instead.
+/// The expected form, as a phrase.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     const EXPECTED: &str = "a duration is a whole number and a unit, ms s m h or d, as in \"5s\"";
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -315,7 +315,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 /// Parses `512B`, `64KiB`, `10MiB`, `1GiB`, and the decimal `10kB`, `10MB`, `1GB`.
 ///
 /// # Errors
-/// What is expected instead.
+/// The expected form, as a phrase.
 pub fn size(text: &str) -> Result<u64, &'static str> {
     const EXPECTED: &str = "a size is a whole number and a unit, B KiB MiB GiB (or kB MB GB), as in \"10MiB\"";
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -355,7 +355,7 @@ pub enum Address<'a> {
 /// Parses `host:port`, `[v6]:port`, `:port` or `unix:/path`.
 ///
 /// # Errors
-/// What is expected instead.
+/// The expected form, as a phrase.
 pub fn address(text: &str) -> Result<Address<'_>, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
         // sockaddr_un has 108 bytes, including the terminator.

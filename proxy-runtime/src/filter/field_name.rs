@@ -10,8 +10,8 @@ impl FieldName {
     /// Creates a name, in lower case; in a `const`, an invalid one is a compile error.
     ///
     /// # Panics
-    /// It does not consist of lower-case letters, digits, `-`, `_` and `.`, or it belongs to the connection, the framing of the
-    /// message (RFC 9110 section 7.6.1) or routing (`host`).
+    /// Panics if the name does not consist of lower-case letters, digits, `-`, `_` and `.`, or if the field belongs to the
+    /// connection, the framing of the message (RFC 9110 section 7.6.1) or routing (`host`).
     pub const fn new(name: &'static str) -> FieldName {
         let bytes = name.as_bytes();
         assert!(!bytes.is_empty(), "a field has a name");

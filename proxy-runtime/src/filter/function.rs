@@ -25,9 +25,9 @@ pub type OnResponse = fn(&mut Response<'_>);
 /// Whether an exchange continues.
 #[derive(Debug)]
 pub enum Flow {
-    /// It continues.
+    /// The exchange continues.
     Continue,
-    /// It ends with this response.
+    /// The exchange ends with this response.
     Respond(Answer<Bytes>),
 }
 

@@ -22,7 +22,7 @@ use crate::net::memory::Memory;
 /// The most bytes that are queued to be written.
 const QUEUE: usize = 64 << 10;
 
-/// What a connection may hold without a share of the process's memory.
+/// The memory that a connection may use without a share of the process's memory, in bytes.
 const ALWAYS: usize = 64 << 10;
 
 /// The approximate memory of an exchange without data.

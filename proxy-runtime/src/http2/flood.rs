@@ -18,10 +18,10 @@ pub(super) const FRAME: u32 = 1;
 /// The price of a stream reset: work may have been done for it.
 pub(super) const RESET: u32 = 2;
 
-/// What a sent head earns: it pays for the next head, the stream's reset, window updates and PINGs.
+/// The credit for a sent head: it pays for the next head, the stream's reset, window updates and PINGs.
 pub(super) const FOR_HEAD: u32 = 8;
 
-/// What sent DATA earns: it pays for window updates of stream and connection, and for PINGs that measure.
+/// The credit for sent DATA: it pays for window updates of stream and connection, and for PINGs that measure.
 pub(super) const FOR_DATA: u32 = 4;
 
 /// The allowance of a peer.

@@ -26,11 +26,11 @@ pub enum CertificateError {
     KeyMismatch,
     /// The certificate at this index of the chain has not signed the one before it.
     Order(usize),
-    /// It expired at this time, as text.
+    /// The certificate expired at this time, as text.
     Expired(String),
-    /// It is not valid before this time, as text.
+    /// The certificate is not valid before this time, as text.
     NotYet(String),
-    /// It expires soon, at this time, as text.
+    /// The certificate expires soon, at this time, as text.
     Soon(String),
     /// No certificate covers this host.
     NotFor(String),

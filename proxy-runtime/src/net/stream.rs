@@ -85,7 +85,7 @@ impl SocketStream {
     /// Sends some of a range of a file with `sendfile`; 0 if the file ends before it. May wait for the disk.
     ///
     /// # Errors
-    /// Those of a write; and of a connection that is encrypted or not TCP.
+    /// Returns the errors of a write. Fails on a connection that is encrypted or not TCP.
     pub(crate) fn poll_send_file(
         &mut self,
         cx: &mut Context<'_>,
@@ -222,7 +222,7 @@ impl BufferedStream {
     /// Reads more bytes into the buffer. `Ok(false)`: the peer has closed its sending side.
     ///
     /// # Errors
-    /// Those of a read, and [`io::ErrorKind::OutOfMemory`] if the buffer is full.
+    /// Returns the errors of a read, and [`io::ErrorKind::OutOfMemory`] if the buffer is full.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));

@@ -28,8 +28,8 @@ pub struct NormalForm {
 pub enum CanonicalError {
     /// Not a path: it does not begin with a slash.
     Form,
-    /// It contains a byte that is not allowed, raw or encoded: an encoded slash or backslash, a control byte, a blank, `#`; or a
-    /// disguised dot segment.
+    /// The text contains a byte that is not allowed, raw or encoded: an encoded slash or backslash, a control byte, a blank,
+    /// `#`; or a disguised dot segment.
     Forbidden,
     /// `%` without two hexadecimal digits.
     Escape,
@@ -181,7 +181,7 @@ fn hides_dots(segment: &[u8]) -> bool {
 /// upper case. Invalid escapes (`100%`) stay as they are. Borrowed if the query is canonical.
 ///
 /// # Errors
-/// It contains a control byte, a blank or `#`.
+/// Fails if the query contains a control byte, a blank or `#`.
 pub fn query(query: &str) -> Result<Cow<'_, str>, CanonicalError> {
     let bytes = query.as_bytes();
     if bytes.iter().all(|&byte| is(byte, QUERY)) {

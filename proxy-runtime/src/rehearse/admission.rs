@@ -10,13 +10,13 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::site::{Access, Policy};
 
-/// Whether a request reaches its handler.
+/// The result of access control for a request.
 pub(super) enum Admission {
-    /// It does.
+    /// The request reaches its handler.
     Passed,
-    /// It is rejected: status and reason.
+    /// The request is rejected: status and reason.
     Refused(u16, &'static str),
-    /// It is a CORS preflight, with these response fields.
+    /// The request is a CORS preflight, with these response fields.
     Preflight(Fields),
 }
 

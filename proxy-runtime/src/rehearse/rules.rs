@@ -25,7 +25,7 @@ pub trait SiteRules {
     /// Returns the user's functions on a route.
     ///
     /// # Errors
-    /// They are not compiled yet.
+    /// Fails if the functions are not compiled yet.
     fn functions(&self, route: RouteId) -> Result<Option<&'static Functions>, NotCompiled>;
     /// Returns the policy of a route.
     fn policy(&self, route: RouteId) -> Option<&Policy>;

@@ -98,7 +98,7 @@ pub struct RateLimit {
     pub by: By,
     /// The longest delay of a request.
     pub delay: Duration,
-    /// It is applied after authentication.
+    /// The limit is applied after authentication.
     pub identified: bool,
     /// The status of the error response.
     pub status: u16,
@@ -116,7 +116,7 @@ pub struct InFlight {
     pub most: Setting<u64>,
     /// The key by which requests are counted.
     pub by: By,
-    /// It is applied after authentication.
+    /// The limit is applied after authentication.
     pub identified: bool,
     /// The status of the error response.
     pub status: u16,

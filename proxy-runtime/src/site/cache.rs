@@ -21,7 +21,7 @@ pub struct Store {
     pub disks: List<DiskStore>,
     /// The requests after start.
     pub warm: Option<Warm>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 

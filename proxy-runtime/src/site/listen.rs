@@ -30,7 +30,7 @@ pub struct Listener {
     pub file: SocketFile,
     /// Its protocols.
     pub speaks: Speaks,
-    /// Where it was declared; the built-in default has line 0.
+    /// The location of the declaration; the built-in default has line 0.
     pub place: Place,
 }
 

@@ -121,7 +121,7 @@ pub struct ErrorPage {
     pub content_type: Text,
     /// Placeholders in it are rendered.
     pub placeholders: bool,
-    /// It also replaces error responses of servers.
+    /// The page also replaces error responses of servers.
     pub upstream: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::value::{List, Place, Text};
 pub struct Test {
     /// Its name.
     pub name: Text,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
     /// The request's method.
     pub method: Text,

@@ -24,7 +24,7 @@ pub struct Speaks {
     pub proxy_protocol: Option<ProxyProtocolIn>,
     /// The index of the `stream` that connections are passed through by.
     pub stream: Option<u16>,
-    /// It is the admin endpoint.
+    /// The listener is the admin endpoint.
     pub admin: bool,
 }
 
@@ -40,7 +40,7 @@ pub struct Stream {
     pub below: List<Tunnel>,
     /// The index of the upstream for all others.
     pub otherwise: Option<u16>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -104,7 +104,7 @@ pub struct Tls {
     pub client: Option<ClientCertificates>,
     /// How long a key for session tickets is used; `None` disables resumption.
     pub tickets: Option<Setting<Duration>>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -130,7 +130,7 @@ pub struct Certificate {
     pub key: u16,
     /// The file with a stapled OCSP response (RFC 6066 section 8).
     pub ocsp: Option<u16>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -157,7 +157,7 @@ pub struct Acme {
     pub address_challenge: Challenge,
     /// The providers that set records for [`Challenge::Dns01`].
     pub dns: List<DnsProvider>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -182,7 +182,7 @@ pub struct DnsProvider {
     pub update: DnsUpdate,
     /// The time between setting a record and telling the authority.
     pub propagation: Setting<Duration>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 

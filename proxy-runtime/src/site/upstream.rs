@@ -48,7 +48,7 @@ pub struct Upstream {
     pub http2: bool,
     /// The folders with files that servers may name.
     pub send_files: List<SendFile>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -94,7 +94,7 @@ pub struct Discover {
     pub resolvers: List<Text>,
     /// The most servers.
     pub max: u64,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 
@@ -139,7 +139,7 @@ pub struct Server {
     pub backup: bool,
     /// The most concurrent exchanges.
     pub max_connections: Setting<u64>,
-    /// Where it was declared.
+    /// The location of the declaration.
     pub place: Place,
 }
 

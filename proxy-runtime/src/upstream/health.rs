@@ -16,7 +16,7 @@ pub(crate) struct Health {
     ejected_until: AtomicU64,
     /// Consecutive ejections.
     ejections: AtomicU32,
-    /// It was ejected, and has had no successful exchange since.
+    /// The server was ejected, and has had no successful exchange since.
     away: AtomicBool,
     /// When checks found it healthy again; 0 if it always was.
     recovered: AtomicU64,

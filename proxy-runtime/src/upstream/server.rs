@@ -56,7 +56,7 @@ pub(crate) struct ResolvedName {
     pub(super) port: u16,
     /// The addresses of the last result, at most [`race::MAX_ADDRESSES`].
     pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
-    /// Which of them is tried first.
+    /// The index of the address that is tried first.
     pub(super) turn: AtomicUsize,
     /// A bit set of those that failed or were overtaken since the last result, by index.
     pub(super) failed: AtomicU64,

@@ -75,7 +75,7 @@ struct SharedConnection {
 }
 
 struct SharedState {
-    /// It is closed, or must not be used again.
+    /// The connection is closed, or must not be used again.
     closed: Cell<bool>,
     /// The number of exchanges on it.
     active: Cell<usize>,

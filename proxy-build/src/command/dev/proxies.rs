@@ -24,7 +24,7 @@ pub(super) struct RunningProxies(Arc<Mutex<Vec<RunningProxy>>>);
 
 struct RunningProxy {
     child: Child,
-    /// It was told to stop. A second signal would abort its exchanges.
+    /// The proxy was told to stop. A second signal would abort its exchanges.
     stopping: bool,
 }
 

@@ -61,7 +61,7 @@ impl Disk {
     /// Runs an operation that writes to the file system. If that is full, removes files and tries again.
     ///
     /// # Errors
-    /// Those of the operation.
+    /// Returns the operation's errors.
     pub(in crate::cache) fn with_room<T>(
         &self,
         bytes: u64,

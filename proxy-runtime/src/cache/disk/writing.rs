@@ -16,7 +16,7 @@ impl Disk {
     /// Begins a file, whose body follows. Blocks.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the file can't be written.
     pub(in crate::cache) fn begin(&self, name: u128, head: &[u8]) -> io::Result<FileWriter> {
         let number = self.temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.path.join("new").join(format!("{:016x}-{number}", self.process));
@@ -41,7 +41,7 @@ impl Disk {
     /// Writes a part of the body. Blocks.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the file can't be written.
     pub(in crate::cache) fn write(&self, writer: &mut FileWriter, mut data: &[u8]) -> io::Result<()> {
         writer.length += data.len() as u64;
         while !data.is_empty() {
@@ -84,7 +84,7 @@ impl Disk {
     /// of `named`. Blocks.
     ///
     /// # Errors
-    /// It can't be written.
+    /// Fails if the file can't be written.
     pub(in crate::cache) fn finish<T>(
         &self,
         mut writer: FileWriter,

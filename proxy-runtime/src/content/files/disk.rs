@@ -29,7 +29,7 @@ pub(crate) enum FileLookup {
     Listing(Listing),
     /// Not found, or must not be served.
     Nothing,
-    /// It exists and can't be read.
+    /// The file exists and can't be read.
     Unreadable,
     /// The lookup would wait for a disk.
     WouldWait,
@@ -38,9 +38,9 @@ pub(crate) enum FileLookup {
 /// Whether an operation may wait for a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// It may not: it runs in the event loop.
+    /// It must not wait: it runs in the event loop.
     None,
-    /// It may.
+    /// It may wait.
     Any,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Accounts {
 struct AccountState {
     /// Its id and key, as in the file.
     credentials: Option<Vec<u8>>,
-    /// They have not been written yet.
+    /// The credentials have not been written yet.
     unwritten: bool,
     /// Consecutive failed registrations; the end of the pause after them, and the reason.
     failures: u32,

@@ -22,7 +22,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Runs a program, and waits for its end.
 ///
 /// # Errors
-/// It can't be run, or its exit status is not 0.
+/// Fails if the program can't be run, or its exit status is not 0.
 pub(super) async fn run(action: Action, command: &[Text], record: &TxtRecord) -> Result<(), String> {
     let (program, arguments) = command.split_first().ok_or("no program is named")?;
     let mut child = Command::new(&**program)
@@ -81,7 +81,7 @@ impl Drop for ProcessGroup {
 /// Checks whether the program exists.
 ///
 /// # Errors
-/// It does not exist.
+/// Fails if the program does not exist.
 pub(super) fn check(command: &[Text]) -> Result<(), String> {
     let program = command.first().ok_or("no program is named")?;
     let found = std::fs::metadata(&**program).map_err(|error| format!("`{program}`: {error}"))?;

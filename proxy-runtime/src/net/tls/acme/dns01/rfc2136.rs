@@ -46,7 +46,7 @@ impl TransactionKey {
 /// Parses the address of a name server.
 ///
 /// # Errors
-/// It is invalid.
+/// Fails if the address is invalid.
 pub(super) fn address(server: &str) -> Result<SocketAddr, String> {
     let plain = server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
     plain.or_else(|_| server.parse()).map_err(|_| format!("`{server}` is not an IP address"))

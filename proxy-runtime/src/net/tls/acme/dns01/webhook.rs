@@ -11,7 +11,7 @@ use crate::net::tls::acme::client::HttpsClient;
 /// Sends a request to the service.
 ///
 /// # Errors
-/// It can't be reached, or does not respond with a 2xx.
+/// Fails if the service can't be reached, or does not respond with a 2xx.
 pub(super) async fn ask(
     action: Action,
     url: &str,
