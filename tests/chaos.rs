@@ -169,7 +169,7 @@ fn no_idempotent_request_fails() {
     }
     eprintln!("{answered} requests, none failed; of so many, so many were tried again in the end: {worst:?}");
     for (fault, seen, again) in worst {
-        assert!(seen >= CLIENTS && again * 100 <= seen, "{fault:?}: {again} of {seen} were still tried again");
+        assert!(seen >= CLIENTS && again * 100 <= seen, "{fault:?}: {again} of {seen} requests were retried");
     }
 }
 
@@ -197,7 +197,7 @@ fn returns(proxy: &Proxy, server: &str) {
     let asked = |from: usize| proxy.logged()[from..].iter().any(|line| line.contains(server));
     let from = proxy.logged().len();
     while !asked(from) {
-        assert!(Instant::now() < until, "{server} is never asked again");
+        assert!(Instant::now() < until, "{server} gets no requests again");
         sleep(Duration::from_millis(20));
     }
 }

@@ -110,8 +110,8 @@ mod tests {
         for (index, metric) in ALL.iter().enumerate() {
             let name = metric.name;
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert!(ALL[..index].iter().all(|other| other.name != name), "{name} is there twice");
-            assert!(!name.ends_with("_total"), "{name}: the samples of a counter end in it");
+            assert!(ALL[..index].iter().all(|other| other.name != name), "{name} occurs twice");
+            assert!(!name.ends_with("_total"), "{name}: only the samples of counters end in `_total`");
             assert!(metric.help.ends_with('.'), "{name}: a sentence");
         }
         assert!(BUCKETS.is_sorted());

@@ -74,7 +74,7 @@ site * {
     let becomes = |status: u16| {
         let until = std::time::Instant::now() + kiln_tests::proxy::PATIENCE;
         while get().status != status {
-            assert!(std::time::Instant::now() < until, "it does not become {status}");
+            assert!(std::time::Instant::now() < until, "the status is never {status}");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };

@@ -90,7 +90,7 @@ fn certificates_are_obtained_and_stored() {
     for path in secret_files(&state) {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o77, 0, "{} is for others to read", path.display());
+        assert_eq!(mode & 0o77, 0, "{} is readable by others", path.display());
     }
     assert_eq!(secret_files(&state).len(), 2);
     // A restart needs no authority.
@@ -306,7 +306,7 @@ fn one_account_and_many_certificates() {
     assert!(proxy.noticed().iter().all(|line| !line.contains("no certificate")), "{:#?}", proxy.noticed());
     assert_eq!(front.created("/sign-me-up"), 1, "accounts");
     assert_eq!(front.created("/order-plz"), 9, "orders");
-    assert!(front.count(|asked| asked.method == "POST") > 9 * 6, "some were refused");
+    assert!(front.count(|asked| asked.method == "POST") > 9 * 6, "some nonces were rejected");
 }
 
 #[test]

@@ -70,13 +70,13 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     std::fs::create_dir_all(&here).expect("made");
     std::fs::write(here.join("shop.new"), "not to be touched").expect("written");
     let made = one.build(&here, "shop.v1");
-    assert!(made == other.build(&folder.join("elsewhere/deep"), "shop"), "other users make other bytes");
+    assert!(made == other.build(&folder.join("elsewhere/deep"), "shop"), "builds are reproducible");
     let place = folder.as_os_str().as_encoded_bytes();
-    assert!(!made.windows(place.len()).any(|part| part == place), "a path of this machine is in the binary");
+    assert!(!made.windows(place.len()).any(|part| part == place), "no local path is in the binary");
     let mut names: Vec<_> =
         std::fs::read_dir(&here).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["shop.new", "shop.v1", "shop.v1.licences.txt", "site.kdl"], "nothing else is written");
+    assert_eq!(names, ["shop.new", "shop.v1", "shop.v1.licences.txt", "site.kdl"], "no other files are written");
     licences(&here);
 
     // The build of the site's previous version is not kept.

@@ -197,7 +197,7 @@ fn keys_change() {
         assert!(Instant::now() < until, "the new keys are not used");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(bearer(&proxy, "/", &tokens["ES256"]).status, 401, "the old ones are still used");
+    assert_eq!(bearer(&proxy, "/", &tokens["ES256"]).status, 401, "the old keys are still accepted");
 }
 
 /// All requests are refused without keys, and excessive key sets are rejected.

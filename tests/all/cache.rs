@@ -334,7 +334,7 @@ fn fresh_and_stale() {
     check(&proxy, &[("GET /swr", "X-Head: Cache-Control: max-age=60", "200 1 hit detail=while-revalidate")]);
     let until = std::time::Instant::now() + kiln_tests::proxy::PATIENCE;
     while shown(&asked(&proxy, "GET /swr", stale)) != "200 2 hit" {
-        assert!(std::time::Instant::now() < until, "it is never fetched again");
+        assert!(std::time::Instant::now() < until, "the entry is never fetched again");
     }
     // HEAD on a stale response causes a fetch with GET.
     check(

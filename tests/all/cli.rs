@@ -317,7 +317,7 @@ fn flags_of_the_binary() {
     check_socket("in use by a running instance");
     drop(listener);
     check_socket("free");
-    assert!(dir.join("socket").exists(), "what a process left behind is removed by the start");
+    assert!(dir.join("socket").exists(), "a stale socket is replaced at start");
     refused(&["--check", "--listen", "unix:/nowhere/socket", "--secret", &token], 1, "can't listen on");
 
     // An environment variable suffices, and a flag overrides it.
@@ -337,7 +337,7 @@ fn building() {
     let mut made: Vec<_> =
         std::fs::read_dir(&dir).expect("the folder").map(|entry| entry.expect("an entry").file_name()).collect();
     made.sort();
-    assert_eq!(made, ["shop", "shop.kdl", "shop.licences.txt"], "the artefact and its licences, no more");
+    assert_eq!(made, ["shop", "shop.kdl", "shop.licences.txt"], "only the artefact and its licences");
     assert!(dir.join("shop").is_file());
 }
 
@@ -356,7 +356,7 @@ fn developing() {
 
     std::fs::write(&site, "site * {\n    nonsense\n}\n").expect("written");
     proxy.notice("there is no `nonsense`");
-    assert_eq!(get(&here, "x", "/").text(), "one", "a wrong site changes nothing");
+    assert_eq!(get(&here, "x", "/").text(), "one", "an invalid site changes nothing");
 
     std::fs::write(&site, text("two")).expect("written");
     let until = Instant::now() + 3 * PATIENCE;
@@ -386,7 +386,7 @@ fn developing_ends() {
         assert_eq!(get(&here, "x", "/").text(), "up");
         proxy.signal(signal);
         let status = proxy.wait();
-        assert_eq!(status.code(), None, "{signal} is what it ends by, so that a shell knows: {status}");
+        assert_eq!(status.code(), None, "the exit status names {signal}, for shells: {status}");
         match signal {
             // The kernel kills the proxy, asynchronously.
             "KILL" => until_refused(&here),
@@ -404,7 +404,7 @@ fn developing_behind_nohup() {
     let mut proxy = Proxy::spawn(dev, HashMap::new());
     proxy.signal("HUP");
     proxy.signal("TERM");
-    assert_eq!(proxy.wait().signal(), Some(15), "not by the one that it ignores");
+    assert_eq!(proxy.wait().signal(), Some(15), "ignored signals do not end the process");
     assert!(TcpStream::connect(&here).is_err());
 }
 
@@ -419,7 +419,7 @@ fn by_way_of(programs: &[&str], command: &Command) -> Command {
 fn until_refused(address: &str) {
     let until = Instant::now() + PATIENCE;
     while TcpStream::connect(address).is_ok() {
-        assert!(Instant::now() < until, "the proxy is still there");
+        assert!(Instant::now() < until, "the proxy still accepts connections");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }

@@ -111,7 +111,7 @@ fn use_up(proxy: &Proxy) {
     // Descriptors that its threads hold for a moment, such as a cache folder that is being read, would become free again.
     let until = std::time::Instant::now() + PATIENCE;
     while !is_idle(proxy) {
-        assert!(std::time::Instant::now() < until, "it comes to rest");
+        assert!(std::time::Instant::now() < until, "the process never becomes idle");
         std::thread::yield_now();
     }
     let open = open(proxy);
@@ -170,7 +170,7 @@ fn small_limits() {
     let mut again = Client::new(&proxy);
     let until = std::time::Instant::now() + PATIENCE;
     while again.get("/") != Some(200) {
-        assert!(std::time::Instant::now() < until, "it goes on");
+        assert!(std::time::Instant::now() < until, "no connection is accepted again");
         again = Client::new(&proxy);
     }
     let folder = scratch("descriptors-none-folder");
@@ -225,7 +225,7 @@ fn exhausted_descriptors() {
     let mut waiting = Client::new(&proxy);
     std::thread::scope(|scope| {
         let asked = scope.spawn(move || waiting.get("/here"));
-        assert_eq!(client.get("/here"), Some(200), "who is there is served meanwhile");
+        assert_eq!(client.get("/here"), Some(200), "existing connections are served meanwhile");
         limit(&proxy, 256);
         assert_eq!(asked.join().expect("a response"), Some(200));
     });

@@ -118,7 +118,7 @@ fn codes(sources: &str) -> Vec<String> {
             }
         }
     }
-    assert!(codes.len() > 40, "the codes are not where they were: {codes:?}");
+    assert!(codes.len() > 40, "the codes are in other places: {codes:?}");
     codes
 }
 

@@ -219,7 +219,7 @@ fn survives_a_restart() {
             assert!(is_hit(&proxy, "/vary/50", value));
         }
         assert!(is_part_kept(&proxy));
-        assert_eq!(stage.asked(), before, "all was kept");
+        assert_eq!(stage.asked(), before, "all entries were kept");
         assert!(!is_hit(&proxy, "/vary/50", "X-V: 3\r\n"));
         // Ranges of a response that is only on disk.
         for range in ["bytes=65530-65545", "bytes=2999990-", "bytes=0-0", "bytes=100000-2900000"] {
@@ -366,7 +366,7 @@ fn killed_under_load() {
         })
     };
     let hits = paths.iter().filter(is_kept).count();
-    assert_eq!(unfinished(&stage), 0, "what was being written is left");
+    assert_eq!(unfinished(&stage), 0, "no file is incomplete");
     eprintln!("{right} right answers, {kept} of them kept ones; {hits} of {} are kept in the end", paths.len());
     assert!(right > 0 && hits > 0);
 }
@@ -450,19 +450,19 @@ fn hung_disk() {
         let began = Instant::now();
         let path = path(number % FILES);
         assert_eq!(send("POST", &path).status, 200);
-        assert!(!is_hit(&proxy, &path, ""), "it was changed");
+        assert!(!is_hit(&proxy, &path, ""), "the response was invalidated");
         assert!(began.elapsed() < Duration::from_millis(1500), "{number} waited for {:?}", began.elapsed());
     }
     quick();
     let purged = send("PURGE", &path(0));
     assert_eq!(purged.status, 503);
     assert!(proxy.log("PURGE").contains("purge-not-durable"));
-    assert!(!is_hit(&proxy, &path(0), ""), "purged all the same");
+    assert!(!is_hit(&proxy, &path(0), ""), "the purge has taken effect");
     assert!(is_hit(&proxy, &path(0), ""), "in memory");
     // A blocked open of a pipe continues once a writer opens it.
     let until = Instant::now() + PATIENCE;
     while send("PURGE", &path(1)).status != 200 {
-        assert!(Instant::now() < until, "the disk is there again, and is not used");
+        assert!(Instant::now() < until, "the disk responds again, but is not used");
         for pipe in &pipes {
             use std::os::unix::fs::OpenOptionsExt as _;
             // ENXIO: no thread is blocked on this one.
@@ -509,7 +509,7 @@ fn fill(stage: &Stage, proxy: &Proxy, paths: impl Iterator<Item = String>) {
         if now.1 == 0 && before == Some(now) {
             return;
         }
-        assert!(Instant::now() < until, "{} files are unfinished", now.1);
+        assert!(Instant::now() < until, "{} files are incomplete", now.1);
         before = Some(now);
         std::thread::sleep(Duration::from_millis(100));
     }

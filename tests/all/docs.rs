@@ -188,7 +188,7 @@ fn messages_are_the_compilers() {
                 text = text.replace(&shown(&with_end(pair[1].text)), &shown(&message));
             } else {
                 let written = with_end(pair[1].text);
-                assert_eq!(written, message, "{}: KILN_UPDATE=1 cargo test writes it", page.path);
+                assert_eq!(written, message, "{}: update it with KILN_UPDATE=1 cargo test", page.path);
             }
             count += 1;
         }

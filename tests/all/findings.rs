@@ -9,7 +9,7 @@ const WRONG: &str = "// a site that says \u{fc}bel things\nsite example.com {\n 
 
 fn check(arguments: &[&str]) -> (i32, Value) {
     let output = kiln(&[&["check"], arguments].concat());
-    assert_eq!(stderr(&output), "", "all is on standard output");
+    assert_eq!(stderr(&output), "", "all output is on standard output");
     (output.status.code().expect("an exit code"), serde_json::from_str(&stdout(&output)).expect("JSON"))
 }
 

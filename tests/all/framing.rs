@@ -81,7 +81,7 @@ fn early_answers() {
     let mut client = Client::to(proxy.address("listen"));
     client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
     assert_eq!(client.answer().text(), "no");
-    assert_eq!(origin.connections(), 2, "a connection with half a request on it is not used again");
+    assert_eq!(origin.connections(), 2, "a connection with an incomplete request is not reused");
 }
 
 /// Interim responses are forwarded, except to HTTP/1.0 clients; `100 Continue` is sent by the proxy itself.

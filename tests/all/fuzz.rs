@@ -33,7 +33,7 @@ fn table_survives(table: &str) {
     let archive = Archive { files: files.into_iter().collect(), ..Archive::default() };
     let compiled = proxy_build::compile_from(Sources::for_comparison(archive), "fuzz.kdl".as_ref(), "fuzz.kdl");
     let shown = compiled.diagnostics(false);
-    assert!(compiled.output("bundle".as_ref()).is_some() || !shown.is_empty(), "refused without a word:\n{table}");
+    assert!(compiled.output("bundle".as_ref()).is_some() || !shown.is_empty(), "refused without a message:\n{table}");
     if let Ok(formatted) = proxy_build::syntax::table::format(table, "a.csv") {
         let again = proxy_build::syntax::table::format(&formatted, "a.csv");
         assert_eq!(again.as_ref(), Ok(&formatted), "formatting twice:\n{table}");

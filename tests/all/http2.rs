@@ -194,7 +194,7 @@ fn through_to_servers() {
         body.send_data(Bytes::new(), true).expect("sent");
         assert_eq!(whole(response.await.expect("an answer")).await.0, 200);
     });
-    assert_eq!(origin.connections(), 1, "connections are kept");
+    assert_eq!(origin.connections(), 1, "connections are reused");
     assert_eq!(get(outer.address("listen"), "a.test", "/").text(), "hello");
 }
 
@@ -331,7 +331,7 @@ fn frames_that_no_sane_client_sends() {
     for _ in 0..200 {
         raw = raw.frame(9, 0, 1, &[&[0x40, 1, b'x', 0x7F, 0x81, 0x7E][..], &[b'y'; 16_000]].concat());
     }
-    assert!(matches!(raw.goaway(), Some(code) if code != 0), "a block without an end");
+    assert!(matches!(raw.goaway(), Some(code) if code != 0), "an endless field block");
     // Other clients are unaffected, and the memory is freed.
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("a process");
     let resident =

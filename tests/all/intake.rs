@@ -472,7 +472,7 @@ fn connection_lists_and_spellings() {
         for host in ["a.test", "under.test"] {
             let got = ask(&site, STRANGER, &format!("{host}/user"), &fields, &[]);
             assert_eq!(got.server_got("remote-user"), ["alice"]);
-            assert!(got.server_got("remote-groups").is_empty(), "nobody can pretend");
+            assert!(got.server_got("remote-groups").is_empty(), "clients can't set trusted fields");
             let names = ["remote_user", "remote.user", "remote_groups"];
             assert!(names.iter().all(|name| got.server_got(name).is_empty()), "{}", got.body);
             assert_eq!(got.server_got("via").len(), 1);
@@ -630,7 +630,11 @@ fn cookies_of_an_authorization_service() {
         let session = |got: &Got| got.all("x-session").first().expect("a session").to_string();
         for (path, status, own) in [("text", 200, false), ("down", 502, false), ("x", 200, true)] {
             let got = ask(&site, STRANGER, &format!("session.test/{path}"), &[], &[]);
-            assert_eq!((got.status, got.interim), (status, false), "interim responses are the proxy's own");
+            assert_eq!(
+                (got.status, got.interim),
+                (status, false),
+                "interim responses of the service are not forwarded"
+            );
             let mut expected = vec![format!("session={}", session(&got)), "other=1".to_owned()];
             if own {
                 expected.insert(0, "theirs=1".to_owned());

@@ -54,7 +54,7 @@ fn the_map_of_the_runtime_is_the_tree() {
         .filter(|import| !import.from.is_empty() && !import.to.is_empty() && floor(&import.from) > floor(&import.to))
         .map(Import::shown)
         .collect();
-    assert_eq!(upward, [""; 0], "imports from a higher floor");
+    assert_eq!(upward, [""; 0], "imports from above");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn passes_after_check_do_not_see_the_syntax() {
         found.map(Import::shown).collect()
     };
     assert_eq!(of(AFTER_CHECK), [""; 0]);
-    assert!(!of(&["check"]).is_empty(), "nothing is found");
+    assert!(!of(&["check"]).is_empty(), "no imports were found");
 }
 
 /// The path of a module from its crate's root.

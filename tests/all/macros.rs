@@ -22,7 +22,7 @@ fn a_scaffolded_crate() {
     let dir = scratch("scaffold").join("my-proxy");
     let made = kiln(&["new", dir.to_str().expect("text")]);
     assert!(made.status.success(), "{}", stderr(&made));
-    assert!(!kiln(&["new", dir.to_str().expect("text")]).status.success(), "it is there already");
+    assert!(!kiln(&["new", dir.to_str().expect("text")]).status.success(), "the folder exists already");
     let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("a manifest");
     assert!(
         manifest.contains("proxy-runtime = \"=") && !manifest.contains("path ="),

@@ -375,14 +375,14 @@ fn kept_bodies_are_bounded() {
         if (0..100).any(|_| whole("/seen", 60_000) == 503) {
             break half;
         }
-        assert!(Instant::now() < until, "it is not counted");
+        assert!(Instant::now() < until, "the body is not counted");
     };
     front.log("\"reason\":\"memory-full\"");
     half.send(&body[..10_000]);
     assert_eq!(half.answer().status, 200);
     // The client may have its response before the proxy releases the body.
     while whole("/seen", 60_000) != 200 {
-        assert!(Instant::now() < until, "it is not given back");
+        assert!(Instant::now() < until, "the memory is not released");
     }
 }
 

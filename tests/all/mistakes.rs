@@ -10,11 +10,11 @@ fn check(code: &str, marked: &str) {
     let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", &text);
     let found = compiled.report.sorted().into_iter().find(|diagnostic| diagnostic.code == code);
     let found = found.unwrap_or_else(|| panic!("no {code}:\n{text}\n{}", compiled.diagnostics(false)));
-    assert!(compiled.model.is_none() || compiled.report.errors() == 0, "{code} is no error:\n{text}");
+    assert!(compiled.model.is_none() || compiled.report.errors() == 0, "{code} does not stop the build:\n{text}");
     let place = (found.at.start as usize, found.at.end as usize);
-    assert_eq!(place, (start, end), "{code} is not where it should be:\n{}", compiled.diagnostics(false));
+    assert_eq!(place, (start, end), "{code} is at the wrong place:\n{}", compiled.diagnostics(false));
     let helped = !found.help.is_empty() || !found.label.is_empty() || !found.also.is_empty();
-    assert!(helped || found.message.len() > 20, "{code} says nothing but its name");
+    assert!(helped || found.message.len() > 20, "{code} has no explanation");
 }
 
 fn route(inner: &str) -> String {

@@ -77,7 +77,7 @@ impl Unread {
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
         let until = Instant::now() + PATIENCE;
         while TcpStream::connect(&address).is_err() {
-            assert!(Instant::now() < until, "it does not serve");
+            assert!(Instant::now() < until, "the proxy does not serve");
             std::thread::sleep(Duration::from_millis(5));
         }
         Unread { child, address, out, err }
@@ -202,7 +202,7 @@ fn dropped_lines_are_counted() {
     let seen = seen.join().expect("read");
     notices.push_str(&more);
     assert!(status.success(), "{status}");
-    assert!(seen.lines().all(|line| line.len() == "/own ".len() + long.len()), "lines are whole");
+    assert!(seen.lines().all(|line| line.len() == "/own ".len() + long.len()), "lines are complete");
     assert_eq!(seen.lines().count() + lost(&notices), REQUESTS, "{notices}");
 }
 

@@ -45,7 +45,7 @@ fn the_page_is_self_contained() {
     for reference in ["src=", "href=", "url(", "@import", "<link", "<iframe"] {
         assert!(!page.contains(reference), "{reference}");
     }
-    assert!(!page.contains("<script>alert"), "what a site says became markup");
+    assert!(!page.contains("<script>alert"), "a site's text became markup");
     for shown in ["&lt;script&gt;alert(1)&lt;/script&gt;", "/new?a=1&amp;b=2", "proxy api", "1s", "site.kdl:6", GUARDS]
     {
         assert!(page.contains(shown), "{shown}");
@@ -76,5 +76,5 @@ fn a_browser_shows_it() {
     let dom = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(dom.matches("<rect ").count(), 1 + 1 + 3 + 3, "listeners, hosts, routes and answers: {dom}");
     let hidden = dom.lines().filter(|line| line.starts_with("<tr hidden=\"\">")).count();
-    assert_eq!(hidden, 2, "the filter leaves the API alone: {dom}");
+    assert_eq!(hidden, 2, "the filter must only show the API: {dom}");
 }

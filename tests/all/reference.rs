@@ -53,7 +53,7 @@ fn the_table_of_metrics_is_up_to_date() {
         std::fs::write(&path, &generated).expect("written");
     }
     let written = std::fs::read_to_string(&path).expect("a page");
-    assert!(written == generated, "docs/observability.md: KILN_UPDATE=1 cargo test writes the table");
+    assert!(written == generated, "docs/observability.md: update the table with KILN_UPDATE=1 cargo test");
 }
 
 /// The table contains every reason of the compiler and the proxy, with the right status, and no other.
@@ -107,7 +107,7 @@ fn every_reason_is_explained() {
             && !NO_REASONS.contains(word)
     });
     of_cache.extend(literals.map(str::to_owned));
-    assert_eq!(of_cache, of_kind(ReasonKind::Cache), "what the cache says");
+    assert_eq!(of_cache, of_kind(ReasonKind::Cache), "reasons of the cache");
 }
 
 /// Other words in the cache's code: names of fields, and parameters of `Cache-Status` (RFC 9211 section 2.2).

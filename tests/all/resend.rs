@@ -536,7 +536,7 @@ fn restarts_lose_nothing() {
         });
     }
     let answered = [server.answered(), second.answered()].concat();
-    assert_eq!(answered.len(), 1200, "each is done once");
+    assert_eq!(answered.len(), 1200, "each call is processed once");
     assert!(answered.iter().all(|call| call.body == body_of(2000)));
     assert!(server.connections() > 10);
 }

@@ -156,7 +156,7 @@ fn all_addresses_of_a_name_are_tried() {
         // A server is unavailable until its name is resolved.
         let until = Instant::now() + PATIENCE;
         while status(&proxy, path) == 503 {
-            assert!(Instant::now() < until, "{path}: the name is not resolved");
+            assert!(Instant::now() < until, "{path}: the name does not resolve");
             std::thread::sleep(Duration::from_millis(5));
         }
         for turn in 0..8 {
@@ -167,7 +167,7 @@ fn all_addresses_of_a_name_are_tried() {
     assert_eq!(status(&proxy, "/copied"), 200);
     let until = Instant::now() + PATIENCE;
     while refused.connections() == before {
-        assert!(Instant::now() < until, "the copy does not arrive");
+        assert!(Instant::now() < until, "the mirrored request does not arrive");
         std::thread::sleep(Duration::from_millis(5));
     }
     // An address that hangs delays the first connections a little, and later ones no more.

@@ -81,7 +81,7 @@ fn names_say_something() {
         &["utils", "util", "common", "helpers", "helper", "manager", "globals", "misc", "core", "types", "mod"];
     for (path, _) in rust_files(SOURCES) {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        assert!(!VAGUE.contains(&stem), "{}: name the thing", path.display());
+        assert!(!VAGUE.contains(&stem), "{}: use a specific name", path.display());
     }
 }
 
@@ -89,8 +89,8 @@ fn names_say_something() {
 /// within functions or tests, don't count.
 #[test]
 fn one_name_is_one_type() {
-    const PASSES: &str = "the same as it is written, as it is checked, and as it is numbered: `ast`, `model`, `plan`";
-    const TWINS: &str = "of a feature and of what stands in its place where it is absent, with the same interface";
+    const PASSES: &str = "the same thing as written, as checked, and as numbered: `ast`, `model`, `plan`";
+    const TWINS: &str = "an optional feature and its stub, with the same interface";
     const MAY: &[(&str, &[&str], &str)] = &[
         ("proxy-build", &["Matcher", "Rewrite", "Route", "Site", "Test"], PASSES),
         (
@@ -114,7 +114,7 @@ fn one_name_is_one_type() {
         for known in *may {
             assert!(
                 places.contains_key(*known),
-                "{name}: `{known}` is one type by now, and need not be listed ({reason})"
+                "{name}: `{known}` is a single type now; remove it from the list ({reason})"
             );
         }
     }
@@ -146,7 +146,7 @@ fn nothing_is_unsafe() {
     for (path, text) in rust_files(&["proxy-build/src", "proxy-macros/src", "proxy-runtime/src"]) {
         let proven = path.ends_with("proxy-runtime/src/net/memory/trim.rs") && text.matches("unsafe ").count() == 1;
         let proven = proven && text.contains("// SAFETY: ");
-        assert!(proven || !text.contains("unsafe "), "{} is unsafe without a proof", path.display());
+        assert!(proven || !text.contains("unsafe "), "{} has unsafe code without a proof", path.display());
     }
 }
 
@@ -156,20 +156,20 @@ fn nothing_is_unsafe() {
 #[test]
 fn values_that_are_not_utf8_are_kept() {
     const MAY: &[(&str, usize, &str)] = &[
-        ("protocol/date.rs", 1, "a date: what is none is malformed, and its callers say what that means"),
-        ("cache/journal.rs", 1, "a line of our own: one that can't be read purges everything"),
+        ("protocol/date.rs", 1, "a date: other values are malformed, which callers handle"),
+        ("cache/journal.rs", 1, "a line of the journal: an unreadable one purges everything"),
         ("cache/record.rs", 1, "the cache's own file: a damaged one is not used"),
-        ("protocol/canonical.rs", 1, "bytes that may stand raw, which are ASCII"),
-        ("access.rs", 2, "credentials: what is none lets nobody in"),
-        ("protocol/escape.rs", 2, "bytes that have just been made of characters"),
+        ("protocol/canonical.rs", 1, "bytes that may be raw, which are ASCII"),
+        ("access.rs", 2, "credentials: invalid ones are rejected"),
+        ("protocol/escape.rs", 2, "bytes that were just encoded from characters"),
         ("protocol/fields.rs", 1, "names, which are tokens"),
-        ("content/files.rs", 1, "the name of a file, of a path that is UTF-8"),
-        ("site/bundle.rs", 2, "what the compiler has written"),
-        ("content/files/listing.rs", 1, "a heading, which people read"),
-        ("protocol/forwarded.rs", 1, "an address: what is none ends the chain of those that are believed"),
-        ("serve/files.rs", 1, "what a pattern has bound of a path, which is UTF-8: anything else names no file"),
-        ("serve/warm.rs", 1, "a URL in a list: one that is not ASCII is told to be none"),
-        ("worker.rs", 1, "a line of our own"),
+        ("content/files.rs", 1, "the name of a file in a path that is UTF-8"),
+        ("site/bundle.rs", 2, "a text that the compiler has written"),
+        ("content/files/listing.rs", 1, "a heading for people"),
+        ("protocol/forwarded.rs", 1, "an address: an invalid one ends the chain of trusted addresses"),
+        ("serve/files.rs", 1, "a capture of a path, which is UTF-8: no other file can be named"),
+        ("serve/warm.rs", 1, "a URL in a list: one that is not ASCII is reported as invalid"),
+        ("worker.rs", 1, "a line of the proxy itself"),
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {
         let text = without_tests(&text);
@@ -184,7 +184,7 @@ fn values_that_are_not_utf8_are_kept() {
         let found = text.match_indices("from_utf8").filter(|(at, _)| forgets(*at)).count();
         let name = path.strip_prefix("proxy-runtime/src").expect("within").to_str().expect("text");
         let may = MAY.iter().find(|(known, ..)| *known == name).map_or(0, |(_, count, _)| *count);
-        assert_eq!(found, may, "{name}: what is not UTF-8 becomes nothing; work on bytes, or say here why it may");
+        assert_eq!(found, may, "{name}: values that are not UTF-8 are dropped; work on bytes, or list the reason here");
     }
 }
 

@@ -97,7 +97,7 @@ fn which_certificate_is_shown() {
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca]), "b x.b.test https TLSv1.3");
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "--tls-max", "1.2"]), "b x.b.test https TLSv1.2");
     // A site without its own certificates uses those of the listener, which are for other hosts.
-    assert!(curl(lenient, "https://c.test/", &["--cacert", &ca]).contains("SSL"), "curl believes it");
+    assert!(curl(lenient, "https://c.test/", &["--cacert", &ca]).contains("SSL"), "curl rejects the certificate");
     assert_eq!(curl(lenient, "https://c.test/", &["--insecure"]), "c");
     // Host and server name may differ, as long as no site requires client certificates.
     assert_eq!(curl(strict, "https://x.b.test/", &["--cacert", &ca, "-H", "Host: a.test"]), "a");
@@ -321,7 +321,7 @@ fn garbage_is_rejected() {
     slow.send([22, 3, 1, 0, 200, 1, 0]);
     let began = Instant::now();
     while proxy.logged().iter().all(|line| !line.contains("too-many-handshakes")) {
-        assert!(began.elapsed() < PATIENCE, "everybody has room");
+        assert!(began.elapsed() < PATIENCE, "the limit has no effect");
         let _ = Client::to(address).send([22, 3, 1]).closed();
     }
     assert!(slow.closed());

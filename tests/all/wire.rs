@@ -145,7 +145,7 @@ fn bad_requests() {
     proxy.log("\"reason\":\"bad-request\"");
     proxy.log("\"reason\":\"headers-too-large\"");
     proxy.log("\"reason\":\"body-too-large\"");
-    assert_eq!(get(proxy.address("listen"), "site.test", "/hello").text(), "hello\n", "the worker goes on");
+    assert_eq!(get(proxy.address("listen"), "site.test", "/hello").text(), "hello\n", "the worker continues");
 }
 
 /// A malformed body of the client shows while it is forwarded: the status is 400, not 502.
@@ -397,7 +397,7 @@ fn back_pressure() {
     while let Ok(bytes) = progress.recv_timeout(Duration::from_secs(1)) {
         total += bytes;
     }
-    assert!(total < 64 << 20, "{total} bytes were taken that nobody reads");
+    assert!(total < 64 << 20, "{total} bytes were accepted from the origin");
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn start(binary: &Path) -> (f64, f64) {
         .spawn()
         .expect("it starts");
     while std::net::TcpStream::connect(&here).is_err() {
-        assert!(began.elapsed() < Duration::from_secs(10), "it does not start");
+        assert!(began.elapsed() < Duration::from_secs(10), "the proxy does not start");
     }
     assert_eq!(get(&here, "x", "/").status, 200);
     let took = began.elapsed().as_secs_f64();

@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn profiles_match_the_workspace() {
         let workspace = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"));
-        assert!(workspace.expect("a manifest").ends_with(PROFILES), "what is built both ways is built alike");
+        assert!(workspace.expect("a manifest").ends_with(PROFILES), "the profiles must be those of the workspace");
     }
 
     #[test]

@@ -147,7 +147,7 @@ mod tests {
             let own = std::fs::read(runtime.join(name)).expect("a file");
             assert_eq!(std::fs::read(folder.join("0123/proxy-runtime").join(name)).expect("unpacked"), own, "{name}");
         }
-        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
+        assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1, "no other files are left");
         std::fs::remove_dir_all(folder).expect("removed");
     }
 }

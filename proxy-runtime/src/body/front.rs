@@ -115,7 +115,7 @@ mod tests {
             front.keep(limit, memory());
             assert_eq!(front.send(<[u8]>::len), looked_at.len());
             for piece in taken {
-                assert_eq!(front.unsent(), b"", "what is here goes first");
+                assert_eq!(front.unsent(), b"", "buffered data is sent first");
                 front.taken(piece.as_bytes());
             }
             let found = front.rewind().then(|| String::from_utf8_lossy(front.unsent()).into_owned());
@@ -140,7 +140,7 @@ mod tests {
         let mut front = Front::of(b"ab".to_vec(), memory().charge());
         front.keep(10, memory());
         front.settle();
-        assert_eq!(front.unsent(), b"ab", "what is not sent stays");
+        assert_eq!(front.unsent(), b"ab", "unsent data is kept");
         assert!(front.rewind());
         front.send(<[u8]>::len);
         front.settle();

@@ -306,7 +306,7 @@ mod tests {
             let means = |number: u64, sequence| bans.mean(&url(number), &url(number), sequence);
             assert_eq!(means(1, 0), expected);
             assert_eq!(means(count, 0), Some(soft));
-            assert_eq!(means(count + 1, count - 1), None, "written lately, and not purged");
+            assert_eq!(means(count + 1, count - 1), None, "newer files are not purged");
             let (urls, below, tags) = {
                 let known = bans.locked();
                 (known.urls.len(), known.below.len(), known.tags.len())

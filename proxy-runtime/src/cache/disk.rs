@@ -490,7 +490,7 @@ mod tests {
             disk.keep_note(100, &note, || false).expect("written");
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
-        assert!(disk.may_have(99), "nobody knows yet");
+        assert!(disk.may_have(99), "before the scan, any file may exist");
         disk.scan(|_| true);
         assert!(!disk.may_have(99) && disk.read(99).is_none());
         for (name, length) in (1..).zip(lengths) {
@@ -540,13 +540,13 @@ mod tests {
             }
             for (tag, soft) in [("soft", true), ("hard", false)] {
                 disk.purge(&tags(tag), soft, 0);
-                assert!(disk.read(2).is_none() || soft, "it holds before it is written");
+                assert!(disk.read(2).is_none() || soft, "a purge takes effect before it is written");
                 let mut locked = disk.journal.lock(&mut |_| {}).expect("locked");
                 locked.append(&[(tags(tag), soft)]).expect("written");
                 locked.follow(&mut |ban| disk.bans.add(ban)).expect("followed");
             }
             disk.keep(4, &head("http://a/", &[], "hard"), &body(5), || false).expect("written");
-            assert!(disk.read(4).is_some(), "it came later");
+            assert!(disk.read(4).is_some(), "the file is newer than the purge");
         }
         let disk = Disk::open(&folder, AMPLE, DescriptorBudget::ample()).expect("a folder");
         assert!(matches!(disk.read(1), Some(DiskLookup::Answer(head, _)) if head.is_outdated()));

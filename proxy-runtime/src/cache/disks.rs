@@ -290,7 +290,11 @@ mod tests {
         assert_eq!(kept(&disks).len() as u64, 40 - of_c);
         (0..40).for_each(|number| keep(&disks, number));
         drop(disks);
-        assert_eq!(kept(&opened(&[c.clone(), a.clone(), b.clone()])).len(), 40, "it was empty once");
+        assert_eq!(
+            kept(&opened(&[c.clone(), a.clone(), b.clone()])).len(),
+            40,
+            "the folder that was absent has come back empty"
+        );
         // If none can be opened, there is an error.
         let none = root.join("none");
         fs::write(&none, "").expect("written");

@@ -90,7 +90,7 @@ mod tests {
                 1,
                 "a form is no answer of its own"
             );
-            assert!(variants.get(Coding::Gzip).is_some(), "what is asked about may be as it was");
+            assert!(variants.get(Coding::Gzip).is_some(), "a stale response may still be valid");
             assert_eq!(store.purge(&[purge], false, Moment(1)).found, 1);
             assert_eq!(variants.get(Coding::Gzip), None);
         }

@@ -523,7 +523,7 @@ mod tests {
         let (mut patient, first, second) = (join(flights), join(flights), join(flights));
         let FlightRole::Fetch(fast) = flights.overtake(&first.flight()) else { panic!("the first may") };
         let FlightRole::Follow(mut second) = flights.overtake(&second.flight()) else {
-            panic!("there is another one now")
+            panic!("there is a faster fetch already")
         };
         assert!(flights.join_landed(1).is_none());
         // The slow fetch responds first after all: the others look again, and find its response.
@@ -554,7 +554,7 @@ mod tests {
         let chunk = Bytes::from(vec![b'x'; WINDOW / 2]);
         guard.push(chunk.clone());
         guard.passes_on(Some(NotStored::TooLarge));
-        assert!(!flights.has(1), "nobody can join who would miss the beginning");
+        assert!(!flights.has(1), "requests that would miss the beginning can't join");
         assert_eq!(guard.poll_room(&mut cx), Poll::Ready(true));
         guard.push(chunk.clone());
         assert_eq!(read(&mut fast).0.len(), WINDOW);
@@ -626,7 +626,7 @@ mod tests {
                 assert_eq!(read(follower), (expected.to_owned(), None), "{round} {index}");
             }
         }
-        assert_eq!(held(&guard), 21, "the first has read nothing");
+        assert_eq!(held(&guard), 21, "the first follower has read nothing");
         drop(first);
         assert!(guard.is_read());
         assert_eq!(held(&guard), 0);
@@ -681,7 +681,7 @@ mod interleavings {
                 let overtakes = overtaken.then(|| loom::thread::spawn(move || flights.overtake(&slow.flight())));
                 flights.purge(&Purge::All);
                 if let FlightRole::Follow(follower) = flights.join(1, "http://a/") {
-                    assert_eq!(follower.flight.purges, 1, "it has begun before the purge");
+                    assert_eq!(follower.flight.purges, 1, "the fetch began before the purge");
                 }
                 let _held = (lands.join().expect("ended"), overtakes.map(|overtakes| overtakes.join().expect("ended")));
                 if let FlightRole::Follow(follower) = flights.join(1, "http://a/") {
@@ -731,7 +731,7 @@ mod interleavings {
                 guard.ends(Ok(()));
                 let (mut all, waits) = follows.join().expect("ended");
                 if let Some(mut follower) = waits {
-                    assert!(woken.0.load(Ordering::SeqCst), "it waits though more has come");
+                    assert!(woken.0.load(Ordering::SeqCst), "the follower was not woken");
                     all.extend_from_slice(read(&mut follower).0.as_bytes());
                 }
                 assert_eq!(all, b"abc");

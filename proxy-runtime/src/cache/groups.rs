@@ -195,7 +195,7 @@ mod tests {
         check(&["\"\u{e9}\""], &[]);
         let many: Vec<String> = (0..100).map(|number| format!("\"{number:0>64}\"")).collect();
         let fields: Fields = [("cache-groups", many.join(",").as_str())].into_iter().collect();
-        assert_eq!(of(&fields, "cache-groups", "").len(), 100, "section 2 asks for 32 of 32 characters");
+        assert_eq!(of(&fields, "cache-groups", "").len(), 100, "section 2 requires 32 of 32 characters");
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         let before = groups.count();
         let (one, two, none) =
             (stored(&tags("one")[0], before), stored(&format!("t {}", tags("two")[0]), before), stored("t", before));
-        assert!([&one, &two, &none].into_iter().all(|head| !groups.have_changed(head)), "that was before");
+        assert!([&one, &two, &none].into_iter().all(|head| !groups.have_changed(head)), "nothing was invalidated yet");
         groups.invalidate(&tags("two"));
         assert!(!groups.have_changed(&one) && groups.have_changed(&two) && groups.have_changed(&two));
         groups.invalidate(&tags("one"));

@@ -490,12 +490,12 @@ mod tests {
         assert_eq!(two.told, ["everything", "a"]);
         assert!(!one.journal.is_alone().expect("known") && one.journal.followed() == two.journal.followed());
         let so_far = two.purge(&["b", "c"]);
-        assert!(!two.journal.is_followed(so_far).expect("known"), "the first has not followed");
+        assert!(!two.journal.is_followed(so_far).expect("known"), "the first process has not followed");
         assert_eq!(one.follow(), ["everything", "b", "c"]);
         assert!(two.journal.is_followed(so_far).expect("known"));
         one.purge(&["d"]);
         assert_eq!(two.follow(), ["everything", "a", "d"]);
-        assert_eq!(one.follow(), ["everything", "b", "c"], "nobody is told its own");
+        assert_eq!(one.follow(), ["everything", "b", "c"], "a process does not get its own purges");
         drop(two);
         assert!(one.journal.is_alone().expect("known"));
         assert_eq!(Process::start(&folder).told, ["everything", "a", "b", "c", "d"]);
@@ -525,7 +525,7 @@ mod tests {
                 let told = process.told.join(" ");
                 let holds = told.ends_with("a b") || told.ends_with("everything b") || told.ends_with("everything");
                 assert!(is_new || holds, "{at}: {told}");
-                assert!(is_new || torn.len() == whole.len(), "{at}: what is cut off is missed");
+                assert!(is_new || torn.len() == whole.len(), "{at}: the truncation is detected");
                 assert!(process.journal.followed() >= after, "{at}");
                 assert!(process.purge(&["c"]) > after);
                 drop(process);

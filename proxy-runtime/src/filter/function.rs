@@ -272,7 +272,7 @@ mod tests {
         let framed = asked.as_ref().is_ok_and(|answer| {
             answer.as_ref().is_some_and(|(name, answer)| *name != "refuses" || answer.fields.contains("content-length"))
         });
-        assert!(!framed, "what frames a message is not a function's to say");
+        assert!(!framed, "functions can't set framing fields");
         assert_eq!(asked.map(|answer| answer.map(|(_, answer)| answer.status.as_u16())), expected, "{fields:?}");
         fields
     }
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn requests() {
         let fields = check(&[("cookie", b"x=2; seen=1")], Ok(None));
-        assert_eq!(fields.get("x-let-in"), Some(b"/p 2x-evil: 1".as_slice()), "no value becomes a line of its own");
+        assert_eq!(fields.get("x-let-in"), Some(b"/p 2x-evil: 1".as_slice()), "a value can't add a line");
         check(&[("cookie", b"x=\xe9; seen=1")], Ok(None));
         check(&[("cookie", b"seen=2")], Ok(Some(403)));
         check(&[("cookie", b"seen=\xe9")], Ok(Some(403)));

@@ -451,7 +451,11 @@ mod tests {
                 let forms: Vec<_> = encoded.iter().map(|text| path(text, form).map(Cow::into_owned)).collect();
                 assert_eq!(forms[0], forms[1], "{byte:#x}");
                 if let Ok(canonical) = &forms[0] {
-                    assert_eq!(path(canonical, form).as_deref(), Ok(canonical.as_str()), "{byte:#x} is no fixed point");
+                    assert_eq!(
+                        path(canonical, form).as_deref(),
+                        Ok(canonical.as_str()),
+                        "{byte:#x} is not a fixed point"
+                    );
                     assert_eq!(canonical.contains('%'), !is(byte, SEGMENT), "{byte:#x}: {canonical}");
                 }
                 let raw = format!("/x{}y", char::from(byte));

@@ -494,7 +494,7 @@ mod tests {
             let upstream = &servers.upstreams[0];
             let mut held: Vec<_> = (0..6).map(|_| given(servers, &dice).expect("room")).collect();
             let order: Vec<_> = held.iter().map(|(index, _)| *index).collect();
-            assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup comes last");
+            assert_eq!(order, [0, 1, 0, 1, 2, 2], "the backup is used last");
             assert!(matches!(given(servers, &dice), Err(Failure::UpstreamOverloaded)));
             // The time-out is one second.
             let began = Instant::now();
@@ -531,7 +531,7 @@ mod tests {
             failing(1);
             tokio::time::advance(Duration::from_secs(1)).await;
             let (first, second) = (given(servers, &dice).expect("a server"), given(servers, &dice).expect("a server"));
-            assert_eq!([first.0, second.0].iter().sum::<usize>(), 1, "both are asked");
+            assert_eq!([first.0, second.0].iter().sum::<usize>(), 1, "both servers are used");
         });
     }
 

@@ -122,7 +122,7 @@ fn purges_apply_to_fetches_in_flight() {
         assert_eq!(asked(&proxy, purge, lines).status, 200, "{purge}");
         let mut after: Vec<Client> = (0..5).map(|_| waiting(&proxy, path)).collect();
         held.let_go(path);
-        assert_eq!(before.answer().text(), "1", "{purge}: who asked before may have it");
+        assert_eq!(before.answer().text(), "1", "{purge}: earlier requests may get the response");
         for client in &mut after {
             assert_eq!(client.answer().text(), "2", "{purge}");
         }

@@ -161,7 +161,7 @@ fn failing_servers() {
         gate.open();
         let began = std::time::Instant::now();
         let mut statuses: Vec<u16> = clients.iter_mut().map(|client| client.answer().status).collect();
-        assert!(began.elapsed() < kiln_tests::proxy::PATIENCE, "they wait in vain");
+        assert!(began.elapsed() < kiln_tests::proxy::PATIENCE, "the requests were not answered in time");
         let leader = statuses.remove(0);
         assert_eq!(leader, status, "{path}");
         let strange: Vec<_> = statuses.iter().filter(|found| ![status, waits_for].contains(found)).collect();
@@ -170,7 +170,7 @@ fn failing_servers() {
         assert!((2..=5).contains(&asked), "{path} reached the server {asked} times");
         *gate.0.lock().expect("a gate") = false;
     }
-    assert_eq!(counts.of("/recovers"), 2, "one has asked for all");
+    assert_eq!(counts.of("/recovers"), 2, "one fetch serves all requests");
     proxy.log("\"reason\":\"upstream-failing\"");
 }
 

@@ -215,7 +215,7 @@ fn malformed_requests() {
         "a URL for a path of a CONNECT",
         &[(":method", "CONNECT"), (":protocol", "websocket"), usual[1], usual[2], (":path", "http://site.test/")],
     );
-    assert_eq!(origin.connections(), 0, "nobody has seen any of it");
+    assert_eq!(origin.connections(), 0, "no request reaches the origin");
     // Valid requests.
     let mut connection = Frames::to(proxy.address("listen"));
     connection.head(1, true, &with(&[("te", "trailers"), ("host", "Site.test")]));

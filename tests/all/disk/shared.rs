@@ -46,7 +46,7 @@ fn purge(proxy: &Proxy, path: &str, lines: &str) -> u16 {
 fn kept(proxy: &Proxy, path: &str) {
     let until = Instant::now() + PATIENCE;
     while !is_hit(proxy, path, "") {
-        assert!(Instant::now() < until, "{path} is not kept");
+        assert!(Instant::now() < until, "{path} is not cached");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -94,7 +94,7 @@ fn purged_in_both() {
     changed();
     let until = Instant::now() + PATIENCE;
     while number(&new, "/c/10") <= before {
-        assert!(Instant::now() < until, "it has changed");
+        assert!(Instant::now() < until, "the changed response is not served");
         std::thread::sleep(Duration::from_millis(5));
     }
     // Written by one process, purged by the other, which then ends; and purged by one that has never read it.
@@ -122,7 +122,7 @@ fn stopped_processes() {
     new.notice("another process with the folder does not follow");
     old.signal("CONT");
     assert_eq!(purge(&new, "/other", ""), 200);
-    assert!(!is_hit(&old, "/u/10", ""), "it was written before the other one");
+    assert!(!is_hit(&old, "/u/10", ""), "the purge precedes the other one");
     // A process that has ended, in any way, is not waited for.
     old.signal("KILL");
     let began = Instant::now();
@@ -204,7 +204,7 @@ fn damaged_journal() {
             kept += usize::from(hit);
         }
     }
-    assert!(kept > 0, "whole journals are believed");
+    assert!(kept > 0, "complete journals are used");
 }
 
 /// Binaries replace each other under load, alternately killed and stopped, while resources change and are purged: a request after a purge with

@@ -32,7 +32,7 @@ fn sends(address: &str) {
     client.stream().set_read_timeout(Some(Duration::from_millis(100))).expect("a time-out");
     let began = Instant::now();
     while client.stream().peek(&mut [0]).is_err() {
-        assert!(began.elapsed() < LATEST, "it may trickle for ever");
+        assert!(began.elapsed() < LATEST, "the client may trickle forever");
         client.try_send("x");
     }
     client.stream().set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -50,7 +50,7 @@ fn takes(proxy: &Proxy) {
         assert_eq!(client.stream().read(&mut [0; 10]).expect("more"), 10);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(client.rest().len() < 1 << 20, "that was all");
+    assert!(client.rest().len() < 1 << 20, "the client was disconnected");
 }
 
 fn streams(address: &str) {
@@ -122,7 +122,7 @@ fn the_queue_of_a_slow_reader() {
     let until = Instant::now() + PATIENCE;
     // Waits until the queue no longer changes.
     while same < 10 {
-        assert!(Instant::now() < until, "it never comes to rest");
+        assert!(Instant::now() < until, "the queue never stops growing");
         let now = unsent(from, to);
         same = if now == last && now > 0 { same + 1 } else { 0 };
         last = now;

@@ -176,7 +176,7 @@ fn connections_are_limited() {
         {
             break;
         }
-        assert!(Instant::now() < until, "a place that was given up is not there again");
+        assert!(Instant::now() < until, "the slot of a closed connection is not available");
     }
 }
 
@@ -204,7 +204,7 @@ fn stopping() {
     assert!(idle.closed(), "idle connections are closed at once");
     let until = Instant::now() + PATIENCE;
     while std::net::TcpStream::connect(&address).is_ok() {
-        assert!(Instant::now() < until, "it still accepts");
+        assert!(Instant::now() < until, "the proxy still accepts connections");
     }
     go.send(()).expect("the origin waits");
     assert_eq!(running.exactly(10), b"firstlater");
