@@ -97,7 +97,7 @@ pub(crate) use self::stats::StoreStats;
 #[cfg(feature = "serve")]
 pub(crate) use self::store::{CacheStore, Lookup, Reservation, StoreLocation};
 
-/// Robustness: for any fields, there is no panic, and no response is fresh for ever.
+/// Robustness: for any fields, there is no panic, and no response is fresh forever.
 #[cfg(all(test, feature = "serve"))]
 mod hostile {
     use std::time::Duration;

@@ -401,7 +401,7 @@ fn paths_of_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A hanging disk: opening a pipe without a writer blocks for ever, like opening a file of a frozen file system. No site of
+/// A hanging disk: opening a pipe without a writer blocks forever, like opening a file of a frozen file system. No site of
 /// the process stops, responses are fetched from the origin, and a purge reports that it is not durable. Then the disk
 /// recovers.
 #[test]

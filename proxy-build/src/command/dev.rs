@@ -129,7 +129,7 @@ impl Sockets {
                 self.0.push((address.to_string(), socket));
             }
         }
-        // Sockets that the site no longer has are closed, because connections to them would wait for ever.
+        // Sockets that the site no longer has are closed, because connections to them would wait forever.
         self.0.retain(|(open, _)| {
             model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into()))
         });

@@ -32,7 +32,7 @@ pub(crate) fn meet(claims: &Claims, rules: &Jwt, now: Duration) -> Result<(), Cl
     {
         return Err(ClaimsError::Invalid);
     }
-    // A token without an expiry would be valid for ever.
+    // A token without an expiry would be valid forever.
     let Some(ends) = claims.ends else { return Err(ClaimsError::Invalid) };
     let (now, leeway) = (now.as_secs_f64(), rules.leeway.as_secs_f64());
     // Written such that NaN is rejected.

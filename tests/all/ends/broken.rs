@@ -163,7 +163,7 @@ fn breaks_later(go: impl Fn() + Send + Sync + 'static) -> Origin {
 fn gate() -> (impl Fn(), impl Fn() + Send + Sync + 'static) {
     let (go, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
-    (move || go.send(()).expect("somebody waits"), move || wait.lock().expect("a lock").recv().expect("told"))
+    (move || go.send(()).expect("a receiver"), move || wait.lock().expect("a lock").recv().expect("told"))
 }
 
 /// Everything that was received is passed on, and the client can tell that the response is incomplete.

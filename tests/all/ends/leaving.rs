@@ -20,7 +20,7 @@ fn slow(told: Sender<&'static str>) -> Origin {
             if request.contains("/begun") {
                 connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
             }
-            let tell = |word| told.lock().expect("a lock").send(word).expect("somebody listens");
+            let tell = |word| told.lock().expect("a lock").send(word).expect("a receiver");
             tell("asked");
             if connection.bytes().is_empty() {
                 tell("left");
@@ -74,7 +74,7 @@ fn clients_that_half_close() {
     let told = Mutex::new(told);
     let one = Origin::new(move |mut connection, _| {
         while connection.request().is_some() {
-            told.lock().expect("a lock").send(()).expect("somebody listens");
+            told.lock().expect("a lock").send(()).expect("a receiver");
             wait.lock().expect("a lock").recv().expect("told");
             connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }

@@ -15,7 +15,7 @@ fn server() -> (Origin, Receiver<String>) {
     let origin = Origin::new(move |mut connection: Connection, _| {
         while let Some(head) = connection.head() {
             let lower = head.to_ascii_lowercase();
-            let send = |text: String| tell.lock().expect("a lock").send(text).expect("somebody listens");
+            let send = |text: String| tell.lock().expect("a lock").send(text).expect("a receiver");
             send(format!("expect {}", lower.contains("\r\nexpect: 100-continue\r\n")));
             if head.contains("/refused") {
                 connection.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");

@@ -46,7 +46,7 @@ fn takes(proxy: &Proxy) {
     client.head();
     let began = Instant::now();
     while proxy.logged().iter().all(|line| !line.contains("/1/rated/takes\"")) {
-        assert!(began.elapsed() < LATEST, "it may trickle for ever");
+        assert!(began.elapsed() < LATEST, "the client may trickle forever");
         assert_eq!(client.stream().read(&mut [0; 10]).expect("more"), 10);
         std::thread::sleep(Duration::from_millis(100));
     }
