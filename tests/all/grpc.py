@@ -1,4 +1,4 @@
-# A server and a client of gRPC's own, with a proxy between them: `python3 grpc.py SERVER PROXY`.
+# A gRPC server and client in Python, with a proxy between them: `python3 grpc.py SERVER PROXY`.
 import queue
 import sys
 import time
@@ -26,7 +26,7 @@ def slow(request, context):
 
 
 def health(request, context):
-    # HealthCheckResponse: SERVING for the service `t.T`, NOT_SERVING for all else.
+    # HealthCheckResponse: SERVING for the service `t.T`, NOT_SERVING for all others.
     asked.append(request)
     return b"\x08\x01" if request == b"\x0a\x03t.T" else b"\x08\x02"
 
@@ -69,7 +69,7 @@ large = b"x" * 3_000_000
 assert channel.unary_unary("/t.T/Unary")(large, timeout=10) == large + b"!"
 assert code_of("/t.T/Fail") == (grpc.StatusCode.NOT_FOUND, "no such thing")
 
-# Each answer comes before the next request is sent.
+# Each response arrives before the next request is sent.
 requests = queue.Queue()
 answers = channel.stream_stream("/t.T/Both")(iter(requests.get, None), timeout=10)
 for word in (b"a", b"b", b"c"):
@@ -78,20 +78,20 @@ for word in (b"a", b"b", b"c"):
 requests.put(None)
 assert list(answers) == []
 
-# A deadline, which the client says and the proxy keeps as well.
+# A deadline, enforced by the client and by the proxy.
 try:
     channel.unary_unary("/t.T/Slow")(b"x", timeout=0.2)
     raise AssertionError("in time")
 except grpc.RpcError as error:
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
 
-# What the proxy has to say itself.
+# Errors of the proxy itself.
 code, details = code_of("/gone.T/X")
 assert code == grpc.StatusCode.UNAVAILABLE and "connect-failed" in details, (code, details)
 code, details = code_of("/other.T/X")
 assert code == grpc.StatusCode.UNIMPLEMENTED and "no-route" in details, (code, details)
 
-# The proxy has asked often enough by now, or soon.
+# Waits for several health checks of both kinds.
 deadline = time.monotonic() + 10
 while min(asked.count(b""), len(asked) - asked.count(b"")) < 4 and time.monotonic() < deadline:
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-# A server and a client of WebSockets that are Python's, with a proxy between them: `python3 websocket.py SERVER URL CA`.
+# A WebSocket server and client in Python, with a proxy between them: `python3 websocket.py SERVER URL CA`.
 import asyncio
 import ssl
 import sys
