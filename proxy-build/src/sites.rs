@@ -117,7 +117,7 @@ impl Root {
         let mut root = Root::default();
         for Item { span, what, broken } in items {
             match what {
-                // It is in the report already.
+                // The error is in the report already.
                 What::Unread => {}
                 What::Policy(policy) => root.policies.push(Item { span, what: What::Policy(policy), broken }),
                 What::Tls(tls) => root.tls.push((span, tls)),

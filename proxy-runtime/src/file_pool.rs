@@ -99,7 +99,7 @@ impl FilePool {
             return Err(Unavailable::Refused);
         }
         match tokio::time::timeout(WAIT, self.begin(operation)).await {
-            // It has panicked.
+            // The error means that the operation has panicked.
             Ok(ended) => ended.map_err(|_| Unavailable::Refused),
             Err(_) => {
                 self.stalled.store(true, Ordering::Relaxed);

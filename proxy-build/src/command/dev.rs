@@ -94,7 +94,7 @@ fn swap(
     let (ready, is_ready) = channel();
     std::thread::spawn(move || show(stderr, ready));
     if is_ready.recv_timeout(READY).is_err() {
-        // It has printed the reason on standard error, and must not stay half started.
+        // The new proxy has printed the reason on standard error, and must not stay half started.
         proxies.kill(new);
         return Err("the new proxy did not start".to_owned());
     }

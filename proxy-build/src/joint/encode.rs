@@ -125,7 +125,7 @@ impl PlacedState<'_> {
 /// Returns the reachable states; the first one is the start state.
 fn read(dfa: &impl Automaton, classes: &[(u8, u8)], anchored: bool) -> Vec<State> {
     let anchored = if anchored { Anchored::Yes } else { Anchored::No };
-    // It was built with this start.
+    // The DFA was built with this start.
     let Ok(first) = dfa.start_state(&start::Config::new().anchored(anchored)) else { return Vec::new() };
     let (mut ids, mut numbers) = (vec![first], HashMap::from([(first, 0)]));
     let mut states = vec![State::at(dfa, first)];

@@ -137,7 +137,7 @@ impl Drop for HashingTurn {
             let Some(next) = queue.lock().next() else { return };
             match next.send(HashingTurn(Some(Arc::clone(&queue)))) {
                 Ok(()) => return,
-                // It does not wait any more: the turn goes to the next one.
+                // The request no longer waits: the turn goes to the next one.
                 Err(mut turn) => turn.0 = None,
             }
         }

@@ -116,7 +116,7 @@ impl CacheStore {
         self.put(name, entry.clone(), |stored| {
             matches!(stored, None | Some(CacheEntry::Marker(_) | CacheEntry::Encoded(..)))
         });
-        // It may have been purged while it was read.
+        // The entry may have been purged while it was read.
         if self.purges() != before {
             self.entries.remove_if(&name, |stored| stored.is_same(&entry));
         }

@@ -229,7 +229,7 @@ impl Disk {
 
     fn remove_if_doomed(&self, name: u128) {
         let _naming = self.naming.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have been written again meanwhile.
+        // The file may have been written again in the meantime.
         if self.locked().is_doomed(name) {
             let _ = fs::remove_file(self.path(name));
             self.locked().doomed.remove(&name);

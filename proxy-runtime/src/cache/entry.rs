@@ -195,7 +195,7 @@ impl Weighter<u128, CacheEntry> for EntryWeighter {
                 CacheEntry::BodyFile(head, _) => weight(head) + size_of::<BodyFile>() as u64,
                 CacheEntry::Varies(varies) => varies.weight(),
                 CacheEntry::Marker(marker) => (size_of::<MissMarker>() + marker.url.len()) as u64,
-                // It may be the only one that still holds the head.
+                // The encoded variant may be the only one that still holds the head.
                 CacheEntry::Encoded(head, bytes) => weight(head) + bytes.len() as u64,
             }
     }

@@ -160,7 +160,7 @@ impl Journal {
     fn read_on(&self, reading: &mut JournalReader, each: &mut dyn FnMut(&Ban)) -> io::Result<()> {
         let mut about = reading.file.metadata()?;
         if about.nlink() == 0 {
-            // It was rewritten: skip what was read already.
+            // The journal was rewritten: skip the lines that were read already.
             let file = open(&self.folder.join("journal"))?;
             let (identity, base) = read_first(&file, self.secret).ok_or(io::ErrorKind::InvalidData)?;
             self.identity.store(identity, Ordering::Release);
@@ -291,7 +291,7 @@ impl LockedJournal<'_> {
         let mut text = JournalLine::Journal { identity, base }.text(journal.secret);
         text.extend(purges);
         replace(&journal.folder, &text)?;
-        // It is compacted again when it has doubled.
+        // The next compaction is due when the journal has doubled.
         reading.large = reading.large.max(2 * text.len() as u64);
         journal.read_on(reading, &mut |_| {})
     }

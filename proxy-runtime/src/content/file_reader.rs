@@ -213,7 +213,7 @@ impl Source for FileReader {
     }
 
     fn rest(&mut self) -> usize {
-        // It can be read again.
+        // The current block can be read again.
         self.left.start -= std::mem::take(&mut self.current).len() as u64;
         if self.reading.is_some() { BLOCK as usize } else { 0 }
     }

@@ -98,7 +98,7 @@ impl Memory {
         }
         self.waiters.store(waiting.len(), Ordering::SeqCst);
         if self.used.load(Ordering::SeqCst) <= self.limit - self.limit / 8 {
-            // It was returned in between.
+            // Memory was returned in between.
             cx.waker().wake_by_ref();
         }
     }

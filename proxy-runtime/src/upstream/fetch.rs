@@ -35,7 +35,7 @@ pub(crate) async fn get(
     }
     let mut link = dialler.probe(upstream, server, None, &head, Duration::MAX).await.map_err(why)?;
     if upstream.config.tls.is_some() {
-        // It was sent before the handshake.
+        // The PROXY header was sent before the handshake.
         head.clear();
     }
     let host = server.host();

@@ -111,7 +111,7 @@ mod interleavings {
                     break;
                 }
                 if room.as_mut().poll(&mut cx).is_pending() {
-                    // It sleeps. When all the others have ended, it must have been woken.
+                    // The task sleeps. When all the others have ended, it must have been woken.
                     let (holder, newcomer) = others.take().expect("it sleeps once, as there is room then");
                     holder.join().expect("ended");
                     newcomer.join().expect("ended");

@@ -98,7 +98,7 @@ impl RunningProxy {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
-            // It may have ended; its id is not reused until it has been waited for.
+            // The process may have ended; its ID is not reused before it is waited for.
             let _ = process::kill_process(process::Pid::from_child(&self.child), process::Signal::TERM);
         }
     }

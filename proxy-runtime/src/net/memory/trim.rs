@@ -61,7 +61,7 @@ mod allocator {
     }
 
     pub(super) fn trim() {
-        // It does not matter whether anything was released.
+        // The result, whether any memory was released, does not matter.
         let _ = malloc_trim(0);
     }
 }

@@ -372,7 +372,7 @@ impl PartsRequest {
             Some((range, total)) if of.is_none_or(|of| of.has(&head.fields)) => {
                 Ok(FetchedPart::Part(ResponsePart { head, range, total, held, outcome, cookies: Vec::new() }))
             }
-            // It is of another version, or for another request.
+            // The part is of another version, or for another request.
             _ => self.fetch(record, wanted, of, stale, (beside(), "")).await,
         }
     }

@@ -158,7 +158,7 @@ impl<'w> Waiting<'w> {
         let (place, stale, lately) = match seen {
             LookupResult::Answer(answer) => return Ok(Found::Answer(answer)),
             LookupResult::NotForUs(reason, forward) => return Ok(Found::NotForUs(reason, forward)),
-            // It has been opened, or could not be.
+            // The file has been opened already, or could not be.
             LookupResult::BodyFile(place, ..) => (place, None, LastFetch::Unknown),
             LookupResult::Wanting(place, stale, lately) => (place, stale, lately),
             LookupResult::OnDisk(place, lately) => {

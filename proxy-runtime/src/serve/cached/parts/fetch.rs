@@ -177,7 +177,7 @@ impl PartsRequest {
             }
         };
         if let Some((place, (stale, _))) = stale.filter(|_| *head.url != *query.url) {
-            // It is found by other queries than this one.
+            // The stale part is found by other queries than this one.
             query.store.forget_this(place.own, &stale);
         }
         let Body::Server(mut call) = std::mem::replace(&mut answer.body, Body::None(None)) else {
