@@ -239,7 +239,7 @@ impl CacheStore {
         if place.varies {
             return Some(self.part_of(place, part));
         }
-        // It has no variants.
+        // The URL has no variants.
         self.place(key, &head.url, &Fields::new(), head, Some(part)).ok()
     }
 
