@@ -19,7 +19,8 @@ use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
 /// The directives of `admin`, in the order of the manual.
-pub(crate) const DIRECTIVES: &[&Directive] = &[&ADMIN, &METRICS, &BUCKETS, &STATUS, &PURGE, &ALLOW, &READY];
+pub(crate) const DIRECTIVES: &[&Directive] =
+    &[&ADMIN, &METRICS, &BUCKETS, &STATUS, &PURGE, &SERVERS, &DRAIN, &ALLOW, &READY];
 
 const BRACES: Place = Place::Within("in `admin`");
 
@@ -32,6 +33,10 @@ enum AdminLine {
     Status,
     /// `purge`.
     Purge,
+    /// `servers`.
+    Servers,
+    /// `drain`.
+    Drain,
     /// `allow`.
     Allow(Vec<Spanned<IpNet>>),
     /// `ready`.
@@ -62,6 +67,8 @@ there. 32 connections are served at once, each for up to a minute.
 - `GET /metrics`, with `metrics`.
 - `GET /stores` and `GET /entry`, with `status`.
 - `PURGE`, with `purge`.
+- `GET /servers` and `POST /servers/UPSTREAM/SERVER`, with `servers`.
+- `POST /drain`, with `drain`.
 
 A part without its line in the braces is answered with 403. An address that others can reach needs `allow`: without it, it is found by the lint
 `open-admin`.",
@@ -159,6 +166,44 @@ describes it, whatever that says; `Purge-Tags`, `Purge-Groups`, `Purge-Pattern` 
     read: |_| Some(What::line(AdminLine::Purge)),
 };
 
+static SERVERS: Directive = Directive {
+    name: "servers",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The servers of upstreams: their states as JSON, and changes.",
+    details: "\
+- `GET /servers`: a list of all servers. Each has `upstream` and `server`, their names as the site or discovery has them; `addresses`; whether it is a `backup`
+  and was `discovered`; `weight`; `state`, which operators set: `enabled`, `draining` while exchanges are left, `drained`; `health`, as checks and `outlier`
+  find it: `healthy`, `unhealthy`, `ejected`, or `unresolved` where its name has no address; `active`, its exchanges now; and `max-connections`, where there is a limit.
+- `POST /servers/UPSTREAM/SERVER` changes one, by parameters in the query or in a body as of a form, up to 4 KiB: `state=drain`, `state=enabled`,
+  `weight=N` (0 to 1000). The response has the server as it is now. A slash in a name may be written as `%2F`. For a server that does not exist, it is 404 with the
+  names that are near. A request with `Origin`, as pages in browsers send it, is answered with 403.
+
+A server that is drained gets no new exchanges: `sticky` and balancing by a key choose another one, backups step in, and where all servers are drained,
+requests are answered as where none is healthy, with `no-healthy-upstream`. Exchanges that it has go on. Enabled again, it warms up by `slow-start`. A change acts
+on all workers at once, is a line of the error log with who made it, and holds until the process ends; for a discovered server, as long as discovery names it.",
+    example: SERVERS_EXAMPLE,
+    read: |_| Some(What::line(AdminLine::Servers)),
+};
+
+static DRAIN: Directive = Directive {
+    name: "drain",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The process may be ended here.",
+    details: "\
+`POST /drain` is answered with 202, and then the process ends as it does on SIGTERM: it accepts no more connections, and running exchanges have the time
+of [`drain` in `process`](#drain-in-process). A request with `Origin`, as pages in browsers send it, is answered with 403.",
+    example: SERVERS_EXAMPLE,
+    read: |_| Some(What::line(AdminLine::Drain)),
+};
+
 static ALLOW: Directive = Directive {
     name: "allow",
     places: &[BRACES],
@@ -215,6 +260,20 @@ site example.com {
 }
 "#;
 
+const SERVERS_EXAMPLE: &str = r#"
+admin "unix:/run/site.sock" {
+    servers
+    drain
+}
+upstream app {
+    server "10.0.0.1:3000"
+    server "10.0.0.2:3000"
+}
+site example.com {
+    proxy app
+}
+"#;
+
 const STATUS_EXAMPLE: &str = r#"
 admin "unix:/run/site.sock" {
     status
@@ -268,6 +327,8 @@ impl Check<'_> {
             metrics: false,
             status: false,
             purge: false,
+            servers: false,
+            drain: false,
             allow: list(Vec::new()),
             buckets: list(Vec::new()),
             ready: list(Vec::new()),
@@ -281,6 +342,11 @@ impl Check<'_> {
                 }
                 Some(AdminLine::Status) => admin.status = true,
                 Some(AdminLine::Purge) => admin.purge = true,
+                Some(AdminLine::Servers) => {
+                    admin.servers = true;
+                    self.has_upstreams(item);
+                }
+                Some(AdminLine::Drain) => admin.drain = true,
                 Some(AdminLine::Allow(networks)) => {
                     admin.allow = list(networks.iter().map(|network| network.value).collect());
                 }
@@ -302,6 +368,13 @@ impl Check<'_> {
         if self.stores.entries.is_empty() && !self.report.has_errors() {
             let message = format!("`{name}` has no effect: there is no cache");
             self.error("no-effect", message, item.span);
+        }
+    }
+
+    /// There are servers to see and change.
+    fn has_upstreams(&mut self, item: &Item) {
+        if self.upstreams.entries.is_empty() && !self.report.has_errors() {
+            self.error("no-effect", "`servers` has no effect: there is no upstream", item.span);
         }
     }
 

@@ -4,13 +4,17 @@
 //! short: [`MOST`] at once, each for [`LIFETIME`], so a client that sends or takes nothing costs no more than that.
 
 mod answer;
+mod form;
 mod metrics;
+mod peer;
 mod process;
+mod servers;
 mod stores;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,9 +26,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-use self::answer::Answerer;
+use self::answer::{Answerer, DrainAccepted};
+use self::peer::Peer;
 use crate::cache::CacheStore;
 use crate::context::settings::Settings;
 use crate::metrics::counters::Metrics;
@@ -65,6 +70,8 @@ pub(crate) struct Operated {
     pub(crate) stores: &'static [CacheStore],
     pub(crate) metrics: Option<&'static Metrics>,
     pub(crate) stop: watch::Receiver<StopSignal>,
+    /// Begins the drain.
+    pub(crate) drain: &'static Notify,
 }
 
 /// Starts the thread. It ends with the process: while a drain lasts, operators still see what goes on.
@@ -101,11 +108,13 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
         let accepted = match (&tcp, &unix) {
             (Some(tcp), _) => tcp.accept().await.map(|(stream, peer)| {
-                tokio::task::spawn_local(serve(stream, peer.ip().to_canonical(), Rc::clone(&answerer), place));
+                let peer = Peer { ip: peer.ip().to_canonical(), uid: None, user: None };
+                tokio::task::spawn_local(serve(stream, peer, Rc::clone(&answerer), place));
             }),
             // Who connects to a unix socket is on this machine.
             (None, Some(unix)) => unix.accept().await.map(|(stream, _)| {
-                let peer = Ipv4Addr::LOCALHOST.into();
+                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                let peer = Peer { ip: Ipv4Addr::LOCALHOST.into(), uid, user: None };
                 tokio::task::spawn_local(serve(stream, peer, Rc::clone(&answerer), place));
             }),
             (None, None) => return Ok(()),
@@ -120,21 +129,30 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
 /// Serves a connection to its end.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    peer: IpAddr,
+    peer: Peer,
     answerer: Rc<Answerer>,
     _place: OwnedSemaphorePermit,
 ) {
-    let service = service_fn(|request| {
-        let answerer = Rc::clone(&answerer);
-        async move { Ok::<_, Infallible>(answerer.answer(request, peer).await) }
+    let (answerer, peer, drains) = (&answerer, &peer, &Cell::new(false));
+    let service = service_fn(|request| async move {
+        let response = answerer.answer(request, peer).await;
+        drains.set(drains.get() || response.extensions().get::<DrainAccepted>().is_some());
+        Ok::<_, Infallible>(response)
     });
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(HEAD);
     let mut connection = pin!(http1.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = tokio::time::sleep(LIFETIME) => connection.as_mut().graceful_shutdown(),
+    let over = tokio::select! {
+        _ = connection.as_mut() => true,
+        () = tokio::time::sleep(LIFETIME) => false,
+    };
+    if !over {
+        connection.as_mut().graceful_shutdown();
+        // What is not taken by then is given up.
+        let _ = tokio::time::timeout(GRACE, connection).await;
     }
-    // What is not taken by then is given up.
-    let _ = tokio::time::timeout(GRACE, connection).await;
+    // Only now: it may end the process before a response is written.
+    if drains.get() {
+        answerer.operated.drain.notify_one();
+    }
 }

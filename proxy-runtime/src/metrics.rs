@@ -70,6 +70,7 @@ metrics! {
     SERVER_EJECTED: Gauge "kiln_server_ejected" ["upstream", "server"] "1 while `outlier` has ejected the server.";
     SERVER_ACTIVE: Gauge "kiln_server_active" ["upstream", "server"] "Exchanges with the server now.";
     SERVER_WEIGHT: Gauge "kiln_server_weight" ["upstream", "server"] "The server's weight.";
+    SERVER_DRAINED: Gauge "kiln_server_drained" ["upstream", "server"] "1 while an operator keeps new requests from the server; only where `admin` has `servers`.";
     CACHE_REQUESTS: Counter "kiln_cache_requests" ["store", "result"] "Requests by what the cache did: the words of the access log.";
     CACHE_STORED: Counter "kiln_cache_stored" ["store"] "Responses that were stored.";
     CACHE_EVICTED: Counter "kiln_cache_evicted" ["store", "from"] "Responses that made room for others, in `memory` or on `disk`.";

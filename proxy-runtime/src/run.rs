@@ -91,7 +91,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     // Signal handlers are installed before the proxy reports that it is ready.
     let drain = site.process.drain.get(settings);
     let reread_wanted: &'static Notify = Box::leak(Box::default());
-    signals::follow(stop.clone(), reread_wanted, drain, CUT_OFF + SETTLE + LAST_WORDS).map_err(failed)?;
+    let drain_wanted: &'static Notify = Box::leak(Box::default());
+    signals::follow(stop.clone(), (reread_wanted, drain_wanted), drain, CUT_OFF + SETTLE + LAST_WORDS)
+        .map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (log.buffer(), stopped.clone(), done.clone());
         let shared = WorkerShared {
@@ -117,8 +119,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     }
     #[cfg(feature = "admin")]
     if let (Some(admin), Some(socket)) = (site.admin, admin_socket) {
-        let stop = stopped.clone();
-        let operated = Operated { site, admin, settings, servers, budget, memory, stores, metrics, stop };
+        let (stop, drain) = (stopped.clone(), drain_wanted);
+        let operated = Operated { site, admin, settings, servers, budget, memory, stores, metrics, stop, drain };
         admin::start(socket, operated).map_err(failed)?;
     }
     #[cfg(not(feature = "admin"))]

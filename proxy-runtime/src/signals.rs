@@ -1,5 +1,5 @@
-//! The effect of each signal ([`follow`]): TERM and INT stop the process, HUP reads files again, USR1 and USR2 only cause a
-//! notice.
+//! What each signal does ([`follow`]): TERM and INT stop, as `POST /drain` of `admin` does, HUP reads files again, and USR1 and USR2 only say what
+//! there is not.
 //!
 //! A separate thread waits for them and does nothing that blocks: a second TERM or INT ends the process even if all other
 //! threads hang.
@@ -21,13 +21,13 @@ use crate::worker::StopSignal;
 /// The system has no thread or no descriptors left.
 pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
-    reread: &'static Notify,
+    (reread, drain_wanted): (&'static Notify, &'static Notify),
     drain: Duration,
     ending: Duration,
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let caught = runtime.block_on(async { Caught::new() })?;
-    let follow = move || runtime.block_on(caught.follow(&stop, reread, drain, ending));
+    let follow = move || runtime.block_on(caught.follow(&stop, (reread, drain_wanted), drain, ending));
     std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     Ok(())
 }
@@ -58,12 +58,20 @@ impl Caught {
         })
     }
 
-    async fn follow(mut self, stop: &watch::Sender<StopSignal>, reread: &Notify, drain: Duration, ending: Duration) {
+    async fn follow(
+        mut self,
+        stop: &watch::Sender<StopSignal>,
+        (reread, drain_wanted): (&Notify, &Notify),
+        drain: Duration,
+        ending: Duration,
+    ) {
         let mut deadline = None;
         loop {
             let stops = tokio::select! {
                 _ = self.terminate.recv() => true,
                 _ = self.interrupt.recv() => true,
+                // Asked for once more, it is no order to end at once.
+                () = drain_wanted.notified() => *stop.borrow() == StopSignal::No,
                 _ = self.hangup.recv() => {
                     reread.notify_one();
                     false

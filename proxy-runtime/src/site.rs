@@ -61,7 +61,7 @@ use crate::router::route::Tables;
 pub use crate::value::{Bytes, List, Place, Text};
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 23;
+pub const VERSION: u32 = 24;
 
 /// A compiled site.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ mod connect;
 pub(crate) mod discover;
 pub(crate) mod fetch;
 mod health;
+mod operated;
 mod pool;
 mod proxy_protocol;
 mod race;
@@ -24,6 +25,8 @@ mod wait_queue;
 pub(crate) use self::checks::keep_checking;
 pub(crate) use self::connect::Dialler;
 pub(crate) use self::discover::keep_discovering;
+#[cfg(feature = "admin")]
+pub(crate) use self::operated::{MAX_WEIGHT, ServerChange};
 pub(crate) use self::pool::{Pools, UpstreamConnection};
 pub(crate) use self::proxy_protocol::announce;
 pub(crate) use self::resolve::keep_resolving;

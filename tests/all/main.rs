@@ -43,6 +43,7 @@ mod page;
 mod reference;
 mod resend;
 mod servers;
+mod servers_admin;
 mod sockets;
 mod tidy;
 mod tls;

@@ -199,6 +199,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/files/or_else.rs",
         "tests/all/files/send_file.rs",
         "tests/all/operate.rs",
+        "tests/all/servers_admin.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

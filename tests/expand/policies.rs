@@ -13,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 23,
+    ::proxy_runtime::site::VERSION == 24,
     "proxy-build and proxy-runtime are of different versions"
 );
 /// `^2`

@@ -1,7 +1,6 @@
 //! Answers the requests of operators ([`Answerer::answer`]): which part of `admin` one is for, and whether the site has it.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,13 +10,14 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::peer::Peer;
 use super::process::OwnProcess;
-use super::{Operated, metrics, stores};
+use super::{Operated, form, metrics, servers, stores};
 use crate::context::facts::Facts;
 use crate::context::matcher;
 use crate::failure::Failure;
 use crate::metrics::text::Format;
-use crate::observe::notice;
+use crate::observe::{announce, notice};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::serve::purge;
@@ -27,13 +27,24 @@ use crate::worker::StopSignal;
 pub(super) type AdminResponse = Response<Full<Bytes>>;
 
 /// What there is for `GET`, and what for.
-const PATHS: [(&str, &str); 5] = [
+const PATHS: [(&str, &str); 6] = [
     ("/healthz", "200 while the process runs"),
     ("/readyz", "200 while it accepts connections and `ready` holds, else 503"),
     ("/metrics", "metrics for Prometheus"),
     ("/stores", "what the caches have and have done, as JSON"),
     ("/entry?url=URL", "what is cached under a URL, as JSON"),
+    ("/servers", "the servers of upstreams, as JSON"),
 ];
+
+/// The same for `POST`.
+const POSTS: [(&str, &str); 2] = [
+    ("/servers/UPSTREAM/SERVER", "state=drain, state=enabled, weight=N: changes a server"),
+    ("/drain", "ends the process as SIGTERM does"),
+];
+
+/// Marks the response to `POST /drain`: the drain begins once it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DrainAccepted;
 
 /// How long a text of metrics is used again: many that ask at once get the same one.
 const FRESH: Duration = Duration::from_millis(500);
@@ -50,27 +61,28 @@ impl Answerer {
         Answerer { operated, process: OwnProcess { began: SystemTime::now() }, text: RefCell::default() }
     }
 
-    /// Answers a request. Its body is not read: none has a meaning here.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> AdminResponse {
+    /// Answers a request. Only the body of a change is read: no other has a meaning here.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> AdminResponse {
         let (admin, path) = (self.operated.admin, request.uri().path());
-        if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer) {
+        if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer.ip) {
             notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
             return refuse(StatusCode::FORBIDDEN, "`admin` does not allow this address");
         }
         if request.method().as_str() == purge::PURGE {
             return self.purge(&request, peer).await;
         }
+        if path == "/drain" || path.starts_with("/servers/") {
+            return self.change(request, peer).await;
+        }
         if !PATHS.iter().any(|(known, _)| known.split('?').next() == Some(path)) && path != "/" {
-            let known: Vec<_> = PATHS.iter().map(|(path, _)| *path).collect();
+            let known: Vec<_> = PATHS.iter().chain(&POSTS).map(|(path, _)| *path).collect();
             return refuse(
                 StatusCode::NOT_FOUND,
                 &format!("there is no `{path}` here; there are {}", known.join(", ")),
             );
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, "this is asked for with GET");
-            reply.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-            return reply;
+            return other_method("GET", "GET, HEAD");
         }
         match path {
             "/" => text(StatusCode::OK, index()),
@@ -79,6 +91,7 @@ impl Answerer {
             "/metrics" if admin.metrics => self.metrics(&request),
             "/stores" if admin.status => json(&stores::list(self.operated.stores)),
             "/entry" if admin.status => self.entry(&request, peer).await,
+            "/servers" if admin.servers => json(&servers::list(self.operated.servers)),
             _ => forbidden(path.trim_start_matches('/')),
         }
     }
@@ -116,7 +129,7 @@ impl Answerer {
     }
 
     /// `GET /entry`: what is behind `url=` is the URL, as it is.
-    async fn entry(&self, request: &Request<Incoming>, peer: IpAddr) -> AdminResponse {
+    async fn entry(&self, request: &Request<Incoming>, peer: &Peer) -> AdminResponse {
         let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
         let Some(url) = url.filter(|url| url.contains("://")) else {
             return refuse(StatusCode::BAD_REQUEST, "write /entry?url=http://example.com/path");
@@ -127,7 +140,7 @@ impl Answerer {
         let Ok(mut target) = Target::parse(url.to_owned(), &host, Version::HTTP_11) else {
             return refuse(StatusCode::BAD_REQUEST, "the URL is malformed");
         };
-        let policy = purge::policy_of(site, &mut target, &host, (peer, false));
+        let policy = purge::policy_of(site, &mut target, &host, (peer.ip, false));
         let facts = facts(&Method::GET, &host, &target, Facts::nothing(&Method::GET, &host, settings));
         match policy.and_then(|policy| purge::place_of(&facts, site, policy, stores)) {
             Some((store, urls)) => json(&stores::entry(store, urls).await),
@@ -135,15 +148,46 @@ impl Answerer {
         }
     }
 
+    /// `POST`: changes a server, or ends the process.
+    async fn change(&self, request: Request<Incoming>, peer: &Peer) -> AdminResponse {
+        let Operated { admin, servers, .. } = self.operated;
+        if *request.method() != Method::POST {
+            return other_method("POST", "POST");
+        }
+        let place = request.uri().path().strip_prefix("/servers/").map(str::to_owned);
+        match place {
+            None if !admin.drain => forbidden("drain"),
+            Some(_) if !admin.servers => forbidden("servers"),
+            _ if is_from_page(&request) => refuse(StatusCode::FORBIDDEN, PAGES),
+            None => {
+                announce(&format!("admin: {peer} ends the process"));
+                let mut reply = text(StatusCode::ACCEPTED, "the drain begins\n");
+                reply.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+                reply.extensions_mut().insert(DrainAccepted);
+                reply
+            }
+            Some(place) => {
+                let parameters = form::read(request).await;
+                // Nothing is waited for between what is read here and what is changed: one change is made after the other.
+                match parameters.and_then(|parameters| servers::change(servers, &place, &parameters)) {
+                    Ok(changed) => {
+                        announce(&format!("admin: {} by {peer}", changed.done));
+                        json(&changed.servers)
+                    }
+                    Err((status, why)) => refuse(status, &why),
+                }
+            }
+        }
+    }
+
     /// `PURGE`, of the URL that the request is for, or what its fields say.
-    async fn purge(&self, request: &Request<Incoming>, peer: IpAddr) -> AdminResponse {
+    async fn purge(&self, request: &Request<Incoming>, peer: &Peer) -> AdminResponse {
         let Operated { site, admin, settings, stores, .. } = self.operated;
         if !admin.purge {
             return forbidden("purge");
         }
-        // A page in a browser on this machine can reach what listens here; programs don't say where they come from.
-        if request.headers().contains_key(header::ORIGIN) {
-            return refuse(StatusCode::FORBIDDEN, "pages of browsers may not change anything here");
+        if is_from_page(request) {
+            return refuse(StatusCode::FORBIDDEN, PAGES);
         }
         let mut fields = Fields::new();
         for (name, value) in request.headers() {
@@ -153,7 +197,7 @@ impl Answerer {
             return refuse(StatusCode::BAD_REQUEST, "the host or the path is malformed");
         };
         let method = request.method();
-        let policy = purge::policy_of(site, &mut target, &fields, (peer, false));
+        let policy = purge::policy_of(site, &mut target, &fields, (peer.ip, false));
         let about = policy.and_then(|policy| Some((&policy.key, stores.get(usize::from(policy.store))?)));
         let facts = facts(method, &fields, &target, Facts::nothing(method, &fields, settings));
         match purge::carry_out(&facts, site, about, stores).await {
@@ -182,7 +226,23 @@ fn index() -> String {
     for (path, what) in PATHS {
         out.extend(["GET ", path, "  ", what, "\n"]);
     }
+    for (path, what) in POSTS {
+        out.extend(["POST ", path, "  ", what, "\n"]);
+    }
     out + "PURGE URL  takes responses out of caches\n"
+}
+
+const PAGES: &str = "pages of browsers may not change anything here";
+
+/// Whether a page in a browser has sent a request: on this machine it can reach what listens here. Programs don't say where they come from.
+fn is_from_page(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(header::ORIGIN)
+}
+
+fn other_method(method: &str, allow: &'static str) -> AdminResponse {
+    let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this is asked for with {method}"));
+    reply.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    reply
 }
 
 /// A part that the site does not let be used.

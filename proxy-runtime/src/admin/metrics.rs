@@ -19,7 +19,7 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, format: Format) -
         upstreams(metrics, operated.servers, &mut out);
         workers(metrics, &mut out);
     }
-    servers(operated.servers, &mut out);
+    servers(operated, &mut out);
     caches(operated.stores, &mut out);
     out.family(&declared::CONNECTIONS).sample(&[], operated.budget.open());
     out.family(&declared::CLIENT_MEMORY).sample(&[], operated.memory.in_use());
@@ -102,7 +102,8 @@ fn workers(metrics: &Metrics, out: &mut Exposition) {
 }
 
 /// How servers are now. A place that no server has yet is none.
-fn servers(servers: &Servers, out: &mut Exposition) {
+fn servers(operated: &Operated, out: &mut Exposition) {
+    let servers = operated.servers;
     let members = || servers.members().filter(|(_, server)| !server.name().is_empty());
     let mut family = out.family(&declared::UPSTREAM_WAITING);
     for upstream in &servers.upstreams {
@@ -123,6 +124,12 @@ fn servers(servers: &Servers, out: &mut Exposition) {
     let mut family = out.family(&declared::SERVER_WEIGHT);
     for (upstream, server) in members() {
         family.sample(&[&upstream.config.name, server.name()], server.weight());
+    }
+    if operated.admin.servers {
+        let mut family = out.family(&declared::SERVER_DRAINED);
+        for (upstream, server) in members() {
+            family.sample(&[&upstream.config.name, server.name()], u8::from(server.is_drained()));
+        }
     }
 }
 

@@ -16,6 +16,10 @@ pub struct Admin {
     pub status: bool,
     /// `PURGE`.
     pub purge: bool,
+    /// `GET` and `POST /servers`.
+    pub servers: bool,
+    /// `POST /drain`.
+    pub drain: bool,
     /// The networks that may connect; empty allows all.
     pub allow: List<IpNet>,
     /// The upper bounds of histogram buckets in microseconds, in order.

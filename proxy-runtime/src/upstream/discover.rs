@@ -105,6 +105,7 @@ fn usable(found: Option<Vec<Discovered>>, discover: &Discover) -> Result<Option<
 impl UpstreamState {
     /// Assigns slots to servers.
     fn settle(&self, servers: &Servers, found: &[Discovered]) {
+        let _alone = self.changing();
         let places = &servers.servers[self.members.clone()];
         let wanted: HashSet<SocketAddr> = found.iter().map(|server| server.address).collect();
         let (mut come, mut gone) = (Vec::new(), Vec::new());
@@ -120,7 +121,9 @@ impl UpstreamState {
             // Prefer a slot without exchanges of its previous server.
             let free = || places.iter().filter(|place| place.found().is_none()).min_by_key(|place| place.load.active());
             let Some(place) = stays.or_else(free) else { continue };
-            place.weight.store(server.weight, Ordering::Relaxed);
+            if stays.is_none() || !place.overrides.has_weight() {
+                place.weight.store(server.weight, Ordering::Relaxed);
+            }
             if stays.is_none() {
                 let name = name(server.address);
                 place.arrive(server.address, name, self.cookie_key.map_or(0, |key| super::sticky::name(key, name)));
@@ -157,6 +160,7 @@ impl ServerState {
         if let TargetAddress::Discovered(found) = &self.target {
             self.generation.fetch_add(1, Ordering::Relaxed);
             self.health.reset();
+            self.overrides.reset();
             self.load.latency.reset();
             self.called.store(called, Ordering::Relaxed);
             found.store(Some(Arc::new(DiscoveredEndpoint { address, name })));

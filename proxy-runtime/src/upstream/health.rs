@@ -18,7 +18,7 @@ pub(crate) struct Health {
     ejections: AtomicU32,
     /// The server was ejected, and has had no successful exchange since.
     away: AtomicBool,
-    /// When checks found it healthy again; 0 if it always was.
+    /// When checks found it healthy again, or an operator had it back; 0 if it was never away.
     recovered: AtomicU64,
 }
 
@@ -51,6 +51,12 @@ impl Health {
     pub(crate) fn back_since(&self) -> Option<u64> {
         let since = self.recovered.load(Ordering::Relaxed).max(self.ejected_until.load(Ordering::Relaxed));
         (since > 0).then_some(since)
+    }
+
+    #[cfg(feature = "admin")]
+    /// It gets requests again that an operator has kept from it.
+    pub(super) fn returned(&self, now: u64) {
+        self.recovered.store(now.max(1), Ordering::Relaxed);
     }
 
     /// Records a check; returns whether the health has changed. Called by one task per server.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::health::Health;
+use super::operated::Overrides;
 use crate::balance::Load;
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{self, Place};
@@ -29,6 +30,8 @@ pub(crate) struct ServerState {
     pub(crate) limit: u64,
     pub(crate) load: Load,
     pub(crate) health: Health,
+    /// What operators have set of it.
+    pub(super) overrides: Overrides,
     pub(crate) kept: IdleSettings,
 }
 
@@ -133,6 +136,7 @@ impl ServerState {
             limit: u64::MAX,
             load: Load::default(),
             health: Health::default(),
+            overrides: Overrides::default(),
             kept: IdleSettings {
                 // A connection that was opened with one client's PROXY header can't be used for others.
                 max_idle: if upstream.proxy_protocol.is_some() { 0 } else { pool.max_idle.get(settings) },

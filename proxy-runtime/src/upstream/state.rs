@@ -3,8 +3,8 @@
 //! A [`Lease`] holds a server for the duration of an exchange; its drop decrements the count, however the exchange ends.
 //! When all available servers are full, requests wait, within the limits of `circuit-breaker`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,6 +23,8 @@ pub(crate) struct UpstreamState {
     pub(crate) config: &'static Upstream,
     /// The primary servers, and the backups.
     tiers: ArcSwap<[Priority; 2]>,
+    /// Held by who changes servers or tiers; requests never take it.
+    changing: Mutex<()>,
     /// The range of its servers among all servers.
     pub(crate) members: std::ops::Range<usize>,
     /// The key for the names of servers in the cookie of `sticky`.
@@ -110,6 +112,7 @@ impl UpstreamState {
         UpstreamState {
             config: upstream,
             tiers: ArcSwap::from_pointee([tier(false), tier(true)]),
+            changing: Mutex::default(),
             members: first..first + servers.len(),
             cookie_key,
             load: Load::default(),
@@ -231,7 +234,7 @@ impl UpstreamState {
         }
     }
 
-    /// Returns whether no server is healthy, by checks and ejections.
+    /// Whether no server is healthy, as far as checks and ejections tell, or operators drain those that are.
     pub(crate) fn is_down(&self, servers: &[ServerState]) -> bool {
         let now = self.time(Instant::now());
         self.count(servers, |server| server.health.is_healthy(now)).1 == 0
@@ -274,10 +277,11 @@ impl UpstreamState {
         self.panics.load(Ordering::Relaxed)
     }
 
-    /// Counts the servers, and those that meet a condition. Empty slots and servers whose names do not resolve do not
-    /// count, as they are not used anyway.
+    /// How many servers there are, and for how many of them something holds. A place that no server has, one whose name does not resolve, and
+    /// one that is drained, is none: it is left out anyway.
     fn count(&self, servers: &[ServerState], holds: impl Fn(&ServerState) -> bool) -> (u64, u64) {
-        let servers = servers[self.members.clone()].iter().filter(|server| server.resolved());
+        let servers = servers[self.members.clone()].iter();
+        let servers = servers.filter(|server| server.resolved() && !server.overrides.is_drained());
         servers.fold((0, 0), |(all, some), server| (all + 1, some + u64::from(holds(server))))
     }
 
@@ -305,11 +309,31 @@ impl UpstreamState {
         (others < MIN_RETRIES.max(exchanges * percent / 100)).then_some(retrying)
     }
 
+    /// Lets one thread after the other change servers.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Replaces the servers: the primary ones, and the backups.
     pub(crate) fn change(&self, tiers: [Vec<&ServerState>; 2]) {
         let tiers = tiers.map(|members| Priority::new(self.config.balance, members.into_iter()));
         self.tiers.store(Arc::new(tiers));
         self.wake();
+    }
+
+    #[cfg(feature = "admin")]
+    /// Balances by weights as they are now.
+    pub(super) fn rebalance(&self, servers: &[ServerState]) {
+        let tiers = self.tiers.load();
+        let tier =
+            |tier: &Priority| Priority::new(self.config.balance, tier.members.iter().map(|&index| &servers[index]));
+        self.tiers.store(Arc::new([tier(&tiers[0]), tier(&tiers[1])]));
+    }
+
+    #[cfg(feature = "admin")]
+    /// The backups, by index.
+    pub(super) fn backups(&self) -> Vec<usize> {
+        self.tiers.load()[1].members.clone()
     }
 
     /// Wakes waiting requests after a server has recovered.
@@ -358,6 +382,7 @@ impl PriorityView<'_> {
         !self.pick.tried.contains(&server.index)
             && (self.panics || server.health.is_healthy(self.now))
             && server.resolved()
+            && !server.overrides.is_drained()
     }
 
     fn may(&self, server: &ServerState) -> bool {
