@@ -1,27 +1,40 @@
 //! `admin`: the endpoint for operators, its directives, and what they come to.
 
-use std::net::IpAddr;
+mod access;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::metrics::MAX_BUCKETS;
 use proxy_runtime::site::{self, Speaks};
 
-use crate::ast::{self, Item, ListenWord, Setting, Top, What};
+use crate::ast::{self, Item, ListenWord, Top, What};
 use crate::check::Check;
 use crate::check::listeners::{DeclaredListener, Listeners};
 use crate::declaration::{Directive, Place, Prop};
 use crate::model::{self, list};
-use crate::report::{Diagnostic, Help};
+use crate::report::Diagnostic;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar};
 use crate::value::{self, Parsed};
 
 /// The directives of `admin`, in the order of the manual.
-pub(crate) const DIRECTIVES: &[&Directive] =
-    &[&ADMIN, &METRICS, &BUCKETS, &STATUS, &PURGE, &SERVERS, &DRAIN, &ALLOW, &READY];
+pub(crate) const DIRECTIVES: &[&Directive] = &[
+    &ADMIN,
+    &METRICS,
+    &BUCKETS,
+    &STATUS,
+    &PURGE,
+    &SERVERS,
+    &DRAIN,
+    &ALLOW,
+    &access::AUTH,
+    &access::TLS,
+    &access::HOST,
+    &READY,
+];
 
+/// Where its lines stand.
 const BRACES: Place = Place::Within("in `admin`");
 
 /// A line of `admin`.
@@ -70,8 +83,8 @@ there. 32 connections are served at once, each for up to a minute.
 - `GET /servers` and `POST /servers/UPSTREAM/SERVER`, with `servers`.
 - `POST /drain`, with `drain`.
 
-A part without its line in the braces is answered with 403. An address that others can reach needs `allow`: without it, it is found by the lint
-`open-admin`.",
+A part without its line in the braces is answered with 403. An address that others can reach needs `allow`, `auth`, or a `tls` that requires client
+certificates: without these, it is found by the lint `open-admin`, and by `purge`, `servers` and `drain` it is an error.",
     example: r#"
 admin "unix:/run/site/admin.sock" mode="0660" owner=":ops" {
     metrics
@@ -298,23 +311,11 @@ impl Check<'_> {
     /// The listener of `admin`.
     pub(crate) fn admin_listen(&mut self, admin: &ast::Admin, declared: &mut Vec<DeclaredListener>) -> Option<usize> {
         let address = &admin.address;
-        let allows = admin.items.iter().any(|item| matches!(item.line(), Some(AdminLine::Allow(_))));
-        if let Setting::Fixed(written) = &address.value
-            && let Ok(Address::Tcp(host, _)) = settings::address(written)
-            && !host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-            && !allows
-        {
-            let found = "anyone who can connect to this address can use the admin endpoint";
-            self.report.add(
-                Diagnostic::lint("open-admin", found, address.span)
-                    .help(Help::write(address.span, "\"unix:/run/site/admin.sock\""))
-                    .help(self.inside(address.span, "allow \"10.0.0.0/8\"")),
-            );
-        }
         let words = vec![Spanned { value: ListenWord::Address(address.value.clone()), span: address.span }];
         let (mode, owner) = (admin.mode, admin.owner.clone());
         let file = self.socket_file(&ast::Listen { words, mode, owner, items: Vec::new() });
-        let speaks = Speaks { admin: true, ..model::PLAIN };
+        let tls = self.admin_tls(admin);
+        let speaks = Speaks { admin: true, tls: tls.is_some(), default: tls, ..model::PLAIN };
         self.add_listener(address, None, (false, &speaks, &file), declared)
     }
 
@@ -330,6 +331,8 @@ impl Check<'_> {
             servers: false,
             drain: false,
             allow: list(Vec::new()),
+            auth: None,
+            hosts: list(Vec::new()),
             buckets: list(Vec::new()),
             ready: list(Vec::new()),
         };
@@ -355,6 +358,7 @@ impl Check<'_> {
             }
             self.shows_stores(item);
         }
+        self.admin_access(written, listeners.list[listener].speaks.default, &mut admin);
         Some(admin)
     }
 
@@ -400,7 +404,7 @@ impl Check<'_> {
     }
 
     /// Upstreams by name, each once.
-    fn upstreams_named(&mut self, names: &[Spanned<String>]) -> Vec<u16> {
+    pub(crate) fn upstreams_named(&mut self, names: &[Spanned<String>]) -> Vec<u16> {
         let mut found: Vec<u16> = Vec::new();
         for name in names {
             let Some(index) = self.upstreams.look_up("upstream", name, self.report) else { continue };

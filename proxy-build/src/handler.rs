@@ -8,6 +8,7 @@ mod abort;
 mod echo;
 mod files;
 pub(crate) mod forwarding;
+mod health;
 mod proxy;
 mod redirect;
 mod respond;
@@ -101,6 +102,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &redirect::REDIRECT,
     &redirect::ALLOW_HOST,
     &echo::ECHO,
+    &health::HEALTH,
     &abort::ABORT,
 ];
 
@@ -112,6 +114,7 @@ pub(crate) fn checked(handler: &site::Handler) -> &dyn CheckedHandler {
         site::Handler::Redirect(redirect) => redirect,
         site::Handler::Files(files) => files,
         site::Handler::Echo => &echo::Echo,
+        site::Handler::Health(health) => health,
         site::Handler::Abort => &abort::Abort,
     }
 }

@@ -358,7 +358,10 @@ impl Site {
         [
             (feature("acme", "SPEAKS_ACME", "gets certificates from an authority"), self.acme.is_some()),
             (feature("admin", "HAS_ADMIN", "is operated by `admin`"), self.admin.is_some()),
-            (feature("auth", "CHECKS_CREDENTIALS", "looks credentials up"), schemes.any(looks_up)),
+            (
+                feature("auth", "CHECKS_CREDENTIALS", "looks credentials up"),
+                schemes.any(looks_up) || self.admin.as_ref().is_some_and(|admin| admin.auth.is_some()),
+            ),
             (
                 feature("compress", "COMPRESSES", "compresses answers"),
                 policies().any(|policy| policy.compress.is_some()),

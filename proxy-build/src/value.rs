@@ -14,7 +14,7 @@ use crate::nearest::nearest;
 use crate::source::Spanned;
 use crate::syntax::{Leaf, Scalar, quoted, raw_or_quoted};
 
-pub use self::access::{byte_rate, network_or_file, origin, rate};
+pub use self::access::{byte_rate, network_or_file, origin, rate, realm};
 pub(crate) use self::address::to_ask_for;
 pub use self::address::{
     asked_path, host, ip, listen_address, name_server, network, server_address, server_name, server_url, service_url,

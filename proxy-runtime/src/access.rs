@@ -131,6 +131,16 @@ pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
     (!decoded.contains(char::is_control)).then(|| (name.to_owned(), password.to_owned()))
 }
 
+/// The only key of a request in `Authorization: Bearer` (RFC 6750 section 2.1).
+#[cfg(feature = "admin")]
+pub(crate) fn bearer(fields: &Fields) -> Option<&[u8]> {
+    let mut lines = fields.all("authorization");
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (scheme, key) = split_once(line, b' ')?;
+    let key = key.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !key.is_empty()).then_some(key)
+}
+
 /// Returns the API key in a field, if it has a single value.
 pub fn api_key<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
     let mut lines = fields.all(name);

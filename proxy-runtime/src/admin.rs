@@ -3,10 +3,11 @@
 //! No worker has a part in it, and none waits for it: it reads counters and states that workers write without a lock. Connections are few and
 //! short: [`MOST`] at once, each for [`LIFETIME`], so a client that sends or takes nothing costs no more than that.
 
+mod access;
 mod answer;
 mod form;
 mod metrics;
-mod peer;
+mod operator;
 mod process;
 mod servers;
 mod stores;
@@ -14,7 +15,6 @@ mod stores;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,19 +23,21 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::answer::{Answerer, DrainAccepted};
-use self::peer::Peer;
+use self::operator::Operator;
+use crate::access::state::AccessState;
 use crate::cache::CacheStore;
-use crate::context::settings::Settings;
+use crate::context::settings::{self, Address, Settings, StartError};
 use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
 use crate::net::listen::Bound;
 use crate::net::memory::Memory;
+use crate::net::stream::{BufferedStream, SocketStream};
+use crate::net::tls::Engine;
 use crate::observe::notice;
 use crate::site::{Admin, Site};
 use crate::upstream::Servers;
@@ -53,6 +55,9 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How long a response that is under way has when the time of its connection is over.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// No head of a request is larger, in bytes.
 const HEAD: usize = 16 << 10;
 
@@ -65,6 +70,8 @@ pub(crate) struct Operated {
     pub(crate) admin: &'static Admin,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
+    pub(crate) access: &'static AccessState,
+    pub(crate) engine: &'static Engine,
     pub(crate) budget: &'static ConnectionBudget,
     pub(crate) memory: &'static Memory,
     pub(crate) stores: &'static [CacheStore],
@@ -74,16 +81,35 @@ pub(crate) struct Operated {
     pub(crate) drain: &'static Notify,
 }
 
+/// Why the process must not start: an address that is given then, where others could change something.
+pub(crate) fn unprotected(site: &Site, settings: &Settings) -> Option<StartError> {
+    let admin = site.admin?;
+    let listener = site.listeners.get(usize::from(admin.listener))?;
+    let Ok(Address::Tcp(host, _)) = settings::address(listener.address.get(settings)) else { return None };
+    let part = admin.changing().filter(|_| !is_guarded(site, admin) && !settings::is_loopback(host))?;
+    let message = format!(
+        "anyone who can connect to the address of `admin` could use `{part}`: it needs `allow`, `auth`, or a `tls` that requires client certificates"
+    );
+    Some(StartError { message, place: listener.place.clone() })
+}
+
+/// Whether not everybody who can connect may use it.
+fn is_guarded(site: &Site, admin: &Admin) -> bool {
+    let tls = site.listeners.get(usize::from(admin.listener)).and_then(|listener| listener.speaks.default);
+    let tls = tls.and_then(|tls| site.tls.get(usize::from(tls)));
+    admin.is_guarded(tls.is_some_and(|tls| tls.client.as_ref().is_some_and(|client| client.required)))
+}
+
 /// Starts the thread. It ends with the process: while a drain lasts, operators still see what goes on.
 ///
 /// # Errors
 /// There can't be a thread.
 pub(crate) fn start(socket: Bound, operated: Operated) -> io::Result<()> {
     if let Bound::Tcp(socket) = &socket
-        && operated.admin.allow.is_empty()
+        && !is_guarded(operated.site, operated.admin)
         && !socket.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
     {
-        notice("others can connect to the address of `admin`, which has no `allow`");
+        notice("others can connect to the address of `admin`, which has neither `allow` nor `auth`");
     }
     let run = move || {
         let served = Builder::new_current_thread()
@@ -108,14 +134,14 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
         let accepted = match (&tcp, &unix) {
             (Some(tcp), _) => tcp.accept().await.map(|(stream, peer)| {
-                let peer = Peer { ip: peer.ip().to_canonical(), uid: None, user: None };
-                tokio::task::spawn_local(serve(stream, peer, Rc::clone(&answerer), place));
+                let peer = Operator { ip: peer.ip().to_canonical(), ..Operator::LOCAL };
+                tokio::task::spawn_local(secure(SocketStream::Tcp(stream), peer, Rc::clone(&answerer), place));
             }),
             // Who connects to a unix socket is on this machine.
             (None, Some(unix)) => unix.accept().await.map(|(stream, _)| {
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                let peer = Peer { ip: Ipv4Addr::LOCALHOST.into(), uid, user: None };
-                tokio::task::spawn_local(serve(stream, peer, Rc::clone(&answerer), place));
+                let peer = Operator { uid, ..Operator::LOCAL };
+                tokio::task::spawn_local(secure(SocketStream::Unix(stream), peer, Rc::clone(&answerer), place));
             }),
             (None, None) => return Ok(()),
         };
@@ -126,13 +152,27 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
     }
 }
 
+/// Makes the handshake, where there is one, and serves the connection.
+async fn secure(stream: SocketStream, mut peer: Operator, answerer: Rc<Answerer>, _place: OwnedSemaphorePermit) {
+    let Operated { site, admin, engine, .. } = answerer.operated;
+    let (listener, mut link) = (u32::from(admin.listener), BufferedStream::new(stream, answerer.buffers));
+    if site.listeners.get(usize::from(admin.listener)).is_some_and(|listener| listener.speaks.tls) {
+        let secured = tokio::time::timeout(HANDSHAKE, engine.accept(site, listener, link)).await;
+        match secured {
+            Ok(Ok((stream, _))) => link = BufferedStream::new(stream, answerer.buffers),
+            Ok(Err((failure, _))) => {
+                let (reason, detail) = (failure.reason(), failure.detail());
+                return notice(&format!("admin: the TLS handshake with {peer} failed: {reason} {detail}"));
+            }
+            Err(_) => return,
+        }
+        peer.secured = true;
+    }
+    serve(link, peer, answerer).await;
+}
+
 /// Serves a connection to its end.
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    peer: Peer,
-    answerer: Rc<Answerer>,
-    _place: OwnedSemaphorePermit,
-) {
+async fn serve(stream: BufferedStream, peer: Operator, answerer: Rc<Answerer>) {
     let (answerer, peer, drains) = (&answerer, &peer, &Cell::new(false));
     let service = service_fn(|request| async move {
         let response = answerer.answer(request, peer).await;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::context::settings::{Settings, StartError, variable};
+#[cfg(feature = "admin")]
+use crate::ctl;
 use crate::net::tls::{self, Engine};
 use crate::protocol::escape;
 use crate::site::{Param, ParamKind, Setting, Site};
@@ -22,6 +24,8 @@ enum Command {
     Help,
     SelfTest,
     Licences,
+    #[cfg(feature = "admin")]
+    Ctl(ctl::Ctl),
 }
 
 /// Runs the program of a compiled site: serves it, or executes the command of its flags.
@@ -55,6 +59,8 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
             print!("{text}");
             return if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        #[cfg(feature = "admin")]
+        Command::Ctl(ctl) => return ctl::run(site, &ctl),
         Command::Check => return finish(check(site, &given)),
         Command::Serve => return finish(settings(site, &given).and_then(|settings| crate::run::serve(site, settings))),
     }
@@ -88,6 +94,11 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
             Long("manifest") => Command::Manifest,
             Long("licences") => Command::Licences,
             Long("self-test") => Command::SelfTest,
+            #[cfg(feature = "admin")]
+            Value(word) if word == "ctl" => {
+                let ctl = ctl::parse(site, &mut parser, given)?;
+                return Ok((Command::Ctl(ctl), HashMap::new()));
+            }
             Long(name) if site.params.iter().any(|param| param.name == name) => {
                 let name = name.to_owned();
                 given.insert(name, parser.value()?.string()?);
@@ -117,6 +128,9 @@ fn help(site: &Site) -> String {
         \x20 --help        Print this\n",
         site.name
     );
+    if site.admin.is_some() {
+        out.push_str("\nCommands:\n  ctl COMMAND   Operate the running proxy by its `admin`; see `ctl --help`\n");
+    }
     if !site.params.is_empty() {
         out.push_str("\nParameters (a flag goes before its variable, and that before the default):\n");
     }
@@ -205,6 +219,8 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
         refused.extend(Engine::new(site, &settings).err().unwrap_or_default());
         refused.extend(tls::warnings(site, &settings));
     }
+    #[cfg(feature = "admin")]
+    refused.extend(crate::admin::unprotected(site, &settings));
     let available = listen::probe_all(site, &settings).unwrap_or_else(|unavailable| {
         refused.extend(unavailable);
         Vec::new()

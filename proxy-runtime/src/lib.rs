@@ -43,6 +43,8 @@ mod client;
 mod command;
 #[cfg(feature = "serve")]
 mod connection;
+#[cfg(feature = "admin")]
+mod ctl;
 #[cfg(feature = "serve")]
 mod exchange;
 #[cfg(feature = "serve")]

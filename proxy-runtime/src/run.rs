@@ -56,6 +56,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     if let Some(too_few) = too_few {
         notice(&too_few);
     }
+    #[cfg(feature = "admin")]
+    if let Some(refused) = admin::unprotected(site, settings) {
+        return Err(vec![refused]);
+    }
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
@@ -120,7 +124,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     #[cfg(feature = "admin")]
     if let (Some(admin), Some(socket)) = (site.admin, admin_socket) {
         let (stop, drain) = (stopped.clone(), drain_wanted);
-        let operated = Operated { site, admin, settings, servers, budget, memory, stores, metrics, stop, drain };
+        let operated =
+            Operated { site, admin, settings, servers, access, engine, budget, memory, stores, metrics, stop, drain };
         admin::start(socket, operated).map_err(failed)?;
     }
     #[cfg(not(feature = "admin"))]

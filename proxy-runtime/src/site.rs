@@ -29,7 +29,7 @@ pub use ipnet::IpNet;
 pub use self::access::{
     Access, By, ClientCertificateRules, Cors, InFlight, Listed, Maintenance, NetworkRule, Networks, Origin, RateLimit,
 };
-pub use self::admin::Admin;
+pub use self::admin::{Admin, AdminAuth, AdminScheme};
 pub use self::auth::{Auth, AuthScheme, ForwardAuth, Jwt, KeySource, KeyUrl, RequiredClaim};
 pub use self::block::{Block, Blocks, Where};
 pub use self::bundle::Bundle;
@@ -39,7 +39,7 @@ pub use self::cache::{
 };
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
-pub use self::handler::{Files, Handler, HostField, Proxy, Redirect, Respond, RespondBody, SendFile, Share};
+pub use self::handler::{Files, Handler, HostField, Proxy, Readiness, Redirect, Respond, RespondBody, SendFile, Share};
 pub use self::listen::{Listener, Process, SocketFile};
 pub use self::policy::{ErrorPage, Limits, Log, LogField, Policy, PolicyId, Timeouts};
 pub use self::replace::ResponseBody;

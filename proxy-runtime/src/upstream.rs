@@ -10,7 +10,9 @@ mod connect;
 pub(crate) mod discover;
 pub(crate) mod fetch;
 mod health;
+#[cfg(feature = "admin")]
 mod operated;
+mod overrides;
 mod pool;
 mod proxy_protocol;
 mod race;

@@ -11,7 +11,7 @@ use crate::oracle::{Parts, parts, text};
 #[test]
 fn pairs() {
     let folder = workspace().join("tests/diff");
-    for name in ["all", "none", "words"] {
+    for name in ["admin", "all", "none", "words"] {
         let model = |which: &str| {
             let shown = format!("{name}.{which}.kdl");
             let sources = Sources::for_comparison(Archive::default());

@@ -2,6 +2,7 @@
 
 mod access;
 mod acme;
+mod admin_access;
 mod alone;
 mod artefact;
 mod auth;
@@ -12,6 +13,7 @@ mod cases;
 mod cli;
 mod compress;
 mod corpus;
+mod ctl;
 mod descriptors;
 mod details;
 mod diagnostics;

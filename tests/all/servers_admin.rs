@@ -48,6 +48,9 @@ upstream found {
     discover file "FOUND"
 }
 site a.test {
+    route "/ready" {
+        health app
+    }
     route "/app/*" {
         proxy app
     }
@@ -158,8 +161,14 @@ fn drained_and_enabled() {
     at.set("app", 1, "state=drain");
     at.check("app", 20, &[("c", 20)]);
     assert_eq!(get(at.proxy.address("admin"), "localhost", "/readyz").status, 200);
+    let health = || {
+        let answer = get(at.proxy.address("listen"), "a.test", "/ready");
+        (answer.status, answer.text())
+    };
+    assert_eq!(health(), (200, "ready\n".to_owned()));
     at.set("app", 2, "state=drain");
     at.check("app", 20, &[("503", 20)]);
+    assert_eq!(health(), (503, "unhealthy\n".to_owned()));
     let ready = get(at.proxy.address("admin"), "localhost", "/readyz");
     assert_eq!((ready.status, ready.text().contains("`app` has no healthy server")), (503, true));
     let metrics = get(at.proxy.address("admin"), "localhost", "/metrics").text();
@@ -365,7 +374,7 @@ fn what_is_no_change() {
 #[test]
 fn the_process_is_ended() {
     let site = "param listen type=addr\nparam admin type=addr\nadmin (param)admin {\n drain\n}\nlisten (param)listen\n\
-        site a.test {\n route \"/slow\" {\n  limits body=\"1B\"\n  respond 200 \"done\"\n }\n}\n";
+        site a.test {\n route \"/slow\" {\n  limits body=\"1B\"\n  respond 200 \"done\"\n }\n route \"/ready\" {\n  health\n }\n}\n";
     let mut proxy = Proxy::of_text("operated-drain", site, &[]);
     let servers = get(proxy.address("admin"), "localhost", "/servers");
     assert_eq!((servers.status, servers.text().contains("no line `servers`")), (403, true));
@@ -376,6 +385,11 @@ fn the_process_is_ended() {
     assert_eq!(post(&proxy, "Origin: http://x\r\n").status, 403);
     let mut client = Client::to(proxy.address("listen"));
     client.send("POST /slow HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
+    let mut probe = Client::to(proxy.address("listen"));
+    let ready = "GET /ready HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    assert_eq!(probe.send(ready).answer().text(), "ready\n");
+    let (begun, rest) = ready.split_at(20);
+    probe.send(begun);
     std::thread::sleep(Duration::from_millis(200));
     // Asked for twice, it is not cut short, as it is by a second signal.
     for _ in 0..2 {
@@ -385,6 +399,8 @@ fn the_process_is_ended() {
     proxy.notice("admin: 127.0.0.1 ends the process");
     proxy.notice("stopping: draining for up to");
     assert_eq!(get(proxy.address("admin"), "localhost", "/readyz").status, 503);
+    let answer = probe.send(rest).answer();
+    assert_eq!((answer.status, answer.text().as_str()), (503, "draining\n"));
     client.send("x");
     assert_eq!(client.answer().text(), "done");
     assert!(proxy.wait().success());

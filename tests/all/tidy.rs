@@ -95,7 +95,7 @@ fn one_name_is_one_type() {
         ("proxy-build", &["Matcher", "Rewrite", "Route", "Site", "Test"], PASSES),
         (
             "proxy-runtime",
-            &["Challenges", "CredentialList", "Encoder", "Engine", "Keys", "TokenError", "Verifier"],
+            &["Challenges", "ClientFiles", "CredentialList", "Encoder", "Engine", "Keys", "TokenError", "Verifier"],
             TWINS,
         ),
     ];

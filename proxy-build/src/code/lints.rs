@@ -208,9 +208,9 @@ site example.com {
         level: Some(Level::Deny),
         what: "`admin` listens where others can connect.",
         why: "\
-There is no password: whoever can connect sees metrics and caches, and may purge them, as far as `admin` has lines for that. A unix socket is
-for those whom the file system lets in, a loopback address for this machine, and `allow` names networks. Where a firewall keeps all others
-out, `lint allow open-admin` says so.",
+Whoever can connect sees metrics and caches, as far as `admin` has lines for that. A unix socket is for those whom the file system lets in, a
+loopback address for this machine; `allow` names networks, `auth` asks for passwords or keys, and a `tls` with `client-ca` for certificates. Where a
+firewall keeps all others out, `lint allow open-admin` says so. Where something can be changed (`purge`, `servers`, `drain`), it is no lint but an error.",
         wrong: "
 admin \"0.0.0.0:9000\" {
     metrics

@@ -1,13 +1,15 @@
 //! The behaviour of a route, and the global settings, as comparable values: with names in place of indices.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use proxy_runtime::site::Policy;
+use proxy_runtime::site::{Admin, Policy};
 use serde_json::{Map, Value, json};
 
 use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
+use crate::wording;
 
 /// Returns the handling of a route's requests; as a value and in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
@@ -50,7 +52,13 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     for (index, listener) in site.listeners.iter().enumerate() {
         add(
             format!("listener {}", super::listener_name(site, index)),
-            json!({ "address": listener.address, "speaks": listener.speaks }),
+            json!({
+                "address": listener.address,
+                "speaks": listener.speaks,
+                "mode": listener.file.mode.map(|mode| format!("{mode:04o}")),
+                "owner": listener.file.user,
+                "group": listener.file.group,
+            }),
         );
     }
     for tls in &site.tls {
@@ -62,6 +70,9 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     for store in &site.stores {
         add(format!("cache-store {}", store.name), json!(store));
     }
+    if let Some(admin) = &site.admin {
+        add("admin".to_owned(), operated(admin));
+    }
     add("process".to_owned(), json!(site.process));
     add("acme".to_owned(), json!(site.acme));
     add("trusted-proxies".to_owned(), json!(site.trusted));
@@ -69,6 +80,22 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
         add(format!("site {}", host.name()), json!({ "limits": host.normal_form }));
     }
     all
+}
+
+/// What `admin` says: its parts as lines, and who may use them.
+fn operated(admin: &Admin) -> Value {
+    // The listener is told of by itself.
+    let Admin { listener: _, metrics, status, purge, servers, drain, allow, auth, hosts, buckets, ready } = admin;
+    let parts = [("metrics", metrics), ("status", status), ("purge", purge), ("servers", servers), ("drain", drain)];
+    let bound = |micros: &u64| wording::duration(Duration::from_micros(*micros));
+    json!({
+        "lines": parts.iter().filter(|(_, has)| **has).map(|(name, _)| name).collect::<Vec<_>>(),
+        "buckets": buckets.iter().map(bound).collect::<Vec<_>>(),
+        "allow": allow.iter().map(wording::network).collect::<Vec<_>>(),
+        "auth": auth.as_ref().map(|auth| &auth.scheme),
+        "hosts": hosts,
+        "ready": ready,
+    })
 }
 
 /// Returns a value on one line.
@@ -112,7 +139,7 @@ fn named(site: &Site, value: Value) -> Value {
                 let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
                 let name = number.and_then(|number| match key.as_str() {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
-                    "File" | "Basic" | "chain" | "key" | "ocsp" | "ca" => file(site, &json!(number)),
+                    "File" | "Basic" | "Bearer" | "chain" | "key" | "ocsp" | "ca" => file(site, &json!(number)),
                     "listed" => site.listed.get(number).map(|listed| named(site, json!(listed))),
                     "key_source" => site.key_sources.get(number).map(|source| named(site, json!(source))),
                     "bundled" => site.bundle.get(number).map(bundled),
@@ -122,6 +149,10 @@ fn named(site: &Site, value: Value) -> Value {
                     "upstream" | "otherwise" => site.upstreams.get(number).map(|upstream| json!(upstream.name)),
                     _ => None,
                 });
+                if let ("upstreams" | "ready", Value::Array(numbers)) = (key.as_str(), &value) {
+                    let names = numbers.iter().filter_map(|number| site.upstreams.get(number.as_u64()? as usize));
+                    return (key, names.map(|upstream| json!(upstream.name)).collect());
+                }
                 let value = name.unwrap_or_else(|| named(site, value));
                 let value = if key == "Bytes" { text(value) } else { value };
                 (key, value)

@@ -171,3 +171,12 @@ pub fn origin(leaf: &Leaf) -> Parsed<Origin> {
         false => Origin::Exact(found.into()),
     })
 }
+
+/// What fits between the quotes of a challenge (RFC 9110 section 5.6.4).
+pub fn realm(leaf: &Leaf) -> Parsed<String> {
+    let found = text(leaf)?;
+    if found.is_ascii() && !found.contains(|char: char| char.is_control() || char == '"' || char == '\\') {
+        return Ok(found);
+    }
+    Err(problem("bad-realm", "a realm has ASCII letters, and no quotes or backslashes"))
+}

@@ -16,7 +16,7 @@ use crate::access::inspect::Inspector;
 use crate::context::addresses::{self, Addresses};
 use crate::context::settings::{Settings, StartError};
 use crate::file_pool;
-use crate::site::{Access, AuthScheme, Listed, Maintenance, NetworkRule, Site};
+use crate::site::{Access, AdminScheme, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 
 /// How long the result of looking for a file is cached, in milliseconds.
 const LOOK: u64 = 1000;
@@ -157,7 +157,11 @@ fn wanted(site: &Site) -> Vec<(u16, bool)> {
         AuthScheme::ApiKey(file, _) => Some((file, true)),
         AuthScheme::Jwt(_) | AuthScheme::Forward(_) => None,
     };
-    let mut wanted: Vec<_> = access_policies(site).filter_map(key).collect();
+    let admin = site.admin.and_then(|admin| admin.auth.as_ref()).map(|auth| match auth.scheme {
+        AdminScheme::Basic(file) => (file, false),
+        AdminScheme::Bearer(file) => (file, true),
+    });
+    let mut wanted: Vec<_> = access_policies(site).filter_map(key).chain(admin).collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted

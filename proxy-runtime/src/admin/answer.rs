@@ -10,18 +10,19 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::peer::Peer;
+use super::access::AccessRules;
+use super::operator::Operator;
 use super::process::OwnProcess;
 use super::{Operated, form, metrics, servers, stores};
 use crate::context::facts::Facts;
-use crate::context::matcher;
 use crate::failure::Failure;
 use crate::metrics::text::Format;
+use crate::net::stream::Buffers;
 use crate::observe::{announce, notice};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::serve::purge;
-use crate::worker::StopSignal;
+use crate::worker::{MIN_BUFFER, StopSignal};
 
 /// What is answered with.
 pub(super) type AdminResponse = Response<Full<Bytes>>;
@@ -53,21 +54,34 @@ const FRESH: Duration = Duration::from_millis(500);
 pub(super) struct Answerer {
     pub(super) operated: Operated,
     pub(super) process: OwnProcess,
+    /// What connections read into.
+    pub(super) buffers: &'static Buffers,
     text: RefCell<Option<(Instant, Format, Bytes)>>,
 }
 
 impl Answerer {
     pub(super) fn new(operated: Operated) -> Answerer {
-        Answerer { operated, process: OwnProcess { began: SystemTime::now() }, text: RefCell::default() }
+        let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
+        Answerer { operated, process: OwnProcess { began: SystemTime::now() }, buffers, text: RefCell::default() }
     }
 
     /// Answers a request. Only the body of a change is read: no other has a meaning here.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> AdminResponse {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: &Operator) -> AdminResponse {
         let (admin, path) = (self.operated.admin, request.uri().path());
-        if !admin.allow.is_empty() && !matcher::contains(&admin.allow, peer.ip) {
-            notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
-            return refuse(StatusCode::FORBIDDEN, "`admin` does not allow this address");
-        }
+        let access = AccessRules { site: self.operated.site, admin, state: self.operated.access };
+        let user = match access.check(request.headers(), peer).await {
+            Ok(user) => user,
+            Err((status, why)) => {
+                let mut reply = refuse(status, &why);
+                if let (StatusCode::UNAUTHORIZED, Some(auth)) = (status, &admin.auth)
+                    && let Ok(challenge) = header::HeaderValue::from_str(&auth.challenge)
+                {
+                    reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                }
+                return reply;
+            }
+        };
+        let peer = &Operator { user, ..peer.clone() };
         if request.method().as_str() == purge::PURGE {
             return self.purge(&request, peer).await;
         }
@@ -101,10 +115,7 @@ impl Answerer {
         if *self.operated.stop.borrow() != StopSignal::No {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping");
         }
-        let servers = self.operated.servers;
-        let down =
-            self.operated.admin.ready.iter().filter_map(|&upstream| servers.upstreams.get(usize::from(upstream)));
-        match down.into_iter().find(|upstream| upstream.is_down(&servers.servers)) {
+        match self.operated.servers.first_down(&self.operated.admin.ready) {
             Some(down) => refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &format!("upstream `{}` has no healthy server", down.config.name),
@@ -120,7 +131,9 @@ impl Answerer {
         let text = match &*known {
             Some((made, of, text)) if *of == format && now.saturating_duration_since(*made) < FRESH => text.clone(),
             _ => {
-                let text = Bytes::from(metrics::write(&self.operated, &self.process, format));
+                // A little more than the last time, so that it is not copied as it grows.
+                let room = known.take().map_or(0, |(_, _, text)| text.len() + text.len() / 16);
+                let text = Bytes::from(metrics::write(&self.operated, &self.process, (format, room)));
                 *known = Some((now, format, text.clone()));
                 text
             }
@@ -129,7 +142,7 @@ impl Answerer {
     }
 
     /// `GET /entry`: what is behind `url=` is the URL, as it is.
-    async fn entry(&self, request: &Request<Incoming>, peer: &Peer) -> AdminResponse {
+    async fn entry(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
         let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
         let Some(url) = url.filter(|url| url.contains("://")) else {
             return refuse(StatusCode::BAD_REQUEST, "write /entry?url=http://example.com/path");
@@ -149,7 +162,7 @@ impl Answerer {
     }
 
     /// `POST`: changes a server, or ends the process.
-    async fn change(&self, request: Request<Incoming>, peer: &Peer) -> AdminResponse {
+    async fn change(&self, request: Request<Incoming>, peer: &Operator) -> AdminResponse {
         let Operated { admin, servers, .. } = self.operated;
         if *request.method() != Method::POST {
             return other_method("POST", "POST");
@@ -181,7 +194,7 @@ impl Answerer {
     }
 
     /// `PURGE`, of the URL that the request is for, or what its fields say.
-    async fn purge(&self, request: &Request<Incoming>, peer: &Peer) -> AdminResponse {
+    async fn purge(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
         let Operated { site, admin, settings, stores, .. } = self.operated;
         if !admin.purge {
             return forbidden("purge");

@@ -4,19 +4,21 @@ use super::Operated;
 use super::process::OwnProcess;
 use crate::cache::CacheStore;
 use crate::metrics::counters::{AttemptFailure, Metrics};
-use crate::metrics::text::{Exposition, Format, seconds};
+use crate::metrics::text::{Bounds, Exposition, Format, seconds};
 use crate::metrics::{self as declared, CLASSES};
 use crate::upstream::Servers;
 
-/// Writes all metrics. Series of which nothing was counted yet are left out: a site with many routes has many.
-pub(super) fn write(operated: &Operated, process: &OwnProcess, format: Format) -> String {
-    let mut out = Exposition::new(format);
+/// Writes all metrics, which took `room` bytes the last time. Series of which nothing was counted yet are left out: a site with many routes has
+/// many.
+pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (Format, usize)) -> String {
+    let mut out = Exposition::new(format, room);
     let site = operated.site;
     let digest = site.digest.get(..12).unwrap_or(site.digest);
     out.family(&declared::BUILD).sample(&[env!("CARGO_PKG_VERSION"), site.name, digest], 1);
     if let Some(metrics) = operated.metrics {
-        requests(metrics, &mut out);
-        upstreams(metrics, operated.servers, &mut out);
+        let bounds = Bounds::new(metrics.buckets);
+        requests(metrics, &bounds, &mut out);
+        upstreams(metrics, &bounds, operated.servers, &mut out);
         workers(metrics, &mut out);
     }
     servers(operated, &mut out);
@@ -28,7 +30,7 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, format: Format) -
 }
 
 /// What was counted by route.
-fn requests(metrics: &Metrics, out: &mut Exposition) {
+fn requests(metrics: &Metrics, bounds: &Bounds, out: &mut Exposition) {
     let all = || metrics.series.iter().enumerate();
     let seen: Vec<bool> = all().map(|(index, _)| metrics.requests(index).iter().any(|count| *count > 0)).collect();
     let seen = || all().filter(|(index, _)| seen[*index]);
@@ -45,12 +47,12 @@ fn requests(metrics: &Metrics, out: &mut Exposition) {
     let mut family = out.family(&declared::DURATION);
     for (index, series) in seen() {
         let took = metrics.durations(index);
-        family.histogram(&[&series.site, series.route], metrics.buckets, &took.buckets, took.sum);
+        family.histogram(&[&series.site, series.route], bounds, &took.buckets, took.sum);
     }
     let mut family = out.family(&declared::FIRST_BYTE);
     for (index, series) in seen() {
         let took = metrics.first_bytes(index);
-        family.histogram(&[&series.site, series.route], metrics.buckets, &took.buckets, took.sum);
+        family.histogram(&[&series.site, series.route], bounds, &took.buckets, took.sum);
     }
     let mut family = out.family(&declared::FAILURES);
     for (reason, count) in metrics.failures().filter(|(_, count)| *count > 0) {
@@ -59,7 +61,7 @@ fn requests(metrics: &Metrics, out: &mut Exposition) {
 }
 
 /// What was counted by upstream and server.
-fn upstreams(metrics: &Metrics, servers: &Servers, out: &mut Exposition) {
+fn upstreams(metrics: &Metrics, bounds: &Bounds, servers: &Servers, out: &mut Exposition) {
     let attempts = |index: usize| metrics.attempts(index);
     let mut family = out.family(&declared::UPSTREAM_RESPONSES);
     for (upstream, server) in servers.members() {
@@ -81,7 +83,7 @@ fn upstreams(metrics: &Metrics, servers: &Servers, out: &mut Exposition) {
     let mut family = out.family(&declared::UPSTREAM_DURATION);
     for upstream in &servers.upstreams {
         let took = metrics.responses_took(upstream.index);
-        family.histogram(&[&upstream.config.name], metrics.buckets, &took.buckets, took.sum);
+        family.histogram(&[&upstream.config.name], bounds, &took.buckets, took.sum);
     }
 }
 

@@ -388,6 +388,11 @@ pub fn address(text: &str) -> Result<Address<'_>, &'static str> {
     }
 }
 
+/// Whether the host of a listener's address is one that this machine alone can reach.
+pub fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,9 +40,21 @@ pub(crate) struct Family<'e> {
     metric: &'static Metric,
 }
 
+/// The upper bounds of a histogram's buckets, as each of its samples has them: `le="0.005"} `.
+pub(crate) struct Bounds(Vec<String>);
+
+impl Bounds {
+    /// Of these, in microseconds, and of all that is above.
+    pub(crate) fn new(micros: &[u64]) -> Bounds {
+        let all = micros.iter().map(|bound| seconds(*bound)).chain(["+Inf".to_owned()]);
+        Bounds(all.map(|bound| format!("le=\"{bound}\"}} ")).collect())
+    }
+}
+
 impl Exposition {
-    pub(crate) fn new(format: Format) -> Exposition {
-        Exposition { out: String::new(), format }
+    /// With room for so many bytes, at first.
+    pub(crate) fn new(format: Format, room: usize) -> Exposition {
+        Exposition { out: String::with_capacity(room), format }
     }
 
     /// Begins a metric family.
@@ -76,37 +88,38 @@ impl Family<'_> {
     /// Writes a sample, with a value for each label.
     pub(crate) fn sample(&mut self, labels: &[&str], value: impl std::fmt::Display) {
         let suffix = if self.metric.kind == MetricKind::Counter { "_total" } else { "" };
-        self.start(suffix, labels, None);
+        self.start(suffix, labels);
         self.value(value);
     }
 
-    /// Writes the samples of a histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum.
-    /// Bounds and sum are in microseconds.
-    pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &[u64], buckets: &[u64], sum: u64) {
-        let start = self.out.len();
-        let mut below = 0;
-        for (index, count) in buckets.iter().enumerate() {
+    /// The samples of a histogram: how many values each bucket has by itself, what is above all, and the sum in microseconds. A site may have
+    /// ten thousand of them: all samples begin with the same text, which is made once, and numbers are written by `itoa`.
+    pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &Bounds, buckets: &[u64], sum: u64) {
+        debug_assert_eq!(buckets.len(), bounds.0.len(), "a bucket has a bound");
+        let (mut digits, mut below) = (itoa::Buffer::new(), 0);
+        let begins = self.out.len();
+        self.start("_bucket", labels);
+        // The first sample's beginning is there; others are copies of it.
+        let beginning = self.out.split_off(begins);
+        let beginning = match beginning.strip_suffix('}') {
+            Some(labelled) => format!("{labelled},"),
+            None => format!("{beginning}{{"),
+        };
+        for (count, bound) in buckets.iter().zip(&bounds.0) {
             below += count;
-            match bounds.get(index) {
-                Some(bound) => self.start("_bucket", labels, Some(&seconds(*bound))),
-                None => self.start("_bucket", labels, Some("+Inf")),
-            }
-            self.value(below);
+            self.out.extend([&beginning, bound, digits.format(below), "\n"]);
         }
-        debug_assert!(self.out.len() > start, "a histogram has a bucket");
-        self.start("_sum", labels, None);
+        self.start("_sum", labels);
         self.value(seconds(sum));
-        self.start("_count", labels, None);
+        self.start("_count", labels);
         self.value(below);
     }
 
-    fn start(&mut self, suffix: &str, labels: &[&str], le: Option<&str>) {
+    fn start(&mut self, suffix: &str, labels: &[&str]) {
         debug_assert_eq!(labels.len(), self.metric.labels.len(), "{}", self.metric.name);
         self.out.extend([self.metric.name, suffix]);
         let mut separator = '{';
-        for (name, value) in
-            self.metric.labels.iter().copied().zip(labels.iter().copied()).chain(le.map(|le| ("le", le)))
-        {
+        for (name, value) in self.metric.labels.iter().zip(labels) {
             self.out.push(separator);
             self.out.extend([name, "=\""]);
             escaped(value, self.out);
@@ -154,10 +167,10 @@ mod tests {
     #[test]
     fn both_formats() {
         let write = |format| {
-            let mut text = Exposition::new(format);
+            let mut text = Exposition::new(format, 0);
             text.family(&REQUESTS).sample(&["a\"b\\c\nd", "/x", "2xx"], 7);
             text.family(&CONNECTIONS).sample(&[], 2);
-            text.family(&DURATION).histogram(&["a", "/"], &[1_000, 2_500_000], &[1, 0, 2], 61_000_500);
+            text.family(&DURATION).histogram(&["a", "/"], &Bounds::new(&[1_000, 2_500_000]), &[1, 0, 2], 61_000_500);
             text.end()
         };
         let expected = "\

@@ -20,5 +20,7 @@ pub(crate) mod keeper;
 mod provider;
 mod server;
 
+#[cfg(feature = "admin")]
+pub(crate) use self::connect::{ClientFiles, connect_verified};
 pub(crate) use self::engine::Engine;
 pub(crate) use self::server::warnings;

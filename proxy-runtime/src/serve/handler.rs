@@ -1,6 +1,7 @@
 //! Dispatches a request from its route's handler to the file that implements it.
 
 mod echo;
+mod health;
 
 use std::rc::Rc;
 
@@ -60,6 +61,7 @@ pub(super) async fn answer(
                 }
             }
             Handler::Echo => Ok(Box::pin(echo::echo(record, body)).await?),
+            Handler::Health(health) => Ok(health::health(client.worker, health)),
             Handler::Abort => Err(Stop::Abort),
         };
     }

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::value::List;
+use crate::value::{List, Text};
 
 /// `admin`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -22,8 +22,45 @@ pub struct Admin {
     pub drain: bool,
     /// The networks that may connect; empty allows all.
     pub allow: List<IpNet>,
+    /// What clients must show.
+    pub auth: Option<AdminAuth>,
+    /// The names by which clients may call it, beside those that no page of another can have.
+    pub hosts: List<Text>,
     /// The upper bounds of histogram buckets in microseconds, in order.
     pub buckets: List<u64>,
     /// The indices of the upstreams that must have a healthy server for the proxy to be ready.
     pub ready: List<u16>,
+}
+
+impl Admin {
+    /// The first of its parts by which something can be changed.
+    pub fn changing(&self) -> Option<&'static str> {
+        let parts = [("purge", self.purge), ("servers", self.servers), ("drain", self.drain)];
+        parts.into_iter().find_map(|(name, has)| has.then_some(name))
+    }
+
+    /// Whether not everybody who can connect may use it; `certificates`: clients must show one.
+    pub fn is_guarded(&self, certificates: bool) -> bool {
+        !self.allow.is_empty() || self.auth.is_some() || certificates
+    }
+}
+
+/// What clients of `admin` must show.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminAuth {
+    /// How they show it.
+    pub scheme: AdminScheme,
+    /// `WWW-Authenticate` of a refusal.
+    pub challenge: Text,
+}
+
+/// How clients of `admin` show who they are.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminScheme {
+    /// A name and a password (RFC 7617); the users are in the file with this index.
+    Basic(u16),
+    /// A key of those in the file with this index, in `Authorization: Bearer` (RFC 6750).
+    Bearer(u16),
 }

@@ -21,6 +21,8 @@ pub enum Handler {
     Files(Files),
     /// Returns the request itself, as JSON.
     Echo,
+    /// Whether the proxy is ready.
+    Health(Readiness),
     /// Closes the connection without a response.
     Abort,
 }
@@ -68,6 +70,8 @@ impl Handler {
         match self {
             Handler::Respond(respond) => Some(respond.code),
             Handler::Echo => Some(200),
+            // As long as nothing is known to be wrong.
+            Handler::Health(_) => Some(200),
             _ => None,
         }
     }
@@ -80,6 +84,7 @@ impl Handler {
             Handler::Redirect(_) => "redirect",
             Handler::Files(_) => "files",
             Handler::Echo => "echo",
+            Handler::Health(_) => "health",
             Handler::Abort => "abort",
         }
     }
@@ -119,6 +124,14 @@ pub struct Redirect {
     pub keep_query: bool,
     /// The request's hosts that may be used in the target; empty if the site's own hosts are the limit.
     pub allow_hosts: List<Text>,
+}
+
+/// `health`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Readiness {
+    /// The upstreams that must have a healthy server.
+    pub upstreams: List<u16>,
 }
 
 /// `proxy`.

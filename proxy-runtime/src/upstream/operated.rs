@@ -3,49 +3,18 @@
 //! A change acts on all workers at once: whether a server is drained is an atomic, and a weight makes a new snapshot of the balancing policies,
 //! as discovery does. Changes of one upstream, by operators and by discovery, take turns under a lock that no request ever takes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
-#[cfg(feature = "admin")]
-use {
-    super::server::{ServerState, TargetAddress},
-    super::state::UpstreamState,
-    std::net::SocketAddr,
-    tokio::time::Instant,
-};
+use tokio::time::Instant;
 
-/// What operators have set of a server, until the process ends.
-#[derive(Debug, Default)]
-pub(crate) struct Overrides {
-    /// It gets no new exchanges.
-    drained: AtomicBool,
-    /// Its weight is an operator's: discovery leaves it alone.
-    weight: AtomicBool,
-}
-
-impl Overrides {
-    /// Whether the server gets no new exchanges. Cost: one load, and none in a proxy that is built without `admin`.
-    pub(super) fn is_drained(&self) -> bool {
-        cfg!(feature = "admin") && self.drained.load(Ordering::Relaxed)
-    }
-
-    /// Whether an operator has set the weight.
-    pub(super) fn has_weight(&self) -> bool {
-        cfg!(feature = "admin") && self.weight.load(Ordering::Relaxed)
-    }
-
-    /// Forgets all: there is another server in its place.
-    pub(super) fn reset(&self) {
-        self.drained.store(false, Ordering::Relaxed);
-        self.weight.store(false, Ordering::Relaxed);
-    }
-}
+use super::server::{ServerState, TargetAddress};
+use super::state::UpstreamState;
 
 /// The largest weight of a server.
-#[cfg(feature = "admin")]
 pub(crate) const MAX_WEIGHT: u32 = 1000;
 
 /// What an operator changes of a server.
-#[cfg(feature = "admin")]
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ServerChange {
     /// It gets new exchanges again, or no more.
@@ -55,7 +24,6 @@ pub(crate) struct ServerChange {
 }
 
 /// A server as it is now.
-#[cfg(feature = "admin")]
 pub(crate) struct ServerStatus<'s> {
     pub(crate) server: &'s ServerState,
     /// Where connections are opened to; none for a unix socket.
@@ -68,7 +36,6 @@ pub(crate) struct ServerStatus<'s> {
     pub(crate) health: &'static str,
 }
 
-#[cfg(feature = "admin")]
 impl ServerState {
     /// Whether an operator drains it.
     pub(crate) fn is_drained(&self) -> bool {
@@ -85,7 +52,6 @@ impl ServerState {
     }
 }
 
-#[cfg(feature = "admin")]
 impl UpstreamState {
     /// Its servers. A slot that no server has is none.
     pub(crate) fn status<'s>(&self, servers: &'s [ServerState]) -> Vec<ServerStatus<'s>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::health::Health;
-use super::operated::Overrides;
+use super::overrides::Overrides;
 use crate::balance::Load;
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{self, Place};

@@ -36,6 +36,12 @@ impl Servers {
         Servers { upstreams, servers }
     }
 
+    /// The first of these upstreams, by index, that has no healthy server.
+    pub(crate) fn first_down(&self, upstreams: &[u16]) -> Option<&UpstreamState> {
+        let mut all = upstreams.iter().filter_map(|&upstream| self.upstreams.get(usize::from(upstream)));
+        all.find(|upstream| upstream.is_down(&self.servers))
+    }
+
     /// Returns all servers, with their upstreams.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&UpstreamState, &ServerState)> {
         self.upstreams

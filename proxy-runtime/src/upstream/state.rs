@@ -234,10 +234,10 @@ impl UpstreamState {
         }
     }
 
-    /// Whether no server is healthy, as far as checks and ejections tell, or operators drain those that are.
+    /// Whether no server gets requests: none is healthy, as far as checks and ejections tell, or those that are have no weight or are drained.
     pub(crate) fn is_down(&self, servers: &[ServerState]) -> bool {
         let now = self.time(Instant::now());
-        self.count(servers, |server| server.health.is_healthy(now)).1 == 0
+        self.count(servers, |server| server.weight() > 0 && server.health.is_healthy(now)).1 == 0
     }
 
     #[cfg(feature = "admin")]

@@ -128,7 +128,7 @@ test "nobody gets in like that" {
             scheme,
             source,
             upstream: upstream.map(|name| name.span),
-            realm: r.prop("realm", realm),
+            realm: r.prop("realm", value::realm),
             header: r.prop("header", value::header_name),
             issuer: r.prop("issuer", value::text),
             audience: r.prop("audience", value::text),
@@ -290,17 +290,3 @@ site example.com {
 "#,
     read: |r| Some(What::line(InAuth::CopyResponse(r.some("a NAME", value::header_name)))),
 };
-
-/// Parses a text for a quoted string (RFC 9110 section 5.6.4).
-fn realm(leaf: &Leaf) -> Parsed<String> {
-    let found = value::text(leaf)?;
-    if found.is_ascii() && !found.contains(|char: char| char.is_control() || char == '"' || char == '\\') {
-        return Ok(found);
-    }
-    Err(value::Problem {
-        code: "bad-realm",
-        message: "a realm has ASCII letters, and no quotes or backslashes".to_owned(),
-        help: Vec::new(),
-        part: None,
-    })
-}

@@ -52,3 +52,18 @@ impl Engine {
 pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<StartError> {
     Vec::new()
 }
+
+/// What no connection is made with.
+#[cfg(feature = "admin")]
+#[allow(dead_code, reason = "as the other has them")]
+pub(crate) struct ClientFiles {
+    pub(crate) ca: Option<Vec<u8>>,
+    pub(crate) certificate: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
+}
+
+#[cfg(feature = "admin")]
+#[allow(clippy::unused_async, reason = "as the other does")]
+pub(crate) async fn connect_verified(_: &ClientFiles, _: &str, _: BufferedStream) -> Result<SocketStream, String> {
+    Err("built without TLS".to_owned())
+}

@@ -40,12 +40,41 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     Ok(Some(Arc::new(config)))
 }
 
+/// Makes what a connection of its own needs, from files as they were read.
+///
+/// # Errors
+/// A certificate or key is none, or there is nothing to verify servers by.
+#[cfg(feature = "admin")]
+pub(super) fn verified(ca: Option<&[u8]>, own: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider(&[]))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(trusted(ca)?);
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            let chain = Chain::read(chain).map_err(|flaw| flaw.to_string())?;
+            let key = certificate::key(key).map_err(|flaw| flaw.to_string())?;
+            builder.with_client_auth_cert(chain.certificates, key).map_err(|error| error.to_string())?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// Returns the root certificates that servers are verified with: those in this file, or the system's.
 pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
+    match ca {
+        Some(file) => trusted(Some(&settings.file(file))),
+        None => trusted(None),
+    }
+}
+
+fn trusted(ca: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca {
-        Some(file) => {
-            let chain = Chain::read(&settings.file(file)).map_err(|flaw| flaw.to_string())?;
+        Some(pem) => {
+            let chain = Chain::read(pem).map_err(|flaw| flaw.to_string())?;
             for certificate in chain.certificates {
                 roots.add(certificate).map_err(|error| error.to_string())?;
             }

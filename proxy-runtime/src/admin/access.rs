@@ -1,0 +1,93 @@
+//! Who may use the endpoint: by address, by the name that it is called by, by credentials ([`AccessRules::check`]).
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::form::Refused;
+use super::operator::Operator;
+use crate::access::state::AccessState;
+use crate::access::{basic_credentials, bearer, users};
+use crate::context::matcher;
+use crate::failure::Failure;
+use crate::observe::notice;
+use crate::protocol::fields::Fields;
+use crate::protocol::target::split_port;
+use crate::site::{Admin, AdminAuth, AdminScheme, Site};
+
+/// What is known of who may use it.
+pub(super) struct AccessRules {
+    pub(super) site: &'static Site,
+    pub(super) admin: &'static Admin,
+    pub(super) state: &'static AccessState,
+}
+
+impl AccessRules {
+    /// Lets a request pass, and gives the name of who sends it, where there is one.
+    ///
+    /// # Errors
+    /// It may not pass; it is in the log.
+    pub(super) async fn check(&self, headers: &HeaderMap, peer: &Operator) -> Result<Option<String>, Refused> {
+        if !self.admin.allow.is_empty() && !matcher::contains(&self.admin.allow, peer.ip) {
+            notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
+            return Err((StatusCode::FORBIDDEN, "`admin` does not allow this address".to_owned()));
+        }
+        match &self.admin.auth {
+            Some(auth) => self.identify(auth, headers, peer).await.map(Some),
+            // What pages of browsers lack: the certificate of a name, a socket. See `host` in the manual.
+            None if peer.secured || peer.uid.is_some() => Ok(None),
+            None => self.is_called_right(headers, peer).map(|()| None),
+        }
+    }
+
+    async fn identify(&self, auth: &AdminAuth, headers: &HeaderMap, peer: &Operator) -> Result<String, Refused> {
+        let mut fields = Fields::new();
+        for value in headers.get_all(header::AUTHORIZATION) {
+            fields.add(b"authorization", value.as_bytes());
+        }
+        let internal = || (StatusCode::INTERNAL_SERVER_ERROR, "there is no list of operators".to_owned());
+        let name = match auth.scheme {
+            AdminScheme::Basic(file) => {
+                let list = self.state.list(file, false).ok_or_else(internal)?;
+                match basic_credentials(&fields) {
+                    Some((name, password)) => {
+                        let right = self.state.verifier.verify(&list, &name, password, peer.ip).await;
+                        let busy = |failure: Failure| (failure.status(), failure.reason().to_owned());
+                        right.map_err(busy)?.then_some(name)
+                    }
+                    None => None,
+                }
+            }
+            AdminScheme::Bearer(file) => {
+                let list = self.state.list(file, true).ok_or_else(internal)?;
+                bearer(&fields).and_then(|key| users::key_of(&list, key)).map(str::to_owned)
+            }
+        };
+        name.ok_or_else(|| {
+            if !fields.is_empty() {
+                notice(&format!("admin: a request from {peer} was refused, with wrong credentials"));
+            }
+            (StatusCode::UNAUTHORIZED, "`admin` has `auth`".to_owned())
+        })
+    }
+
+    /// Whether no name is used that the page of another could have.
+    fn is_called_right(&self, headers: &HeaderMap, peer: &Operator) -> Result<(), Refused> {
+        let named = |host: &str| {
+            let Some((host, _)) = split_port(host) else { return false };
+            let host = host.trim_end_matches('.').to_ascii_lowercase();
+            // An address, or a name that no domain of the Internet is.
+            host.starts_with('[')
+                || host.parse::<std::net::Ipv4Addr>().is_ok()
+                || !host.contains('.')
+                || host.ends_with(".localhost")
+                || self.admin.hosts.iter().any(|known| **known == *host)
+                || self.site.sites.iter().any(|site| *site.name == *host)
+        };
+        let wrong = headers.get_all(header::HOST).iter().find(|host| !host.to_str().is_ok_and(named));
+        if wrong.is_none() {
+            return Ok(());
+        }
+        notice(&format!("admin: a request from {peer} was refused, whose `Host` is not in `host`"));
+        let why = "`Host` is neither an address nor a name in `host` of `admin`";
+        Err((StatusCode::MISDIRECTED_REQUEST, why.to_owned()))
+    }
+}

@@ -1,0 +1,157 @@
+//! A client of `admin` ([`AdminClient`]): its address, what it shows, and one connection for each request.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::PATIENCE;
+use super::arguments::Ctl;
+use crate::context::settings::{self, Address, variable};
+use crate::net::stream::{BufferedStream, Buffers, SocketStream};
+use crate::net::tls::{self, ClientFiles};
+use crate::site::{Setting, Site};
+use crate::worker::MIN_BUFFER;
+
+/// How long connecting may take, with the handshake.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// See above.
+pub(super) struct AdminClient {
+    address: String,
+    /// The name in the endpoint's certificate, where it has one.
+    tls: Option<String>,
+    files: ClientFiles,
+    authorization: Option<HeaderValue>,
+    buffers: &'static Buffers,
+}
+
+impl AdminClient {
+    /// For the `admin` of a site.
+    ///
+    /// # Errors
+    /// There is none, its address is not known, or an option is no use.
+    pub(super) fn new(site: &Site, ctl: &Ctl) -> Result<AdminClient, String> {
+        let admin = site.admin.ok_or("the site of this proxy has no `admin`, and nothing listens to `ctl`")?;
+        let listener = site.listeners.get(usize::from(admin.listener)).ok_or("`admin` has no address")?;
+        let address = match &listener.address {
+            Setting::Fixed(address) => address.to_string(),
+            Setting::Param(index) => {
+                let param = site.params.get(usize::from(*index)).ok_or("`admin` has no address")?;
+                let given = ctl.params.get(&*param.name).cloned();
+                let given = given.or_else(|| std::env::var(variable(&param.name)).ok());
+                given.or_else(|| param.default.as_deref().map(str::to_owned)).ok_or_else(|| {
+                    format!(
+                        "the address of `admin` is a parameter: give --{0} or set {1}",
+                        param.name,
+                        variable(&param.name)
+                    )
+                })?
+            }
+        };
+        settings::address(&address).map_err(|why| format!("`{address}`: {why}"))?;
+        let named = |tls: u16| site.tls.get(usize::from(tls)).and_then(|tls| tls.hosts.first());
+        let tls =
+            listener.speaks.tls.then(|| match (ctl.options.get("name"), listener.speaks.default.and_then(named)) {
+                (Some(name), _) => name.clone(),
+                (None, Some(host)) => host.to_string(),
+                (None, None) => host_of(&address),
+            });
+        let read = |option: &str| ctl.options.get(option).map(|path| read(path)).transpose();
+        Ok(AdminClient {
+            authorization: authorization(ctl)?,
+            tls,
+            files: ClientFiles { ca: read("ca")?, certificate: read("cert")?, key: read("key")? },
+            buffers: Box::leak(Box::new(Buffers::new(MIN_BUFFER))),
+            address,
+        })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// Why there is no response.
+    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+        let failed = |why: String| format!("{}: {why}", self.address);
+        let link = timeout(CONNECT, self.connect()).await;
+        let link = link.map_err(|_| failed("it can't be connected to in time".to_owned()))?.map_err(failed)?;
+        let headers = request.headers_mut();
+        headers.entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let response = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(link)).await?;
+            tokio::task::spawn_local(connection);
+            sender.send_request(request).await
+        };
+        let response = timeout(PATIENCE, response).await;
+        let response = response.map_err(|_| failed(format!("no response within {PATIENCE:?}")))?;
+        response.map_err(|error| failed(error.to_string()))
+    }
+
+    async fn connect(&self) -> Result<BufferedStream, String> {
+        let stream = match settings::address(&self.address)? {
+            Address::Unix(path) => UnixStream::connect(path).await.map(SocketStream::Unix),
+            Address::Tcp(host, port) => TcpStream::connect(&*addresses(host, port)).await.map(SocketStream::Tcp),
+        };
+        let link = BufferedStream::new(stream.map_err(|error| error.to_string())?, self.buffers);
+        let Some(name) = &self.tls else { return Ok(link) };
+        let stream = tls::connect_verified(&self.files, name, link).await?;
+        Ok(BufferedStream::new(stream, self.buffers))
+    }
+}
+
+/// Where a listener at an address is reached: one at all addresses of the machine, from the machine itself.
+fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
+    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let all = match host.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() => vec![ip],
+        // A listener's address is an IP address, `localhost`, or none.
+        Ok(_) | Err(_) => local.to_vec(),
+    };
+    all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+}
+
+fn host_of(address: &str) -> String {
+    match settings::address(address) {
+        Ok(Address::Tcp(host, port)) => addresses(host, port).first().map(|first| first.ip().to_string()),
+        Ok(Address::Unix(_)) | Err(_) => None,
+    }
+    .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// What is shown, where something is given. Secrets come from files and variables: arguments can be read by all users of a machine.
+fn authorization(ctl: &Ctl) -> Result<Option<HeaderValue>, String> {
+    let secret = |option: &str, variable: &str| match ctl.options.get(option) {
+        Some(path) => {
+            let text = String::from_utf8(read(path)?).map_err(|_| format!("`{path}` is not text"))?;
+            Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+        }
+        None => Ok::<_, String>(std::env::var(variable).ok()),
+    };
+    let user = ctl.options.get("user").cloned().or_else(|| std::env::var("KILN_CTL_USER").ok());
+    let password = secret("password-file", "KILN_CTL_PASSWORD")?;
+    let value = match (user, password, secret("token-file", "KILN_CTL_TOKEN")?) {
+        (Some(user), Some(password), _) => format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes())),
+        (Some(user), None, _) => return Err(format!("the password of `{user}` is missing: give --password-file")),
+        (None, Some(_), _) => return Err("whose password it is, is missing: give --user".to_owned()),
+        (None, None, Some(token)) => format!("Bearer {token}"),
+        (None, None, None) => return Ok(None),
+    };
+    let mut value = HeaderValue::from_str(&value).map_err(|_| "the key has characters that no field can have")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("`{path}`: {error}"))
+}
