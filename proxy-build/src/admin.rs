@@ -83,6 +83,8 @@ there. 32 connections are served at once, each for up to a minute.
 - `GET /servers` and `POST /servers/UPSTREAM/SERVER`, with `servers`.
 - `POST /drain`, with `drain`.
 
+The proxy's own binary is the command line for all of it: `PROXY ctl --help`.
+
 A part without its line in the braces is answered with 403. An address that others can reach needs `allow`, `auth`, or a `tls` that requires client
 certificates: without these, it is found by the lint `open-admin`, and by `purge`, `servers` and `drain` it is an error.",
     example: r#"
