@@ -2,6 +2,7 @@
 
 mod access;
 
+mod tap;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -24,6 +25,8 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &METRICS,
     &BUCKETS,
     &STATUS,
+    &tap::TAP,
+    &tap::MASK,
     &PURGE,
     &SERVERS,
     &DRAIN,
@@ -44,6 +47,8 @@ enum AdminLine {
     Metrics(Vec<Item>),
     /// `status`.
     Status,
+    /// `tap`, and what stands in it.
+    Tap(Vec<Item>),
     /// `purge`.
     Purge,
     /// `servers`.
@@ -70,7 +75,7 @@ static ADMIN: Directive = Directive {
     ],
     body: Some(BRACES),
     repeats: false,
-    summary: "The address for operators: health, metrics, caches.",
+    summary: "The address for operators: health, metrics, status page, tap, caches.",
     details: "\
 It speaks HTTP/1.1, in a thread of its own: no worker waits for it, and it goes on answering while the process drains. No site is served
 there. 32 connections are served at once, each for up to a minute.
@@ -78,7 +83,8 @@ there. 32 connections are served at once, each for up to a minute.
 - `GET /healthz`: 200 while the process runs.
 - `GET /readyz`: 200 while it accepts connections; 503 once it drains, and while an upstream of `ready` has no healthy server.
 - `GET /metrics`, with `metrics`.
-- `GET /stores` and `GET /entry`, with `status`.
+- `GET /status`, a page, and `GET /status.json`, `GET /stores` and `GET /entry`, with `status`.
+- `GET /tap`, with `tap`.
 - `PURGE`, with `purge`.
 - `GET /servers` and `POST /servers/UPSTREAM/SERVER`, with `servers`.
 - `POST /drain`, with `drain`.
@@ -124,7 +130,7 @@ static METRICS: Directive = Directive {
     summary: "Metrics for Prometheus.",
     details: "\
 `GET /metrics` has them as text, or in OpenMetrics where the client accepts that: by route, upstream, server and store, with the names that the
-site gives them. They are listed under [Metrics](observability.md#metrics). Workers count without locks; where there is no `metrics`, nothing is
+site gives them. They are listed under [Metrics](observability.md#metrics). Workers count without locks; where there is neither `metrics` nor `status`, nothing is
 counted. Routes of a site with the same pattern are one series, and series of which nothing was counted are left out.",
     example: METRICS_EXAMPLE,
     read: |r| Some(What::line(AdminLine::Metrics(r.body()))),
@@ -152,8 +158,11 @@ static STATUS: Directive = Directive {
     props: &[],
     body: None,
     repeats: false,
-    summary: "What the caches hold and have done, as JSON.",
+    summary: "A status page, and the same as JSON.",
     details: "\
+- `GET /status`: a page for browsers, which is live: sites, routes, upstreams and their servers, reasons of errors, caches, certificates, and the
+  last notices. It needs nothing but itself and `GET /status/events`; 8 listen to that or to `tap` at once.
+- `GET /status.json`: the same as JSON, with a [schema](observability.md#the-schema-of-statusjson). Workers count for it as for `metrics`.
 - `GET /stores`: what is in the stores: `name`, `entries`, `bytes` and `capacity` of what is in memory, `files` and
   `disk-bytes` of what is on disk, and of each `folder` in `disks` whether it `works`; `fetching`: fetches that are under way; and what has been since the process began: `requests` by the words of the log
   (`hit`, `stale`, `revalidated`, `joined`, `miss`, `pass`), responses that were `stored`, `evicted` from memory and `disk-evicted`.
@@ -329,6 +338,8 @@ impl Check<'_> {
             listener: listener as u16,
             metrics: false,
             status: false,
+            tap: false,
+            masked: list(Vec::new()),
             purge: false,
             servers: false,
             drain: false,
@@ -346,6 +357,10 @@ impl Check<'_> {
                     admin.buckets = list(buckets.map(|buckets| self.buckets(buckets)).unwrap_or_default());
                 }
                 Some(AdminLine::Status) => admin.status = true,
+                Some(AdminLine::Tap(items)) => {
+                    admin.tap = true;
+                    admin.masked = list(self.masked(items));
+                }
                 Some(AdminLine::Purge) => admin.purge = true,
                 Some(AdminLine::Servers) => {
                     admin.servers = true;
@@ -358,22 +373,17 @@ impl Check<'_> {
                 Some(AdminLine::Ready(names)) => admin.ready = list(self.upstreams_named(names)),
                 None => {}
             }
-            self.shows_stores(item);
+            self.has_stores(item);
         }
         self.admin_access(written, listeners.list[listener].speaks.default, &mut admin);
         Some(admin)
     }
 
     /// What is about caches has no effect where there is none.
-    fn shows_stores(&mut self, item: &Item) {
-        let name = match item.line() {
-            Some(AdminLine::Status) => "status",
-            Some(AdminLine::Purge) => "purge",
-            _ => return,
-        };
-        if self.stores.entries.is_empty() && !self.report.has_errors() {
-            let message = format!("`{name}` has no effect: there is no cache");
-            self.error("no-effect", message, item.span);
+    fn has_stores(&mut self, item: &Item) {
+        if matches!(item.line(), Some(AdminLine::Purge)) && self.stores.entries.is_empty() && !self.report.has_errors()
+        {
+            self.error("no-effect", "`purge` has no effect: there is no cache", item.span);
         }
     }
 

@@ -81,6 +81,8 @@ pub enum Place {
     Any,
     Else,
     Metrics,
+    /// In `tap`.
+    Tap,
     /// In the braces of a policy, a handler or an option: as in "there is no `x` in `cors`".
     Within(&'static str),
 }
@@ -114,6 +116,7 @@ impl Place {
             Place::Not => "in `not`",
             Place::Any => "in `any`",
             Place::Metrics => "in `metrics`",
+            Place::Tap => "in `tap`",
             Place::Else => "in `else`",
             Place::Within(words) => words,
         }

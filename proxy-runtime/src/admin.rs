@@ -5,12 +5,17 @@
 
 mod access;
 mod answer;
+mod body;
 mod form;
 mod metrics;
 mod operator;
+mod page;
 mod process;
 mod servers;
+mod status;
 mod stores;
+mod streams;
+mod tap;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -39,6 +44,7 @@ use crate::net::memory::Memory;
 use crate::net::stream::{BufferedStream, SocketStream};
 use crate::net::tls::Engine;
 use crate::observe::notice;
+use crate::observe::tap::Taps;
 use crate::site::{Admin, Site};
 use crate::upstream::Servers;
 use crate::worker::StopSignal;
@@ -76,6 +82,7 @@ pub(crate) struct Operated {
     pub(crate) memory: &'static Memory,
     pub(crate) stores: &'static [CacheStore],
     pub(crate) metrics: Option<&'static Metrics>,
+    pub(crate) taps: Option<&'static Taps>,
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// Begins the drain.
     pub(crate) drain: &'static Notify,
@@ -154,7 +161,7 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
 
 /// Makes the handshake, where there is one, and serves the connection.
 async fn secure(stream: SocketStream, mut peer: Operator, answerer: Rc<Answerer>, _place: OwnedSemaphorePermit) {
-    let Operated { site, admin, engine, .. } = answerer.operated;
+    let Operated { site, admin, engine, .. } = *answerer.operated;
     let (listener, mut link) = (u32::from(admin.listener), BufferedStream::new(stream, answerer.buffers));
     if site.listeners.get(usize::from(admin.listener)).is_some_and(|listener| listener.speaks.tls) {
         let secured = tokio::time::timeout(HANDSHAKE, engine.accept(site, listener, link)).await;

@@ -5,7 +5,7 @@
 #[cfg(feature = "serve")]
 pub(crate) mod counters;
 #[cfg(feature = "admin")]
-mod sums;
+pub(crate) mod sums;
 #[cfg(feature = "admin")]
 pub(crate) mod text;
 
@@ -66,9 +66,12 @@ metrics! {
     UPSTREAM_RETRIES: Counter "kiln_upstream_retries" ["upstream"] "Attempts after the first.";
     UPSTREAM_DURATION: Histogram "kiln_upstream_response_seconds" ["upstream"] "Time from the attempt's beginning to the head of the server's response.";
     UPSTREAM_WAITING: Gauge "kiln_upstream_waiting" ["upstream"] "Requests that wait for a server to have room.";
+    UPSTREAM_ACTIVE: Gauge "kiln_upstream_active" ["upstream"] "Exchanges with servers of the upstream now, of which `circuit-breaker` limits the number.";
+    UPSTREAM_PANICKING: Gauge "kiln_upstream_panicking" ["upstream"] "1 while so few servers are healthy that all are asked (`panic-threshold`).";
     SERVER_HEALTHY: Gauge "kiln_server_healthy" ["upstream", "server"] "1 while requests are sent to the server, 0 while checks or `outlier` keep them from it.";
     SERVER_EJECTED: Gauge "kiln_server_ejected" ["upstream", "server"] "1 while `outlier` has ejected the server.";
     SERVER_ACTIVE: Gauge "kiln_server_active" ["upstream", "server"] "Exchanges with the server now.";
+    SERVER_CONNECTIONS: Gauge "kiln_server_connections" ["upstream", "server", "state"] "Open connections to the server, `active` or `idle`, counted each second.";
     SERVER_WEIGHT: Gauge "kiln_server_weight" ["upstream", "server"] "The server's weight.";
     SERVER_DRAINED: Gauge "kiln_server_drained" ["upstream", "server"] "1 while an operator keeps new requests from the server; only where `admin` has `servers`.";
     CACHE_REQUESTS: Counter "kiln_cache_requests" ["store", "result"] "Requests by what the cache did: the words of the access log.";
@@ -81,6 +84,7 @@ metrics! {
     CONNECTIONS: Gauge "kiln_connections" [] "Client connections now.";
     ACCEPTED: Counter "kiln_connections_accepted" ["worker"] "Client connections that were accepted.";
     HANDSHAKES: Counter "kiln_tls_handshakes" ["version"] "TLS handshakes with clients that succeeded.";
+    CERTIFICATE: Gauge "kiln_tls_certificate_not_after_seconds" ["tls", "name"] "When a certificate that clients are shown expires, in seconds since 1970; `name` is its first host.";
     CLIENT_MEMORY: Gauge "kiln_client_memory_bytes" [] "Memory that is held for clients, of what `limits memory` allows.";
     LAG: Gauge "kiln_worker_lag_seconds" ["worker"] "How late a worker's last timer of a second was: time in which it was busy with something else.";
     CPU: Counter "process_cpu_seconds" [] "CPU time of the process, in user mode and in the kernel.";

@@ -10,6 +10,8 @@ pub mod certificate;
 pub(crate) mod clock;
 #[cfg(feature = "serve")]
 pub(crate) mod descriptors;
+#[cfg(feature = "admin")]
+pub(crate) mod expiry;
 #[cfg(feature = "serve")]
 pub(crate) mod listen;
 #[cfg(feature = "serve")]

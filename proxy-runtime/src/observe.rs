@@ -8,7 +8,11 @@ pub(crate) mod line;
 pub(crate) mod notice;
 mod output;
 mod queue;
+#[cfg(feature = "admin")]
+pub(crate) mod recent;
 mod repeats;
+#[cfg_attr(not(feature = "admin"), path = "observe/no_tap.rs")]
+pub(crate) mod tap;
 
 pub(crate) use access_log::{AccessLog, LogBuffer};
 pub(crate) use ids::RequestIds;

@@ -88,6 +88,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         notice(&warning.to_string());
     }
     let metrics = metrics(site, workers, servers.servers.len());
+    let taps = observe::tap::start(site, settings);
     let log = AccessLog::start().map_err(failed)?;
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
@@ -112,6 +113,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             access,
             replacers,
             metrics,
+            taps,
         };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -124,8 +126,21 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     #[cfg(feature = "admin")]
     if let (Some(admin), Some(socket)) = (site.admin, admin_socket) {
         let (stop, drain) = (stopped.clone(), drain_wanted);
-        let operated =
-            Operated { site, admin, settings, servers, access, engine, budget, memory, stores, metrics, stop, drain };
+        let operated = Operated {
+            site,
+            admin,
+            settings,
+            servers,
+            access,
+            engine,
+            budget,
+            memory,
+            stores,
+            metrics,
+            taps,
+            stop,
+            drain,
+        };
         admin::start(socket, operated).map_err(failed)?;
     }
     #[cfg(not(feature = "admin"))]
@@ -171,7 +186,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
 
 /// Returns the counters of workers, if metrics are enabled.
 fn metrics(site: &'static Site, workers: usize, servers: usize) -> Option<&'static Metrics> {
-    let admin = site.admin.filter(|admin| admin.metrics)?;
+    let admin = site.admin.filter(|admin| admin.metrics || admin.status)?;
     let buckets = if admin.buckets.is_empty() { &BUCKETS[..] } else { &admin.buckets };
     Some(Box::leak(Box::new(Metrics::new(site, buckets, workers, servers))))
 }
@@ -325,7 +340,7 @@ fn work(
             }
         }
         if let Some(counters) = worker.counters {
-            tokio::task::spawn_local(worker.keep_measuring_lag(counters));
+            tokio::task::spawn_local(worker.keep_measuring(counters));
         }
         let listening: Vec<_> = sockets
             .into_iter()

@@ -98,10 +98,11 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     if let Some(rule) = record.route.and_then(|route| route.policy.replace.as_ref()) {
         answer = replace::replace(&record.worker.replacers[rule.id as usize], record, answer);
     }
-    match record.route.and_then(|route| route.policy.compress.as_ref()) {
-        Some(policy) => compress(policy, record, answer),
-        None => answer,
+    if let Some(policy) = record.route.and_then(|route| route.policy.compress.as_ref()) {
+        answer = compress(policy, record, answer);
     }
+    record.shows(&answer.fields);
+    answer
 }
 
 /// Sets the fields that the route's policies add to every response.

@@ -23,6 +23,7 @@ use crate::net::descriptors::Descriptors;
 use crate::net::memory::Memory;
 use crate::net::stream::Buffers;
 use crate::net::tls::Engine;
+use crate::observe::tap::Taps;
 use crate::observe::{LogBuffer, RequestIds};
 use crate::protocol::date::Moment;
 use crate::site::Site;
@@ -57,6 +58,8 @@ pub(crate) struct Worker {
     pub(crate) access: &'static AccessState,
     /// Its counters, if metrics are enabled.
     pub(crate) counters: Option<&'static Counters>,
+    /// Whoever taps, where the site lets anybody.
+    pub(crate) taps: Option<&'static Taps>,
     /// By the index of `ResponseBody`.
     pub(crate) replacers: &'static [Replacer],
     /// Whether any upstream uses PROXY headers.
@@ -107,6 +110,7 @@ impl Worker {
             access,
             replacers,
             metrics,
+            taps,
         } = *shared;
         let head_limit = largest_head(site, settings);
         // A head must fit into a buffer; bodies are read in pieces of this size.
@@ -125,6 +129,7 @@ impl Worker {
             stores,
             access,
             counters: metrics.and_then(|metrics| metrics.workers.get(number)),
+            taps,
             replacers,
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
@@ -214,12 +219,16 @@ impl Worker {
         }
     }
 
-    /// Regularly measures the lag of its timers.
-    pub(crate) async fn keep_measuring_lag(&self, counters: &Counters) {
+    /// Says again and again how late its timers are, and how many connections to servers it has.
+    pub(crate) async fn keep_measuring(&self, counters: &Counters) {
         loop {
             let due = Instant::now() + LAG;
             tokio::time::sleep_until(due).await;
             counters.late(Instant::now() - due);
+            for server in 0..self.servers.servers.len() {
+                let (own, shared) = (self.pools.count(server), self.shared.count(server));
+                counters.connections(server, own.0 + shared.0, own.1 + shared.1);
+            }
         }
     }
 
@@ -265,9 +274,10 @@ pub(crate) struct WorkerShared {
     pub(crate) access: &'static AccessState,
     pub(crate) replacers: &'static [Replacer],
     pub(crate) metrics: Option<&'static Metrics>,
+    pub(crate) taps: Option<&'static Taps>,
 }
 
-/// The interval between measurements of timer lag.
+/// How often a worker measures itself.
 const LAG: Duration = Duration::from_secs(1);
 
 /// The interval between sweeps of idle connections.

@@ -47,6 +47,7 @@ mod resend;
 mod servers;
 mod servers_admin;
 mod sockets;
+mod status;
 mod tidy;
 mod tls;
 mod upstreams;

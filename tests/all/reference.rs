@@ -201,6 +201,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/operate.rs",
         "tests/all/servers_admin.rs",
         "tests/all/admin_access.rs",
+        "tests/all/status.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

@@ -95,7 +95,18 @@ fn one_name_is_one_type() {
         ("proxy-build", &["Matcher", "Rewrite", "Route", "Site", "Test"], PASSES),
         (
             "proxy-runtime",
-            &["Challenges", "ClientFiles", "CredentialList", "Encoder", "Engine", "Keys", "TokenError", "Verifier"],
+            &[
+                "Challenges",
+                "ClientFiles",
+                "CredentialList",
+                "Encoder",
+                "Engine",
+                "Keys",
+                "TappedExchange",
+                "Taps",
+                "TokenError",
+                "Verifier",
+            ],
             TWINS,
         ),
     ];

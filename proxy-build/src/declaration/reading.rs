@@ -133,11 +133,10 @@ impl<'a, 'r> Reading<'a, 'r> {
             items.push(Item { span: self.node.name.span, what: What::Unread, broken: true });
         }
         let empty = self.node.children.as_ref().is_none_or(Vec::is_empty);
-        // Without arguments and properties, empty braces have no meaning. (`else` reports a missing handler itself; `metrics` is
-        // complete without lines.)
+        // All that it can say stands in its braces. (Of an `else`, it is said that it has no handler; `metrics` and `tap` say enough by themselves.)
         let braces_alone = self.directive.args.is_empty()
             && self.directive.props.is_empty()
-            && !matches!(self.directive.body, Some(Place::Else | Place::Metrics));
+            && !matches!(self.directive.body, Some(Place::Else | Place::Metrics | Place::Tap));
         if empty && braces_alone && !wrong {
             let message = format!("`{}` says nothing", self.directive.name);
             self.add(

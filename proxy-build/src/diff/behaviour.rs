@@ -85,11 +85,20 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
 /// What `admin` says: its parts as lines, and who may use them.
 fn operated(admin: &Admin) -> Value {
     // The listener is told of by itself.
-    let Admin { listener: _, metrics, status, purge, servers, drain, allow, auth, hosts, buckets, ready } = admin;
-    let parts = [("metrics", metrics), ("status", status), ("purge", purge), ("servers", servers), ("drain", drain)];
+    let Admin { listener: _, metrics, status, tap, masked, purge, servers, drain, allow, auth, hosts, buckets, ready } =
+        admin;
+    let parts = [
+        ("metrics", metrics),
+        ("status", status),
+        ("tap", tap),
+        ("purge", purge),
+        ("servers", servers),
+        ("drain", drain),
+    ];
     let bound = |micros: &u64| wording::duration(Duration::from_micros(*micros));
     json!({
         "lines": parts.iter().filter(|(_, has)| **has).map(|(name, _)| name).collect::<Vec<_>>(),
+        "mask": masked,
         "buckets": buckets.iter().map(bound).collect::<Vec<_>>(),
         "allow": allow.iter().map(wording::network).collect::<Vec<_>>(),
         "auth": auth.as_ref().map(|auth| &auth.scheme),

@@ -1,19 +1,26 @@
 //! Answers the requests of operators ([`Answerer::answer`]): which part of `admin` one is for, and whether the site has it.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::access::AccessRules;
+use super::body::{AdminBody, PieceStream};
 use super::operator::Operator;
 use super::process::OwnProcess;
-use super::{Operated, form, metrics, servers, stores};
+use super::status::Snapshots;
+use super::streams::{Events, MOST, MOST_TAPS, TapLines};
+use super::tap::TapQuery;
+use super::{Operated, form, metrics, page, servers, stores};
 use crate::context::facts::Facts;
 use crate::failure::Failure;
 use crate::metrics::text::Format;
@@ -25,13 +32,17 @@ use crate::serve::purge;
 use crate::worker::{MIN_BUFFER, StopSignal};
 
 /// What is answered with.
-pub(super) type AdminResponse = Response<Full<Bytes>>;
+pub(super) type AdminResponse = Response<AdminBody>;
 
 /// What there is for `GET`, and what for.
-const PATHS: [(&str, &str); 6] = [
+const PATHS: [(&str, &str); 10] = [
     ("/healthz", "200 while the process runs"),
     ("/readyz", "200 while it accepts connections and `ready` holds, else 503"),
     ("/metrics", "metrics for Prometheus"),
+    ("/status", "the status page"),
+    ("/status.json", "the same as JSON"),
+    ("/status/events", "the same as server-sent events"),
+    ("/tap?status=5xx&n=10", "heads of live exchanges, as lines of JSON"),
     ("/stores", "what the caches have and have done, as JSON"),
     ("/entry?url=URL", "what is cached under a URL, as JSON"),
     ("/servers", "the servers of upstreams, as JSON"),
@@ -52,17 +63,30 @@ const FRESH: Duration = Duration::from_millis(500);
 
 /// Answers requests.
 pub(super) struct Answerer {
-    pub(super) operated: Operated,
+    pub(super) operated: Rc<Operated>,
     pub(super) process: OwnProcess,
     /// What connections read into.
     pub(super) buffers: &'static Buffers,
     text: RefCell<Option<(Instant, Format, Bytes)>>,
+    snapshots: Rc<Snapshots>,
+    /// Places for those who listen, and for those of them who tap.
+    listeners: Arc<Semaphore>,
+    taps: Arc<Semaphore>,
 }
 
 impl Answerer {
     pub(super) fn new(operated: Operated) -> Answerer {
         let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
-        Answerer { operated, process: OwnProcess { began: SystemTime::now() }, buffers, text: RefCell::default() }
+        let (operated, process) = (Rc::new(operated), OwnProcess { began: SystemTime::now() });
+        Answerer {
+            snapshots: Rc::new(Snapshots::new(Rc::clone(&operated), process)),
+            operated,
+            process,
+            buffers,
+            text: RefCell::default(),
+            listeners: Arc::new(Semaphore::new(MOST)),
+            taps: Arc::new(Semaphore::new(MOST_TAPS)),
+        }
     }
 
     /// Answers a request. Only the body of a change is read: no other has a meaning here.
@@ -103,6 +127,10 @@ impl Answerer {
             "/healthz" => text(StatusCode::OK, "alive\n"),
             "/readyz" => self.ready(),
             "/metrics" if admin.metrics => self.metrics(&request),
+            "/status" if admin.status => status_page(),
+            "/status.json" if admin.status => reply(StatusCode::OK, "application/json", self.snapshots.json()),
+            "/status/events" if admin.status => self.events(&request),
+            "/tap" if admin.tap => self.tap(&request, peer.ip),
             "/stores" if admin.status => json(&stores::list(self.operated.stores)),
             "/entry" if admin.status => self.entry(&request, peer).await,
             "/servers" if admin.servers => json(&servers::list(self.operated.servers)),
@@ -141,6 +169,26 @@ impl Answerer {
         reply(StatusCode::OK, format.content_type(), text)
     }
 
+    /// `GET /status/events`.
+    fn events(&self, request: &Request<Incoming>) -> AdminResponse {
+        let Some(place) = place(&self.listeners) else { return too_many("listen") };
+        let snapshots = Rc::clone(&self.snapshots);
+        stream(request, "text/event-stream", || Events::new(snapshots, place))
+    }
+
+    /// `GET /tap`.
+    fn tap(&self, request: &Request<Incoming>, peer: IpAddr) -> AdminResponse {
+        let Some(taps) = self.operated.taps else { return forbidden("tap") };
+        let query = match TapQuery::read(request.uri().query().unwrap_or_default()) {
+            Ok(query) => query,
+            Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+        };
+        let (Some(place), Some(tap)) = (place(&self.listeners), place(&self.taps)) else { return too_many("tap") };
+        notice(&format!("admin: {peer} taps"));
+        let bounds = (query.most, query.patience);
+        stream(request, "application/x-ndjson", || TapLines::new(taps, query.wanted, bounds, [place, tap]))
+    }
+
     /// `GET /entry`: what is behind `url=` is the URL, as it is.
     async fn entry(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
         let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
@@ -149,7 +197,7 @@ impl Answerer {
         };
         // A target that is a URL has its host in it, and needs the field all the same (RFC 9112 section 3.2.2).
         let host: Fields = [("host", "admin")].into_iter().collect();
-        let Operated { site, settings, stores, .. } = self.operated;
+        let Operated { site, settings, stores, .. } = *self.operated;
         let Ok(mut target) = Target::parse(url.to_owned(), &host, Version::HTTP_11) else {
             return refuse(StatusCode::BAD_REQUEST, "the URL is malformed");
         };
@@ -163,7 +211,7 @@ impl Answerer {
 
     /// `POST`: changes a server, or ends the process.
     async fn change(&self, request: Request<Incoming>, peer: &Operator) -> AdminResponse {
-        let Operated { admin, servers, .. } = self.operated;
+        let Operated { admin, servers, .. } = *self.operated;
         if *request.method() != Method::POST {
             return other_method("POST", "POST");
         }
@@ -195,7 +243,7 @@ impl Answerer {
 
     /// `PURGE`, of the URL that the request is for, or what its fields say.
     async fn purge(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
-        let Operated { site, admin, settings, stores, .. } = self.operated;
+        let Operated { site, admin, settings, stores, .. } = *self.operated;
         if !admin.purge {
             return forbidden("purge");
         }
@@ -261,11 +309,34 @@ fn other_method(method: &str, allow: &'static str) -> AdminResponse {
 /// A part that the site does not let be used.
 fn forbidden(part: &str) -> AdminResponse {
     let line = match part {
-        "stores" | "entry" => "status",
+        "stores" | "entry" | "status.json" | "status/events" => "status",
         part => part,
     };
     notice(&format!("admin: a request was refused that needs `{line}` in `admin`"));
     refuse(StatusCode::FORBIDDEN, &format!("`admin` has no line `{line}` in the site"))
+}
+
+/// A place, if there is one.
+fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).try_acquire_owned().ok()
+}
+
+fn too_many(what: &str) -> AdminResponse {
+    let mut reply = refuse(StatusCode::SERVICE_UNAVAILABLE, &format!("no more clients can {what} at once"));
+    reply.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+    // Its place is for somebody else.
+    reply.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    reply
+}
+
+fn status_page() -> AdminResponse {
+    let (page, policy) = page::page();
+    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", page);
+    if let Ok(policy) = header::HeaderValue::try_from(policy) {
+        reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    reply.headers_mut().insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
+    reply
 }
 
 fn refuse(status: StatusCode, why: &str) -> AdminResponse {
@@ -287,10 +358,28 @@ fn json(value: &impl Serialize) -> AdminResponse {
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> AdminResponse {
-    let mut reply = Response::new(Full::new(body));
+    with_body(status, content_type, AdminBody::Whole(Some(body)))
+}
+
+/// A response that goes on for a while; its head alone, where that is what is wanted.
+fn stream<S: PieceStream + 'static>(
+    request: &Request<Incoming>,
+    content_type: &'static str,
+    body: impl FnOnce() -> S,
+) -> AdminResponse {
+    let body = match *request.method() {
+        Method::HEAD => AdminBody::Whole(None),
+        _ => AdminBody::Stream(Box::new(body())),
+    };
+    with_body(StatusCode::OK, content_type, body)
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: AdminBody) -> AdminResponse {
+    let mut reply = Response::new(body);
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     reply
 }

@@ -1,11 +1,14 @@
 //! `GET /metrics`: what the workers have counted and what there is now, as text ([`write`]).
 
+use std::collections::BTreeMap;
+
 use super::Operated;
 use super::process::OwnProcess;
 use crate::cache::CacheStore;
 use crate::metrics::counters::{AttemptFailure, Metrics};
 use crate::metrics::text::{Bounds, Exposition, Format, seconds};
 use crate::metrics::{self as declared, CLASSES};
+use crate::net::expiry::ServedCertificate;
 use crate::upstream::Servers;
 
 /// Writes all metrics, which took `room` bytes the last time. Series of which nothing was counted yet are left out: a site with many routes has
@@ -23,6 +26,7 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (
     }
     servers(operated, &mut out);
     caches(operated.stores, &mut out);
+    certificates(&operated.engine.certificates(site), &mut out);
     out.family(&declared::CONNECTIONS).sample(&[], operated.budget.open());
     out.family(&declared::CLIENT_MEMORY).sample(&[], operated.memory.in_use());
     of_process(process, &mut out);
@@ -105,11 +109,19 @@ fn workers(metrics: &Metrics, out: &mut Exposition) {
 
 /// How servers are now. A place that no server has yet is none.
 fn servers(operated: &Operated, out: &mut Exposition) {
-    let servers = operated.servers;
+    let (servers, metrics) = (operated.servers, operated.metrics);
     let members = || servers.members().filter(|(_, server)| !server.name().is_empty());
     let mut family = out.family(&declared::UPSTREAM_WAITING);
     for upstream in &servers.upstreams {
         family.sample(&[&upstream.config.name], upstream.waiting());
+    }
+    let mut family = out.family(&declared::UPSTREAM_ACTIVE);
+    for upstream in &servers.upstreams {
+        family.sample(&[&upstream.config.name], upstream.active());
+    }
+    let mut family = out.family(&declared::UPSTREAM_PANICKING);
+    for upstream in &servers.upstreams {
+        family.sample(&[&upstream.config.name], u8::from(upstream.is_panicking()));
     }
     let mut family = out.family(&declared::SERVER_HEALTHY);
     for (upstream, server) in members() {
@@ -122,6 +134,14 @@ fn servers(operated: &Operated, out: &mut Exposition) {
     let mut family = out.family(&declared::SERVER_ACTIVE);
     for (upstream, server) in members() {
         family.sample(&[&upstream.config.name, server.name()], server.load.active());
+    }
+    if let Some(metrics) = metrics {
+        let mut family = out.family(&declared::SERVER_CONNECTIONS);
+        for (upstream, server) in members() {
+            for (state, count) in ["active", "idle"].iter().zip(metrics.connections(server.index)) {
+                family.sample(&[&upstream.config.name, server.name(), state], count);
+            }
+        }
     }
     let mut family = out.family(&declared::SERVER_WEIGHT);
     for (upstream, server) in members() {
@@ -159,6 +179,20 @@ fn caches(stores: &[CacheStore], out: &mut Exposition) {
     all.iter().for_each(|(name, figures)| family.sample(&[name], figures.capacity));
     let mut family = out.family(&declared::CACHE_FETCHING);
     all.iter().for_each(|(name, figures)| family.sample(&[name], figures.fetching));
+}
+
+/// Certificates by `tls` and name; of several with one name, that which expires first.
+fn certificates(served: &[ServedCertificate], out: &mut Exposition) {
+    let mut soonest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for certificate in served {
+        let (Some(name), Some(expires)) = (certificate.names.first(), certificate.expires()) else { continue };
+        let known = soonest.entry((certificate.tls, name)).or_insert(expires);
+        *known = expires.min(*known);
+    }
+    let mut family = out.family(&declared::CERTIFICATE);
+    for ((tls, name), expires) in soonest {
+        family.sample(&[tls, name], expires);
+    }
 }
 
 fn of_process(process: &OwnProcess, out: &mut Exposition) {

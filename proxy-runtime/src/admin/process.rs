@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::Resource;
 
 /// The process.
+#[derive(Clone, Copy)]
 pub(super) struct OwnProcess {
     pub(super) began: SystemTime,
 }

@@ -18,6 +18,7 @@ use crate::context::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::metrics::counters::Exchange;
 use crate::observe::line;
+use crate::observe::tap::{TappedExchange, Taps};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::captures::Captures;
@@ -73,6 +74,8 @@ pub(crate) struct Record {
     pub(crate) preflight: bool,
     /// The guards of concurrency limits, held until the exchange ends.
     pub(crate) counted: Vec<ConcurrencyGuard>,
+    /// Somebody taps.
+    tapped: Option<Box<TappedExchange>>,
     /// The record is not logged.
     unseen: bool,
     over: bool,
@@ -119,6 +122,7 @@ impl Record {
             copied: Fields::new(),
             preflight: false,
             counted: Vec::new(),
+            tapped: worker.taps.and_then(Taps::begin),
             unseen: false,
             over: false,
         })
@@ -195,8 +199,15 @@ impl Record {
 
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
-        if self.worker.counters.is_some() {
+        if self.worker.counters.is_some() || self.tapped.is_some() {
             self.first_byte = Some(Instant::now());
+        }
+    }
+
+    /// The response's fields, for whoever taps.
+    pub(crate) fn shows(&mut self, fields: &Fields) {
+        if let Some(tapped) = &mut self.tapped {
+            tapped.responded(fields);
         }
     }
 
@@ -227,6 +238,10 @@ impl Record {
         self.bytes = bytes;
     }
 
+    fn until_first_byte(&self) -> Option<Duration> {
+        self.first_byte.map(|at| at.saturating_duration_since(self.began))
+    }
+
     fn count(&self, took: Duration) {
         let Some(counters) = self.worker.counters else { return };
         counters.exchange(&Exchange {
@@ -234,7 +249,7 @@ impl Record {
             status: self.status,
             bytes: self.bytes,
             took,
-            first_byte: self.first_byte.map(|at| at.saturating_duration_since(self.began)),
+            first_byte: self.until_first_byte(),
             failure: self.failure,
         });
     }
@@ -294,7 +309,8 @@ impl Drop for Record {
         if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
             self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
         }
-        if self.worker.counters.is_none() && matches!(self.policy.log, Log::Off) {
+        let is_logged = !matches!(self.policy.log, Log::Off);
+        if self.worker.counters.is_none() && self.tapped.is_none() && !is_logged {
             return;
         }
         if !self.over {
@@ -302,10 +318,15 @@ impl Drop for Record {
         }
         let took = self.began.elapsed();
         self.count(took);
-        if matches!(self.policy.log, Log::Off) {
+        if self.tapped.is_none() && !is_logged {
             return;
         }
         let facts = Facts { duration: took, time: Timestamp::now(), ..self.facts() };
-        self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
+        if let Some(tapped) = &self.tapped {
+            tapped.pass(&facts, self.until_first_byte());
+        }
+        if is_logged {
+            self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
+        }
     }
 }

@@ -103,7 +103,7 @@ impl Metrics {
             series: of_routes,
             requests: Rows::new(series.len(), CLASSES.len() + 1 + 2 * (buckets.len() + 2)),
             upstreams: Rows::new(site.upstreams.len(), 1 + buckets.len() + 2),
-            servers: Rows::new(servers, CLASSES.len() + AttemptFailure::NAMES.len()),
+            servers: Rows::new(servers, CONNECTIONS + 2),
             failures: Failure::REASONS.iter().map(|_| AtomicU64::new(0)).collect(),
             handshakes: Default::default(),
             accepted: AtomicU64::new(0),
@@ -130,6 +130,9 @@ fn series(site: &Site) -> (Vec<Series>, Vec<u32>) {
     series.push(Series { site: String::new(), route: "" });
     (series, of_routes)
 }
+
+/// Where the connections are in a row of servers: in use and idle, behind classes and kinds of failures.
+pub(super) const CONNECTIONS: usize = CLASSES.len() + AttemptFailure::NAMES.len();
 
 /// The index of the bytes in a row of requests: after the classes. Two histograms follow.
 pub(super) const BYTES: usize = CLASSES.len();
@@ -173,6 +176,14 @@ impl Counters {
     /// Counts a retry.
     pub(crate) fn retry(&self, upstream: usize) {
         add(self.upstreams.row(upstream).first(), 1);
+    }
+
+    /// Says how many connections to a server there are, in use and idle.
+    pub(crate) fn connections(&self, server: usize, active: usize, idle: usize) {
+        let cells = self.servers.row(server).get(CONNECTIONS..).unwrap_or_default();
+        for (cell, count) in cells.iter().zip([active, idle]) {
+            cell.store(count as u64, Ordering::Relaxed);
+        }
     }
 
     /// Counts an accepted connection.

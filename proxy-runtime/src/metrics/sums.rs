@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::CLASSES;
-use super::counters::{AttemptFailure, BYTES, Counters, HISTOGRAMS, Metrics};
+use super::counters::{AttemptFailure, BYTES, CONNECTIONS, Counters, HISTOGRAMS, Metrics};
 use crate::failure::Failure;
 
 /// A histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum in
@@ -54,6 +54,11 @@ impl Metrics {
     pub(crate) fn attempts(&self, server: usize) -> ([u64; CLASSES.len()], [u64; AttemptFailure::NAMES.len()]) {
         let cell = |at: usize| self.sum(|of| of.servers.row(server).get(at));
         (std::array::from_fn(cell), std::array::from_fn(|kind| cell(CLASSES.len() + kind)))
+    }
+
+    /// Connections to a server: in use, and idle.
+    pub(crate) fn connections(&self, server: usize) -> [u64; 2] {
+        std::array::from_fn(|at| self.sum(|of| of.servers.row(server).get(CONNECTIONS + at)))
     }
 
     /// Returns the number of failures by reason.

@@ -43,6 +43,8 @@ fn say(kind: Kind, message: &str) -> bool {
 
 /// The same for what is never held back: it is about the process itself, or replies to what its operator has done.
 pub(crate) fn announce(message: &str) {
+    #[cfg(feature = "admin")]
+    super::recent::keep(message);
     let line = line(message);
     match NOTICES.get() {
         Some(notices) => notices.queue.add(line),

@@ -282,8 +282,8 @@ fn encoded(text: impl AsRef<[u8]>, stands: impl Fn(u8) -> bool) -> String {
 }
 
 /// Appends the percent-decoded text to `out`; invalid escapes stay as they are.
-pub fn decode(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text.as_bytes();
+pub fn decode(text: impl AsRef<[u8]>, out: &mut Vec<u8>) {
+    let mut rest = text.as_ref();
     while let Some((&byte, after)) = rest.split_first() {
         let (value, after) = if byte == b'%' { escape(after).unwrap_or((byte, after)) } else { (byte, after) };
         out.push(value);

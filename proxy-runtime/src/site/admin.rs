@@ -12,8 +12,12 @@ pub struct Admin {
     pub listener: u16,
     /// `GET /metrics`.
     pub metrics: bool,
-    /// `GET /stores` and `GET /entry`.
+    /// `GET /status` and what it is made of, `GET /stores` and `GET /entry`.
     pub status: bool,
+    /// `GET /tap`.
+    pub tap: bool,
+    /// Fields and query parameters whose values the tap does not show, besides the usual ones; in lower case.
+    pub masked: List<Text>,
     /// `PURGE`.
     pub purge: bool,
     /// `GET` and `POST /servers`.

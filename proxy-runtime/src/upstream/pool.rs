@@ -1,6 +1,6 @@
 //! A worker's connections to servers: idle in the pool ([`Pools`]), or in use ([`UpstreamConnection`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(crate) struct Pools {
     pub(crate) dialler: Dialler,
     servers: &'static Servers,
     idle: Vec<RefCell<Vec<IdleConnection>>>,
+    /// How many are in use.
+    active: Vec<Cell<usize>>,
 }
 
 struct IdleConnection {
@@ -34,13 +36,19 @@ pub(crate) struct UpstreamConnection {
     pub(crate) link: BufferedStream,
     opened: Instant,
     generation: u32,
+    of: ActiveConnection,
+}
+
+/// A connection in use, as it is counted.
+struct ActiveConnection {
     pools: Rc<Pools>,
     server: usize,
 }
 
 impl Pools {
     pub(crate) fn new(servers: &'static Servers, dialler: Dialler) -> Pools {
-        Pools { dialler, servers, idle: servers.servers.iter().map(|_| RefCell::default()).collect() }
+        let (idle, active) = servers.servers.iter().map(|_| (RefCell::default(), Cell::default())).unzip();
+        Pools { dialler, servers, idle, active }
     }
 
     /// Takes an idle connection that is still usable: the one used last, so that the others can expire.
@@ -49,13 +57,7 @@ impl Pools {
             let mut idle = self.idle[server.index].borrow_mut().pop()?;
             if idle.is_good(server, now) {
                 let IdleConnection { link, opened, generation, .. } = idle;
-                return Some(UpstreamConnection {
-                    link,
-                    opened,
-                    generation,
-                    pools: Rc::clone(self),
-                    server: server.index,
-                });
+                return Some(UpstreamConnection { link, opened, generation, of: ActiveConnection::new(self, server) });
             }
         }
     }
@@ -81,7 +83,12 @@ impl Pools {
         }
         let link = link?;
         let opened = Instant::now();
-        Ok(UpstreamConnection { link, opened, generation, pools: Rc::clone(self), server: server.index })
+        Ok(UpstreamConnection { link, opened, generation, of: ActiveConnection::new(self, server) })
+    }
+
+    /// Connections to a server: in use, and idle.
+    pub(crate) fn count(&self, server: usize) -> (usize, usize) {
+        (self.active[server].get(), self.idle[server].borrow().len())
     }
 
     /// Closes all idle connections; returns whether there were any.
@@ -112,12 +119,25 @@ impl IdleConnection {
 impl UpstreamConnection {
     /// Returns the connection to the pool, after a complete exchange.
     pub(crate) fn release(self) {
-        let limit = self.pools.servers.servers[self.server].kept.max_idle;
-        let pools = Rc::clone(&self.pools);
-        let mut idle = pools.idle[self.server].borrow_mut();
-        if (idle.len() as u64) < limit {
-            let UpstreamConnection { link, opened, generation, .. } = self;
+        let UpstreamConnection { link, opened, generation, of } = self;
+        let mut idle = of.pools.idle[of.server].borrow_mut();
+        if (idle.len() as u64) < of.pools.servers.servers[of.server].kept.max_idle {
             idle.push(IdleConnection { link, opened, since: Instant::now(), generation });
         }
+    }
+}
+
+impl ActiveConnection {
+    fn new(pools: &Rc<Pools>, server: &ServerState) -> ActiveConnection {
+        let active = &pools.active[server.index];
+        active.set(active.get() + 1);
+        ActiveConnection { pools: Rc::clone(pools), server: server.index }
+    }
+}
+
+impl Drop for ActiveConnection {
+    fn drop(&mut self) {
+        let active = &self.pools.active[self.server];
+        active.set(active.get() - 1);
     }
 }

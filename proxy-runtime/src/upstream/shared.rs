@@ -230,6 +230,13 @@ impl SharedPools {
         Ok(SharedConnection { sender, state, opened: Instant::now(), generation })
     }
 
+    /// Connections to a server: in use, and idle.
+    pub(crate) fn count(&self, server: usize) -> (usize, usize) {
+        let connections = self.of_server[server].connections.borrow();
+        let active = connections.iter().filter(|shared| shared.state.active.get() > 0).count();
+        (active, connections.len() - active)
+    }
+
     /// Closes connections that must not be used again, or have been idle for too long, once they have no exchanges.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();

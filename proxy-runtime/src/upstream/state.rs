@@ -258,6 +258,18 @@ impl UpstreamState {
         self.pending.count()
     }
 
+    #[cfg(feature = "admin")]
+    /// All its exchanges now.
+    pub(crate) fn active(&self) -> u32 {
+        self.load.active()
+    }
+
+    #[cfg(feature = "admin")]
+    /// Whether so few servers were healthy, when that was last counted, that all are asked.
+    pub(crate) fn is_panicking(&self) -> bool {
+        self.panics.load(Ordering::Relaxed)
+    }
+
     /// Returns whether so few servers are healthy that health is ignored (`panic-threshold`).
     fn panics(&self, servers: &[ServerState], now: u64) -> bool {
         let threshold = self.config.panic_threshold;

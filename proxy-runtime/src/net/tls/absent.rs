@@ -21,6 +21,11 @@ impl Engine {
         Ok(Engine { challenges: acme::Challenges::default() })
     }
 
+    #[cfg(feature = "admin")]
+    pub(crate) fn certificates(&self, _: &Site) -> Vec<crate::net::expiry::ServedCertificate> {
+        Vec::new()
+    }
+
     pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<StartError> {
         Vec::new()
     }

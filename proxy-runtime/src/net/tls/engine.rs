@@ -9,6 +9,8 @@ use rustls::ClientConfig;
 use super::server::TlsConfigs;
 use super::{acme, client, server};
 use crate::context::settings::{Settings, StartError};
+#[cfg(feature = "admin")]
+use crate::net::expiry::ServedCertificate;
 use crate::site::{Certificates, Site, Tls};
 
 /// The data that a site's handshakes need; shared by all workers.
@@ -43,6 +45,25 @@ impl Engine {
         refused.extend(acme::refused(site, settings));
         let challenges = acme::Challenges::default();
         if refused.is_empty() { Ok(Engine { served, asked, challenges }) } else { Err(refused) }
+    }
+
+    #[cfg(feature = "admin")]
+    /// The certificates that clients are shown, and those to come.
+    pub(crate) fn certificates(&self, site: &'static Site) -> Vec<ServedCertificate> {
+        let mut found = Vec::new();
+        for (tls, served) in site.tls.iter().zip(&self.served) {
+            let (name, before) = (&*tls.name, found.len());
+            found.extend(served.load().certificates().map(|(names, not_after)| ServedCertificate {
+                tls: name,
+                names: names.to_vec(),
+                not_after: Some(not_after),
+            }));
+            if found.len() == before {
+                let names = tls.hosts.iter().map(ToString::to_string).collect();
+                found.push(ServedCertificate { tls: name, names, not_after: None });
+            }
+        }
+        found
     }
 
     /// Rebuilds them from files that were read again; those that can't be built are unchanged. Returns the errors.

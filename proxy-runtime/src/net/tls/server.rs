@@ -24,9 +24,17 @@ pub(super) struct TlsConfigs {
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
     both: Arc<ServerConfig>,
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
+    certificates: Arc<CertResolver>,
 }
 
 impl TlsConfigs {
+    #[cfg(feature = "admin")]
+    /// The certificates: hosts, and when they expire.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = (&[String], SystemTime)> {
+        self.certificates.0.iter().map(|shown| (shown.hosts.as_slice(), shown.not_after))
+    }
+
     /// `None` until there is a certificate.
     pub(super) fn config(&self, speaks: &Speaks) -> Option<Arc<ServerConfig>> {
         let config = match (speaks.http1, speaks.http2) {
@@ -79,7 +87,8 @@ pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -
         }
     };
     let empty = keys.is_empty();
-    let mut config = builder.with_cert_resolver(Arc::new(CertResolver(keys)));
+    let certificates = Arc::new(CertResolver(keys));
+    let mut config = builder.with_cert_resolver(Arc::<CertResolver>::clone(&certificates));
     // Clients store sessions in tickets; here they would take memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match &tls.tickets {
@@ -95,7 +104,8 @@ pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     };
-    Ok(TlsConfigs { empty, http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
+    let (http1, http2, both) = (with(&[b"http/1.1"]), with(&[b"h2"]), with(&[b"h2", b"http/1.1"]));
+    Ok(TlsConfigs { empty, http1, http2, both, certificates })
 }
 
 /// Chooses a certificate for a client.
@@ -107,6 +117,8 @@ struct CertResolver(Vec<HostCertificate>);
 pub(super) struct HostCertificate {
     key: Arc<CertifiedKey>,
     hosts: Vec<String>,
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
+    not_after: SystemTime,
 }
 
 impl ResolvesServerCert for CertResolver {
@@ -144,13 +156,13 @@ fn certify(file: &Certificate, settings: &Settings) -> Result<HostCertificate, C
 pub(super) fn candidate(chain: &[u8], key: &[u8], ocsp: Option<Vec<u8>>) -> Result<HostCertificate, CertificateError> {
     let (chain, key) = (Chain::read(chain)?, certificate::key(key)?);
     let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
-    let hosts = chain.hosts();
+    let (hosts, (_, not_after)) = (chain.hosts(), chain.validity());
     let mut certified = CertifiedKey::new(chain.certificates, key);
     if matches!(certified.keys_match(), Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch))) {
         return Err(CertificateError::KeyMismatch);
     }
     certified.ocsp = ocsp.filter(|ocsp| !ocsp.is_empty());
-    Ok(HostCertificate { key: Arc::new(certified), hosts })
+    Ok(HostCertificate { key: Arc::new(certified), hosts, not_after })
 }
 
 /// Creates a self-signed certificate for `tls internal`, at each start. For development.
@@ -160,7 +172,8 @@ fn internal(tls: &Tls) -> Result<HostCertificate, Box<dyn std::error::Error>> {
     let made = rcgen::generate_simple_self_signed(hosts.clone())?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let key = aws_lc_rs::sign::any_supported_type(&key)?;
-    Ok(HostCertificate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts })
+    let (_, not_after) = Chain::of_der(made.cert.der()).map_err(|flaw| flaw.to_string())?.validity();
+    Ok(HostCertificate { key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)), hosts, not_after })
 }
 
 /// Returns the root certificates that client certificates are verified with.

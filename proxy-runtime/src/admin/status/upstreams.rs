@@ -1,0 +1,115 @@
+//! Upstreams and their servers in a snapshot ([`list`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{OfHistogram, by_class};
+use crate::metrics::counters::{AttemptFailure, Metrics};
+use crate::upstream::{ServerState, Servers, UpstreamState};
+
+/// So many servers are listed, of all upstreams together, and as many upstreams.
+const MOST: usize = 500;
+
+#[derive(Serialize)]
+pub(super) struct OfUpstream<'a> {
+    name: &'a str,
+    /// Exchanges now, and requests that wait for room.
+    active: u32,
+    waiting: usize,
+    /// So few servers are healthy that all are asked.
+    panicking: bool,
+    retries: u64,
+    /// From the attempt's beginning to the head of the server's response.
+    response: Option<OfHistogram>,
+    servers: Vec<OfServer<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct OfServer<'a> {
+    address: &'a str,
+    /// `healthy`, `unhealthy`, `ejected` or `unresolved`.
+    state: &'static str,
+    weight: u32,
+    active: u32,
+    connections_active: u64,
+    connections_idle: u64,
+    /// By the class of the status.
+    responses: BTreeMap<&'static str, u64>,
+    /// Attempts without a response, by kind.
+    failures: BTreeMap<&'static str, u64>,
+}
+
+/// What is listed, and how many were left out.
+pub(super) struct ListedUpstreams<'a> {
+    pub(super) upstreams: Vec<OfUpstream<'a>>,
+    pub(super) upstreams_left_out: usize,
+    pub(super) servers_left_out: usize,
+}
+
+/// The upstreams with their servers. Where there are too many servers, healthy ones are left out first.
+pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> ListedUpstreams<'a> {
+    let members = servers.members().filter(|(_, server)| !server.name().is_empty());
+    let mut listed: Vec<_> = members.map(|(of, server)| (of.index, server, state(of, server))).collect();
+    let servers_left_out = listed.len().saturating_sub(MOST);
+    if servers_left_out > 0 {
+        listed.sort_by_key(|(_, _, state)| *state == "healthy");
+        listed.truncate(MOST);
+    }
+    let mut shown: BTreeSet<usize> = listed.iter().map(|(of, ..)| *of).collect();
+    // Those without servers, as far as there is room.
+    let room = MOST.saturating_sub(shown.len());
+    let others: Vec<_> = (0..servers.upstreams.len()).filter(|of| !shown.contains(of)).take(room).collect();
+    shown.extend(others);
+    let of_upstream = |upstream: &'a UpstreamState| OfUpstream {
+        name: &upstream.config.name,
+        active: upstream.active(),
+        waiting: upstream.waiting(),
+        panicking: upstream.is_panicking(),
+        retries: metrics.map_or(0, |metrics| metrics.retries(upstream.index)),
+        response: metrics.map(|metrics| metrics.responses_took(upstream.index).into()),
+        servers: Vec::new(),
+    };
+    let mut upstreams: BTreeMap<usize, OfUpstream<'a>> =
+        shown.into_iter().map(|of| (of, of_upstream(&servers.upstreams[of]))).collect();
+    for (of, server, state) in listed {
+        if let Some(upstream) = upstreams.get_mut(&of) {
+            upstream.servers.push(of_server(server, state, metrics));
+        }
+    }
+    ListedUpstreams {
+        upstreams_left_out: servers.upstreams.len() - upstreams.len(),
+        upstreams: upstreams.into_values().collect(),
+        servers_left_out,
+    }
+}
+
+fn of_server<'a>(server: &'a ServerState, state: &'static str, metrics: Option<&Metrics>) -> OfServer<'a> {
+    let (responses, failures) = metrics.map(|metrics| metrics.attempts(server.index)).unwrap_or_default();
+    let [active, idle] = metrics.map(|metrics| metrics.connections(server.index)).unwrap_or_default();
+    OfServer {
+        address: server.name(),
+        state,
+        weight: server.weight(),
+        active: server.load.active(),
+        connections_active: active,
+        connections_idle: idle,
+        responses: by_class(responses),
+        failures: AttemptFailure::NAMES.into_iter().zip(failures).filter(|(_, count)| *count > 0).collect(),
+    }
+}
+
+fn state(upstream: &UpstreamState, server: &ServerState) -> &'static str {
+    if !server.resolved() {
+        "unresolved"
+    } else if server.is_drained() {
+        if server.load.active() == 0 { "drained" } else { "draining" }
+    } else if upstream.is_ejected(server) {
+        "ejected"
+    } else if upstream.is_healthy(server) {
+        "healthy"
+    } else {
+        "unhealthy"
+    }
+}
