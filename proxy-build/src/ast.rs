@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{ParamKind, Text, TrustedHeader};
+use proxy_runtime::site::{LogLevel, ParamKind, Text, TrustedHeader};
 
 pub use self::access::{NetworkSource, Rate};
 pub use self::cache::{
@@ -168,6 +168,8 @@ pub enum Top {
     Site(Site),
     Upstream(Upstream),
     Admin(Admin),
+    /// `log errors`.
+    ErrorLog(ErrorLog),
     CacheStore(CacheStore),
     Param(Param),
     Preset(Preset),
@@ -222,6 +224,17 @@ pub struct Admin {
     /// `owner=`: user and group.
     pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
     /// Its lines.
+    pub items: Vec<Item>,
+}
+
+/// `log errors`.
+#[derive(Debug, Clone)]
+pub struct ErrorLog {
+    /// `format=`: whether it is JSON.
+    pub json: Option<Spanned<bool>>,
+    /// `level=`.
+    pub level: Option<Spanned<LogLevel>>,
+    /// What stands in it.
     pub items: Vec<Item>,
 }
 

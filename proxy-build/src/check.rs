@@ -65,6 +65,8 @@ pub(crate) struct Check<'a> {
     pub(crate) replacements: Vec<Vec<(site::Text, site::Text)>>,
     /// The sources of token keys.
     pub(crate) key_sources: Vec<site::KeySource>,
+    /// Where access logs go, and where that is written.
+    pub(crate) outputs: Vec<(site::LogOutput, Span)>,
     /// The embedded folders.
     pub(crate) bundle: Vec<model::Folder>,
     /// How many days before its expiry `cert-expiry` reports a certificate.
@@ -172,6 +174,7 @@ impl<'a> Check<'a> {
             blocks: Vec::new(),
             replacements: Vec::new(),
             key_sources: Vec::new(),
+            outputs: Vec::new(),
             bundle: Vec::new(),
             site_tls: None,
             acme_hosts: Vec::new(),

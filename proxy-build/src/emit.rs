@@ -104,6 +104,8 @@ fn declarations(model: &Site) -> TokenStream {
     let streams = model.streams.iter().map(expression);
     let acme = model.acme.as_ref().map(expression).map(|acme| quote!(static ACME: Acme = #acme;));
     let admin = model.admin.as_ref().map(expression).map(|admin| quote!(static ADMIN: Admin = #admin;));
+    let outputs = model.outputs.iter().map(expression);
+    let errors = model.errors.as_ref().map(expression).map(|errors| quote!(static ERROR_LOG: ErrorLog = #errors;));
     let params = model.params.iter().map(expression);
     let files = model.files.iter().map(expression);
     let (process, trusted) = (expression(&model.process), expression(&model.trusted));
@@ -117,6 +119,8 @@ fn declarations(model: &Site) -> TokenStream {
         static STREAMS: &[Stream] = &[#(#streams),*];
         #acme
         #admin
+        static OUTPUTS: &[LogOutput] = &[#(#outputs),*];
+        #errors
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
         static PROCESS: Process = #process;
@@ -132,6 +136,7 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
     let assets = sources.assets().map(|(path, digest)| quote!(Asset { path: #path, digest: #digest }));
     let acme = if plan.model.acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
     let admin = if plan.model.admin.is_some() { quote!(Some(&ADMIN)) } else { quote!(None) };
+    let errors = if plan.model.errors.is_some() { quote!(Some(&ERROR_LOG)) } else { quote!(None) };
     let tables = data::tables(&plan.tables);
     let key_sources = plan.model.key_sources.iter().map(expression);
     let bundle = if plan.model.bundle.is_empty() {
@@ -158,6 +163,8 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
             tls: TLS,
             acme: #acme,
             admin: #admin,
+            outputs: OUTPUTS,
+            errors: #errors,
             streams: STREAMS,
             trusted: &TRUSTED,
             root: &POLICY_0,

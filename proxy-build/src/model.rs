@@ -57,6 +57,10 @@ pub struct Site {
     pub upstreams: Vec<Upstream>,
     /// The sources of token keys.
     pub key_sources: Vec<site::KeySource>,
+    /// Where access logs go.
+    pub outputs: Vec<site::LogOutput>,
+    /// `log errors`.
+    pub errors: Option<site::ErrorLog>,
     /// The embedded folders.
     #[serde(skip)]
     pub bundle: Vec<Folder>,
@@ -349,10 +353,12 @@ pub const PLAIN: Speaks = Speaks {
 
 impl Site {
     /// Returns the optional features of the runtime, and whether the site needs them.
-    pub fn features(&self) -> [(Feature, bool); 7] {
+    pub fn features(&self) -> [(Feature, bool); 8] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
+        let needs_more =
+            |output: &site::LogOutput| !matches!(output.target, site::LogTarget::Stdout | site::LogTarget::Stderr);
         let looks_up = |scheme: &_| matches!(scheme, site::AuthScheme::Basic(_) | site::AuthScheme::ApiKey(..));
         let mut schemes = policies().filter_map(|policy| Some(&policy.access.as_ref()?.auth.as_ref()?.scheme));
         [
@@ -368,8 +374,14 @@ impl Site {
             ),
             (feature("dns", "ASKS_DNS", "finds servers by DNS"), self.upstreams.iter().any(Upstream::asks_dns)),
             (feature("jwt", "CHECKS_TOKENS", "verifies tokens"), !self.key_sources.is_empty()),
+            (feature("logs", "WRITES_LOGS", "writes logs to files or sockets"), self.outputs().any(needs_more)),
             (feature("tls", "SPEAKS_TLS", "speaks TLS"), self.speaks_tls()),
         ]
+    }
+
+    /// Where all logs go.
+    fn outputs(&self) -> impl Iterator<Item = &site::LogOutput> {
+        self.outputs.iter().chain(self.errors.iter().flat_map(|errors| errors.outputs.iter()))
     }
 
     /// Returns whether the site uses TLS, for clients or for servers.

@@ -281,8 +281,12 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &mirror::MIRROR,
     &fault::FAULT,
     &error_page::ERROR_PAGE,
-    &log::LOG,
-    &log::FIELDS,
+    &log::directives::LOG,
+    &log::members::FIELDS,
+    &log::members::RENAME,
+    &log::outputs::TO,
+    &log::conditions::WHEN,
+    &log::conditions::SAMPLE,
 ];
 
 /// Returns the default policy.
@@ -292,7 +296,7 @@ pub(crate) fn defaults() -> site::Policy {
         timeouts: model::TIMEOUTS,
         fields: site::FieldRules::default(),
         error_pages: list(Vec::new()),
-        log: site::Log::Off,
+        log: None,
         retry: None,
         mirror: None,
         fault: None,

@@ -64,9 +64,10 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let streams = check.streams(&root.streams);
     let tls = check.finish_tls(&hosts);
     let admin = check.admin(root.admin.as_ref(), &listeners);
+    let errors = check.error_log(&root.error_logs);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
-    let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, .. } = check;
+    let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, outputs, .. } = check;
     let mut site = model::Site {
         params: params.into_values(),
         files,
@@ -84,6 +85,8 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
         stores: stores.into_values(),
         listed,
         key_sources,
+        outputs: outputs.into_iter().map(|(output, _)| output).collect(),
+        errors,
         bundle,
         tests,
         warmed,
@@ -99,6 +102,7 @@ struct Root {
     tls: Vec<(Span, ast::Tls)>,
     acme: Option<ast::Acme>,
     admin: Option<ast::Admin>,
+    error_logs: Vec<(Span, ast::ErrorLog)>,
     streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
@@ -136,6 +140,7 @@ impl Root {
             Top::Site(site) => self.sites.push((span, site)),
             Top::Upstream(upstream) => self.upstreams.push((span, upstream)),
             Top::Admin(admin) => self.admin = Some(admin),
+            Top::ErrorLog(errors) => self.error_logs.push((span, errors)),
             Top::CacheStore(store) => self.stores.push((span, store)),
             Top::Param(param) => self.params.push((span, param)),
             Top::Preset(preset) => self.presets.push((span, preset)),

@@ -43,8 +43,8 @@ use crate::net::listen::Bound;
 use crate::net::memory::Memory;
 use crate::net::stream::{BufferedStream, SocketStream};
 use crate::net::tls::Engine;
-use crate::observe::notice;
 use crate::observe::tap::Taps;
+use crate::observe::{AccessLog, notice};
 use crate::site::{Admin, Site};
 use crate::upstream::Servers;
 use crate::worker::StopSignal;
@@ -83,6 +83,7 @@ pub(crate) struct Operated {
     pub(crate) stores: &'static [CacheStore],
     pub(crate) metrics: Option<&'static Metrics>,
     pub(crate) taps: Option<&'static Taps>,
+    pub(crate) log: &'static AccessLog,
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// Begins the drain.
     pub(crate) drain: &'static Notify,
@@ -124,7 +125,7 @@ pub(crate) fn start(socket: Bound, operated: Operated) -> io::Result<()> {
             .build_local(LocalOptions::default())
             .and_then(|runtime| runtime.block_on(listen(socket, Rc::new(Answerer::new(operated)))));
         if let Err(error) = served {
-            notice(&format!("the endpoint of `admin` has failed: {error}"));
+            notice::error(&format!("the endpoint of `admin` has failed: {error}"));
         }
     };
     std::thread::Builder::new().name("admin".to_owned()).spawn(run).map(|_| ())

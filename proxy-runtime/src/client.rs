@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) idle: Cell<Duration>,
     /// The client may close its sending side and still receive the response.
     pub(crate) half_close: Cell<bool>,
+    /// How many bytes of the request's body were taken.
+    pub(crate) received: Cell<u64>,
     pub(crate) wire: Wire,
 }
 
@@ -49,7 +51,7 @@ impl Client {
         let worker = peer.worker;
         let idle = Cell::new(worker.site.root.timeouts.idle.get(worker.settings));
         let half_close = Cell::new(worker.site.root.limits.half_close);
-        Client { worker, peer, timer: Timer::default(), idle, half_close, wire }
+        Client { worker, peer, timer: Timer::default(), idle, half_close, received: Cell::new(0), wire }
     }
 
     /// Returns a client without a connection, for the proxy's own requests.
@@ -68,11 +70,13 @@ impl Client {
 
     /// Passes the available bytes to `to`, which returns how many it has consumed.
     pub(crate) fn take_body(&self, to: impl FnOnce(&[u8]) -> usize) -> usize {
-        match &self.wire {
+        let took = match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
             Wire::Http2(http2) => http2.take_body(to),
             Wire::Nobody => 0,
-        }
+        };
+        self.received.set(self.received.get() + took as u64);
+        took
     }
 
     /// Returns the trailers of the request.

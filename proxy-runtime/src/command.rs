@@ -148,7 +148,7 @@ fn help(site: &Site) -> String {
     }
     out.push_str(
         "\nSignals: TERM and INT stop (running exchanges are finished first; a second one ends the process at once), HUP reads files again,\n\
-        USR1 and USR2 only write a line to standard error.\n\
+        USR1 opens log files again, USR2 only writes a line to the error log.\n\
         Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.\n",
     );
     out
@@ -221,6 +221,7 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
     }
     #[cfg(feature = "admin")]
     refused.extend(crate::admin::unprotected(site, &settings));
+    refused.extend(observe::outputs::check(site, &settings));
     let available = listen::probe_all(site, &settings).unwrap_or_else(|unavailable| {
         refused.extend(unavailable);
         Vec::new()

@@ -86,6 +86,9 @@ pub const CHECKS_TOKENS: bool = cfg!(feature = "jwt");
 /// Whether the admin endpoint is enabled; asserted by the output of sites that use it.
 pub const HAS_ADMIN: bool = cfg!(feature = "admin");
 
+/// Whether this was built to write logs to files and sockets; what a site that does asserts.
+pub const WRITES_LOGS: bool = cfg!(feature = "logs");
+
 /// Whether compression is enabled; asserted by the output of sites that use it.
 pub const COMPRESSES: bool = cfg!(feature = "compress");
 

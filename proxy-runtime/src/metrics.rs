@@ -86,6 +86,7 @@ metrics! {
     HANDSHAKES: Counter "kiln_tls_handshakes" ["version"] "TLS handshakes with clients that succeeded.";
     CERTIFICATE: Gauge "kiln_tls_certificate_not_after_seconds" ["tls", "name"] "When a certificate that clients are shown expires, in seconds since 1970; `name` is its first host.";
     CLIENT_MEMORY: Gauge "kiln_client_memory_bytes" [] "Memory that is held for clients, of what `limits memory` allows.";
+    LOG_LOST: Counter "kiln_log_lost_lines" ["log", "output"] "Lines of the `access` log or the log of `errors` that an output did not take: it was too slow, full or gone.";
     LAG: Gauge "kiln_worker_lag_seconds" ["worker"] "How late a worker's last timer of a second was: time in which it was busy with something else.";
     CPU: Counter "process_cpu_seconds" [] "CPU time of the process, in user mode and in the kernel.";
     RESIDENT: Gauge "process_resident_memory_bytes" [] "Memory of the process that is in RAM.";

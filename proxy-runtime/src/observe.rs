@@ -1,19 +1,24 @@
-//! What is seen from outside: lines of the access log ([`line`], [`access_log`]), and notices on standard error ([`notice`]).
+//! What is seen from outside: lines of the access log ([`line`], [`access_log`]), and notices in the error log ([`notice`]).
 //!
-//! Both are written by threads of their own ([`queue`]), one each, so that no worker waits for who reads them, nor one for the other.
+//! Both go to the outputs that the site names ([`outputs`]), each of which is written by a thread of its own ([`queue`]), so that no worker
+//! waits for who reads them, nor one output for another.
 
 mod access_log;
+mod choice;
+mod framing;
 mod ids;
-pub(crate) mod line;
+mod line;
 pub(crate) mod notice;
 mod output;
+pub(crate) mod outputs;
 mod queue;
 #[cfg(feature = "admin")]
 pub(crate) mod recent;
 mod repeats;
 #[cfg_attr(not(feature = "admin"), path = "observe/no_tap.rs")]
 pub(crate) mod tap;
+mod tell;
 
-pub(crate) use access_log::{AccessLog, LogBuffer};
+pub(crate) use access_log::{AccessLog, LogBuffers};
 pub(crate) use ids::RequestIds;
-pub(crate) use notice::{announce, notice};
+pub(crate) use notice::{announce, announce_warning, notice};

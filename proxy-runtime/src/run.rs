@@ -27,7 +27,7 @@ use crate::net::listen::{self, Accepting};
 use crate::net::memory::{Memory, trim::keep_trimming};
 use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
-use crate::observe::{self, AccessLog, LogBuffer, announce, notice};
+use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, notice};
 use crate::serve::warm::keep_warm;
 use crate::signals;
 use crate::site::Site;
@@ -49,7 +49,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         vec![StartError { message, place }]
     };
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
-    observe::notice::start().map_err(failed)?;
+    observe::notice::start(site, settings).map_err(|refused| vec![refused])?;
+    let log: &'static AccessLog = Box::leak(Box::new(AccessLog::start(site.outputs, settings)?));
     let connections = usize::try_from(site.root.limits.connections.get(settings)).unwrap_or(usize::MAX);
     let (descriptors, too_few) = Descriptors::new(reserve(site, workers), connections).map_err(refused)?;
     let descriptors: &'static Descriptors = Box::leak(Box::new(descriptors));
@@ -89,7 +90,6 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     }
     let metrics = metrics(site, workers, servers.servers.len());
     let taps = observe::tap::start(site, settings);
-    let log = AccessLog::start().map_err(failed)?;
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
@@ -97,10 +97,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let drain = site.process.drain.get(settings);
     let reread_wanted: &'static Notify = Box::leak(Box::default());
     let drain_wanted: &'static Notify = Box::leak(Box::default());
-    signals::follow(stop.clone(), (reread_wanted, drain_wanted), drain, CUT_OFF + SETTLE + LAST_WORDS)
-        .map_err(failed)?;
+    let ending = (drain, CUT_OFF + SETTLE + LAST_WORDS);
+    signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, ending).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
-        let (log, stop, done) = (log.buffer(), stopped.clone(), done.clone());
+        let (log, stop, done) = (log.buffers(), stopped.clone(), done.clone());
         let shared = WorkerShared {
             site,
             settings,
@@ -137,6 +137,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             memory,
             stores,
             metrics,
+            log,
             taps,
             stop,
             drain,
@@ -199,8 +200,8 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// Returns the number of descriptors for the process itself: for listeners and event loops, a health check of each server, the journals of
-/// folders, the admin endpoint, and short-lived files and sockets (DNS lookups, files that are read again, parallel connection attempts).
+/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders, for
+/// logs, for operators, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
@@ -215,7 +216,8 @@ fn reserve(site: &Site, workers: usize) -> usize {
     let checks: usize = checked.map(places).sum();
     let journals = site.stores.iter().map(|store| store.disks.len()).sum::<usize>();
     let admin = if site.admin.is_some() { ADMIN } else { 0 };
-    MOMENTARY + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
+    let logs = site.outputs.len() + site.errors.map_or(0, |errors| errors.outputs.len());
+    MOMENTARY + logs + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
 }
 
 /// Returns the replacers, by the index of `response-body`.
@@ -237,7 +239,7 @@ async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: 
         _ = stopping.wait_for(|stop| *stop == StopSignal::Now) => false,
     };
     if !complete {
-        announce("cutting off the remaining exchanges");
+        announce_warning("cutting off the remaining exchanges");
         stop.send_replace(StopSignal::Now);
         // Aborting means dropping tasks: a worker that does not do so within a second never will.
         let _ = tokio::time::timeout(CUT_OFF, all_done.recv()).await;
@@ -308,10 +310,10 @@ async fn reread(
         refused
     });
     let Ok(refused) = reread.await else {
-        return announce("files can't be read again: the disk does not respond; keeping the previous version");
+        return announce_warning("files can't be read again: the disk does not respond; keeping the previous version");
     };
     for refused in &refused {
-        announce(&format!("{refused}; keeping the previous version"));
+        announce_warning(&format!("{refused}; keeping the previous version"));
     }
     if refused.is_empty() {
         announce("files were reloaded");
@@ -323,12 +325,12 @@ fn work(
     number: usize,
     shared: &WorkerShared,
     sockets: Vec<Accepting>,
-    log: LogBuffer,
+    log: LogBuffers,
     stop: watch::Receiver<StopSignal>,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
-        Err(error) => return notice(&format!("a worker can't start: {error}")),
+        Err(error) => return notice::error(&format!("a worker can't start: {error}")),
     };
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(number, shared, log, stop.clone())));
     runtime.block_on(async move {
@@ -349,7 +351,7 @@ fn work(
         let drained = async {
             for task in listening {
                 if let Ok(Err(error)) = task.await {
-                    notice(&format!("a listener failed: {error}"));
+                    notice::error(&format!("a listener failed: {error}"));
                 }
             }
             worker.drained().await;

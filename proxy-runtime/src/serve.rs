@@ -101,6 +101,7 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     if let Some(policy) = record.route.and_then(|route| route.policy.compress.as_ref()) {
         answer = compress(policy, record, answer);
     }
+    record.responds_with(&answer.fields);
     record.shows(&answer.fields);
     answer
 }

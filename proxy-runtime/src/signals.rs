@@ -1,5 +1,5 @@
-//! What each signal does ([`follow`]): TERM and INT stop, as `POST /drain` of `admin` does, HUP reads files again, and USR1 and USR2 only say what
-//! there is not.
+//! What each signal does ([`follow`]): TERM and INT stop, HUP reads files again, USR1 opens log files again, and USR2 only says what there
+//! is not.
 //!
 //! A separate thread waits for them and does nothing that blocks: a second TERM or INT ends the process even if all other
 //! threads hang.
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::observe::announce;
+use crate::observe::{AccessLog, announce, notice};
 use crate::worker::StopSignal;
 
 /// Handles signals from now on. After the first one that stops the process, it ends when the drain and `ending` are over; after the
@@ -22,12 +22,13 @@ use crate::worker::StopSignal;
 pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
     (reread, drain_wanted): (&'static Notify, &'static Notify),
-    drain: Duration,
-    ending: Duration,
+    log: &'static AccessLog,
+    (drain, ending): (Duration, Duration),
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let caught = runtime.block_on(async { Caught::new() })?;
-    let follow = move || runtime.block_on(caught.follow(&stop, (reread, drain_wanted), drain, ending));
+    let wanted = (reread, drain_wanted);
+    let follow = move || runtime.block_on(caught.follow(&stop, wanted, log, (drain, ending)));
     std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     Ok(())
 }
@@ -62,8 +63,8 @@ impl Caught {
         mut self,
         stop: &watch::Sender<StopSignal>,
         (reread, drain_wanted): (&Notify, &Notify),
-        drain: Duration,
-        ending: Duration,
+        log: &AccessLog,
+        (drain, ending): (Duration, Duration),
     ) {
         let mut deadline = None;
         loop {
@@ -77,7 +78,7 @@ impl Caught {
                     false
                 }
                 _ = self.user1.recv() => {
-                    announce("SIGUSR1: logs go to standard output and standard error, there is no log file to reopen");
+                    reopen(log);
                     false
                 }
                 _ = self.user2.recv() => {
@@ -101,6 +102,13 @@ impl Caught {
                 }
             }
         }
+    }
+}
+
+/// Has log files opened again. Each says in the error log that it was.
+fn reopen(log: &AccessLog) {
+    if log.reopen() + notice::reopen() == 0 {
+        announce("SIGUSR1: there is no log file to reopen");
     }
 }
 

@@ -16,6 +16,8 @@ mod compress;
 mod cookies;
 mod handler;
 mod listen;
+mod log;
+mod log_field;
 mod policy;
 mod replace;
 mod routes;
@@ -41,7 +43,12 @@ pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
 pub use self::handler::{Files, Handler, HostField, Proxy, Readiness, Redirect, Respond, RespondBody, SendFile, Share};
 pub use self::listen::{Listener, Process, SocketFile};
-pub use self::policy::{ErrorPage, Limits, Log, LogField, Policy, PolicyId, Timeouts};
+pub use self::log::{
+    EVERY, ErrorLog, FACILITIES, JOURNAL, Log, LogCondition, LogFile, LogFormat, LogLevel, LogMembers, LogOutput,
+    LogTarget, Syslog, SyslogAddress, log_path, syslog_address,
+};
+pub use self::log_field::{LogField, LogFieldDeclaration, LogMember, SECRET_FIELDS};
+pub use self::policy::{ErrorPage, Limits, Policy, PolicyId, Timeouts};
 pub use self::replace::ResponseBody;
 pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
@@ -90,6 +97,10 @@ pub struct Site {
     pub acme: Option<&'static Acme>,
     /// The admin endpoint.
     pub admin: Option<&'static Admin>,
+    /// Where access logs go.
+    pub outputs: &'static [LogOutput],
+    /// `log errors`.
+    pub errors: Option<&'static ErrorLog>,
     /// Connections that are passed through.
     pub streams: &'static [Stream],
     /// The trusted proxies.

@@ -24,7 +24,7 @@ use crate::net::memory::Memory;
 use crate::net::stream::Buffers;
 use crate::net::tls::Engine;
 use crate::observe::tap::Taps;
-use crate::observe::{LogBuffer, RequestIds};
+use crate::observe::{LogBuffers, RequestIds};
 use crate::protocol::date::Moment;
 use crate::site::Site;
 use crate::upstream::{Dialler, Pools, Servers, SharedPools};
@@ -66,7 +66,7 @@ pub(crate) struct Worker {
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
     pub(crate) shared: SharedPools,
-    pub(crate) log: LogBuffer,
+    pub(crate) log: LogBuffers,
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// The largest head that any policy allows, in bytes.
     pub(crate) head_limit: u64,
@@ -95,7 +95,7 @@ impl Worker {
     pub(crate) fn new(
         number: usize,
         shared: &WorkerShared,
-        log: LogBuffer,
+        log: LogBuffers,
         stop: watch::Receiver<StopSignal>,
     ) -> Worker {
         let WorkerShared {

@@ -33,6 +33,7 @@ mod http2;
 mod intake;
 mod layout;
 mod lock;
+mod logs;
 mod macros;
 mod malicious;
 mod memory;

@@ -230,7 +230,7 @@ fn repeated_notices() {
 fn signals() {
     let mut proxy = Proxy::start(binary(), SITE, &[]);
     for (signal, reply) in [
-        ("USR1", "SIGUSR1: logs go to standard output and standard error"),
+        ("USR1", "SIGUSR1: there is no log file to reopen"),
         ("USR2", "SIGUSR2: nothing is done"),
         ("HUP", "files were reloaded"),
     ] {

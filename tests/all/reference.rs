@@ -34,26 +34,35 @@ fn the_page_of_reasons_is_up_to_date() {
     );
 }
 
-/// The table of metrics in the documentation is generated from their declarations.
+/// The tables of metrics and of the log's fields in the documentation are made from their declarations.
 #[test]
-fn the_table_of_metrics_is_up_to_date() {
-    const MARKS: (&str, &str) = ("<!-- metrics: generated -->\n", "<!-- metrics: end -->");
-    let path = workspace().join("docs/observability.md");
-    let text = std::fs::read_to_string(&path).expect("a page");
-    let (before, rest) = text.split_once(MARKS.0).expect("the mark before the table");
-    let (_, after) = rest.split_once(MARKS.1).expect("the mark behind the table");
-    let mut table = String::from("\n| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
+fn the_tables_of_metrics_and_log_fields_are_up_to_date() {
+    let mut metrics = String::from("| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
     for metric in proxy_runtime::metrics::ALL {
         let kind = format!("{:?}", metric.kind).to_lowercase();
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        table += &format!("| `{}` | {kind} | {} | {} |\n", metric.sample(), labels.join(", "), metric.help);
+        metrics += &format!("| `{}` | {kind} | {} | {} |\n", metric.sample(), labels.join(", "), metric.help);
     }
-    let generated = format!("{before}{}{table}\n{}{after}", MARKS.0, MARKS.1);
+    let mut fields = String::from("| Field | ECS | Without `fields` | Meaning |\n|---|---|---|---|\n");
+    for field in proxy_runtime::site::LogField::ALL {
+        let usual = if field.usual { "yes" } else { "" };
+        fields += &format!("| `{}` | `{}` | {usual} | {} |\n", field.name, field.ecs, field.help);
+    }
+    let path = workspace().join("docs/observability.md");
+    let page = || std::fs::read_to_string(&path).expect("a page");
+    let generated = table(&table(&page(), "metrics", &metrics), "log fields", &fields);
     if std::env::var_os("KILN_UPDATE").is_some() {
         std::fs::write(&path, &generated).expect("written");
     }
-    let written = std::fs::read_to_string(&path).expect("a page");
-    assert!(written == generated, "docs/observability.md: update the table with KILN_UPDATE=1 cargo test");
+    assert!(page() == generated, "docs/observability.md: KILN_UPDATE=1 cargo test writes the tables");
+}
+
+/// A page with a table in the place of the one between two marks.
+fn table(page: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: generated -->\n"), format!("<!-- {name}: end -->"));
+    let (before, rest) = page.split_once(&begin).expect("the mark before the table");
+    let (_, after) = rest.split_once(&end).expect("the mark behind the table");
+    format!("{before}{begin}\n{table}\n{end}{after}")
 }
 
 /// The table contains every reason of the compiler and the proxy, with the right status, and no other.
@@ -202,6 +211,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/servers_admin.rs",
         "tests/all/admin_access.rs",
         "tests/all/status.rs",
+        "tests/all/logs.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

@@ -122,6 +122,8 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             tls: &model.tls,
             acme: None,
             admin: None,
+            outputs: &[],
+            errors: None,
             streams: &[],
             trusted: &model.trusted,
             root: &model.root,

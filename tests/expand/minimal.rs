@@ -45,7 +45,7 @@ static POLICY_0: Policy = Policy {
         underscores: false,
     },
     error_pages: Borrowed(&[]),
-    log: Log::Off,
+    log: None,
     retry: None,
     mirror: None,
     fault: None,
@@ -177,6 +177,7 @@ static LISTENERS: &[Listener] = &[
 ];
 static TLS: &[Tls] = &[];
 static STREAMS: &[Stream] = &[];
+static OUTPUTS: &[LogOutput] = &[];
 static PARAMS: &[Param] = &[];
 static FILES: &[FileRef] = &[];
 static PROCESS: Process = Process {
@@ -207,6 +208,8 @@ static SITE: Site = Site {
     tls: TLS,
     acme: None,
     admin: None,
+    outputs: OUTPUTS,
+    errors: None,
     streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,

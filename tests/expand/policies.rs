@@ -82,7 +82,7 @@ static POLICY_0: Policy = Policy {
         underscores: false,
     },
     error_pages: Borrowed(&[]),
-    log: Log::Off,
+    log: None,
     retry: None,
     mirror: None,
     fault: None,
@@ -121,7 +121,7 @@ static POLICY_1: Policy = Policy {
         underscores: false,
     },
     error_pages: Borrowed(&[]),
-    log: Log::Off,
+    log: None,
     retry: None,
     mirror: None,
     fault: None,
@@ -269,6 +269,7 @@ static LISTENERS: &[Listener] = &[
 ];
 static TLS: &[Tls] = &[];
 static STREAMS: &[Stream] = &[];
+static OUTPUTS: &[LogOutput] = &[];
 static PARAMS: &[Param] = &[
     Param {
         name: Borrowed("backend"),
@@ -312,6 +313,8 @@ static SITE: Site = Site {
     tls: TLS,
     acme: None,
     admin: None,
+    outputs: OUTPUTS,
+    errors: None,
     streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use proxy_runtime::site::{
-    self, Acme, Certificates, Challenge, DnsProvider, DnsUpdate, Listener, ParamKind, Setting, TsigAlgorithm,
+    Acme, Certificates, Challenge, DnsProvider, DnsUpdate, Listener, ParamKind, Setting, TsigAlgorithm,
 };
 
 use super::{Check, list};
@@ -255,15 +255,5 @@ impl Check<'_> {
             },
             place: self.place(dns.span),
         })
-    }
-
-    /// Resolves a text, or a text parameter.
-    fn text_setting(&mut self, setting: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
-        match &setting.value {
-            ast::Setting::Fixed(text) => Some(Setting::Fixed(text.clone().into())),
-            ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
-                self.param(name, &[ParamKind::String]).map(Setting::Param)
-            }
-        }
     }
 }

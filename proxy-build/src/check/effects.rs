@@ -55,6 +55,12 @@ impl Check<'_> {
         self.effects.paths.push(PathUse { route, effect, paths });
     }
 
+    /// Notes whether what is written at a place acts on what is being checked.
+    pub(crate) fn note_act(&mut self, at: Span, acts: bool, idle: impl FnOnce() -> Diagnostic) {
+        let effect = self.effects.number(at, idle);
+        self.effects.found[effect].acts |= acts;
+    }
+
     /// Records that a route has a priority.
     pub(crate) fn note_priority(&mut self, pattern: &Spanned<Pattern>, priority: Option<&Spanned<i64>>) {
         let Some(priority) = priority.filter(|priority| priority.value != 0) else { return };

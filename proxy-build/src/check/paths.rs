@@ -8,14 +8,19 @@ use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
 impl Check<'_> {
-    /// Checks a path of the proxy's machine.
-    pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
-        let path: Setting<site::Text> = match &written.value {
-            ast::Setting::Fixed(path) => Setting::Fixed(path.clone().into()),
+    /// Text that is written, or given at start.
+    pub(crate) fn text_setting(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        Some(match &written.value {
+            ast::Setting::Fixed(text) => Setting::Fixed(text.clone().into()),
             ast::Setting::Param(name) | ast::Setting::Bounded(name, _) => {
                 Setting::Param(self.param(name, &[ParamKind::String])?)
             }
-        };
+        })
+    }
+
+    /// A path of the machine that the proxy runs on.
+    pub(crate) fn absolute_path(&mut self, written: &Spanned<ast::Setting<String>>) -> Option<Setting<site::Text>> {
+        let path = self.text_setting(written)?;
         if matches!(&path, Setting::Fixed(path) if !path.starts_with('/')) {
             self.report.add(
                 Diagnostic::error(

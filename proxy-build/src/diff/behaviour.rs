@@ -10,6 +10,7 @@ use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
 use crate::wording;
+use crate::policy::log::shown;
 
 /// Returns the handling of a route's requests; as a value and in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
@@ -73,6 +74,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     if let Some(admin) = &site.admin {
         add("admin".to_owned(), operated(admin));
     }
+    add("error log".to_owned(), error_log(site));
     add("process".to_owned(), json!(site.process));
     add("acme".to_owned(), json!(site.acme));
     add("trusted-proxies".to_owned(), json!(site.trusted));
@@ -145,6 +147,10 @@ fn named(site: &Site, value: Value) -> Value {
                 {
                     *number = path;
                 }
+                // Where the access log goes.
+                if let ("outputs", Some(numbers)) = (key.as_str(), value.as_array_mut()) {
+                    numbers.iter_mut().for_each(|number| *number = output(site, number));
+                }
                 let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
                 let name = number.and_then(|number| match key.as_str() {
                     "Param" => site.params.get(number).map(|param| json!(param.name)),
@@ -171,6 +177,19 @@ fn named(site: &Site, value: Value) -> Value {
         Value::Array(items) => Value::Array(items.into_iter().map(|item| named(site, item)).collect()),
         other => other,
     }
+}
+
+/// What there is to say about the error log.
+fn error_log(site: &Site) -> Value {
+    let Some(errors) = &site.errors else { return Value::Null };
+    let to: Vec<_> = errors.outputs.iter().map(|output| shown::target(site, &output.target)).collect();
+    json!({ "level": errors.level.name(), "format": if errors.json { "json" } else { "text" }, "to": to })
+}
+
+/// An output of the access log, by where it leads.
+fn output(site: &Site, number: &Value) -> Value {
+    let found = number.as_u64().and_then(|number| site.outputs.get(usize::try_from(number).ok()?));
+    found.map_or_else(|| number.clone(), |output| json!(shown::target(site, &output.target)))
 }
 
 /// Returns a file by its path.

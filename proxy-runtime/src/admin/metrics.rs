@@ -9,6 +9,7 @@ use crate::metrics::counters::{AttemptFailure, Metrics};
 use crate::metrics::text::{Bounds, Exposition, Format, seconds};
 use crate::metrics::{self as declared, CLASSES};
 use crate::net::expiry::ServedCertificate;
+use crate::observe::notice;
 use crate::upstream::Servers;
 
 /// Writes all metrics, which took `room` bytes the last time. Series of which nothing was counted yet are left out: a site with many routes has
@@ -29,6 +30,9 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (
     certificates(&operated.engine.certificates(site), &mut out);
     out.family(&declared::CONNECTIONS).sample(&[], operated.budget.open());
     out.family(&declared::CLIENT_MEMORY).sample(&[], operated.memory.in_use());
+    let mut family = out.family(&declared::LOG_LOST);
+    operated.log.lost().for_each(|(output, lost)| family.sample(&["access", output], lost));
+    notice::lost().for_each(|(output, lost)| family.sample(&["errors", output], lost));
     of_process(process, &mut out);
     out.end()
 }

@@ -234,7 +234,7 @@ impl Disk {
         match outcome {
             Ok(done) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    notice(&format!("cache: {folder} can be written again"));
+                    notice::info(&format!("cache: {folder} can be written again"));
                 }
                 Some(done)
             }

@@ -17,12 +17,11 @@ use crate::context::claims::Claims;
 use crate::context::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
 use crate::metrics::counters::Exchange;
-use crate::observe::line;
 use crate::observe::tap::{TappedExchange, Taps};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::router::captures::Captures;
-use crate::site::{Log, Policy, Route};
+use crate::site::{LogField, LogFormat, Policy, Route};
 use crate::worker::Worker;
 
 /// An exchange, from the request's first byte to the response's last.
@@ -50,8 +49,14 @@ pub(crate) struct Record {
     attempts: u32,
     pub(crate) request_id: RequestId,
     pub(crate) began: Instant,
-    /// When the response's head was ready, if that is measured.
+    /// When there was the head of a response, where that is counted or logged.
     first_byte: Option<Instant>,
+    /// How long the last server took for the head of its response, where that is logged.
+    server_duration: Option<Duration>,
+    /// Fields of the response that are logged.
+    response_fields: Option<Box<Fields>>,
+    /// How many bytes of a body the request had, so far.
+    received: u64,
     policy: &'static Policy,
     status: u16,
     /// The server's reason phrase, if it is not the usual one.
@@ -109,6 +114,9 @@ impl Record {
             request_id: worker.request_id(),
             began,
             first_byte: None,
+            server_duration: None,
+            response_fields: None,
+            received: 0,
             policy: worker.site.root,
             status: 0,
             reason: None,
@@ -199,9 +207,32 @@ impl Record {
 
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
-        if self.worker.counters.is_some() || self.tapped.is_some() {
+        if self.worker.counters.is_some() || self.tapped.is_some() || self.is_timed() {
             self.first_byte = Some(Instant::now());
         }
+    }
+
+    /// Returns whether the log has times of responses' heads.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.policy.log.as_ref().is_some_and(|log| log.timed)
+    }
+
+    /// Records how long the last server took for the head of its response.
+    pub(crate) fn server_took(&mut self, took: Duration) {
+        self.server_duration = Some(took);
+    }
+
+    /// Records the fields of the response, as they are sent, that the log has.
+    pub(crate) fn responds_with(&mut self, fields: &Fields) {
+        let Some(log) = self.policy.log.as_ref().filter(|log| log.of_response) else { return };
+        let LogFormat::Json(members) = &log.format else { return };
+        let mut wanted = Fields::new();
+        for member in members.list.iter().filter(|member| member.field == LogField::ResponseHeader) {
+            if let Some(value) = fields.get(&member.header) {
+                wanted.add(member.header.as_bytes(), value);
+            }
+        }
+        self.response_fields = Some(Box::new(wanted));
     }
 
     /// The response's fields, for whoever taps.
@@ -242,6 +273,11 @@ impl Record {
         self.first_byte.map(|at| at.saturating_duration_since(self.began))
     }
 
+    /// How many bytes of a body the request had.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.received = bytes;
+    }
+
     fn count(&self, took: Duration) {
         let Some(counters) = self.worker.counters else { return };
         counters.exchange(&Exchange {
@@ -274,6 +310,8 @@ impl Record {
                 _ => "HTTP/1.1",
             },
             tls: self.peer.secured.as_ref().map_or("", |secured| secured.version.name()),
+            tls_cipher: self.peer.secured.as_ref().map_or("", |secured| secured.cipher),
+            tls_server_name: self.peer.secured.as_ref().and_then(|secured| secured.name.as_deref()).unwrap_or_default(),
             certificate: self.peer.secured.as_ref().and_then(|secured| secured.certificate.as_deref()),
             client: self.client,
             user: &self.user,
@@ -290,7 +328,11 @@ impl Record {
             attempts: self.attempts,
             status: self.status,
             bytes: self.bytes,
+            request_bytes: self.received,
             duration: Duration::ZERO,
+            first_byte: self.first_byte.map(|at| at.saturating_duration_since(self.began)),
+            server_duration: self.server_duration,
+            response_fields: self.response_fields.as_deref(),
             reason: self.failure.map_or("", Failure::reason),
             detail: self.failure.map_or("", Failure::detail),
             rule: self.rule,
@@ -309,8 +351,7 @@ impl Drop for Record {
         if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
             self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
         }
-        let is_logged = !matches!(self.policy.log, Log::Off);
-        if self.worker.counters.is_none() && self.tapped.is_none() && !is_logged {
+        if self.worker.counters.is_none() && self.tapped.is_none() && self.policy.log.is_none() {
             return;
         }
         if !self.over {
@@ -318,15 +359,15 @@ impl Drop for Record {
         }
         let took = self.began.elapsed();
         self.count(took);
-        if self.tapped.is_none() && !is_logged {
+        if self.tapped.is_none() && self.policy.log.is_none() {
             return;
         }
         let facts = Facts { duration: took, time: Timestamp::now(), ..self.facts() };
         if let Some(tapped) = &self.tapped {
             tapped.pass(&facts, self.until_first_byte());
         }
-        if is_logged {
-            self.worker.log.write(|out| line::write(&self.policy.log, &facts, out));
+        if let Some(log) = &self.policy.log {
+            self.worker.log.write(log, &facts, &self.worker.dice);
         }
     }
 }

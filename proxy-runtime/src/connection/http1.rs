@@ -163,6 +163,7 @@ async fn exchange(
     let ((method, target), keep_alive) = (head.start, head.keep_alive);
     let to_head = method == Method::HEAD;
     http1.begin(version, &head.fields, head.framing);
+    client.received.set(0);
     let mut record = Record::new(&client.peer, method, version, head.fields, began);
     let answered = {
         let mut steps = pin!(serve::exchange(client, &mut record, target, head.framing));
@@ -173,6 +174,7 @@ async fn exchange(
         })
         .await
     };
+    record.received(client.received.get());
     let answer = match answered {
         Some(Ok(answer)) => answer,
         Some(Err(Aborted)) => {
@@ -241,6 +243,7 @@ async fn send(
             outcome = outbound.poll_rest(cx, |cx| file.poll_send(cx, &mut http1.link.borrow_mut().stream));
         }
         record.sent(outbound.body);
+        record.received(client.received.get());
         if let Poll::Ready(outcome) = outcome {
             return Poll::Ready(outcome);
         }

@@ -435,6 +435,7 @@ async fn send(
     let outcome = std::future::poll_fn(|cx| {
         let outcome = outbound.poll(cx, &mut answer.body, &mut stream);
         record.sent(outbound.sent);
+        record.received(client.received.get());
         if let Poll::Ready(outcome) = outcome {
             return Poll::Ready(outcome);
         }

@@ -10,6 +10,10 @@ pub(crate) struct Secured {
     /// The index of the `tls` that was used.
     pub(crate) tls: u16,
     pub(crate) version: TlsVersion,
+    /// The cipher suite, as IANA names it; empty where that is not known.
+    pub(crate) cipher: &'static str,
+    /// The host that the client named.
+    pub(crate) name: Option<Box<str>>,
     /// The key exchange group, if it is one that a site can require; `None` for a resumed TLS 1.2 session.
     pub(crate) group: Option<KeyExchangeGroup>,
     /// HTTP/2 was negotiated.

@@ -1,18 +1,18 @@
 //! A line of the access log.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::context::facts::{Facts, push_number, push_seconds};
+use crate::context::facts::{Facts, RequestId, Timestamp, push_number, push_seconds};
 use crate::context::template::{Piece, display};
 use crate::protocol::escape;
-use crate::site::{Log, LogField};
+use crate::site::{LogField, LogFormat, LogMember, LogMembers};
 
 /// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
-pub(crate) fn write(log: &Log, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    match log {
-        Log::Off => return,
-        Log::Json(fields) => json(fields, facts, out),
-        Log::Template(template) => template.pieces.iter().for_each(|piece| template_piece(piece, facts, out)),
+pub(crate) fn write(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    match format {
+        LogFormat::Json(members) => json(members, facts, out),
+        LogFormat::Template(template) => template.pieces.iter().for_each(|piece| template_piece(piece, facts, out)),
     }
     out.push(b'\n');
 }
@@ -34,77 +34,140 @@ fn template_piece(piece: &Piece, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn json(fields: &[LogField], facts: &Facts<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
+/// The version of the Elastic Common Schema whose names these are.
+const ECS: &[u8] = b"\"ecs.version\":\"8.17.0\"";
+
+fn json(members: &LogMembers, facts: &Facts<'_>, out: &mut Vec<u8>) {
     out.push(b'{');
-    for field in fields {
+    let start = out.len();
+    if members.ecs {
+        out.extend_from_slice(ECS);
+    }
+    for member in members.list.iter() {
         let before = out.len();
-        if before > start + 1 {
+        if before > start {
             out.push(b',');
         }
-        if !member(*field, facts, out) {
+        out.push(b'"');
+        out.extend_from_slice(member.name.as_bytes());
+        out.extend_from_slice(b"\":");
+        if !value(member, members.ecs, facts).json(out) {
             out.truncate(before);
         }
     }
     out.push(b'}');
 }
 
-/// Writes a member, or says that it has no value.
-fn member(field: LogField, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
-    let bytes = |name: &str, value: &[u8], out: &mut Vec<u8>| {
-        key(name, out);
-        escape::json(value, out);
-        !value.is_empty()
-    };
-    let text = |name: &str, value: &str, out: &mut Vec<u8>| bytes(name, value.as_bytes(), out);
-    match field {
-        LogField::Time => {
-            out.extend_from_slice(b"\"time\":\"");
-            facts.time.push_rfc3339(out);
-            out.push(b'"');
-            true
+/// Appends a member's value as text, escaped; or says that it has none.
+pub(super) fn plain(member: &LogMember, ecs: bool, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
+    value(member, ecs, facts).plain(out)
+}
+
+/// Appends what an exchange was, in short, of what members say.
+pub(super) fn summary(members: &LogMembers, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    const SAID: [LogField; 5] = [LogField::Method, LogField::Host, LogField::Path, LogField::Status, LogField::Reason];
+    let start = out.len();
+    for field in SAID {
+        let Some(member) = members.list.iter().find(|member| member.field == field) else { continue };
+        let before = out.len();
+        if before > start {
+            out.push(b' ');
         }
-        LogField::Client => {
-            out.extend_from_slice(b"\"client\":\"");
-            push_address(out, facts.client);
-            out.push(b'"');
-            true
+        if !plain(member, members.ecs, facts, out) {
+            out.truncate(before);
         }
-        LogField::Method => text("method", facts.method.as_str(), out),
-        LogField::Scheme => text("scheme", facts.scheme, out),
-        LogField::Host => text("host", facts.host, out),
-        LogField::Path => text("path", facts.path, out),
-        LogField::Query => text("query", facts.query.unwrap_or_default(), out),
-        LogField::Protocol => text("protocol", facts.protocol, out),
-        LogField::Status if facts.status == 0 => false,
-        LogField::Status => number("\"status\":", u64::from(facts.status), out),
-        LogField::Bytes => number("\"bytes\":", facts.bytes, out),
-        LogField::Duration => {
-            out.extend_from_slice(b"\"duration\":");
-            push_seconds(out, facts.duration);
-            true
+    }
+}
+
+/// The value of a member.
+enum LogValue<'a> {
+    None,
+    Bytes(&'a [u8]),
+    Number(u64),
+    Seconds(Duration),
+    Time(Timestamp),
+    Address(IpAddr),
+    Id(RequestId),
+}
+
+fn value<'a>(member: &LogMember, ecs: bool, facts: &Facts<'a>) -> LogValue<'a> {
+    let text = |value: &'a str| LogValue::Bytes(value.as_bytes());
+    let header = |name: &str| LogValue::Bytes(facts.header(name).unwrap_or_default());
+    let seconds = |duration: Option<Duration>| duration.map_or(LogValue::None, LogValue::Seconds);
+    match member.field {
+        LogField::Time => LogValue::Time(facts.time),
+        LogField::Client => LogValue::Address(facts.client),
+        LogField::Method => text(facts.method.as_str()),
+        LogField::Scheme => text(facts.scheme),
+        LogField::Host => text(facts.host),
+        LogField::Path => text(facts.path),
+        LogField::Query => text(facts.query.unwrap_or_default()),
+        LogField::Protocol if ecs => text(facts.protocol.trim_start_matches("HTTP/")),
+        LogField::Protocol => text(facts.protocol),
+        LogField::Status if facts.status == 0 => LogValue::None,
+        LogField::Status => LogValue::Number(u64::from(facts.status)),
+        LogField::Bytes => LogValue::Number(facts.bytes),
+        LogField::RequestBytes => LogValue::Number(facts.request_bytes),
+        LogField::Duration if ecs => LogValue::Number(u64::try_from(facts.duration.as_nanos()).unwrap_or(u64::MAX)),
+        LogField::Duration => LogValue::Seconds(facts.duration),
+        LogField::FirstByte => seconds(facts.first_byte),
+        LogField::Route => text(facts.route),
+        LogField::Upstream => text(facts.upstream),
+        LogField::Server => text(facts.server),
+        LogField::ServerConnections | LogField::Attempts if facts.attempts == 0 => LogValue::None,
+        LogField::ServerConnections => LogValue::Number(u64::from(facts.server_connections)),
+        LogField::ServerDuration => seconds(facts.server_duration),
+        LogField::Attempts => LogValue::Number(u64::from(facts.attempts)),
+        LogField::Reason => text(facts.reason),
+        LogField::Detail => text(facts.detail),
+        LogField::Cache => text(facts.cache),
+        LogField::CacheReason => text(facts.cache_reason),
+        LogField::RequestId => LogValue::Id(facts.request_id),
+        LogField::Referer => header("referer"),
+        LogField::Rule => text(facts.rule),
+        LogField::User => LogValue::Bytes(facts.user),
+        LogField::UserAgent => header("user-agent"),
+        LogField::TlsVersion if ecs => text(facts.tls.trim_start_matches("TLSv")),
+        LogField::TlsVersion => text(facts.tls),
+        LogField::TlsCipher => text(facts.tls_cipher),
+        LogField::TlsServerName => text(facts.tls_server_name),
+        LogField::CertificateSubject => facts.certificate.map_or(LogValue::None, |shown| text(&shown.subject)),
+        LogField::CertificateFingerprint => facts.certificate.map_or(LogValue::None, |shown| text(&shown.fingerprint)),
+        LogField::Header => header(&member.header),
+        LogField::ResponseHeader => {
+            let found = facts.response_fields.and_then(|fields| fields.get(&member.header));
+            LogValue::Bytes(found.unwrap_or_default())
         }
-        LogField::Route => text("route", facts.route, out),
-        LogField::Upstream => text("upstream", facts.upstream, out),
-        LogField::Server => text("server", facts.server, out),
-        LogField::ServerConnections | LogField::Attempts if facts.attempts == 0 => false,
-        LogField::ServerConnections => number("\"server-connections\":", u64::from(facts.server_connections), out),
-        LogField::Attempts => number("\"attempts\":", u64::from(facts.attempts), out),
-        LogField::Reason => text("reason", facts.reason, out),
-        LogField::Detail => text("detail", facts.detail, out),
-        LogField::Cache => text("cache", facts.cache, out),
-        LogField::CacheReason => text("cache-reason", facts.cache_reason, out),
-        LogField::RequestId => {
-            key("request-id", out);
-            out.push(b'"');
-            display(out, facts.request_id);
-            out.push(b'"');
-            true
+    }
+}
+
+impl LogValue<'_> {
+    /// Appends it as JSON; or says that there is none.
+    fn json(&self, out: &mut Vec<u8>) -> bool {
+        match self {
+            LogValue::Bytes(value) => escape::json(value, out),
+            LogValue::Time(_) | LogValue::Address(_) | LogValue::Id(_) => {
+                out.push(b'"');
+                self.plain(out);
+                out.push(b'"');
+            }
+            LogValue::None | LogValue::Number(_) | LogValue::Seconds(_) => return self.plain(out),
         }
-        LogField::Referer => bytes("referer", facts.header("referer").unwrap_or_default(), out),
-        LogField::Rule => text("rule", facts.rule, out),
-        LogField::User => bytes("user", facts.user, out),
-        LogField::UserAgent => bytes("user-agent", facts.header("user-agent").unwrap_or_default(), out),
+        !matches!(self, LogValue::Bytes(b""))
+    }
+
+    /// Appends it as text, escaped; or says that there is none.
+    fn plain(&self, out: &mut Vec<u8>) -> bool {
+        match self {
+            LogValue::None | LogValue::Bytes(b"") => return false,
+            LogValue::Bytes(value) => out.extend_from_slice(escape::shown(value).as_bytes()),
+            LogValue::Number(number) => push_number(out, *number),
+            LogValue::Seconds(duration) => push_seconds(out, *duration),
+            LogValue::Time(time) => time.push_rfc3339(out),
+            LogValue::Address(address) => push_address(out, *address),
+            LogValue::Id(id) => display(out, id),
+        }
+        true
     }
 }
 
@@ -119,18 +182,6 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
         }
         push_number(out, u64::from(octet));
     }
-}
-
-fn number(key: &str, value: u64, out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(key.as_bytes());
-    push_number(out, value);
-    true
-}
-
-fn key(name: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
 }
 
 #[cfg(test)]
@@ -153,10 +204,12 @@ mod tests {
             Piece::Text("\" ".into()),
             Piece::Cookie("a".into()),
         ];
-        let in_template = Log::Template(Template { pieces: pieces.into() });
-        for (log, expected) in [(in_template, template), (Log::Json(vec![LogField::UserAgent].into()), json)] {
+        let in_template = LogFormat::Template(Template { pieces: pieces.into() });
+        let member = LogMember { field: LogField::UserAgent, name: "user-agent".into(), header: "".into() };
+        let in_json = LogFormat::Json(LogMembers { list: vec![member].into(), ecs: false });
+        for (format, expected) in [(in_template, template), (in_json, json)] {
             let mut out = b"before\n".to_vec();
-            write(&log, &facts, &mut out);
+            write(&format, &facts, &mut out);
             assert_eq!(String::from_utf8(out).expect("text"), format!("before\n{expected}\n"));
         }
     }

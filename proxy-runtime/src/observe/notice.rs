@@ -1,71 +1,138 @@
-//! What the operator is told on standard error: [`notice`], [`announce`].
+//! What the operator is told in the error log: a warning ([`notice`]), an error ([`error`]) or what is done ([`info`]), and what is never held
+//! back ([`announce`]).
 //!
-//! From [`start`] on, notices go through a queue, so that nobody waits while standard error is blocked, and repeated ones are counted instead of
-//! said ([`Repeats`]). Before it, and where it is never called (`--check`), they are written where they are made.
+//! From [`start`] on, notices go through queues, so that nobody waits while an output is blocked, and repeated ones are counted instead of
+//! said ([`Repeats`]). Before it, and where it is never called (`--check`), they are written to standard error where they are made.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write as _};
 use std::panic::{Location, PanicHookInfo};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::output::Standard;
-use super::queue::Queue;
+use super::framing::RecordFraming;
+use super::outputs::{OpenOutput, OutputUse};
 use super::repeats::{Kind, Repeats};
-use crate::context::facts::Timestamp;
-use crate::protocol::escape;
+use super::tell::Tell;
+use crate::context::settings::{Settings, StartError};
+use crate::site::{LogLevel, LogOutput, LogTarget, Site};
+use crate::value::Place;
 
-/// How many bytes of notices may wait for a blocked standard error.
+/// How many bytes of notices may wait for an output that is blocked.
 const ROOM: usize = 1 << 20;
 
 struct Notices {
-    queue: Queue,
+    outputs: Vec<OpenOutput>,
+    json: bool,
     repeats: Mutex<Repeats>,
 }
 
 static NOTICES: OnceLock<Notices> = OnceLock::new();
 
-/// Says something to the operator in one line: what others have said in it (a server, a name server, an authority) can't make it
+/// What is said: this level and those above it.
+static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
+
+/// Says from now on what has this level, or one above it.
+pub(crate) fn set_level(level: LogLevel) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+fn is_wanted(level: LogLevel) -> bool {
+    level as u8 <= LEVEL.load(Ordering::Relaxed)
+}
+
+/// Warns the operator in one line: what others have said in it (a server, a name server, an authority) can't make it
 /// two. Of many that are alike, some are said and the others counted. Not for what a client can cause at will.
 #[track_caller]
 pub(crate) fn notice(message: &str) {
-    say(Location::caller(), message);
+    say((Location::caller(), LogLevel::Warn), message);
+}
+
+/// The same for what does not work.
+#[track_caller]
+pub(crate) fn error(message: &str) {
+    say((Location::caller(), LogLevel::Error), message);
+}
+
+/// The same for what is done, or works again.
+#[track_caller]
+pub(crate) fn info(message: &str) {
+    say((Location::caller(), LogLevel::Info), message);
+}
+
+/// The same for outputs, which are not known here by who they are.
+#[track_caller]
+pub(super) fn tell(level: LogLevel, message: &str) {
+    say((Location::caller(), level), message);
 }
 
 /// Returns whether it is said.
 fn say(kind: Kind, message: &str) -> bool {
-    let said = NOTICES.get().is_none_or(|notices| notices.repeats().admit(kind, message, Instant::now()));
+    let admits = |notices: &Notices| notices.repeats().admit(kind, message, Instant::now());
+    let said = is_wanted(kind.1) && NOTICES.get().is_none_or(admits);
     if said {
-        announce(message);
+        put(kind.1, message);
     }
     said
 }
 
-/// The same for what is never held back: it is about the process itself, or replies to what its operator has done.
+/// Says what is done, and is never held back: it is about the process itself, or replies to what its operator has done.
 pub(crate) fn announce(message: &str) {
-    #[cfg(feature = "admin")]
-    super::recent::keep(message);
-    let line = line(message);
-    match NOTICES.get() {
-        Some(notices) => notices.queue.add(line),
-        // There is nobody to tell that standard error is gone.
-        None => drop(io::stderr().write_all(&line)),
+    announce_at(LogLevel::Info, message);
+}
+
+/// The same for what is not as it should be.
+pub(crate) fn announce_warning(message: &str) {
+    announce_at(LogLevel::Warn, message);
+}
+
+fn announce_at(level: LogLevel, message: &str) {
+    if is_wanted(level) {
+        put(level, message);
     }
 }
 
-/// Says that lines for another output were lost, unless there is no room for that.
-pub(super) fn report(message: &str) -> bool {
-    NOTICES.get().is_none_or(|notices| notices.queue.offer(line(message)))
+fn put(level: LogLevel, message: &str) {
+    #[cfg(feature = "admin")]
+    super::recent::keep(message);
+    match NOTICES.get() {
+        Some(notices) => {
+            for output in &notices.outputs {
+                output.queue.add(output.framing.notice(level, notices.json, message));
+            }
+        }
+        // There is nobody to tell that standard error is gone.
+        None => drop(io::stderr().write_all(&RecordFraming::Line.notice(level, false, message))),
+    }
 }
 
-/// From now on, notices go through a queue, and panics are notices: the thread in which they happen must not block either.
+/// Says that lines for an output were lost, unless there is no room for that anywhere.
+pub(super) fn report(message: &str) -> bool {
+    let Some(notices) = NOTICES.get().filter(|_| is_wanted(LogLevel::Warn)) else { return true };
+    let mut said = false;
+    for output in &notices.outputs {
+        said |= output.queue.offer(output.framing.notice(LogLevel::Warn, notices.json, message));
+    }
+    said
+}
+
+/// From now on, notices go through queues to where the site says, and panics are notices: the thread in which they happen must not block
+/// either.
 ///
 /// # Errors
-/// The system has no thread for it.
-pub(crate) fn start() -> io::Result<()> {
-    let lost = |lost| report(&format!("{lost} notices were lost: standard error is too slow, or gone"));
-    let queue = Queue::start("notices", ROOM, Standard(io::stderr()), lost)?;
-    if NOTICES.set(Notices { queue, repeats: Mutex::default() }).is_ok() {
+/// An output can't be opened, or the system has no thread for it.
+pub(crate) fn start(site: &Site, settings: &Settings) -> Result<(), StartError> {
+    let report = |name: &str, lost: u64| report(&format!("{lost} notices were lost: {name} is too slow, full or gone"));
+    let made_for = OutputUse { thread: "notices", room: ROOM, report, tell: Tell::new(tell) };
+    let standard = [LogOutput { target: LogTarget::Stderr, place: Place { file: site.name.into(), line: 0 } }];
+    let outputs = site.errors.map_or(&standard[..], |errors| &errors.outputs);
+    let outputs = outputs.iter().map(|output| made_for.open(output, settings)).collect::<Result<_, _>>()?;
+    if let Some(errors) = site.errors {
+        set_level(errors.level);
+    }
+    let json = site.errors.is_some_and(|errors| errors.json);
+    if NOTICES.set(Notices { outputs, json, repeats: Mutex::default() }).is_ok() {
         std::panic::set_hook(Box::new(panicked));
     }
     Ok(())
@@ -77,8 +144,8 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("no message");
     let message = format!("panic in the thread `{}` at {place}: {message}", thread.name().unwrap_or_default());
     let backtrace = Backtrace::capture();
-    if say(Location::caller(), &message) && backtrace.status() == BacktraceStatus::Captured {
-        backtrace.to_string().lines().for_each(announce);
+    if say((Location::caller(), LogLevel::Error), &message) && backtrace.status() == BacktraceStatus::Captured {
+        backtrace.to_string().lines().for_each(|line| announce_at(LogLevel::Error, line));
     }
 }
 
@@ -88,15 +155,34 @@ pub(crate) async fn keep_counting() {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let over = notices.repeats().over(Instant::now());
-        over.iter().for_each(|line| announce(line));
+        over.iter().for_each(|(level, line)| announce_at(*level, line));
     }
 }
 
+/// Has files opened again before the next notice is written; says how many.
+pub(crate) fn reopen() -> usize {
+    let files = || NOTICES.get().into_iter().flat_map(|notices| &notices.outputs).filter(|output| output.is_file);
+    files().for_each(|file| file.queue.reopen());
+    files().count()
+}
+
+/// The outputs by name, and how many notices each has lost.
+#[cfg(feature = "admin")]
+pub(crate) fn lost() -> impl Iterator<Item = (&'static str, u64)> {
+    let outputs = NOTICES.get().into_iter().flat_map(|notices| &notices.outputs);
+    outputs.map(|output| (output.name.as_str(), output.queue.lost()))
+}
+
+/// No remote output is waited for longer than this.
+const REMOTE: Duration = Duration::from_secs(2);
+
 /// Writes what is left, for so long; then nothing is said any more.
 pub(crate) fn finish(patience: Duration) {
-    if let Some(notices) = NOTICES.get() {
+    let now = Instant::now();
+    for output in NOTICES.get().into_iter().flat_map(|notices| &notices.outputs) {
+        let patience = if output.is_remote { patience.min(REMOTE) } else { patience };
         // How many are lost now could be said to nobody.
-        notices.queue.finish(Instant::now() + patience);
+        output.queue.finish(now + patience);
     }
 }
 
@@ -104,7 +190,7 @@ pub(crate) fn finish(patience: Duration) {
 pub(crate) fn count_all() {
     if let Some(notices) = NOTICES.get() {
         let all = notices.repeats().all();
-        all.iter().for_each(|line| announce(line));
+        all.iter().for_each(|(level, line)| announce_at(*level, line));
     }
 }
 
@@ -112,8 +198,4 @@ impl Notices {
     fn repeats(&self) -> MutexGuard<'_, Repeats> {
         self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn line(message: &str) -> Vec<u8> {
-    format!("{} {}\n", Timestamp::now().rfc3339(), escape::shown(message.as_bytes())).into_bytes()
 }

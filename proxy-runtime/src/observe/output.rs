@@ -1,4 +1,10 @@
-//! Standard output and standard error as outputs of a queue ([`Standard`]).
+//! Outputs of a queue: standard output and standard error ([`Standard`]), and, with the feature `logs`, files ([`file`]) and sockets
+//! ([`socket`]).
+
+#[cfg(feature = "logs")]
+pub(super) mod file;
+#[cfg(feature = "logs")]
+pub(super) mod socket;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,23 +19,32 @@ use super::queue::Output;
 pub(super) struct Standard<T>(pub(super) T);
 
 impl<T: AsFd + Send + 'static> Output for Standard<T> {
-    fn write(&mut self, mut lines: &[u8]) -> io::Result<()> {
-        while !lines.is_empty() {
-            let outcome = match rustix::io::write(&self.0, lines) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    lines = &lines[written..];
-                    Ok(())
-                }
-                // Another process that shares it has made it non-blocking.
-                Err(Errno::AGAIN) => poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None).map(drop),
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(()) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        write_all(&self.0, lines).map_err(|(error, _)| error)
     }
+}
+
+/// Writes everything to a descriptor, which may be non-blocking.
+///
+/// # Errors
+/// Why it failed, and how many bytes were written before that.
+fn write_all(to: &impl AsFd, lines: &[u8]) -> Result<(), (io::Error, usize)> {
+    let mut written = 0;
+    while written < lines.len() {
+        let outcome = match rustix::io::write(to, &lines[written..]) {
+            Ok(0) => return Err((io::ErrorKind::WriteZero.into(), written)),
+            Ok(some) => {
+                written += some;
+                Ok(())
+            }
+            // It was opened so, or another process that shares it has made it non-blocking.
+            Err(Errno::AGAIN) => poll(&mut [PollFd::new(to, PollFlags::OUT)], None).map(drop),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(error) => return Err((error.into(), written)),
+        }
+    }
+    Ok(())
 }

@@ -6,13 +6,25 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where the lines of a queue go, for instance standard output.
 pub(super) trait Output: Send + 'static {
+    /// Lines are written in portions of at most so many bytes, where a line is not longer: of a portion that fails, all lines count as
+    /// lost. A pipe takes as many (`PIPE_BUF`) as a whole or not at all, so that what was written and what was lost can be told
+    /// apart, and lines of several processes don't mix.
+    const PORTION: usize = 4096;
+
+    /// Called once, in the writer's thread, before all else. May block.
+    fn begin(&mut self) {}
+
     /// Writes whole lines. May block.
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
+
+    /// Opens it again: a file may have been moved. May block.
+    fn reopen(&mut self) {}
 }
 
 /// The end of a queue that lines are added to.
@@ -27,6 +39,8 @@ struct Shared {
     idle: Condvar,
     /// How many bytes may wait.
     room: usize,
+    /// Lines that were lost since the start.
+    all_lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -40,12 +54,15 @@ struct WriterState {
     writing: u64,
     /// Lines that were lost since the last report.
     lost: u64,
+    /// The output is to be opened again.
+    reopen: bool,
     /// Nothing is added any more.
     closed: bool,
 }
 
 /// What the writer does next.
 enum Turn {
+    Reopen,
     Write(Vec<u8>),
     Report(u64),
     End,
@@ -53,10 +70,6 @@ enum Turn {
 
 /// Losses are reported at once, and then no more often than this.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-
-/// Lines are written in portions of at most so many bytes, where a line is not longer: a pipe takes as many (`PIPE_BUF`) as a whole
-/// or not at all, so that what was written and what was lost can be told apart, and lines of several processes don't mix.
-const PORTION: usize = 4096;
 
 impl Queue {
     /// Starts the writer, a thread with this name, for up to `room` bytes that wait. `report` is told how many lines were lost, and
@@ -70,7 +83,8 @@ impl Queue {
         output: impl Output,
         report: impl FnMut(u64) -> bool + Send + 'static,
     ) -> io::Result<Queue> {
-        let shared = Arc::new(Shared { state: Mutex::default(), added: Condvar::new(), idle: Condvar::new(), room });
+        let (state, all_lost) = (Mutex::default(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { state, added: Condvar::new(), idle: Condvar::new(), room, all_lost });
         let queue = Queue(Arc::clone(&shared));
         std::thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all(output, report))?;
         Ok(queue)
@@ -81,8 +95,20 @@ impl Queue {
         let added = count(&lines);
         let mut state = self.0.lock();
         if !self.0.put(&mut state, lines) {
-            state.lost += added;
+            self.0.lose(&mut state, added);
         }
+    }
+
+    /// Has the output opened again, before the next line is written.
+    pub(super) fn reopen(&self) {
+        self.0.lock().reopen = true;
+        self.0.added.notify_one();
+    }
+
+    /// How many lines were lost since the start.
+    #[cfg(feature = "admin")]
+    pub(super) fn lost(&self) -> u64 {
+        self.0.all_lost.load(Ordering::Relaxed)
     }
 
     /// Adds lines, and says whether there was room for them.
@@ -114,6 +140,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lose(&self, state: &mut WriterState, lines: u64) {
+        state.lost += lines;
+        self.all_lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
     fn put(&self, state: &mut WriterState, lines: Vec<u8>) -> bool {
         if state.closed || state.bytes + lines.len() > self.room {
             return false;
@@ -126,9 +157,11 @@ impl Shared {
 
     /// The life of the writer.
     fn write_all(&self, mut output: impl Output, mut report: impl FnMut(u64) -> bool) {
+        output.begin();
         let mut quiet_until = Instant::now();
         loop {
             match self.next(quiet_until) {
+                Turn::Reopen => output.reopen(),
                 Turn::Write(lines) => self.write(&mut output, &lines),
                 Turn::Report(lost) => {
                     quiet_until = Instant::now() + REPORT_EVERY;
@@ -146,6 +179,10 @@ impl Shared {
         let mut state = self.lock();
         (state.busy, state.writing) = (false, 0);
         loop {
+            if std::mem::take(&mut state.reopen) {
+                state.busy = true;
+                return Turn::Reopen;
+            }
             let quiet = quiet_until.saturating_duration_since(Instant::now());
             if state.lost > 0 && quiet.is_zero() && !state.closed {
                 state.busy = true;
@@ -169,8 +206,8 @@ impl Shared {
         }
     }
 
-    fn write(&self, output: &mut impl Output, lines: &[u8]) {
-        for portion in portions(lines) {
+    fn write<O: Output>(&self, output: &mut O, lines: &[u8]) {
+        for portion in portions(lines, O::PORTION) {
             let written = output.write(portion);
             let mut state = self.lock();
             if state.writing == 0 {
@@ -180,7 +217,7 @@ impl Shared {
             let lines = count(portion);
             state.writing = state.writing.saturating_sub(lines);
             if written.is_err() {
-                state.lost += lines;
+                self.lose(&mut state, lines);
             }
         }
     }
@@ -191,10 +228,10 @@ fn count(lines: &[u8]) -> u64 {
 }
 
 /// Lines in portions: each as many whole lines as there is room for, and at least one.
-fn portions(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn portions(lines: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
     let mut rest = lines;
     std::iter::from_fn(move || {
-        let fits = memchr::memrchr(b'\n', &rest[..rest.len().min(PORTION)]);
+        let fits = memchr::memrchr(b'\n', &rest[..rest.len().min(most)]);
         let end = fits.or_else(|| memchr::memchr(b'\n', rest)).map_or(rest.len(), |end| end + 1);
         let portion;
         (portion, rest) = rest.split_at(end);
@@ -283,17 +320,19 @@ mod tests {
 
     #[test]
     fn lines_stay_whole() {
-        let check = |lengths: &[usize], expected: &[usize]| {
+        let check_up_to = |most: usize, lengths: &[usize], expected: &[usize]| {
             let line = |length: &usize| format!("{}\n", "x".repeat(length - 1));
             let text: String = lengths.iter().map(line).collect();
-            let found: Vec<usize> = portions(text.as_bytes()).map(<[u8]>::len).collect();
+            let found: Vec<usize> = portions(text.as_bytes(), most).map(<[u8]>::len).collect();
             assert_eq!(found, expected, "{lengths:?}");
         };
+        let check = |lengths: &[usize], expected: &[usize]| check_up_to(4096, lengths, expected);
         check(&[], &[]);
         check(&[1, 2], &[3]);
         check(&[4096, 1], &[4096, 1]);
         check(&[4095, 1, 1], &[4096, 1]);
         check(&[1, 4096], &[1, 4096]);
         check(&[1, 5000, 10, 10], &[1, 5000, 20]);
+        check_up_to(0, &[2, 3, 1], &[2, 3, 1]);
     }
 }

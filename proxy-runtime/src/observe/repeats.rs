@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use crate::site::LogLevel;
+
 /// What is counted.
 #[derive(Default)]
 pub(super) struct Repeats {
     kinds: BTreeMap<Kind, RepeatWindow>,
 }
 
-/// The place in the code that a notice comes from.
-pub(super) type Kind = &'static Location<'static>;
+/// The place in the code that a notice comes from, and its level.
+pub(super) type Kind = (&'static Location<'static>, LogLevel);
 
 /// The notices of a kind since the first of them.
 struct RepeatWindow {
@@ -68,21 +70,23 @@ impl Repeats {
     }
 
     /// Lines about what was held back, for windows that are over.
-    pub(super) fn over(&mut self, now: Instant) -> Vec<String> {
+    pub(super) fn over(&mut self, now: Instant) -> Vec<(LogLevel, String)> {
         let is_over = |window: &RepeatWindow| now.saturating_duration_since(window.began) >= WINDOW;
         self.take(is_over)
     }
 
     /// Lines about all that was held back.
-    pub(super) fn all(&mut self) -> Vec<String> {
+    pub(super) fn all(&mut self) -> Vec<(LogLevel, String)> {
         self.take(|_| true)
     }
 
-    fn take(&mut self, ended: impl Fn(&RepeatWindow) -> bool) -> Vec<String> {
+    fn take(&mut self, ended: impl Fn(&RepeatWindow) -> bool) -> Vec<(LogLevel, String)> {
         let ended = self.kinds.extract_if(.., |_, window| ended(window));
-        let repeated = ended.flat_map(|(_, window)| window.texts.into_iter().chain([window.others]));
+        let repeated = ended.flat_map(|((_, level), window)| {
+            window.texts.into_iter().chain([window.others]).map(move |one| (level, one))
+        });
         let line = |one: Repeated| format!("{} ({} more like it within {} s)", one.text, one.held, WINDOW.as_secs());
-        repeated.filter(|one| one.held > 0).map(line).collect()
+        repeated.filter(|(_, one)| one.held > 0).map(|(level, one)| (level, line(one))).collect()
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
 
     fn here() -> (Kind, Kind) {
-        (Location::caller(), Location::caller())
+        ((Location::caller(), LogLevel::Warn), (Location::caller(), LogLevel::Info))
     }
 
     #[test]
@@ -104,9 +108,9 @@ mod tests {
         // Neither another text nor another place has to do with it.
         assert!(repeats.admit(kind, "b is down", at(9)));
         assert!(repeats.admit(other, "a is down", at(9)));
-        assert_eq!(repeats.over(at(9)), [""; 0]);
-        assert_eq!(repeats.over(at(10)), ["a is down (6 more like it within 10 s)"]);
-        assert_eq!(repeats.over(at(10)), [""; 0]);
+        assert_eq!(repeats.over(at(9)), []);
+        assert_eq!(repeats.over(at(10)), [(LogLevel::Warn, "a is down (6 more like it within 10 s)".to_owned())]);
+        assert_eq!(repeats.over(at(10)), []);
         assert!(repeats.admit(kind, "a is down", at(10)));
     }
 
@@ -117,7 +121,7 @@ mod tests {
         let said = (0..1000).filter(|number| repeats.admit(kind, &format!("{number} is down"), now)).count();
         assert_eq!(said, DIFFERENT);
         assert!(repeats.admit(kind, "0 is down", now));
-        assert_eq!(repeats.all(), ["999 is down (980 more like it within 10 s)"]);
+        assert_eq!(repeats.all(), [(LogLevel::Warn, "999 is down (980 more like it within 10 s)".to_owned())]);
         assert!(repeats.kinds.is_empty());
     }
 }

@@ -183,6 +183,9 @@ pub(super) async fn send(
         };
         let kind = match outcome {
             Ok(answer) => {
+                if record.is_timed() {
+                    record.server_took(began.elapsed());
+                }
                 let wanted = retry.is_some_and(|retry| is_to_be_retried(retry, &answer.1));
                 let server = answer.0.lease().map(|lease| lease.server);
                 if let Some(server) = server.filter(|server| server.index != index) {

@@ -82,7 +82,7 @@ pub(crate) async fn keep_warm(worker: &'static Worker, store: &'static CacheStor
             judge(ended);
         }
     }
-    notice(&format!("cache: {} of {total} URLs of `warm` are cached in {}", total - failed, store.name));
+    notice::info(&format!("cache: {} of {total} URLs of `warm` are cached in {}", total - failed, store.name));
 }
 
 /// Makes one request, and receives its response.
@@ -148,7 +148,8 @@ fn peer(worker: &'static Worker, url: &Url<'_>) -> Option<Peer> {
     let wanted = site.sites[site.tables.site(listener, &host)?.id() as usize].tls.or(speaks.default);
     if let Some(tls) = wanted.filter(|_| speaks.tls) {
         let version = TlsVersion::V13;
-        peer.secured = Some(Secured { tls, version, group: None, http2: false, certificate: None });
+        peer.secured =
+            Some(Secured { tls, version, cipher: "", name: None, group: None, http2: false, certificate: None });
     }
     Some(peer)
 }

@@ -6,10 +6,10 @@ use super::access::Access;
 use super::cache::Cache;
 use super::compress::Compress;
 use super::cookies::CookieRule;
+use super::log::Log;
 use super::replace::ResponseBody;
 use super::upstream::{Fault, Mirror, Retry};
 use crate::context::param::Setting;
-use crate::context::template::Template;
 use crate::filter::intake::FieldRules;
 use crate::protocol::canonical::{self, NormalForm};
 use crate::value::{Bytes, List, Text};
@@ -30,7 +30,7 @@ pub struct Policy {
     /// The bodies of error responses.
     pub error_pages: List<ErrorPage>,
     /// The access log.
-    pub log: Log,
+    pub log: Option<Log>,
     /// `retry`.
     pub retry: Option<Retry>,
     /// `mirror`.
@@ -128,79 +128,4 @@ pub struct ErrorPage {
 impl ErrorPage {
     /// The placeholders of a page. Values that clients can set freely are not among them, as pages are HTML.
     pub const PLACEHOLDERS: [&str; 5] = ["{status}", "{reason}", "{request.id}", "{host}", "{time}"];
-}
-
-/// `log`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Log {
-    /// No log.
-    Off,
-    /// One JSON object per line.
-    Json(List<LogField>),
-    /// A line from a template, such as `combined`.
-    Template(Template),
-}
-
-/// A member of a JSON log line, with its name in the log.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each is explained where it is declared to users: `log` in docs/reference.md")]
-pub enum LogField {
-    Time,
-    Client,
-    Method,
-    Scheme,
-    Host,
-    Path,
-    Query,
-    Protocol,
-    Status,
-    Bytes,
-    Duration,
-    Route,
-    Upstream,
-    Server,
-    ServerConnections,
-    Attempts,
-    Reason,
-    Detail,
-    Cache,
-    CacheReason,
-    RequestId,
-    Referer,
-    UserAgent,
-    Rule,
-    User,
-}
-
-impl LogField {
-    /// All fields, with their names in `fields` and in the log.
-    pub const NAMES: &'static [(&'static str, LogField)] = &[
-        ("time", LogField::Time),
-        ("client", LogField::Client),
-        ("method", LogField::Method),
-        ("scheme", LogField::Scheme),
-        ("host", LogField::Host),
-        ("path", LogField::Path),
-        ("query", LogField::Query),
-        ("protocol", LogField::Protocol),
-        ("status", LogField::Status),
-        ("bytes", LogField::Bytes),
-        ("duration", LogField::Duration),
-        ("route", LogField::Route),
-        ("upstream", LogField::Upstream),
-        ("server", LogField::Server),
-        ("server-connections", LogField::ServerConnections),
-        ("attempts", LogField::Attempts),
-        ("reason", LogField::Reason),
-        ("detail", LogField::Detail),
-        ("cache", LogField::Cache),
-        ("cache-reason", LogField::CacheReason),
-        ("request-id", LogField::RequestId),
-        ("referer", LogField::Referer),
-        ("rule", LogField::Rule),
-        ("user-agent", LogField::UserAgent),
-        ("user", LogField::User),
-    ];
 }

@@ -58,7 +58,7 @@ pub(crate) async fn keep_checking(
         if server.generation() == generation && server.health.checked(found.is_ok(), (check.rise, check.fall), now) {
             match found {
                 Ok(()) => {
-                    upstream.notice(&format!("server {} is healthy again", server.name()));
+                    upstream.info(&format!("server {} is healthy again", server.name()));
                     upstream.wake();
                 }
                 Err(reason) => upstream.notice(&format!("server {} is unhealthy: {reason}", server.name())),

@@ -63,7 +63,7 @@ pub(crate) async fn keep_discovering(
             Ok((found, good_for)) => {
                 // `None` does not end a failure: after one, the file is read again, changed or not.
                 if std::mem::take(&mut failing) {
-                    upstream.notice("its servers are discovered again");
+                    upstream.info("its servers are discovered again");
                 }
                 if let Some(found) = found.filter(|found| *found != before) {
                     upstream.settle(servers, &found);
@@ -137,7 +137,7 @@ impl UpstreamState {
         }
         self.change(tiers);
         let list = |sign: char, names: &[String]| names.iter().map(|name| format!(" {sign}{name}")).collect::<String>();
-        self.notice(&format!("{} servers:{}{}", found.len(), list('+', &come), list('-', &gone)));
+        self.info(&format!("{} servers:{}{}", found.len(), list('+', &come), list('-', &gone)));
     }
 }
 

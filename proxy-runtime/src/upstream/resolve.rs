@@ -43,7 +43,10 @@ pub(crate) async fn keep_resolving(server: &ServerState) {
         match answer {
             Ok(addresses) if !addresses.is_empty() => {
                 if failing {
-                    observe::notice(&format!("{}:{}: `{host}` resolves again", server.place.file, server.place.line));
+                    observe::notice::info(&format!(
+                        "{}:{}: `{host}` resolves again",
+                        server.place.file, server.place.line
+                    ));
                 }
                 failing = false;
                 if **known.load() != addresses {

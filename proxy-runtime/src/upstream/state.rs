@@ -353,10 +353,21 @@ impl UpstreamState {
         self.pending.wake_all();
     }
 
+    /// Warns the operator of something about it.
     #[track_caller]
     pub(crate) fn notice(&self, what: &str) {
+        observe::notice(&self.about(what));
+    }
+
+    /// Tells the operator that something about it is well again, or has changed.
+    #[track_caller]
+    pub(crate) fn info(&self, what: &str) {
+        observe::notice::info(&self.about(what));
+    }
+
+    fn about(&self, what: &str) -> String {
         let Upstream { name, place, .. } = self.config;
-        observe::notice(&format!("{}:{}: upstream `{name}`: {what}", place.file, place.line));
+        format!("{}:{}: upstream `{name}`: {what}", place.file, place.line)
     }
 }
 
@@ -450,7 +461,7 @@ impl Lease {
         let Some(outlier) = &upstream.config.outlier else { return };
         if good {
             if health.succeeded() {
-                upstream.notice(&format!("server {} responds again", self.server.name()));
+                upstream.info(&format!("server {} responds again", self.server.name()));
             }
             return;
         }

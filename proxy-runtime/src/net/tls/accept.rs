@@ -91,6 +91,8 @@ impl Engine {
                 Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
                 _ => TlsVersion::V12,
             },
+            cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+            name: name.map(String::into_boxed_str),
             group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
                 NamedGroup::X25519MLKEM768 => Some(KeyExchangeGroup::X25519MlKem768),
                 NamedGroup::X25519 => Some(KeyExchangeGroup::X25519),
