@@ -30,6 +30,7 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &PURGE,
     &SERVERS,
     &DRAIN,
+    &LOG_LEVEL,
     &ALLOW,
     &access::AUTH,
     &access::TLS,
@@ -55,6 +56,8 @@ enum AdminLine {
     Servers,
     /// `drain`.
     Drain,
+    /// `log-level`.
+    LogLevel,
     /// `allow`.
     Allow(Vec<Spanned<IpNet>>),
     /// `ready`.
@@ -88,11 +91,12 @@ there. 32 connections are served at once, each for up to a minute.
 - `PURGE`, with `purge`.
 - `GET /servers` and `POST /servers/UPSTREAM/SERVER`, with `servers`.
 - `POST /drain`, with `drain`.
+- `POST /log-level`, with `log-level`.
 
 The proxy's own binary is the command line for all of it: `PROXY ctl --help`.
 
 A part without its line in the braces is answered with 403. An address that others can reach needs `allow`, `auth`, or a `tls` that requires client
-certificates: without these, it is found by the lint `open-admin`, and by `purge`, `servers` and `drain` it is an error.",
+certificates: without these, it is found by the lint `open-admin`, and by `purge`, `servers`, `drain` and `log-level` it is an error.",
     example: r#"
 admin "unix:/run/site/admin.sock" mode="0660" owner=":ops" {
     metrics
@@ -228,6 +232,21 @@ of [`drain` in `process`](#drain-in-process). A request with `Origin`, as pages 
     read: |_| Some(What::line(AdminLine::Drain)),
 };
 
+static LOG_LEVEL: Directive = Directive {
+    name: "log-level",
+    places: &[BRACES],
+    args: "",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The level of the error log may be changed here.",
+    details: "\
+`POST /log-level?level=error`, `warn` or `info`: the error log has lines of that level and of those above it until the process ends, whatever [`log errors`](#log)
+says. A request with `Origin`, as pages in browsers send it, is answered with 403.",
+    example: SERVERS_EXAMPLE,
+    read: |_| Some(What::line(AdminLine::LogLevel)),
+};
+
 static ALLOW: Directive = Directive {
     name: "allow",
     places: &[BRACES],
@@ -288,6 +307,7 @@ const SERVERS_EXAMPLE: &str = r#"
 admin "unix:/run/site.sock" {
     servers
     drain
+    log-level
 }
 upstream app {
     server "10.0.0.1:3000"
@@ -343,6 +363,7 @@ impl Check<'_> {
             purge: false,
             servers: false,
             drain: false,
+            log_level: false,
             allow: list(Vec::new()),
             auth: None,
             hosts: list(Vec::new()),
@@ -367,6 +388,7 @@ impl Check<'_> {
                     self.has_upstreams(item);
                 }
                 Some(AdminLine::Drain) => admin.drain = true,
+                Some(AdminLine::LogLevel) => admin.log_level = true,
                 Some(AdminLine::Allow(networks)) => {
                     admin.allow = list(networks.iter().map(|network| network.value).collect());
                 }

@@ -1,7 +1,7 @@
 //! The command line for operators in the binary itself: what it shows, what it changes, and how it ends.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kiln_tests::client::get;
@@ -19,6 +19,8 @@ admin "unix:SOCKET" {
     purge
     servers
     drain
+    log-level
+    tap
     ready app
 }
 listen (param)listen
@@ -104,6 +106,20 @@ fn all_commands() {
     at.check(&["purge", url, "--json"], 0, "{\"purged\":1}\n");
     at.check(&["purge", url], 0, "purged: 0\n");
     at.check(&["metrics"], 0, "\nkiln_cache_stored_total{store=\"main\"} 1\n");
+    at.check(&["log-level", "loud"], 1, "error: 400 Bad Request: write level=error, level=warn or level=info");
+    at.check(&["log-level", "error"], 0, "error\n");
+    at.proxy.notice("admin: the level of the error log was set to error by uid ");
+    at.check(&["server", "app", "unix:/nowhere/b.sock", "weight", "0"], 0, "unix:/nowhere/b.sock");
+    at.check(&["log-level", "info"], 0, "info\n");
+    at.proxy.notice("admin: the level of the error log was set to info by uid ");
+    assert!(!at.proxy.noticed().iter().any(|line| line.contains("was given the weight 0")), "{:?}", at.proxy.noticed());
+    let mut tap = Command::new(&at.binary).args(["ctl", "tap", "n=1"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    while tap.try_wait().expect("a child").is_none() {
+        get(at.proxy.address("listen"), "a.test", "/tapped");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let tapped = stdout(&tap.wait_with_output().expect("it has ended"));
+    assert!(tapped.lines().count() == 1 && tapped.contains("/tapped"), "{tapped}");
     at.check(&["--help"], 0, "Usage: PROXY [PARAMETERS] ctl");
     // Wrong usage.
     for (arguments, says) in [

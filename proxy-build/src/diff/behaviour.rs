@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::words::{self, SideDescription};
 use crate::handler;
 use crate::model::{Folder, Route, Site};
-use crate::wording;
 use crate::policy::log::shown;
+use crate::wording;
 
 /// Returns the handling of a route's requests; as a value and in words.
 pub(super) fn behaviour(site: &Site, route: &Route) -> (Value, SideDescription) {
@@ -87,8 +87,22 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
 /// What `admin` says: its parts as lines, and who may use them.
 fn operated(admin: &Admin) -> Value {
     // The listener is told of by itself.
-    let Admin { listener: _, metrics, status, tap, masked, purge, servers, drain, allow, auth, hosts, buckets, ready } =
-        admin;
+    let Admin {
+        listener: _,
+        metrics,
+        status,
+        tap,
+        masked,
+        purge,
+        servers,
+        drain,
+        log_level,
+        allow,
+        auth,
+        hosts,
+        buckets,
+        ready,
+    } = admin;
     let parts = [
         ("metrics", metrics),
         ("status", status),
@@ -96,6 +110,7 @@ fn operated(admin: &Admin) -> Value {
         ("purge", purge),
         ("servers", servers),
         ("drain", drain),
+        ("log-level", log_level),
     ];
     let bound = |micros: &u64| wording::duration(Duration::from_micros(*micros));
     json!({

@@ -29,6 +29,7 @@ use crate::observe::{announce, notice};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
 use crate::serve::purge;
+use crate::site::LogLevel;
 use crate::worker::{MIN_BUFFER, StopSignal};
 
 /// What is answered with.
@@ -49,9 +50,10 @@ const PATHS: [(&str, &str); 10] = [
 ];
 
 /// The same for `POST`.
-const POSTS: [(&str, &str); 2] = [
+const POSTS: [(&str, &str); 3] = [
     ("/servers/UPSTREAM/SERVER", "state=drain, state=enabled, weight=N: changes a server"),
     ("/drain", "ends the process as SIGTERM does"),
+    ("/log-level", "level=error, level=warn or level=info: the level of the error log"),
 ];
 
 /// Marks the response to `POST /drain`: the drain begins once it is sent.
@@ -109,7 +111,7 @@ impl Answerer {
         if request.method().as_str() == purge::PURGE {
             return self.purge(&request, peer).await;
         }
-        if path == "/drain" || path.starts_with("/servers/") {
+        if matches!(path, "/drain" | "/log-level") || path.starts_with("/servers/") {
             return self.change(request, peer).await;
         }
         if !PATHS.iter().any(|(known, _)| known.split('?').next() == Some(path)) && path != "/" {
@@ -209,35 +211,36 @@ impl Answerer {
         }
     }
 
-    /// `POST`: changes a server, or ends the process.
+    /// `POST`: changes a server or the level of the error log, or ends the process.
     async fn change(&self, request: Request<Incoming>, peer: &Operator) -> AdminResponse {
         let Operated { admin, servers, .. } = *self.operated;
         if *request.method() != Method::POST {
             return other_method("POST", "POST");
         }
-        let place = request.uri().path().strip_prefix("/servers/").map(str::to_owned);
-        match place {
-            None if !admin.drain => forbidden("drain"),
-            Some(_) if !admin.servers => forbidden("servers"),
-            _ if is_from_page(&request) => refuse(StatusCode::FORBIDDEN, PAGES),
-            None => {
-                announce(&format!("admin: {peer} ends the process"));
-                let mut reply = text(StatusCode::ACCEPTED, "the drain begins\n");
-                reply.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-                reply.extensions_mut().insert(DrainAccepted);
-                reply
+        let path = request.uri().path().to_owned();
+        let part = match &*path {
+            "/drain" => ("drain", admin.drain),
+            "/log-level" => ("log-level", admin.log_level),
+            _ => ("servers", admin.servers),
+        };
+        match part {
+            (name, false) => return forbidden(name),
+            _ if is_from_page(&request) => return refuse(StatusCode::FORBIDDEN, PAGES),
+            ("drain", _) => return drain(peer),
+            _ => {}
+        }
+        let parameters = match form::read(request).await {
+            Ok(parameters) => parameters,
+            Err((status, why)) => return refuse(status, &why),
+        };
+        // Nothing is awaited between reading what there is and changing it: one change is made after the other.
+        let Some(place) = path.strip_prefix("/servers/") else { return set_log_level(&parameters, peer) };
+        match servers::change(servers, place, &parameters) {
+            Ok(changed) => {
+                announce(&format!("admin: {} by {peer}", changed.done));
+                json(&changed.servers)
             }
-            Some(place) => {
-                let parameters = form::read(request).await;
-                // Nothing is waited for between what is read here and what is changed: one change is made after the other.
-                match parameters.and_then(|parameters| servers::change(servers, &place, &parameters)) {
-                    Ok(changed) => {
-                        announce(&format!("admin: {} by {peer}", changed.done));
-                        json(&changed.servers)
-                    }
-                    Err((status, why)) => refuse(status, &why),
-                }
-            }
+            Err((status, why)) => refuse(status, &why),
         }
     }
 
@@ -267,6 +270,28 @@ impl Answerer {
             Err(failure) => refuse(failure.status(), failure.reason()),
         }
     }
+}
+
+fn drain(peer: &Operator) -> AdminResponse {
+    announce(&format!("admin: {peer} ends the process"));
+    let mut reply = text(StatusCode::ACCEPTED, "the drain begins\n");
+    reply.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    reply.extensions_mut().insert(DrainAccepted);
+    reply
+}
+
+fn set_log_level(parameters: &str, peer: &Operator) -> AdminResponse {
+    let mut values = parameters.split('&').filter_map(|parameter| parameter.strip_prefix("level="));
+    let named = values.next().filter(|_| values.next().is_none());
+    let level = named.and_then(|name| LogLevel::NAMES.iter().find(|(known, _)| *known == name));
+    let Some(&(name, level)) = level else {
+        return refuse(StatusCode::BAD_REQUEST, "write level=error, level=warn or level=info");
+    };
+    // The change itself is logged, whatever the level was and will be.
+    notice::set_level(LogLevel::Info);
+    announce(&format!("admin: the level of the error log was set to {name} by {peer}"));
+    notice::set_level(level);
+    text(StatusCode::OK, format!("{name}\n"))
 }
 
 fn facts<'f>(method: &'f Method, fields: &'f Fields, target: &'f Target, nothing: Facts<'f>) -> Facts<'f> {

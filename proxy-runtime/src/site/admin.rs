@@ -24,6 +24,8 @@ pub struct Admin {
     pub servers: bool,
     /// `POST /drain`.
     pub drain: bool,
+    /// `POST /log-level`.
+    pub log_level: bool,
     /// The networks that may connect; empty allows all.
     pub allow: List<IpNet>,
     /// What clients must show.
@@ -39,7 +41,8 @@ pub struct Admin {
 impl Admin {
     /// The first of its parts by which something can be changed.
     pub fn changing(&self) -> Option<&'static str> {
-        let parts = [("purge", self.purge), ("servers", self.servers), ("drain", self.drain)];
+        let parts =
+            [("purge", self.purge), ("servers", self.servers), ("drain", self.drain), ("log-level", self.log_level)];
         parts.into_iter().find_map(|(name, has)| has.then_some(name))
     }
 
