@@ -1,6 +1,7 @@
-//! HTTP's version-independent rules: targets and their canonical form, fields, media types, codings, ranges and
-//! conditions. Pure; shared with the compiler.
+//! HTTP's rules that are the same for every version: targets and their canonical form, fields, media types, codings,
+//! ranges, conditions and the fields of traces. Pure; shared with the compiler.
 
+pub mod b3;
 pub mod canonical;
 #[cfg(feature = "serve")]
 pub(crate) mod conditions;
@@ -16,5 +17,6 @@ pub mod methods;
 #[cfg(feature = "serve")]
 pub(crate) mod ranges;
 pub mod target;
+pub mod trace_context;
 #[cfg(feature = "serve")]
 pub(crate) mod transformed;
