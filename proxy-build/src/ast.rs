@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use proxy_runtime::site::{LogLevel, ParamKind, Text, TrustedHeader};
+use proxy_runtime::site::{LogLevel, ParamKind, Text, TraceTrust, TrustedHeader};
 
 pub use self::access::{NetworkSource, Rate};
 pub use self::cache::{
@@ -170,6 +170,7 @@ pub enum Top {
     Admin(Admin),
     /// `log errors`.
     ErrorLog(ErrorLog),
+    Trace(Box<Trace>),
     CacheStore(CacheStore),
     Param(Param),
     Preset(Preset),
@@ -236,6 +237,32 @@ pub struct ErrorLog {
     pub level: Option<Spanned<LogLevel>>,
     /// What stands in it.
     pub items: Vec<Item>,
+}
+
+/// `trace`.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Where it stands.
+    pub span: Span,
+    /// Where spans are sent to.
+    pub url: Spanned<Setting<String>>,
+    /// `sample=`.
+    pub sample: Option<Spanned<Sample>>,
+    /// `else=`.
+    pub otherwise: Option<Spanned<u64>>,
+    /// `trust=`.
+    pub trust: Option<Spanned<TraceTrust>>,
+    /// What stands in it.
+    pub items: Vec<Item>,
+}
+
+/// `sample=` of `trace`.
+#[derive(Debug, Clone, Copy)]
+pub enum Sample {
+    /// As its sender has decided.
+    Parent,
+    /// A share of all traces, out of `site::Trace::ALL`.
+    Share(u64),
 }
 
 /// An argument of `listen`.

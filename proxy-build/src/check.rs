@@ -77,6 +77,8 @@ pub(crate) struct Check<'a> {
     pub(crate) site_tls: Option<usize>,
     /// The field of `trusted-proxies`.
     pub(crate) trusted_header: TrustedHeader,
+    /// The fields that servers are told the trace in, where there is `trace`.
+    pub(crate) trace_fields: Option<Vec<&'static str>>,
     /// Whether field names may contain `_` at the current position.
     pub(crate) underscores: bool,
     /// Whether some listener uses HTTP/2.
@@ -179,6 +181,7 @@ impl<'a> Check<'a> {
             site_tls: None,
             acme_hosts: Vec::new(),
             trusted_header: TrustedHeader::XForwardedFor,
+            trace_fields: None,
             underscores: false,
             http2_spoken: false,
             presets: Names::default(),

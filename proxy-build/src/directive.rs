@@ -27,7 +27,7 @@ use std::sync::LazyLock;
 
 pub use crate::declaration::{Directive, Place, Prop};
 use crate::declaration::{MATCHER, POLICY};
-use crate::{admin, handler, policy, upstream};
+use crate::{admin, handler, policy, trace, upstream};
 
 /// Every directive, in the order of the manual.
 pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
@@ -41,6 +41,7 @@ pub static ALL: LazyLock<Vec<&Directive>> = LazyLock::new(|| {
         &options,
         STREAMS,
         admin::DIRECTIVES,
+        trace::DIRECTIVES,
         LAST,
     ]
     .concat()
@@ -115,7 +116,7 @@ const STREAMS: &[&Directive] = &[
     &trusted_proxies::TRUSTED_PROXIES,
 ];
 
-/// The directives after `admin`.
+/// What comes after `trace`.
 const LAST: &[&Directive] = &[
     &process::PROCESS,
     &process::WORKERS,

@@ -106,6 +106,7 @@ fn declarations(model: &Site) -> TokenStream {
     let admin = model.admin.as_ref().map(expression).map(|admin| quote!(static ADMIN: Admin = #admin;));
     let outputs = model.outputs.iter().map(expression);
     let errors = model.errors.as_ref().map(expression).map(|errors| quote!(static ERROR_LOG: ErrorLog = #errors;));
+    let trace = model.trace.as_ref().map(expression).map(|trace| quote!(static TRACE: Trace = #trace;));
     let params = model.params.iter().map(expression);
     let files = model.files.iter().map(expression);
     let (process, trusted) = (expression(&model.process), expression(&model.trusted));
@@ -121,6 +122,7 @@ fn declarations(model: &Site) -> TokenStream {
         #admin
         static OUTPUTS: &[LogOutput] = &[#(#outputs),*];
         #errors
+        #trace
         static PARAMS: &[Param] = &[#(#params),*];
         static FILES: &[FileRef] = &[#(#files),*];
         static PROCESS: Process = #process;
@@ -137,6 +139,7 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
     let acme = if plan.model.acme.is_some() { quote!(Some(&ACME)) } else { quote!(None) };
     let admin = if plan.model.admin.is_some() { quote!(Some(&ADMIN)) } else { quote!(None) };
     let errors = if plan.model.errors.is_some() { quote!(Some(&ERROR_LOG)) } else { quote!(None) };
+    let trace = if plan.model.trace.is_some() { quote!(Some(&TRACE)) } else { quote!(None) };
     let tables = data::tables(&plan.tables);
     let key_sources = plan.model.key_sources.iter().map(expression);
     let bundle = if plan.model.bundle.is_empty() {
@@ -165,6 +168,7 @@ fn site(plan: &Plan<'_>, sources: &Sources, digest: &str, bundle: &Path) -> Toke
             admin: #admin,
             outputs: OUTPUTS,
             errors: #errors,
+            trace: #trace,
             streams: STREAMS,
             trusted: &TRUSTED,
             root: &POLICY_0,

@@ -51,6 +51,7 @@ pub mod source;
 pub mod span;
 pub mod syntax;
 pub mod testing;
+pub(crate) mod trace;
 #[cfg_attr(not(feature = "kiln"), allow(dead_code, reason = "what options of upstreams say for `diff`"))]
 pub(crate) mod upstream;
 pub mod value;

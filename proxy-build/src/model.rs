@@ -38,6 +38,8 @@ pub struct Site {
     pub acme: Option<Acme>,
     /// The admin endpoint.
     pub admin: Option<site::Admin>,
+    /// Where traces are exported to.
+    pub trace: Option<site::Trace>,
     /// Connections that are passed through.
     pub streams: Vec<Stream>,
     /// The trusted proxies.
@@ -353,7 +355,7 @@ pub const PLAIN: Speaks = Speaks {
 
 impl Site {
     /// Returns the optional features of the runtime, and whether the site needs them.
-    pub fn features(&self) -> [(Feature, bool); 8] {
+    pub fn features(&self) -> [(Feature, bool); 9] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
@@ -375,7 +377,8 @@ impl Site {
             (feature("dns", "ASKS_DNS", "finds servers by DNS"), self.upstreams.iter().any(Upstream::asks_dns)),
             (feature("jwt", "CHECKS_TOKENS", "verifies tokens"), !self.key_sources.is_empty()),
             (feature("logs", "WRITES_LOGS", "writes logs to files or sockets"), self.outputs().any(needs_more)),
-            (feature("tls", "SPEAKS_TLS", "speaks TLS"), self.speaks_tls()),
+            (feature("tls", "SPEAKS_TLS", "speaks TLS"), self.speaks_tls() || self.exports_by_tls()),
+            (feature("trace", "EXPORTS_TRACES", "exports traces"), self.trace.is_some()),
         ]
     }
 
@@ -389,6 +392,14 @@ impl Site {
         self.listeners.iter().any(|listener| listener.speaks.tls)
             || self.upstreams.iter().any(|upstream| upstream.tls.is_some())
             || self.streams.iter().any(Stream::reads_names)
+    }
+
+    /// Whether traces are exported by TLS, or may be.
+    fn exports_by_tls(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| match &trace.url {
+            Setting::Fixed(url) => url.starts_with("https:"),
+            Setting::Param(_) => true,
+        })
     }
 
     /// Determines the listener of each test's request.

@@ -30,6 +30,7 @@ value at its place is an error.
 | `{uri}` | path and query together: `/a?b=c`, or `/a` if there is no query | everywhere |
 | `{query.NAME}` `{header.NAME}` `{cookie.NAME}` | a parameter, field or cookie of the request; empty if it is absent | everywhere |
 | `{request.id}` | 32 hexadecimal digits, different for every exchange | everywhere |
+| `{trace.id}` | the id of the request's trace, 32 hexadecimal digits (see `trace`) | everywhere; with `trace` |
 | `{route}` `{upstream}` | the route's pattern, the upstream's name | everywhere; `{upstream}` if there is one |
 | `{status}` | the response's status | `response-headers`, `log` |
 | `{server}` `{bytes}` `{duration}` `{time}` `{time.common}` `{reason}` | see `log` | `log` |

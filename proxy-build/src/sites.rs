@@ -17,7 +17,7 @@ use crate::model::{self, Host, list};
 use crate::policy::{self, Layer};
 use crate::report::{Diagnostic, Report};
 use crate::source::{Sources, Span, Spanned};
-use crate::upstream;
+use crate::{trace, upstream};
 
 /// The most routes of one site file; ids have 32 bits, but memory is the practical limit.
 pub(crate) const MAX_ROUTES: usize = 1 << 20;
@@ -28,6 +28,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let root = Root::sort(items);
     let mut check = Check::new(sources, report);
     check.lint_levels(root.lints);
+    check.trace_fields = root.trace.as_ref().map(trace::fields);
     if root.sites.is_empty() && root.streams.is_empty() && !check.report.has_errors() {
         let wrong = Diagnostic::error(
             "no-site",
@@ -65,6 +66,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let tls = check.finish_tls(&hosts);
     let admin = check.admin(root.admin.as_ref(), &listeners);
     let errors = check.error_log(&root.error_logs);
+    let trace = check.trace(root.trace.as_ref(), &hosts, &trusted);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.unused(&listeners);
     let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, outputs, .. } = check;
@@ -76,6 +78,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
         tls,
         acme,
         admin,
+        trace,
         streams,
         trusted,
         root: root_policy,
@@ -103,6 +106,7 @@ struct Root {
     acme: Option<ast::Acme>,
     admin: Option<ast::Admin>,
     error_logs: Vec<(Span, ast::ErrorLog)>,
+    trace: Option<ast::Trace>,
     streams: Vec<(Span, ast::Stream)>,
     sites: Vec<(Span, ast::Site)>,
     upstreams: Vec<(Span, ast::Upstream)>,
@@ -141,6 +145,7 @@ impl Root {
             Top::Upstream(upstream) => self.upstreams.push((span, upstream)),
             Top::Admin(admin) => self.admin = Some(admin),
             Top::ErrorLog(errors) => self.error_logs.push((span, errors)),
+            Top::Trace(trace) => self.trace = Some(*trace),
             Top::CacheStore(store) => self.stores.push((span, store)),
             Top::Param(param) => self.params.push((span, param)),
             Top::Preset(preset) => self.presets.push((span, preset)),

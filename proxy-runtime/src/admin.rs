@@ -46,6 +46,7 @@ use crate::net::tls::Engine;
 use crate::observe::tap::Taps;
 use crate::observe::{AccessLog, notice};
 use crate::site::{Admin, Site};
+use crate::trace::Tracer;
 use crate::upstream::Servers;
 use crate::worker::StopSignal;
 
@@ -84,6 +85,7 @@ pub(crate) struct Operated {
     pub(crate) metrics: Option<&'static Metrics>,
     pub(crate) taps: Option<&'static Taps>,
     pub(crate) log: &'static AccessLog,
+    pub(crate) tracer: Option<&'static Tracer>,
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// Begins the drain.
     pub(crate) drain: &'static Notify,

@@ -31,6 +31,7 @@ pub mod protocol;
 pub mod rehearse;
 pub mod router;
 pub mod site;
+pub mod trace;
 pub mod value;
 
 #[cfg(feature = "admin")]
@@ -88,6 +89,9 @@ pub const HAS_ADMIN: bool = cfg!(feature = "admin");
 
 /// Whether this was built to write logs to files and sockets; what a site that does asserts.
 pub const WRITES_LOGS: bool = cfg!(feature = "logs");
+
+/// Whether the export of traces is enabled; asserted by the output of sites that use it.
+pub const EXPORTS_TRACES: bool = cfg!(feature = "trace");
 
 /// Whether compression is enabled; asserted by the output of sites that use it.
 pub const COMPRESSES: bool = cfg!(feature = "compress");

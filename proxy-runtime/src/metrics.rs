@@ -4,6 +4,8 @@
 
 #[cfg(feature = "serve")]
 pub(crate) mod counters;
+#[cfg(feature = "serve")]
+mod exemplars;
 #[cfg(feature = "admin")]
 pub(crate) mod sums;
 #[cfg(feature = "admin")]
@@ -88,6 +90,8 @@ metrics! {
     CLIENT_MEMORY: Gauge "kiln_client_memory_bytes" [] "Memory that is held for clients, of what `limits memory` allows.";
     LOG_LOST: Counter "kiln_log_lost_lines" ["log", "output"] "Lines of the `access` log or the log of `errors` that an output did not take: it was too slow, full or gone.";
     LAG: Gauge "kiln_worker_lag_seconds" ["worker"] "How late a worker's last timer of a second was: time in which it was busy with something else.";
+    SPANS_EXPORTED: Counter "kiln_trace_spans_exported" [] "Spans that the collector of `trace` has taken.";
+    SPANS_DROPPED: Counter "kiln_trace_spans_dropped" [] "Spans that were lost on their way to the collector: the queue was full, or they were refused.";
     CPU: Counter "process_cpu_seconds" [] "CPU time of the process, in user mode and in the kernel.";
     RESIDENT: Gauge "process_resident_memory_bytes" [] "Memory of the process that is in RAM.";
     VIRTUAL: Gauge "process_virtual_memory_bytes" [] "Address space of the process.";

@@ -31,6 +31,7 @@ use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, no
 use crate::serve::warm::keep_warm;
 use crate::signals;
 use crate::site::Site;
+use crate::trace::{TraceExport, Tracer};
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
 use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 
@@ -64,6 +65,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
     let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
+    let tracer = Tracer::new(site, settings).map_err(|refused| vec![refused])?;
     let (mut sockets, admin_socket) = listen::bind_all(site, settings, workers)?;
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static ConnectionBudget =
@@ -90,6 +92,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     }
     let metrics = metrics(site, workers, servers.servers.len());
     let taps = observe::tap::start(site, settings);
+    let export: Option<TraceExport> = tracer.map(Tracer::start).transpose().map_err(failed)?;
     let (stop, stopped) = watch::channel(StopSignal::No);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
@@ -114,6 +117,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             replacers,
             metrics,
             taps,
+            tracer,
         };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -138,6 +142,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             stores,
             metrics,
             log,
+            tracer,
             taps,
             stop,
             drain,
@@ -173,10 +178,16 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         supervise(&stop, drain, &mut all_done).await;
     });
     let until = Instant::now() + SETTLE;
+    if let Some(export) = &export {
+        export.close(until);
+    }
     for store in stores {
         store.settle(until.saturating_duration_since(Instant::now()));
     }
     log.finish(until);
+    if let Some(export) = &export {
+        export.finish(until + LAST_WORDS / 2);
+    }
     observe::notice::count_all();
     announce("stopped");
     observe::notice::finish(LAST_WORDS);
@@ -201,13 +212,15 @@ fn workers(site: &Site, settings: &Settings) -> usize {
 }
 
 /// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders, for
-/// logs, for operators, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
+/// operators, for a collector of traces, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
     const JOURNAL: usize = 4;
     // Its connections, and its event loop.
     const ADMIN: usize = 40;
+    // The connection to the collector, one that is being opened, and its event loop.
+    const TRACE: usize = 8;
     let checked = site.upstreams.iter().filter(|upstream| upstream.health_check.is_some());
     let places = |upstream: &crate::site::Upstream| match &upstream.discover {
         Some(discover) => usize::try_from(discover.max).unwrap_or(usize::MAX),
@@ -217,7 +230,9 @@ fn reserve(site: &Site, workers: usize) -> usize {
     let journals = site.stores.iter().map(|store| store.disks.len()).sum::<usize>();
     let admin = if site.admin.is_some() { ADMIN } else { 0 };
     let logs = site.outputs.len() + site.errors.map_or(0, |errors| errors.outputs.len());
-    MOMENTARY + logs + JOURNAL * journals + site.listeners.len() * workers + EVENT_LOOP * (workers + 2) + checks + admin
+    let trace = if site.trace.is_some() { TRACE } else { 0 };
+    let listeners = site.listeners.len() * workers;
+    MOMENTARY + logs + JOURNAL * journals + listeners + EVENT_LOOP * (workers + 2) + checks + admin + trace
 }
 
 /// Returns the replacers, by the index of `response-body`.

@@ -277,7 +277,12 @@ fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
     (record.client, record.trusted) = (origin.client, origin.trusted);
     record.scheme = origin.scheme.unwrap_or(record.scheme);
     let site = host.map(|host| &host.policy.fields);
-    intake::take_in(&mut record.fields, &intake::IntakeRules { header: &trusted.header, trusted: origin.trusted, site })
+    let rules = intake::IntakeRules { header: &trusted.header, trusted: origin.trusted, site };
+    let odd = intake::take_in(&mut record.fields, &rules);
+    if let Some(tracer) = client.worker.tracer {
+        record.trace = Some(tracer.take_up(&mut record.fields, origin.trusted, &client.worker.span_ids));
+    }
+    odd
 }
 
 /// Calls the user's request functions (`filter`); returns the response if one of them responds.

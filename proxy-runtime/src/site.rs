@@ -23,6 +23,7 @@ mod replace;
 mod routes;
 mod test;
 mod tls;
+mod trace;
 mod trust;
 mod upstream;
 
@@ -56,6 +57,7 @@ pub use self::tls::{
     Acme, Certificate, Certificates, Challenge, ClientCertificates, DnsProvider, DnsUpdate, KeyExchangeGroup,
     ProxyProtocolIn, Speaks, Stream, Tls, TlsVersion, TsigAlgorithm, Tunnel, UpstreamTls,
 };
+pub use self::trace::{Trace, TraceFormat, TraceHeader, TraceTrust};
 pub use self::trust::Trusted;
 pub use self::upstream::*;
 pub use crate::context::addresses::Addresses;
@@ -101,6 +103,8 @@ pub struct Site {
     pub outputs: &'static [LogOutput],
     /// `log errors`.
     pub errors: Option<&'static ErrorLog>,
+    /// Where traces are exported to.
+    pub trace: Option<&'static Trace>,
     /// Connections that are passed through.
     pub streams: &'static [Stream],
     /// The trusted proxies.

@@ -27,6 +27,7 @@ use crate::observe::tap::Taps;
 use crate::observe::{LogBuffers, RequestIds};
 use crate::protocol::date::Moment;
 use crate::site::Site;
+use crate::trace::{SpanIds, Tracer};
 use crate::upstream::{Dialler, Pools, Servers, SharedPools};
 
 /// The progress of stopping.
@@ -60,6 +61,8 @@ pub(crate) struct Worker {
     pub(crate) counters: Option<&'static Counters>,
     /// Whoever taps, where the site lets anybody.
     pub(crate) taps: Option<&'static Taps>,
+    /// Decides about traces; `None` if the site has no `trace`.
+    pub(crate) tracer: Option<&'static Tracer>,
     /// By the index of `ResponseBody`.
     pub(crate) replacers: &'static [Replacer],
     /// Whether any upstream uses PROXY headers.
@@ -86,6 +89,7 @@ pub(crate) struct Worker {
     date: RefCell<DateField>,
     moment: Cell<Option<(Instant, Moment)>>,
     ids: RequestIds,
+    pub(crate) span_ids: SpanIds,
     running: Cell<usize>,
     idle: Notify,
 }
@@ -111,6 +115,7 @@ impl Worker {
             replacers,
             metrics,
             taps,
+            tracer,
         } = *shared;
         let head_limit = largest_head(site, settings);
         // A head must fit into a buffer; bodies are read in pieces of this size.
@@ -130,6 +135,7 @@ impl Worker {
             access,
             counters: metrics.and_then(|metrics| metrics.workers.get(number)),
             taps,
+            tracer,
             replacers,
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
@@ -148,6 +154,7 @@ impl Worker {
             date: RefCell::default(),
             moment: Cell::new(None),
             ids: RequestIds::new(),
+            span_ids: SpanIds::new(),
             running: Cell::new(0),
             idle: Notify::new(),
         }
@@ -275,6 +282,7 @@ pub(crate) struct WorkerShared {
     pub(crate) replacers: &'static [Replacer],
     pub(crate) metrics: Option<&'static Metrics>,
     pub(crate) taps: Option<&'static Taps>,
+    pub(crate) tracer: Option<&'static Tracer>,
 }
 
 /// How often a worker measures itself.

@@ -217,8 +217,9 @@ proptest! {
         value in prop::collection::vec(any::<u8>(), 0..60),
         text in "(Basic |)[A-Za-z0-9+/=:, ;.q*-]{0,40}",
         path in "/[a-z./%2eEfF0-9c\\\\]{0,40}",
+        trace in "[0-9a-f]{2}-[0-9a-fg]{32}-[0-9a-f]{15,17}-[0-9a-f]{2}(-.{0,8})?|[0-9a-f]{16}-[0-9a-f]{16}-[01d]|(a|b)=.{0,8}",
     ) {
-        use proxy_runtime::{context::addresses, access, protocol::encodings, protocol::fields::Fields, content::files::RelativePath, protocol::canonical};
+        use proxy_runtime::{context::addresses, access, protocol::b3, protocol::encodings, protocol::fields::Fields, protocol::trace_context, content::files::RelativePath, protocol::canonical};
         let mut fields = Fields::new();
         for name in ["authorization", "accept-encoding", "x-api-key"] {
             fields.add(name.as_bytes(), &value);
@@ -232,6 +233,17 @@ proptest! {
         prop_assert!(access::basic_credentials(&fields).is_none() && access::api_key(&fields, "x-api-key").is_none());
         prop_assert!(encodings::weight(&fields, "br") <= 1000);
         let _ = addresses::parse(&value);
+        for name in ["traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags"] {
+            fields.add(name.as_bytes(), &value);
+            fields.add(name.as_bytes(), trace.as_bytes());
+        }
+        for text in [trace.as_bytes(), &value] {
+            let found = trace_context::parse(text);
+            prop_assert!(found.is_none_or(|found| found.trace.0 != 0 && found.span != 0));
+            prop_assert!(b3::parse(text).is_none_or(|found| found.span != 0 || found.sampled.is_some()));
+        }
+        prop_assert!(trace_context::of_fields(&fields).is_none() && b3::of_multiple(&fields).is_none());
+        prop_assert!(trace_context::state(&fields).is_none_or(|state| state.len() <= 512));
         for encoded_slash in [false, true] {
             let form = NormalForm { encoded_slash, merge_slashes: !encoded_slash, refuse_parameters: false };
             let Ok(normal) = canonical::path(&path, form) else { continue };

@@ -51,6 +51,7 @@ mod sockets;
 mod status;
 mod tidy;
 mod tls;
+mod tracing;
 mod upstreams;
 mod wire;
 

@@ -34,9 +34,32 @@ fn the_page_of_reasons_is_up_to_date() {
     );
 }
 
-/// The tables of metrics and of the log's fields in the documentation are made from their declarations.
+/// Returns the spans and attributes that are exported, in one test with the metrics: both write one file.
+fn table_of_spans() -> String {
+    use proxy_runtime::trace::declared::{ATTRIBUTES, DeclaredSpan, RESOURCE, SPANS, SpanKind};
+    let mut table = String::from("| Span | Kind | Meaning |\n|---|---|---|\n");
+    for span in SPANS {
+        table += &format!("| `{}` | {} | {} |\n", span.name, format!("{:?}", span.kind).to_uppercase(), span.help);
+    }
+    table += "\n| Attribute | Spans | Meaning |\n|---|---|---|\n";
+    for attribute in ATTRIBUTES {
+        let kind = |span: &DeclaredSpan| match span.kind {
+            SpanKind::Internal => format!("`{}`", span.name),
+            kind => format!("{kind:?}").to_uppercase(),
+        };
+        let spans: Vec<_> = attribute.spans.iter().map(|span| kind(span)).collect();
+        table += &format!("| `{}` | {} | {} |\n", attribute.name, spans.join(", "), attribute.help);
+    }
+    table += "\n| Attribute of the resource | Meaning |\n|---|---|\n";
+    for (name, help) in RESOURCE {
+        table += &format!("| `{name}` | {help} |\n");
+    }
+    table
+}
+
+/// The tables of metrics, of the log's fields and of spans in the documentation are made from their declarations.
 #[test]
-fn the_tables_of_metrics_and_log_fields_are_up_to_date() {
+fn the_tables_of_observability_are_up_to_date() {
     let mut metrics = String::from("| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n");
     for metric in proxy_runtime::metrics::ALL {
         let kind = format!("{:?}", metric.kind).to_lowercase();
@@ -51,6 +74,7 @@ fn the_tables_of_metrics_and_log_fields_are_up_to_date() {
     let path = workspace().join("docs/observability.md");
     let page = || std::fs::read_to_string(&path).expect("a page");
     let generated = table(&table(&page(), "metrics", &metrics), "log fields", &fields);
+    let generated = table(&generated, "spans", &table_of_spans());
     if std::env::var_os("KILN_UPDATE").is_some() {
         std::fs::write(&path, &generated).expect("written");
     }
@@ -212,6 +236,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/admin_access.rs",
         "tests/all/status.rs",
         "tests/all/logs.rs",
+        "tests/all/tracing.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

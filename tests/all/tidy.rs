@@ -105,6 +105,7 @@ fn one_name_is_one_type() {
                 "TappedExchange",
                 "Taps",
                 "TokenError",
+                "Tracer",
                 "Verifier",
             ],
             TWINS,

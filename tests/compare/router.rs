@@ -124,6 +124,7 @@ fn as_linked(model: &'static proxy_build::model::Site) -> &'static Site {
             admin: None,
             outputs: &[],
             errors: None,
+            trace: None,
             streams: &[],
             trusted: &model.trusted,
             root: &model.root,

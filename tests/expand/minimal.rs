@@ -210,6 +210,7 @@ static SITE: Site = Site {
     admin: None,
     outputs: OUTPUTS,
     errors: None,
+    trace: None,
     streams: STREAMS,
     trusted: &TRUSTED,
     root: &POLICY_0,

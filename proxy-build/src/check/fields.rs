@@ -32,6 +32,13 @@ impl Check<'_> {
                 diagnostic(&format!("`{name}` belongs to the connection, and the proxy sets it"))
                     .help("setting it would break the framing of messages (RFC 9110 section 7.6.1)"),
             );
+        } else if phase == Phase::Request
+            && self.trace_fields.as_ref().is_some_and(|fields| fields.contains(&name.value.as_str()))
+        {
+            self.report.add(
+                diagnostic(&format!("`{name}` is set by `trace`"))
+                    .help("the id of the trace is {trace.id}, for a field of another name"),
+            );
         } else if name.value == "host" && !(replace && phase == Phase::Response) {
             let help = if phase == Phase::Request {
                 "use the property `host=` of `proxy`"

@@ -52,6 +52,7 @@ pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("uri", Piece::PathAndQuery, Phase::Request),
     ("protocol", Piece::Protocol, Phase::Request),
     ("request.id", Piece::RequestId, Phase::Request),
+    ("trace.id", Piece::TraceId, Phase::Request),
     ("route", Piece::Route, Phase::Request),
     ("upstream", Piece::Upstream, Phase::Request),
     ("status", Piece::Status, Phase::Response),
@@ -62,6 +63,9 @@ pub(crate) const SIMPLE: &[(&str, Piece, Phase)] = &[
     ("duration", Piece::Duration, Phase::Log),
     ("reason", Piece::Reason, Phase::Log),
 ];
+
+/// What gives `{trace.id}` a value, for messages.
+pub(crate) const SIMPLEST_TRACE: &str = "trace otlp \"http://127.0.0.1:4318/v1/traces\"";
 
 /// Returns whether a placeholder (in braces) has a value.
 pub(crate) fn available(placeholder: &str, scope: &Scope, phase: Phase) -> bool {

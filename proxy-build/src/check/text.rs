@@ -4,7 +4,7 @@ use proxy_runtime::context::template::{Piece, Template};
 use proxy_runtime::site::ParamKind;
 
 use super::Check;
-use super::scope::{Phase, SIMPLE, Scope, available};
+use super::scope::{Phase, SIMPLE, SIMPLEST_TRACE, Scope, available};
 use crate::ast::{self, Part};
 use crate::model::list;
 use crate::nearest::nearest;
@@ -85,6 +85,12 @@ impl Check<'_> {
                     )
                     .help("the site's `tls` asks for one where it has: client-ca (file)\"clients.pem\""),
                 );
+                return None;
+            }
+            if *piece == Piece::TraceId && self.trace_fields.is_none() {
+                let message = "`{trace.id}` has no value: there is no `trace` here";
+                let found = Diagnostic::error("placeholder-scope", message, name.span);
+                self.report.add(found.help(self.at_top(SIMPLEST_TRACE)));
                 return None;
             }
             if *piece == Piece::User && !scope.user && phase < Phase::Log {

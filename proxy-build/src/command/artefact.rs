@@ -310,7 +310,7 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "tls"];
+        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "tls", "trace"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
@@ -321,6 +321,9 @@ mod tests {
         check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
         check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
         check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);
+        let trace = |url: &str| format!("trace otlp \"{url}/v1/traces\"\nsite * {{\n respond 200\n}}");
+        check(&trace("http://a.test:4318"), false, &["trace"]);
+        check(&trace("https://a.test"), false, &["tls", "trace"]);
         let acme = "acme email=\"a@a.test\" state=\"/x\"\nsite a.example.com {\n tls acme\n respond 200\n}";
         check(acme, false, &["acme", "tls"]);
     }

@@ -77,6 +77,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     add("error log".to_owned(), error_log(site));
     add("process".to_owned(), json!(site.process));
     add("acme".to_owned(), json!(site.acme));
+    add("trace".to_owned(), json!(site.trace));
     add("trusted-proxies".to_owned(), json!(site.trusted));
     for host in &site.hosts {
         add(format!("site {}", host.name()), json!({ "limits": host.normal_form }));

@@ -69,6 +69,7 @@ const CONNECT: &str = "timeouts connect=\"5s\"";
 const IDLE: &str = "timeouts idle=\"60s\"";
 const EXPIRES: &str = "response-headers { set Cache-Control \"max-age=3600\"; }";
 const TRUSTED: &str = "trusted-proxies \"10.0.0.0/8\"";
+const TRACE: &str = "trace otlp \"http://127.0.0.1:4318/v1/traces\"";
 const LISTEN: &str = "listen \":8080\"";
 const NO_STATE: &str = "a build has no such setting: what is to be the case is written in the site";
 const NO_FASTCGI: &str = "FastCGI and its like are not spoken: what speaks HTTP is forwarded to by `proxy`";
@@ -290,6 +291,10 @@ pub static TABLE: &[Alias] = &[
     ),
     none("metrics", "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\""),
     none("stats", "there is no endpoint for metrics yet; what caches hold and do is at: admin \"127.0.0.1:9000\""),
+    alias("tracing", "trace", TRACE),
+    alias("otel-exporter", "trace", TRACE),
+    alias("opentelemetry", "trace", TRACE),
+    alias("zipkin", "trace", TRACE),
     none("internal", "what only the proxy may ask for is not in a site"),
     none("order", "routes go by what they match, whatever their order in the file"),
     none("templates", NO_STATE),

@@ -184,14 +184,18 @@ fn hsts(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
     }
 }
 
+/// Whether a field has credentials, by its name.
+pub(crate) fn is_secret(field: &str) -> bool {
+    ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"].contains(&field)
+}
+
 /// Reports a credential in the site file.
 fn secret(check: &mut Check<'_>, field: &Spanned<String>, change: &HeaderChange) {
-    const SECRET: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "x-auth-token"];
     let (HeaderChange::Set(value) | HeaderChange::Add(value) | HeaderChange::Default(value)) = change else {
         return;
     };
     let written = value.value.parts.iter().all(|part| matches!(part, Part::Text(_)));
-    if written && !value.value.parts.is_empty() && SECRET.contains(&field.value.as_str()) {
+    if written && !value.value.parts.is_empty() && is_secret(&field.value) {
         check.report.add(
             Diagnostic::lint(
                 "secret-in-file",

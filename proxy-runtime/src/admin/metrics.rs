@@ -33,6 +33,11 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (
     let mut family = out.family(&declared::LOG_LOST);
     operated.log.lost().for_each(|(output, lost)| family.sample(&["access", output], lost));
     notice::lost().for_each(|(output, lost)| family.sample(&["errors", output], lost));
+    if let Some(tracer) = operated.tracer {
+        let (dropped, exported) = tracer.counts();
+        out.family(&declared::SPANS_EXPORTED).sample(&[], exported);
+        out.family(&declared::SPANS_DROPPED).sample(&[], dropped);
+    }
     of_process(process, &mut out);
     out.end()
 }
@@ -55,12 +60,12 @@ fn requests(metrics: &Metrics, bounds: &Bounds, out: &mut Exposition) {
     let mut family = out.family(&declared::DURATION);
     for (index, series) in seen() {
         let took = metrics.durations(index);
-        family.histogram(&[&series.site, series.route], bounds, &took.buckets, took.sum);
+        family.histogram(&[&series.site, series.route], bounds, &took);
     }
     let mut family = out.family(&declared::FIRST_BYTE);
     for (index, series) in seen() {
         let took = metrics.first_bytes(index);
-        family.histogram(&[&series.site, series.route], bounds, &took.buckets, took.sum);
+        family.histogram(&[&series.site, series.route], bounds, &took);
     }
     let mut family = out.family(&declared::FAILURES);
     for (reason, count) in metrics.failures().filter(|(_, count)| *count > 0) {
@@ -91,7 +96,7 @@ fn upstreams(metrics: &Metrics, bounds: &Bounds, servers: &Servers, out: &mut Ex
     let mut family = out.family(&declared::UPSTREAM_DURATION);
     for upstream in &servers.upstreams {
         let took = metrics.responses_took(upstream.index);
-        family.histogram(&[&upstream.config.name], bounds, &took.buckets, took.sum);
+        family.histogram(&[&upstream.config.name], bounds, &took);
     }
 }
 

@@ -20,8 +20,10 @@ use crate::metrics::counters::Exchange;
 use crate::observe::tap::{TappedExchange, Taps};
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
+use crate::protocol::trace_context::TraceId;
 use crate::router::captures::Captures;
 use crate::site::{LogField, LogFormat, Policy, Route};
+use crate::trace::ExchangeTrace;
 use crate::worker::Worker;
 
 /// An exchange, from the request's first byte to the response's last.
@@ -48,6 +50,8 @@ pub(crate) struct Record {
     /// How many servers were tried.
     attempts: u32,
     pub(crate) request_id: RequestId,
+    /// Its part in a trace, where the site has traces.
+    pub(crate) trace: Option<ExchangeTrace>,
     pub(crate) began: Instant,
     /// When there was the head of a response, where that is counted or logged.
     first_byte: Option<Instant>,
@@ -112,6 +116,7 @@ impl Record {
             server_connections: 0,
             attempts: 0,
             request_id: worker.request_id(),
+            trace: None,
             began,
             first_byte: None,
             server_duration: None,
@@ -145,6 +150,7 @@ impl Record {
         (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
         record.user.clone_from(&self.user);
         record.claims.clone_from(&self.claims);
+        record.trace = self.trace.as_ref().map(ExchangeTrace::beside);
         record.unseen = true;
         record
     }
@@ -287,7 +293,15 @@ impl Record {
             took,
             first_byte: self.until_first_byte(),
             failure: self.failure,
+            trace: self.trace.as_ref().filter(|trace| trace.is_sampled()).map(ExchangeTrace::id),
         });
+    }
+
+    /// Exports what is to be exported.
+    fn traced(&self) {
+        if let (Some(tracer), Some(trace)) = (self.worker.tracer, &self.trace) {
+            tracer.over(trace, &self.facts(), (self.failure, self.began));
+        }
     }
 
     /// Returns the normalized path; as received if it could not be normalized.
@@ -322,6 +336,7 @@ impl Record {
             row: self.route.map_or("", |route| route.row),
             settings: self.worker.settings,
             request_id: self.request_id,
+            trace_id: self.trace.as_ref().map_or(TraceId(0), ExchangeTrace::id),
             upstream: self.upstream,
             server: self.server,
             server_connections: self.server_connections,
@@ -346,12 +361,13 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if self.unseen {
-            return;
+            return self.traced();
         }
         if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
             self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
         }
-        if self.worker.counters.is_none() && self.tapped.is_none() && self.policy.log.is_none() {
+        let is_observed = self.worker.counters.is_some() || self.tapped.is_some() || self.trace.is_some();
+        if !is_observed && self.policy.log.is_none() {
             return;
         }
         if !self.over {
@@ -359,6 +375,7 @@ impl Drop for Record {
         }
         let took = self.began.elapsed();
         self.count(took);
+        self.traced();
         if self.tapped.is_none() && self.policy.log.is_none() {
             return;
         }

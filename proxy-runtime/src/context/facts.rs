@@ -9,6 +9,7 @@ use http::Method;
 use crate::context::claims::Claims;
 use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
+use crate::protocol::trace_context::TraceId;
 use crate::router::captures::Captures;
 
 /// The facts about an exchange. A fact that is not known yet (such as the status before the response) is empty or zero;
@@ -37,6 +38,7 @@ pub struct Facts<'a> {
     pub row: &'a str,
     pub settings: &'a Settings,
     pub request_id: RequestId,
+    pub trace_id: TraceId,
     pub upstream: &'a str,
     pub server: &'a str,
     pub server_connections: u32,
@@ -81,6 +83,7 @@ impl<'a> Facts<'a> {
             row: "",
             settings,
             request_id: RequestId(0),
+            trace_id: TraceId(0),
             upstream: "",
             server: "",
             server_connections: 0,

@@ -67,6 +67,8 @@ pub enum Piece {
     Cookie(Text),
     /// `{request.id}`
     RequestId,
+    /// `{trace.id}`
+    TraceId,
     /// `{route}`
     Route,
     /// `{upstream}`
@@ -160,6 +162,7 @@ impl Piece {
             Piece::Header(name) => facts.header(name).unwrap_or_default(),
             Piece::Cookie(name) => cookie_values(facts.fields, name).next().unwrap_or_default(),
             Piece::RequestId => return display(out, facts.request_id),
+            Piece::TraceId => return display(out, facts.trace_id),
             Piece::Route => facts.route.as_bytes(),
             Piece::Upstream => facts.upstream.as_bytes(),
             Piece::Status => return push_number(out, u64::from(facts.status)),

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::CLASSES;
+use super::exemplars::{Exemplar, Exemplars};
+use crate::context::facts::Timestamp;
 use crate::failure::Failure;
+use crate::protocol::trace_context::TraceId;
 use crate::router::route::RouteId;
 use crate::site::{Site, TlsVersion};
 
@@ -42,6 +45,7 @@ pub(crate) struct Counters {
     pub(super) accepted: AtomicU64,
     pub(super) running: AtomicU64,
     pub(super) lag: AtomicU64,
+    pub(super) exemplars: Exemplars,
 }
 
 /// A table of counters.
@@ -76,6 +80,8 @@ pub(crate) struct Exchange {
     /// The time until the response's head was ready.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) failure: Option<Failure>,
+    /// The trace that it is in, if that is exported.
+    pub(crate) trace: Option<TraceId>,
 }
 
 /// Why an attempt at a server got no response.
@@ -109,6 +115,7 @@ impl Metrics {
             accepted: AtomicU64::new(0),
             running: AtomicU64::new(0),
             lag: AtomicU64::new(0),
+            exemplars: Exemplars::default(),
         };
         Metrics { workers: (0..workers).map(|_| counters()).collect(), series: series.into(), buckets }
     }
@@ -143,13 +150,21 @@ impl Counters {
     pub(crate) fn exchange(&self, exchange: &Exchange) {
         let none = self.requests.cells.len() / self.requests.width - 1;
         let series = exchange.route.and_then(|route| self.series.get(route as usize));
-        let row = self.requests.row(series.map_or(none, |series| *series as usize));
+        let index = series.map_or(none, |series| *series as usize);
+        let row = self.requests.row(index);
         add(row.get(class(exchange.status)), 1);
         add(row.get(BYTES), exchange.bytes);
         let (took, first_byte) = row.get(HISTOGRAMS..).unwrap_or_default().split_at(self.buckets.len() + 2);
         self.observe(took, exchange.took);
         if let Some(until) = exchange.first_byte {
             self.observe(first_byte, until);
+        }
+        if let Some(trace) = exchange.trace {
+            let values = [Some(exchange.took), exchange.first_byte];
+            for (histogram, value) in values.into_iter().enumerate().filter_map(|(at, value)| Some((at, value?))) {
+                let place = (index, histogram, self.bucket(micros(value)));
+                self.exemplars.set(place, Exemplar { trace, value, at: Timestamp::now() });
+            }
         }
         if let Some(failure) = exchange.failure {
             add(self.failures.get(failure.index()), 1);
@@ -206,11 +221,15 @@ impl Counters {
         self.lag.store(micros(by), Ordering::Relaxed);
     }
 
+    /// The bucket of a value; the last is for what is above all bounds.
+    fn bucket(&self, value: u64) -> usize {
+        self.buckets.iter().position(|bound| value <= *bound).unwrap_or(self.buckets.len())
+    }
+
     /// Adds a value to a histogram: to its bucket, or those above all bounds, and to the sum.
     fn observe(&self, cells: &[AtomicU64], value: Duration) {
         let value = micros(value);
-        let bucket = self.buckets.iter().position(|bound| value <= *bound).unwrap_or(self.buckets.len());
-        add(cells.get(bucket), 1);
+        add(cells.get(self.bucket(value)), 1);
         add(cells.get(self.buckets.len() + 1), value);
     }
 }

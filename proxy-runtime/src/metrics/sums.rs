@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::CLASSES;
 use super::counters::{AttemptFailure, BYTES, CONNECTIONS, Counters, HISTOGRAMS, Metrics};
+use super::exemplars::Exemplar;
 use crate::failure::Failure;
 
 /// A histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum in
@@ -12,6 +13,8 @@ use crate::failure::Failure;
 pub(crate) struct Histogram {
     pub(crate) buckets: Vec<u64>,
     pub(crate) sum: u64,
+    /// Of each bucket, if there is one.
+    pub(crate) exemplars: Vec<Option<Exemplar>>,
 }
 
 impl Metrics {
@@ -32,12 +35,14 @@ impl Metrics {
 
     /// Returns the durations of a series' requests, to the end of the response.
     pub(crate) fn durations(&self, series: usize) -> Histogram {
-        self.histogram(HISTOGRAMS, |of| of.requests.row(series))
+        let histogram = self.histogram(HISTOGRAMS, |of| of.requests.row(series));
+        Histogram { exemplars: self.exemplars(series, 0), ..histogram }
     }
 
     /// Returns the durations of a series' requests, to the head of the response.
     pub(crate) fn first_bytes(&self, series: usize) -> Histogram {
-        self.histogram(HISTOGRAMS + self.buckets.len() + 2, |of| of.requests.row(series))
+        let histogram = self.histogram(HISTOGRAMS + self.buckets.len() + 2, |of| of.requests.row(series));
+        Histogram { exemplars: self.exemplars(series, 1), ..histogram }
     }
 
     /// Returns the number of an upstream's retries.
@@ -74,7 +79,15 @@ impl Metrics {
 
     fn histogram(&self, start: usize, row: impl Fn(&Counters) -> &[AtomicU64]) -> Histogram {
         let cell = |at: usize| self.sum(|of| row(of).get(start + at));
-        Histogram { buckets: (0..=self.buckets.len()).map(cell).collect(), sum: cell(self.buckets.len() + 1) }
+        let buckets = (0..=self.buckets.len()).map(cell).collect();
+        Histogram { buckets, sum: cell(self.buckets.len() + 1), exemplars: Vec::new() }
+    }
+
+    /// The last exemplar of each bucket of a series' first or second histogram.
+    fn exemplars(&self, series: usize, histogram: usize) -> Vec<Option<Exemplar>> {
+        let of =
+            |bucket| self.workers.iter().filter_map(move |worker| worker.exemplars.get((series, histogram, bucket)));
+        (0..=self.buckets.len()).map(|bucket| of(bucket).max_by_key(|exemplar| exemplar.at.0)).collect()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Metrics as text: the format of Prometheus (version 0.0.4) and OpenMetrics 1.0 ([`Exposition`]). Pure.
 
+use std::fmt::Write as _;
+
+use super::exemplars::Exemplar;
+use super::sums::Histogram;
 use super::{Metric, MetricKind};
 
 /// The format of the text.
@@ -38,6 +42,7 @@ pub(crate) struct Exposition {
 pub(crate) struct Family<'e> {
     out: &'e mut String,
     metric: &'static Metric,
+    format: Format,
 }
 
 /// The upper bounds of a histogram's buckets, as each of its samples has them: `le="0.005"} `.
@@ -72,7 +77,7 @@ impl Exposition {
         for (word, text) in [("HELP", metric.help), ("TYPE", kind)] {
             self.out.extend(["# ", word, " ", metric.name, suffix, " ", text, "\n"]);
         }
-        Family { out: &mut self.out, metric }
+        Family { out: &mut self.out, metric, format: self.format }
     }
 
     /// Ends the text.
@@ -92,10 +97,10 @@ impl Family<'_> {
         self.value(value);
     }
 
-    /// The samples of a histogram: how many values each bucket has by itself, what is above all, and the sum in microseconds. A site may have
-    /// ten thousand of them: all samples begin with the same text, which is made once, and numbers are written by `itoa`.
-    pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &Bounds, buckets: &[u64], sum: u64) {
-        debug_assert_eq!(buckets.len(), bounds.0.len(), "a bucket has a bound");
+    /// Writes the samples of a histogram. A site may have ten thousand of them: all samples begin with the same text, which is made once, and
+    /// numbers are written by `itoa`. Only OpenMetrics has exemplars.
+    pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &Bounds, histogram: &Histogram) {
+        debug_assert_eq!(histogram.buckets.len(), bounds.0.len(), "a bucket has a bound");
         let (mut digits, mut below) = (itoa::Buffer::new(), 0);
         let begins = self.out.len();
         self.start("_bucket", labels);
@@ -105,12 +110,18 @@ impl Family<'_> {
             Some(labelled) => format!("{labelled},"),
             None => format!("{beginning}{{"),
         };
-        for (count, bound) in buckets.iter().zip(&bounds.0) {
+        for (index, (count, bound)) in histogram.buckets.iter().zip(&bounds.0).enumerate() {
             below += count;
-            self.out.extend([&beginning, bound, digits.format(below), "\n"]);
+            self.out.extend([&beginning, bound, digits.format(below)]);
+            if let Some(exemplar) = histogram.exemplars.get(index).copied().flatten()
+                && self.format == Format::OpenMetrics
+            {
+                let _ = write!(self.out, " # {}", shown(&exemplar));
+            }
+            self.out.push('\n');
         }
         self.start("_sum", labels);
-        self.value(seconds(sum));
+        self.value(seconds(histogram.sum));
         self.start("_count", labels);
         self.value(below);
     }
@@ -138,6 +149,13 @@ impl Family<'_> {
     }
 }
 
+/// An exemplar: labels, value, and time in seconds.
+fn shown(exemplar: &Exemplar) -> impl std::fmt::Display {
+    let Exemplar { trace, value, at } = *exemplar;
+    let value = seconds(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
+    std::fmt::from_fn(move |f| write!(f, "{{trace_id=\"{trace}\"}} {value} {}", seconds(at.0)))
+}
+
 /// Escapes a label's value: `\\`, `\"` and `\n`.
 fn escaped(value: &str, out: &mut String) {
     if !value.contains(['\\', '"', '\n']) {
@@ -161,8 +179,32 @@ pub(crate) fn seconds(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::context::facts::Timestamp;
     use crate::metrics::{CONNECTIONS, DURATION, REQUESTS};
+    use crate::protocol::trace_context::TraceId;
+
+    fn histogram(exemplars: Vec<Option<Exemplar>>) -> Histogram {
+        Histogram { buckets: vec![1, 0, 2], sum: 61_000_500, exemplars }
+    }
+
+    #[test]
+    fn exemplars() {
+        let exemplar =
+            Exemplar { trace: TraceId(0xAB), value: Duration::from_millis(61_000), at: Timestamp(1_500_000) };
+        let write = |format| {
+            let mut text = Exposition::new(format, 0);
+            let histogram = histogram(vec![None, None, Some(exemplar)]);
+            text.family(&DURATION).histogram(&["a", "/"], &Bounds::new(&[1_000, 2_500_000]), &histogram);
+            text.end()
+        };
+        let bucket = "kiln_request_duration_seconds_bucket{site=\"a\",route=\"/\",le=\"+Inf\"} 3";
+        let with = format!("{bucket} # {{trace_id=\"{:032x}\"}} 61 1.5\n", 0xAB);
+        assert!(write(Format::OpenMetrics).contains(&with), "{}", write(Format::OpenMetrics));
+        assert!(write(Format::Prometheus).contains(&format!("{bucket}\n")));
+    }
 
     #[test]
     fn both_formats() {
@@ -170,7 +212,7 @@ mod tests {
             let mut text = Exposition::new(format, 0);
             text.family(&REQUESTS).sample(&["a\"b\\c\nd", "/x", "2xx"], 7);
             text.family(&CONNECTIONS).sample(&[], 2);
-            text.family(&DURATION).histogram(&["a", "/"], &Bounds::new(&[1_000, 2_500_000]), &[1, 0, 2], 61_000_500);
+            text.family(&DURATION).histogram(&["a", "/"], &Bounds::new(&[1_000, 2_500_000]), &histogram(Vec::new()));
             text.end()
         };
         let expected = "\

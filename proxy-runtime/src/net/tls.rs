@@ -20,6 +20,8 @@ pub(crate) mod keeper;
 mod provider;
 mod server;
 
+#[cfg(feature = "trace")]
+pub(crate) use self::client::verifying as verifying_client;
 #[cfg(feature = "admin")]
 pub(crate) use self::connect::{ClientFiles, connect_verified};
 pub(crate) use self::engine::Engine;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::context::facts::{Facts, RequestId, Timestamp, push_number, push_seconds};
 use crate::context::template::{Piece, display};
 use crate::protocol::escape;
+use crate::protocol::trace_context::TraceId;
 use crate::site::{LogField, LogFormat, LogMember, LogMembers};
 
 /// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
@@ -88,6 +89,7 @@ enum LogValue<'a> {
     Time(Timestamp),
     Address(IpAddr),
     Id(RequestId),
+    Trace(TraceId),
 }
 
 fn value<'a>(member: &LogMember, ecs: bool, facts: &Facts<'a>) -> LogValue<'a> {
@@ -123,6 +125,8 @@ fn value<'a>(member: &LogMember, ecs: bool, facts: &Facts<'a>) -> LogValue<'a> {
         LogField::Cache => text(facts.cache),
         LogField::CacheReason => text(facts.cache_reason),
         LogField::RequestId => LogValue::Id(facts.request_id),
+        LogField::TraceId if facts.trace_id.0 == 0 => LogValue::None,
+        LogField::TraceId => LogValue::Trace(facts.trace_id),
         LogField::Referer => header("referer"),
         LogField::Rule => text(facts.rule),
         LogField::User => LogValue::Bytes(facts.user),
@@ -146,7 +150,7 @@ impl LogValue<'_> {
     fn json(&self, out: &mut Vec<u8>) -> bool {
         match self {
             LogValue::Bytes(value) => escape::json(value, out),
-            LogValue::Time(_) | LogValue::Address(_) | LogValue::Id(_) => {
+            LogValue::Time(_) | LogValue::Address(_) | LogValue::Id(_) | LogValue::Trace(_) => {
                 out.push(b'"');
                 self.plain(out);
                 out.push(b'"');
@@ -166,6 +170,7 @@ impl LogValue<'_> {
             LogValue::Time(time) => time.push_rfc3339(out),
             LogValue::Address(address) => push_address(out, *address),
             LogValue::Id(id) => display(out, id),
+            LogValue::Trace(id) => display(out, id),
         }
         true
     }

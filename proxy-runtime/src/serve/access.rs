@@ -20,6 +20,7 @@ use crate::context::facts::ClientCertificate;
 use crate::failure::{Failure, RateLimited};
 use crate::serve::body::Body;
 use crate::site::{Access, Auth, AuthScheme, By, ClientCertificateRules, RateLimit};
+use crate::trace::Phase;
 
 /// Applies access control. Returns a response if the request ends here. `asks`: the request is a CORS preflight.
 ///
@@ -111,7 +112,15 @@ async fn identified(
     record: &mut Record,
     (access, auth): (&'static Access, &'static Auth),
 ) -> Result<Option<Answer<Body>>, Failure> {
-    let answer = identify(client, record, auth).await?;
+    let ids = &client.worker.span_ids;
+    if let Some(trace) = &mut record.trace {
+        trace.enter(ids, Phase::Auth);
+    }
+    let answer = identify(client, record, auth).await;
+    if let Some(trace) = &mut record.trace {
+        trace.leave();
+    }
+    let answer = answer?;
     if answer.is_none() {
         limits(client, record, access, true).await?;
     }

@@ -15,6 +15,7 @@ use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::{self, Answer};
 use crate::site::{Handler, Route};
+use crate::trace::Phase;
 
 /// Calls the handler of a route.
 ///
@@ -34,10 +35,19 @@ pub(super) async fn answer(
                     return Ok(answer);
                 }
                 let answer = match &route.policy.cache {
-                    Some(cache) => match cached::forward(client, record, route, proxy, cache, body) {
-                        Ok(answer) => answer,
-                        Err(later) => later.await?,
-                    },
+                    Some(cache) => {
+                        if let Some(trace) = &mut record.trace {
+                            trace.enter(&client.worker.span_ids, Phase::Cache);
+                        }
+                        let answer = match cached::forward(client, record, route, proxy, cache, body) {
+                            Ok(answer) => Ok(answer),
+                            Err(later) => later.await,
+                        };
+                        if let Some(trace) = &mut record.trace {
+                            trace.leave();
+                        }
+                        answer?
+                    }
                     None => proxy::forward(client, record, route, proxy, body).await?,
                 };
                 cached::invalidate(client, record, &answer);

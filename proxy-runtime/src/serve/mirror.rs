@@ -52,6 +52,9 @@ pub(super) fn send(
     fields.set("host", &host);
     fields.set("connection", b"close");
     fields.remove("upgrade");
+    if let (Some(tracer), Some(trace)) = (worker.tracer, &record.trace) {
+        tracer.tell(&mut fields, trace, trace.within());
+    }
     let (mut introduction, mut head) = (Vec::new(), Vec::new());
     retry::introduce(client, record, upstream, &mut introduction);
     if upstream.config.tls.is_none() {

@@ -34,9 +34,11 @@ use crate::metrics::counters::AttemptFailure;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::site::Retry;
+use crate::trace::AttemptEnd;
 use crate::upstream::{Lease, PickRequest, Servers, UpstreamState, announce};
 
 /// A request as it is sent to a server.
+#[derive(Clone)]
 pub(super) struct UpstreamRequest {
     pub(super) method: Method,
     pub(super) target: String,
@@ -121,7 +123,7 @@ pub(super) async fn send(
     client: &Rc<Client>,
     record: &mut Record,
     upstream: &'static UpstreamState,
-    (request, retry): (UpstreamRequest, Option<&Retry>),
+    (mut request, retry): (UpstreamRequest, Option<&Retry>),
     (body, kept): (RequestBody, Option<Bytes>),
     (connect, mut waits): (Duration, Waits),
 ) -> Result<UpstreamResponse, Failure> {
@@ -166,6 +168,7 @@ pub(super) async fn send(
         {
             counters.retry(upstream.index);
         }
+        let span = begin_span(record, &mut request, &lease, began);
         let attempt =
             AttemptContext { client, record, upstream, request: &request, framing, kept: kept.clone(), connect, waits };
         let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
@@ -173,11 +176,11 @@ pub(super) async fn send(
             (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
                 tried.push(index);
                 let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
-                Box::pin(attempt.hedged((lease, began), (retry, hedge), &pick)).await
+                Box::pin(attempt.hedged((lease, began, span), (retry, hedge), &pick)).await
             }
-            (_, Some(kept)) => attempt.once(lease, RequestBody::of(client, framing, kept.clone()), began).await,
+            (_, Some(kept)) => attempt.once(lease, RequestBody::of(client, framing, kept.clone()), (began, span)).await,
             (_, None) => match streaming.take() {
-                Some(body) => attempt.once(lease, body, began).await,
+                Some(body) => attempt.once(lease, body, (began, span)).await,
                 None => return last,
             },
         };
@@ -269,12 +272,25 @@ pub(super) fn sticky(servers: &Servers, upstream: &UpstreamState, fields: &Field
     cookie_values(fields, &sticky.cookie).find_map(|value| upstream.named(&servers.servers, value))
 }
 
+/// An attempt begins in a span of its own, where the site has traces, and the server is told so.
+fn begin_span(record: &Record, request: &mut UpstreamRequest, lease: &Lease, began: Instant) -> Option<u64> {
+    let (tracer, trace) = (record.worker.tracer?, record.trace.as_ref()?);
+    let span = trace.attempt(&record.worker.span_ids, &lease.upstream.config.name, lease.server.name(), began);
+    tracer.tell(&mut request.fields, trace, span);
+    Some(span)
+}
+
 /// A started attempt, and whether its connection was reused; or why it could not start.
 type AttemptStart = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
 
 impl AttemptContext<'_> {
     /// Makes one attempt, measured from `began`. Reports the outcome to the upstream's health, and counts it.
-    async fn once(&self, lease: Lease, body: RequestBody, began: Instant) -> Result<UpstreamResponse, AttemptError> {
+    async fn once(
+        &self,
+        lease: Lease,
+        body: RequestBody,
+        (began, span): (Instant, Option<u64>),
+    ) -> Result<UpstreamResponse, AttemptError> {
         let place = (self.upstream.index, lease.server.index);
         let outcome = self.attempt(lease, body, began).await;
         if let Some(counters) = self.client.worker.counters {
@@ -283,6 +299,13 @@ impl AttemptContext<'_> {
                 Err(error) => Err(error.kind.counted()),
             };
             counters.attempt(place, counted, began.elapsed());
+        }
+        if let (Some(span), Some(trace)) = (span, &self.record.trace) {
+            let end = match &outcome {
+                Ok((_, head)) => AttemptEnd::Status(head.start.as_u16()),
+                Err(error) => AttemptEnd::Failed(error.failure.reason()),
+            };
+            trace.attempted(span, end);
         }
         outcome
     }
@@ -435,15 +458,14 @@ impl AttemptContext<'_> {
     /// wins. Needs a buffered body.
     async fn hedged(
         &self,
-        (lease, began): (Lease, Instant),
+        (lease, began, span): (Lease, Instant, Option<u64>),
         (retry, after): (&Retry, Duration),
         pick: &PickRequest<'_>,
     ) -> Result<UpstreamResponse, AttemptError> {
-        let start = |lease, began| {
-            let body = RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
-            Box::pin(self.once(lease, body, began))
-        };
-        let mut first = start(lease, began);
+        // Of the second attempt, and here because they have to outlive both.
+        let (mut request, beside);
+        let body = || RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
+        let mut first = Box::pin(self.once(lease, body(), (began, span)));
         if let Ok(outcome) = tokio::time::timeout(after, &mut first).await {
             return outcome;
         }
@@ -453,8 +475,11 @@ impl AttemptContext<'_> {
         if let Some(counters) = self.client.worker.counters {
             counters.retry(self.upstream.index);
         }
-        let second = lease.server.index;
-        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(start(lease, Instant::now()))];
+        let (second, now) = (lease.server.index, Instant::now());
+        request = self.request.clone();
+        let span = begin_span(self.record, &mut request, &lease, now);
+        beside = AttemptContext { request: &request, kept: self.kept.clone(), ..*self };
+        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(Box::pin(beside.once(lease, body(), (now, span))))];
         std::future::poll_fn(|cx| {
             for at in [0, 1] {
                 let Some(attempt) = &mut both[at] else { continue };

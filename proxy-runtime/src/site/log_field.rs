@@ -73,6 +73,7 @@ fields! {
     Cache "cache" "kiln.cache" true "What the cache did; see [`cache`](reference.md#cache).";
     CacheReason "cache-reason" "kiln.cache_reason" true "Why it did so.";
     RequestId "request-id" "http.request.id" false "The number of the exchange, as `{request.id}` has it.";
+    TraceId "trace-id" "trace.id" false "The id of the trace; only with [`trace`](reference.md#trace).";
     Referer "referer" "http.request.referrer" false "The request field `Referer`.";
     UserAgent "user-agent" "user_agent.original" false "The request field `User-Agent`.";
     User "user" "user.name" false "Who the client has shown to be, by `auth`.";

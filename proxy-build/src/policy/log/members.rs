@@ -6,6 +6,7 @@ use proxy_runtime::site::{LogField, LogMember, LogMembers, SECRET_FIELDS};
 use super::directives::BRACES;
 use crate::ast::{self, Item, Part, What};
 use crate::check::Check;
+use crate::check::scope::SIMPLEST_TRACE;
 use crate::declaration::Directive;
 use crate::model::list;
 use crate::nearest::nearest;
@@ -136,6 +137,11 @@ pub(super) fn made(check: &mut Check<'_>, items: &[Item], ecs: bool) -> LogMembe
         Some(Fields(fields)) => fields.iter().map(|field| (field.value.clone(), Some(field.span))).collect(),
         None => usual().map(|known| (NamedField { field: known.field, header: String::new() }, None)).collect(),
     };
+    let traced = chosen.iter().find(|(named, _)| named.field == LogField::TraceId);
+    if let Some((_, Some(span))) = traced.filter(|_| check.trace_fields.is_none()) {
+        let found = Diagnostic::error("no-effect", "`trace-id` has no value: there is no `trace` here", *span);
+        check.report.add(found.help(check.at_top(SIMPLEST_TRACE)));
+    }
     let renames: Vec<&Rename> = items.iter().filter_map(Item::line::<Rename>).collect();
     for rename in &renames {
         if !chosen.iter().any(|(field, _)| *field == rename.field.value) {

@@ -40,6 +40,18 @@ pub(super) fn make(upstream: &Upstream, settings: &Settings) -> Result<Option<Ar
     Ok(Some(Arc::new(config)))
 }
 
+/// What connections need to a server that is no upstream's, and that the certificates of the machine verify.
+///
+/// # Errors
+/// There is nothing to verify it by.
+#[cfg(feature = "trace")]
+pub(crate) fn verifying(settings: &Settings) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider(&[]))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots(None, settings)?).with_no_client_auth()))
+}
+
 /// Makes what a connection of its own needs, from files as they were read.
 ///
 /// # Errors
