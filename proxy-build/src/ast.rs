@@ -158,6 +158,17 @@ impl Item {
     }
 }
 
+/// A line of `process` about privileges.
+#[derive(Debug)]
+pub enum ProcessLine {
+    /// `user`.
+    User(Spanned<String>),
+    /// `group`.
+    Group(Spanned<String>),
+    /// `capabilities none`.
+    NoCapabilities,
+}
+
 /// A directive of the top level.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]

@@ -50,7 +50,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
     let defaults = check.layer(&root.policies, &Layer::default());
     policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults, &listeners.list));
-    let process = check.process(&root.process);
+    let process = check.process(&root.process, listeners.privileged);
     let trusted = check.trusted(root.trusted);
     check.trusted_header = trusted.header.clone();
     check.underscores = policy::limits::underscores(&defaults);

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::confine::privileges::Account;
 use crate::context::settings::{Settings, StartError, variable};
 #[cfg(feature = "admin")]
 use crate::ctl;
@@ -236,6 +237,14 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
             println!("param {}: ok", param.name);
         } else {
             println!("param {}: {}", param.name, settings.text(index));
+        }
+    }
+    if let Some(privileges) = &site.process.privileges {
+        let refused =
+            |error: std::io::Error| vec![StartError { message: error.to_string(), place: privileges.place.clone() }];
+        match Account::of(privileges).map_err(refused)? {
+            Some(account) => println!("process: becomes {account}, without capabilities"),
+            None => println!("process: gives up all capabilities"),
         }
     }
     for (listener, availability) in site.listeners.iter().zip(available) {

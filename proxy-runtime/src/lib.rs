@@ -43,6 +43,8 @@ mod client;
 #[cfg(feature = "serve")]
 mod command;
 #[cfg(feature = "serve")]
+mod confine;
+#[cfg(feature = "serve")]
 mod connection;
 #[cfg(feature = "admin")]
 mod ctl;

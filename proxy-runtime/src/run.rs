@@ -13,6 +13,7 @@ use crate::access::state::AccessState;
 #[cfg(feature = "admin")]
 use crate::admin::{self, Operated};
 use crate::cache::CacheStore;
+use crate::confine::privileges;
 use crate::connection;
 use crate::content::compress;
 use crate::content::pages;
@@ -50,8 +51,6 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         vec![StartError { message, place }]
     };
     let failed = |error: std::io::Error| refused(format!("can't start: {error}"));
-    observe::notice::start(site, settings).map_err(|refused| vec![refused])?;
-    let log: &'static AccessLog = Box::leak(Box::new(AccessLog::start(site.outputs, settings)?));
     let connections = usize::try_from(site.root.limits.connections.get(settings)).unwrap_or(usize::MAX);
     let (descriptors, too_few) = Descriptors::new(reserve(site, workers), connections).map_err(refused)?;
     let descriptors: &'static Descriptors = Box::leak(Box::new(descriptors));
@@ -71,6 +70,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let budget: &'static ConnectionBudget =
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
+    privileges::give_up(site, settings)?;
+    observe::notice::start(site, settings).map_err(|refused| vec![refused])?;
+    let log: &'static AccessLog = Box::leak(Box::new(AccessLog::start(site.outputs, settings)?));
     let stores = site.stores.iter().map(|store| {
         let refused = |message| vec![StartError { message, place: store.place.clone() }];
         CacheStore::new(store, settings, workers, &descriptors.files).map_err(refused)

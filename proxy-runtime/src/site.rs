@@ -19,6 +19,7 @@ mod listen;
 mod log;
 mod log_field;
 mod policy;
+mod process;
 mod replace;
 mod routes;
 mod test;
@@ -43,13 +44,14 @@ pub use self::cache::{
 pub use self::compress::{Coding, Compress};
 pub use self::cookies::CookieRule;
 pub use self::handler::{Files, Handler, HostField, Proxy, Readiness, Redirect, Respond, RespondBody, SendFile, Share};
-pub use self::listen::{Listener, Process, SocketFile};
+pub use self::listen::{Listener, SocketFile};
 pub use self::log::{
     EVERY, ErrorLog, FACILITIES, JOURNAL, Log, LogCondition, LogFile, LogFormat, LogLevel, LogMembers, LogOutput,
     LogTarget, Syslog, SyslogAddress, log_path, syslog_address,
 };
 pub use self::log_field::{LogField, LogFieldDeclaration, LogMember, SECRET_FIELDS};
 pub use self::policy::{ErrorPage, Limits, Policy, PolicyId, Timeouts};
+pub use self::process::{Privileges, Process};
 pub use self::replace::ResponseBody;
 pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};

@@ -43,6 +43,7 @@ mod operate;
 mod oracle;
 mod outputs;
 mod page;
+mod privileges;
 mod reference;
 mod resend;
 mod servers;

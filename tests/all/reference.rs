@@ -237,6 +237,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/status.rs",
         "tests/all/logs.rs",
         "tests/all/tracing.rs",
+        "tests/all/privileges.rs",
         "tests/all/sockets.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",

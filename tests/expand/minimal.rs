@@ -184,6 +184,7 @@ static PROCESS: Process = Process {
     workers: None,
     drain: Setting::Fixed(Duration::from_millis(30000)),
     max_streams: Setting::Fixed(100),
+    privileges: None,
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

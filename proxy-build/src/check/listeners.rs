@@ -20,6 +20,8 @@ pub(crate) struct Listeners {
     pub(crate) of_site: Vec<Vec<usize>>,
     /// Listeners without sites.
     pub(crate) unused: Vec<Span>,
+    /// The first whose port is below 1024.
+    pub(crate) privileged: Option<Span>,
 }
 
 impl Listeners {
@@ -124,7 +126,14 @@ impl Check<'_> {
         if declared.len() > 1024 {
             self.error("too-many-listeners", "more than 1024 listeners", declared[1024].span);
         }
-        Listeners { list: declared.into_iter().map(|declared| declared.listener).collect(), of_site, unused }
+        let privileged = declared.iter().find(|declared| is_privileged(&declared.listener.address));
+        let privileged = privileged.map(|declared| declared.span);
+        Listeners {
+            list: declared.into_iter().map(|declared| declared.listener).collect(),
+            of_site,
+            unused,
+            privileged,
+        }
     }
 
     fn declare_listen(&mut self, listen: &ListenItem, declared: &mut Vec<DeclaredListener>) {
@@ -444,4 +453,10 @@ pub(crate) fn normal_host(host: &str) -> Option<IpAddr> {
         "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
         host => host.parse().ok(),
     }
+}
+
+/// Whether only root, or a process with CAP_NET_BIND_SERVICE, may listen there.
+fn is_privileged(address: &Setting<Text>) -> bool {
+    let Setting::Fixed(written) = address else { return false };
+    matches!(settings::address(written), Ok(Address::Tcp(_, port)) if port < 1024)
 }

@@ -1,15 +1,25 @@
 //! Checks `process` and `http2`: settings of the whole process.
 
-use proxy_runtime::site::{ParamKind, Process, Setting};
+use proxy_runtime::site::{ParamKind, Privileges, Process, Setting};
 
 use super::Check;
-use crate::ast::{Item, What};
+use crate::ast::{Item, ProcessLine, What};
 use crate::model;
+use crate::report::Diagnostic;
+use crate::source::Span;
 
 impl Check<'_> {
-    pub(crate) fn process(&mut self, items: &[Item]) -> Process {
+    /// `privileged` is where a listener stands whose port is below 1024.
+    pub(crate) fn process(&mut self, items: &[Item], privileged: Option<Span>) -> Process {
         let (drain, max_streams) = (Setting::Fixed(model::DRAIN), Setting::Fixed(model::MAX_STREAMS));
-        let mut process = Process { workers: None, drain, max_streams };
+        let mut process = Process { workers: None, drain, max_streams, privileges: self.privileges(items) };
+        let keeps_user = !items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
+        if let Some(listener) = privileged.filter(|_| keeps_user) {
+            let found = "the proxy keeps the user that may listen on a port below 1024";
+            self.report.add(
+                Diagnostic::lint("runs-as-root", found, listener).help("give `process` a `user` that it becomes then"),
+            );
+        }
         for item in items {
             match &item.what {
                 What::Workers(Some(workers)) => process.workers = self.setting(workers, ParamKind::Number),
@@ -23,9 +33,35 @@ impl Check<'_> {
                     }
                     process.max_streams = self.setting(streams, ParamKind::Number).unwrap_or(process.max_streams);
                 }
+                What::Line(_) => {}
                 _ => unreachable!("the reader allows nothing else in `process` or `http2`"),
             }
         }
         process
+    }
+
+    /// `user`, `group` and `capabilities`.
+    fn privileges(&mut self, items: &[Item]) -> Option<Privileges> {
+        let lines = || items.iter().filter_map(|item| Some((item.span, item.line::<ProcessLine>()?)));
+        let (first, _) = lines().next()?;
+        let mut privileges = Privileges { user: None, group: None, place: self.place(first) };
+        for (span, line) in lines() {
+            match line {
+                ProcessLine::User(user) => privileges.user = Some(user.value.clone().into()),
+                ProcessLine::Group(group) => privileges.group = Some(group.value.clone().into()),
+                ProcessLine::NoCapabilities => {}
+            }
+            let with_user = items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
+            match line {
+                ProcessLine::Group(_) if !with_user => {
+                    self.error("no-effect", "`group` has no effect without `user`", span);
+                }
+                ProcessLine::NoCapabilities if with_user => {
+                    self.error("no-effect", "`capabilities none` has no effect: with `user`, all are given up", span);
+                }
+                _ => {}
+            }
+        }
+        Some(privileges)
     }
 }

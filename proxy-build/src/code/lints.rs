@@ -384,6 +384,29 @@ site example.com {
 }",
     },
     Code {
+        name: "runs-as-root",
+        level: Some(Level::Allow),
+        what: "The proxy listens on a port below 1024, and keeps the user that it is started as.",
+        why: "\
+Such ports need root or CAP_NET_BIND_SERVICE. A proxy that is started as root stays root without `process { user NAME; }`, and says so at start. Where
+a service manager starts it as another user, nothing is wrong: therefore this lint is off by default.",
+        wrong: "
+lint deny runs-as-root
+listen \":80\"
+site example.com {
+    proxy \"http://127.0.0.1:3000\"
+}",
+        right: "
+lint deny runs-as-root
+process {
+    user www-data
+}
+listen \":80\"
+site example.com {
+    proxy \"http://127.0.0.1:3000\"
+}",
+    },
+    Code {
         name: "untested-route",
         level: Some(Level::Allow),
         what: "No test of the site reaches a route.",

@@ -1,7 +1,7 @@
 //! `process`: settings of the process.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Top, What};
+use crate::ast::{ProcessLine, Top, What};
 use crate::syntax::Scalar;
 use crate::value;
 
@@ -12,7 +12,7 @@ pub(super) static PROCESS: Directive = Directive {
     props: &[],
     body: Some(Place::Process),
     repeats: false,
-    summary: "Configures the process: workers and shutdown.",
+    summary: "Configures the process: workers, shutdown, privileges.",
     details: "",
     example: r#"
 process {
@@ -75,3 +75,71 @@ site example.com {
 "#,
     read: |r| Some(What::Drain(r.required("timeout", value::setting(value::duration))?)),
 };
+
+pub(super) static USER: Directive = Directive {
+    name: "user",
+    places: &[Place::Process],
+    args: "NAME",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The user that the process becomes once its sockets are open.",
+    details: "\
+By name or number. Ports below 1024 can be listened on and private keys read that only root may, and nothing that a client can reach
+runs as root: all capabilities are given up as well, and `no_new_privs` is set. The process gets the user's own group (or [`group`](#group)) and all
+groups that list it as a member in /etc/group.
+
+Files that the site names are opened once more as this user. One that can't be opened stops the start, as it couldn't be read again on
+SIGHUP or when it changes. Folders of caches and of `acme` are made and written by this user. A process that is started as another user than root can't
+become `user`, and ends with an error; one that has been started as this user goes on.",
+    example: EXAMPLE,
+    read: |r| Some(What::line(ProcessLine::User(r.arg("a NAME", value::socket::account)?))),
+};
+
+pub(super) static GROUP: Directive = Directive {
+    name: "group",
+    places: &[Place::Process],
+    args: "NAME",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "The group that the process gets along with `user`.",
+    details: "By name or number. Default: the user's own group in /etc/passwd.",
+    example: EXAMPLE,
+    read: |r| Some(What::line(ProcessLine::Group(r.arg("a NAME", value::socket::account)?))),
+};
+
+pub(super) static CAPABILITIES: Directive = Directive {
+    name: "capabilities",
+    places: &[Place::Process],
+    args: "none",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Gives up all capabilities once the sockets are open.",
+    details: "\
+For processes that a service manager starts as an ordinary user with CAP_NET_BIND_SERVICE: once the sockets are open, they need it no more. With
+[`user`](#user), capabilities are always given up.",
+    example: r#"
+process {
+    capabilities none
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        r.arg("`none`", value::one_of(&["none"]))?;
+        Some(What::line(ProcessLine::NoCapabilities))
+    },
+};
+
+const EXAMPLE: &str = r#"
+process {
+    user www-data
+    group www-data
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#;

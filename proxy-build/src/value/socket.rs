@@ -27,15 +27,30 @@ pub fn mode(leaf: &Leaf) -> Parsed<u16> {
 pub fn owner(leaf: &Leaf) -> Parsed<(Option<String>, Option<String>)> {
     let text = text(leaf)?;
     let (user, group) = text.split_once(':').map_or((text.as_str(), None), |(user, group)| (user, Some(group)));
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && name.len() <= 64
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte))
-    };
     let user = Some(user).filter(|user| !user.is_empty() || group.is_none());
     if !user.is_none_or(is_name) || !group.is_none_or(is_name) {
         let message = format!("`{text}` is no user and group");
         return Err(problem("bad-owner", message).help("it is USER, USER:GROUP or :GROUP, by name or number"));
     }
     Ok((user.map(str::to_owned), group.map(str::to_owned)))
+}
+
+/// A user or a group, by name or number.
+pub fn account(leaf: &Leaf) -> Parsed<String> {
+    let text = match &leaf.value {
+        Scalar::Integer(_, written) => written.clone(),
+        _ => text(leaf)?,
+    };
+    if is_name(&text) {
+        return Ok(text);
+    }
+    Err(problem("bad-owner", format!("`{text}` is no user or group"))
+        .help("it is a name or a number, as in `www-data`"))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with('-')
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-$".contains(&byte))
 }

@@ -1,22 +1,8 @@
-//! The part of the contract for listeners, and for the process.
-
-use std::time::Duration;
+//! The part of the contract for listeners.
 
 use super::tls::Speaks;
 use crate::context::param::Setting;
 use crate::value::{Place, Text};
-
-/// `process`.
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
-pub struct Process {
-    /// The number of workers; `None` for one per available core.
-    pub workers: Option<Setting<u64>>,
-    /// How long running exchanges may continue after SIGTERM.
-    pub drain: Setting<Duration>,
-    /// The most concurrent HTTP/2 streams of a client's connection.
-    pub max_streams: Setting<u64>,
-}
 
 /// A listening socket.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
