@@ -167,6 +167,8 @@ pub enum ProcessLine {
     Group(Spanned<String>),
     /// `capabilities none`.
     NoCapabilities,
+    /// `sandbox`: none, or whether it is required.
+    Sandbox(Option<bool>),
 }
 
 /// A directive of the top level.

@@ -124,6 +124,7 @@ const LAST: &[&Directive] = &[
     &process::USER,
     &process::GROUP,
     &process::CAPABILITIES,
+    &process::SANDBOX,
     &http2::HTTP2,
     &http2::MAX_STREAMS,
     &param::PARAM,

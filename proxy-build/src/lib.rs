@@ -46,6 +46,7 @@ pub mod reference;
 mod render;
 pub mod report;
 pub(crate) mod requests;
+mod sandbox;
 mod sites;
 pub mod source;
 pub mod span;

@@ -395,7 +395,7 @@ impl Site {
     }
 
     /// Whether traces are exported by TLS, or may be.
-    fn exports_by_tls(&self) -> bool {
+    pub(crate) fn exports_by_tls(&self) -> bool {
         self.trace.as_ref().is_some_and(|trace| match &trace.url {
             Setting::Fixed(url) => url.starts_with("https:"),
             Setting::Param(_) => true,

@@ -16,6 +16,7 @@ use crate::check::{Check, ListenItem, fields, listeners, scope};
 use crate::model::{self, Host, list};
 use crate::policy::{self, Layer};
 use crate::report::{Diagnostic, Report};
+use crate::sandbox;
 use crate::source::{Sources, Span, Spanned};
 use crate::{trace, upstream};
 
@@ -94,6 +95,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
         tests,
         warmed,
     };
+    site.process.sandbox = site.process.sandbox.take().map(|written| sandbox::derive(&site, written));
     site.place_tests();
     (!errors_before && !report.has_errors()).then_some(site)
 }

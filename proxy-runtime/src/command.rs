@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::confine::privileges::Account;
+use crate::confine::sandbox::Allowed;
 use crate::context::settings::{Settings, StartError, variable};
 #[cfg(feature = "admin")]
 use crate::ctl;
@@ -246,6 +247,9 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
             Some(account) => println!("process: becomes {account}, without capabilities"),
             None => println!("process: gives up all capabilities"),
         }
+    }
+    if let Some(sandbox) = &site.process.sandbox {
+        print!("{}", Allowed::of(sandbox, site, &settings));
     }
     for (listener, availability) in site.listeners.iter().zip(available) {
         println!("listen {}: {availability}", listener.address.get(&settings));

@@ -13,7 +13,7 @@ use crate::access::state::AccessState;
 #[cfg(feature = "admin")]
 use crate::admin::{self, Operated};
 use crate::cache::CacheStore;
-use crate::confine::privileges;
+use crate::confine::{privileges, sandbox};
 use crate::connection;
 use crate::content::compress;
 use crate::content::pages;
@@ -71,6 +71,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     privileges::give_up(site, settings)?;
+    sandbox::enter(site, settings)?;
     observe::notice::start(site, settings).map_err(|refused| vec![refused])?;
     let log: &'static AccessLog = Box::leak(Box::new(AccessLog::start(site.outputs, settings)?));
     let stores = site.stores.iter().map(|store| {

@@ -51,7 +51,7 @@ pub use self::log::{
 };
 pub use self::log_field::{LogField, LogFieldDeclaration, LogMember, SECRET_FIELDS};
 pub use self::policy::{ErrorPage, Limits, Policy, PolicyId, Timeouts};
-pub use self::process::{Privileges, Process};
+pub use self::process::{Privileges, Process, Sandbox};
 pub use self::replace::ResponseBody;
 pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};

@@ -46,6 +46,7 @@ mod page;
 mod privileges;
 mod reference;
 mod resend;
+mod sandbox;
 mod servers;
 mod servers_admin;
 mod sockets;

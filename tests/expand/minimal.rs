@@ -185,6 +185,21 @@ static PROCESS: Process = Process {
     drain: Setting::Fixed(Duration::from_millis(30000)),
     max_streams: Setting::Fixed(100),
     privileges: None,
+    sandbox: Some(Sandbox {
+        required: false,
+        read: Borrowed(&[]),
+        read_files: Borrowed(&[]),
+        write: Borrowed(&[]),
+        write_files: Borrowed(&[]),
+        connect: Some(Borrowed(&[Setting::Fixed(Borrowed("3000"))])),
+        resolves: false,
+        verifies: false,
+        runs_programs: false,
+        place: Place {
+            file: Borrowed("minimal.kdl"),
+            line: 1,
+        },
+    }),
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

@@ -1,18 +1,25 @@
 //! Checks `process` and `http2`: settings of the whole process.
 
-use proxy_runtime::site::{ParamKind, Privileges, Process, Setting};
+use proxy_runtime::site::{ParamKind, Privileges, Process, Sandbox, Setting};
 
 use super::Check;
 use crate::ast::{Item, ProcessLine, What};
 use crate::model;
 use crate::report::Diagnostic;
+use crate::sandbox;
 use crate::source::Span;
 
 impl Check<'_> {
     /// `privileged` is where a listener stands whose port is below 1024.
     pub(crate) fn process(&mut self, items: &[Item], privileged: Option<Span>) -> Process {
         let (drain, max_streams) = (Setting::Fixed(model::DRAIN), Setting::Fixed(model::MAX_STREAMS));
-        let mut process = Process { workers: None, drain, max_streams, privileges: self.privileges(items) };
+        let mut process = Process {
+            workers: None,
+            drain,
+            max_streams,
+            privileges: self.privileges(items),
+            sandbox: self.sandbox(items),
+        };
         let keeps_user = !items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
         if let Some(listener) = privileged.filter(|_| keeps_user) {
             let found = "the proxy keeps the user that may listen on a port below 1024";
@@ -42,14 +49,15 @@ impl Check<'_> {
 
     /// `user`, `group` and `capabilities`.
     fn privileges(&mut self, items: &[Item]) -> Option<Privileges> {
-        let lines = || items.iter().filter_map(|item| Some((item.span, item.line::<ProcessLine>()?)));
-        let (first, _) = lines().next()?;
+        let lines = items.iter().filter_map(|item| Some((item.span, item.line::<ProcessLine>()?)));
+        let lines = lines.filter(|(_, line)| !matches!(line, ProcessLine::Sandbox(_)));
+        let (first, _) = lines.clone().next()?;
         let mut privileges = Privileges { user: None, group: None, place: self.place(first) };
-        for (span, line) in lines() {
+        for (span, line) in lines {
             match line {
                 ProcessLine::User(user) => privileges.user = Some(user.value.clone().into()),
                 ProcessLine::Group(group) => privileges.group = Some(group.value.clone().into()),
-                ProcessLine::NoCapabilities => {}
+                ProcessLine::NoCapabilities | ProcessLine::Sandbox(_) => {}
             }
             let with_user = items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
             match line {
@@ -63,5 +71,15 @@ impl Check<'_> {
             }
         }
         Some(privileges)
+    }
+
+    /// `sandbox`, before it is known what the site needs.
+    fn sandbox(&mut self, items: &[Item]) -> Option<Sandbox> {
+        let written = items.iter().find_map(|item| match item.line() {
+            Some(ProcessLine::Sandbox(required)) => Some((item.span, *required)),
+            _ => None,
+        });
+        let (span, required) = written.unwrap_or((self.sources.start(), Some(false)));
+        Some(sandbox::empty(required?, self.place(span)))
     }
 }

@@ -134,6 +134,38 @@ site example.com {
     },
 };
 
+pub(super) static SANDBOX: Directive = Directive {
+    name: "sandbox",
+    places: &[Place::Process],
+    args: "off|best-effort|required",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Limits what the process can do to what the site needs.",
+    details: "\
+The compiler knows which folders the site reads and writes, and which ports it connects to. Once its sockets are open, the process gives up all else: by
+Landlock (landlock(7)), reading other files, writing elsewhere, running programs, listening on other ports and connecting to other ports by TCP; by a
+filter (seccomp(2)), the system calls that it has no use for, which fail as if the kernel didn't have them. `--check` prints what is allowed.
+
+`best-effort` (default) holds what the kernel can hold, and tells at start what it can't. `required` ends the start then. `off` is for sites
+whose own functions (`filter`, `handler`) need more.
+
+- Files that the site names can be read along with the others in their folders: a new version may take their place.
+- With `discover` from a file or by SRV records, the ports are not known, so connections may go anywhere. UDP is not limited.
+- With a `dns exec` of `acme`, programs are run: all files can be read then, and system calls are not filtered.",
+    example: r#"
+process {
+    sandbox required
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| Some(What::line(ProcessLine::Sandbox(r.arg("`off`, `best-effort` or `required`", value::word(SANDBOXES))?.value))),
+};
+
+const SANDBOXES: &[(&str, Option<bool>)] = &[("off", None), ("best-effort", Some(false)), ("required", Some(true))];
+
 const EXAMPLE: &str = r#"
 process {
     user www-data

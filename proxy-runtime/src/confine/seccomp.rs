@@ -1,0 +1,228 @@
+//! System calls, by a filter (seccomp(2)): [`restrict`]. All others fail as if the kernel didn't have them (ENOSYS), which libraries know how to
+//! deal with: they exist to run programs, trace processes, mount, load code into the kernel, change users, and so on.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// Calls that are allowed whatever their arguments are.
+const ALLOWED: &[&[libc::c_long]] = &[MEMORY, THREADS, EVENTS, STREAMS, SOCKETS, FILES, FOLDERS, OWN_STATE, LEGACY];
+
+const MEMORY: &[libc::c_long] = &[
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    libc::SYS_mincore,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+];
+
+const THREADS: &[libc::c_long] = &[
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_sigaltstack,
+    libc::SYS_tgkill,
+];
+
+const EVENTS: &[libc::c_long] = &[
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_gettimeofday,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    libc::SYS_restart_syscall,
+];
+
+const STREAMS: &[libc::c_long] = &[
+    libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_fcntl,
+    libc::SYS_ioctl,
+    libc::SYS_lseek,
+    libc::SYS_pipe2,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_sendfile,
+    libc::SYS_splice,
+    libc::SYS_write,
+    libc::SYS_writev,
+];
+
+/// Sockets that are there. [`libc::SYS_socket`] goes by the family.
+const SOCKETS: &[libc::c_long] = &[
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_listen,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_socketpair,
+];
+
+const FILES: &[libc::c_long] = &[
+    libc::SYS_copy_file_range,
+    libc::SYS_fadvise64,
+    libc::SYS_fallocate,
+    libc::SYS_fchmod,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstat,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_statfs,
+    libc::SYS_statx,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
+];
+
+const FOLDERS: &[libc::c_long] = &[
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fchmodat,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_utimensat,
+];
+
+const OWN_STATE: &[libc::c_long] = &[
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_prlimit64,
+    libc::SYS_sysinfo,
+    libc::SYS_umask,
+    libc::SYS_uname,
+];
+
+/// Calls that only x86 still has; C libraries use some of them there.
+#[cfg(target_arch = "x86_64")]
+const LEGACY: &[libc::c_long] = &[
+    libc::SYS_access,
+    libc::SYS_arch_prctl,
+    libc::SYS_chmod,
+    libc::SYS_dup2,
+    libc::SYS_epoll_wait,
+    libc::SYS_getdents,
+    libc::SYS_link,
+    libc::SYS_lstat,
+    libc::SYS_mkdir,
+    libc::SYS_open,
+    libc::SYS_pipe,
+    libc::SYS_poll,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_select,
+    libc::SYS_stat,
+    libc::SYS_time,
+    libc::SYS_unlink,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const LEGACY: &[libc::c_long] = &[];
+
+/// Sockets of these families may be made: what servers are reached by, and netlink, by which C libraries ask for the machine's addresses.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Names of threads, and of their memory.
+const NAMING: [libc::c_int; 3] = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
+
+/// Restricts this thread and those that it starts.
+///
+/// # Errors
+/// The kernel has no filters, or not for this machine.
+pub(super) fn restrict() -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("system calls are not limited: {error}");
+    let filter = filter().map_err(|error| failed(&error))?;
+    seccompiler::apply_filter(&filter).map_err(|error| failed(&error))
+}
+
+fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().flat_map(|calls| calls.iter()).map(|&call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, first_is(&FAMILIES)?);
+    rules.insert(libc::SYS_prctl, first_is(&NAMING)?);
+    let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    SeccompFilter::new(rules, refuse, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+/// Rules for a call whose first argument is one of these.
+fn first_is(values: &[libc::c_int]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let rule = |value: &libc::c_int| {
+        let value = u64::from(value.unsigned_abs());
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?])
+    };
+    values.iter().map(rule).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a thread of its own, which is restricted alone.
+    #[test]
+    fn what_is_refused() {
+        let restricted = std::thread::spawn(|| {
+            restrict().expect("a filter");
+            std::fs::read("/proc/self/status").expect("a file can be read");
+            std::thread::spawn(|| ()).join().expect("threads can be started");
+            let error = std::process::Command::new("/bin/true").status().expect_err("programs can't be run");
+            assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "{error}");
+            let error = rustix::thread::set_thread_groups(&[]).expect_err("nobody else can be become");
+            assert_eq!(error, rustix::io::Errno::NOSYS);
+            let raw = socket2::Socket::new(libc::AF_PACKET.into(), socket2::Type::DGRAM, None);
+            assert_eq!(raw.err().and_then(|error| error.raw_os_error()), Some(libc::ENOSYS), "packets can't be read");
+        });
+        restricted.join().expect("all of that");
+    }
+}

@@ -1,0 +1,214 @@
+//! The sandbox, from inside: a function of the site's own crate tries what the site has no use for, and the proxy goes on.
+
+use std::path::Path;
+use std::process::Command;
+
+use kiln_tests::client::get;
+use kiln_tests::kiln::{kiln, scratch, stderr, stdout, target};
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{Proxy, address, build_text};
+
+const ESCAPES: &str = r#"
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+
+use proxy_runtime::content::respond::Answer;
+use proxy_runtime::filter::{Flow, Request};
+use proxy_runtime::http::StatusCode;
+
+unsafe extern "C" {
+    fn ptrace(request: i64, pid: i32, address: usize, data: usize) -> i64;
+}
+
+pub fn escape(request: &mut Request<'_>) -> Flow {
+    let what = request.query("what").unwrap_or_default().to_owned();
+    let to = request.query("to").unwrap_or_default().to_owned();
+    let outcome = match what.as_str() {
+        "read" => std::fs::read(&to).map(drop),
+        "write" => std::fs::write(&to, "x"),
+        "remove" => std::fs::remove_file(&to),
+        "connect" => TcpStream::connect(&to).map(drop),
+        "listen" => TcpListener::bind(&to).map(drop),
+        "run" => Command::new(&to).status().map(drop),
+        "trace" => match unsafe { ptrace(0, 0, 0, 0) } {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        },
+        _ => return Flow::Continue,
+    };
+    let said = outcome.map_or_else(|error| format!("{:?}", error.kind()), |()| "done".to_owned());
+    Flow::Respond(Answer::text(StatusCode::OK, said))
+}
+"#;
+
+const SITE: &str = r#"
+param listen type=addr
+param backend type=addr
+param folder type=string
+process {
+    sandbox required
+}
+listen (param)listen
+cache-store main memory="1MiB" {
+    disk "stored" size="100MiB"
+}
+upstream app {
+    server (param)backend
+}
+site * {
+    filter "crate::escapes::escape"
+    route "/files/*" {
+        files "public"
+    }
+    route "/*" {
+        cache main
+        proxy app
+    }
+}
+"#;
+
+fn ok() -> Origin {
+    Origin::new(|mut connection, _| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 2\r\n\r\nok");
+        }
+    })
+}
+
+/// The site's crate, built.
+fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
+    let dir = scratch(name).join(name);
+    assert!(kiln(&["new", dir.to_str().expect("text")]).status.success());
+    let write = |path: &str, text: &str| std::fs::write(dir.join(path), text).expect("written");
+    std::fs::create_dir(dir.join("public")).expect("a folder");
+    write("public/a.txt", "a");
+    write("elsewhere.txt", "secret");
+    write("site.kdl", site);
+    write("src/escapes.rs", ESCAPES);
+    write(
+        "src/main.rs",
+        "mod escapes;\n\nfn main() -> std::process::ExitCode {\n    proxy_runtime::run(proxy_macros::site!(\"site.kdl\"))\n}\n",
+    );
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet"])
+        .current_dir(&dir)
+        .env("CARGO_TARGET_DIR", target())
+        .env("CARGO_TERM_COLOR", "never")
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "{}", stderr(&built));
+    dir
+}
+
+#[test]
+fn escapes_fail() {
+    let site = SITE.replace("param folder type=string\n", "");
+    let dir = crate_of("sandbox-escapes", &site);
+    let (backend, other) = (ok(), ok());
+    let (listen, free) = (address(), address());
+    let mut command = Command::new(target().join("debug/sandbox-escapes"));
+    command.current_dir(&dir).arg(format!("--listen={listen}")).arg(format!("--backend={}", backend.address));
+    let proxy = Proxy::spawn(command, [("listen".to_owned(), listen.clone())].into());
+    assert!(!proxy.noticed().iter().any(|line| line.contains("sandbox")), "{:?}", proxy.noticed());
+
+    let elsewhere = dir.join("elsewhere.txt").display().to_string();
+    let check = |what: &str, to: &str, expected: &str| {
+        let answer = get(&listen, "a.test", &format!("/x?what={what}&to={to}"));
+        assert_eq!(answer.text(), expected, "{what} {to}");
+    };
+    for to in [elsewhere.as_str(), "/etc/passwd", "/proc/1/environ", "/root"] {
+        check("read", to, "PermissionDenied");
+    }
+    check("read", "public/a.txt", "done");
+    for to in [elsewhere.as_str(), "public/a.txt", "public/new.txt", "/tmp/kiln-sandbox"] {
+        check("write", to, "PermissionDenied");
+    }
+    check("remove", &elsewhere, "PermissionDenied");
+    check("write", "stored/note", "done");
+    check("connect", &other.address.replace(":7000", ":7001"), "PermissionDenied");
+    check("connect", &backend.address, "done");
+    check("listen", &free, "PermissionDenied");
+    check("run", "/bin/true", "Unsupported");
+    check("trace", "", "Unsupported");
+
+    // And it goes on.
+    assert_eq!(get(&listen, "a.test", "/files/a.txt").text(), "a");
+    assert_eq!(get(&listen, "a.test", "/x").text(), "ok");
+    let stored = get(&listen, "a.test", "/x");
+    assert!(
+        stored.header("cache-status").is_some_and(|status| status.contains("hit")),
+        "{:?}",
+        stored.header("cache-status")
+    );
+    assert!(Path::new(&elsewhere).exists());
+}
+
+#[test]
+fn off_is_off() {
+    let site = SITE.replace("param folder type=string\n", "").replace("sandbox required", "sandbox off");
+    let dir = crate_of("sandbox-off", &site);
+    let backend = ok();
+    let listen = address();
+    let mut command = Command::new(target().join("debug/sandbox-off"));
+    command.current_dir(&dir).arg(format!("--listen={listen}")).arg(format!("--backend={}", backend.address));
+    let _proxy = Proxy::spawn(command, [("listen".to_owned(), listen.clone())].into());
+    for (what, to) in [("read", "/etc/passwd"), ("run", "/bin/true")] {
+        assert_eq!(get(&listen, "a.test", &format!("/x?what={what}&to={to}")).text(), "done", "{what}");
+    }
+}
+
+#[test]
+fn check_tells_what_is_allowed() {
+    let site = r#"
+param listen type=addr
+param store type=string default="/var/cache/site"
+listen (param)listen
+cache-store main memory="1MiB" {
+    disk (param)store size="100MiB"
+}
+upstream app {
+    server "127.0.0.1:3000"
+    server "unix:/run/app.sock"
+    server "127.0.0.1:3001"
+}
+upstream named {
+    server "app.internal:8080"
+}
+upstream found {
+    discover srv "_app._tcp.internal"
+}
+site a.test {
+    route "/files/*" {
+        files "/srv/files"
+    }
+    route "/named/*" {
+        proxy named
+    }
+    route "/*" {
+        cache main
+        proxy app
+    }
+}
+"#;
+    let check = |site: &str, expected: &[&str], absent: &[&str]| {
+        let binary = build_text("sandbox-check", site);
+        let output =
+            Command::new(binary).args(["--check", &format!("--listen={}", address())]).output().expect("it runs");
+        let text = stdout(&output);
+        for line in expected {
+            assert!(text.contains(line), "{line}: {text}{}", stderr(&output));
+        }
+        for line in absent {
+            assert!(!text.contains(line), "{line}: {text}");
+        }
+    };
+    let found = "upstream found {\n    discover srv \"_app._tcp.internal\"\n}\n";
+    let fixed = site.replace(found, "");
+    let unnamed = fixed.replace("app.internal", "127.0.0.2");
+    let ports = "sandbox: connects to ports 3000 3001 8080\n";
+    check(&unnamed, &["sandbox: reads /proc/self /srv/files\n", "sandbox: writes /var/cache/site\n", ports], &["/etc"]);
+    check(&fixed, &["sandbox: reads /etc /lib", "sandbox: connects to ports 53 3000 3001 8080\n"], &[]);
+    check(&site.replace("proxy named", "proxy found"), &["sandbox: connects to any port\n"], &[]);
+    check(&format!("process {{\n    sandbox off\n}}\n{fixed}"), &["ok: ready to serve"], &["sandbox:"]);
+}
