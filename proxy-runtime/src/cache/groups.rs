@@ -1,5 +1,5 @@
-//! Cache groups (RFC 9875): a server puts responses into groups (`Cache-Groups`), and the response to an unsafe request such as POST
-//! names the groups that have changed (`Cache-Group-Invalidation`).
+//! Cache groups (RFC 9875): a server puts responses into groups (`Cache-Groups`), and the response to a POST or a similar
+//! request names the groups that have changed (`Cache-Group-Invalidation`).
 //!
 //! A group is a tag that includes its origin, so the code that purges tags also purges groups: on disk, in the journal, and in-flight
 //! fetches. In memory a purge of tags is a pass over all entries, which is too expensive for a response to a POST. Responses in groups are

@@ -19,7 +19,7 @@ impl PurgeQueue {
 
 pub(super) struct QueuedPurge {
     pub(super) purges: Vec<(Purge, bool)>,
-    /// Receives the journal's end position, if a request waits for the purge. Invalidations by unsafe requests do not wait.
+    /// Receives the journal's end position, if a request waits for the purge. Invalidations by the response to a POST or similar request do not wait.
     pub(super) told: Option<oneshot::Sender<AppendResult>>,
 }
 

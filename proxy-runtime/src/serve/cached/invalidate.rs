@@ -1,5 +1,5 @@
-//! Removes responses from stores: by `PURGE` from clients that may purge ([`purge`]), and by requests with unsafe methods ([`invalidate`],
-//! RFC 9111 section 4.4).
+//! Removes responses from stores: by `PURGE` from clients that may purge ([`purge`]), and by requests whose method is not
+//! safe ([`invalidate`], RFC 9111 section 4.4).
 
 use http::{StatusCode, Version};
 
