@@ -1,4 +1,4 @@
-//! Tracing: the trace that an exchange belongs to ([`exchange`]), the decision what of it is exported (`tracer`), and the export
+//! Tracing: the trace that an exchange belongs to (`exchange`), the decision what of it is exported (`tracer`), and the export
 //! itself, in a thread of its own (`export`). [`declared`] lists spans and attributes.
 //!
 //! ```text
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An exchange whose trace is not sampled carries ids and the times of one attempt, without an allocation; what is exported is written as
-//! JSON by the worker, into a queue with bounds. No worker waits for a collector. Without the feature `trace` there can be no [`Tracer`].
+//! JSON by the worker, into a queue with bounds. No worker waits for a collector. Without the feature `trace` there can be no `Tracer`.
 
 #[cfg(feature = "trace")]
 mod collector;

@@ -299,7 +299,9 @@ impl Record {
 
     /// Exports what is to be exported.
     fn traced(&self) {
-        if let (Some(tracer), Some(trace)) = (self.worker.tracer, &self.trace) {
+        if let (Some(tracer), Some(trace)) = (self.worker.tracer, &self.trace)
+            && tracer.wants(trace, self.status, self.failure)
+        {
             tracer.over(trace, &self.facts(), (self.failure, self.began));
         }
     }

@@ -90,9 +90,9 @@ fn sampled(text: &[u8]) -> Option<bool> {
 /// Writes the single field. A decision that is left open is not written.
 pub fn write(context: &TraceContext) -> Vec<u8> {
     let mut out = vec![0; 49];
-    digits(context.trace.0, &mut out[..32]);
+    digits(&context.trace.0.to_be_bytes(), &mut out[..32]);
     out[32] = b'-';
-    digits(u128::from(context.span), &mut out[33..]);
+    digits(&context.span.to_be_bytes(), &mut out[33..]);
     out.extend_from_slice(context.sampled.map_or(b"", |sampled| if sampled { b"-1" } else { b"-0" }));
     out
 }
@@ -100,10 +100,10 @@ pub fn write(context: &TraceContext) -> Vec<u8> {
 /// Sets the several fields: of a span, and the one above it.
 pub fn set_multiple(fields: &mut Fields, context: &TraceContext, above: u64) {
     let mut text = [0; 32];
-    digits(context.trace.0, &mut text);
+    digits(&context.trace.0.to_be_bytes(), &mut text);
     fields.set(TRACE_ID, &text);
     for (name, span) in [(SPAN_ID, context.span), (PARENT_SPAN_ID, above)] {
-        digits(u128::from(span), &mut text[..16]);
+        digits(&span.to_be_bytes(), &mut text[..16]);
         fields.set(name, &text[..16]);
     }
     fields.set(SAMPLED, if context.sampled == Some(true) { b"1" } else { b"0" });

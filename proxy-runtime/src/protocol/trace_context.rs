@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 use crate::protocol::fields::{Fields, members};
 
 /// The field with the ids.
@@ -69,9 +71,9 @@ pub fn of_fields(fields: &Fields) -> Option<TraceContext> {
 /// Writes `traceparent`, in version 00.
 pub fn write(context: &TraceContext) -> [u8; LENGTH] {
     let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    digits(context.trace.0, &mut out[3..35]);
-    digits(u128::from(context.span), &mut out[36..52]);
-    digits(u128::from(flags(context)), &mut out[53..55]);
+    digits(&context.trace.0.to_be_bytes(), &mut out[3..35]);
+    digits(&context.span.to_be_bytes(), &mut out[36..52]);
+    digits(&[flags(context)], &mut out[53..55]);
     out
 }
 
@@ -144,12 +146,9 @@ pub(super) fn hexadecimal(text: &[u8]) -> Option<u128> {
     text.iter().try_fold(0_u128, |number, &byte| Some(number << 4 | u128::from(digit(byte)?)))
 }
 
-/// Writes a number into all of `out`, from its end.
-pub(crate) fn digits(mut number: u128, out: &mut [u8]) {
-    for place in out.iter_mut().rev() {
-        *place = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
+/// Writes bytes in hexadecimal digits, two each.
+pub(crate) fn digits(bytes: &[u8], out: &mut [u8]) {
+    HEXLOWER.encode_mut(bytes, out);
 }
 
 #[cfg(test)]

@@ -39,6 +39,10 @@ impl Tracer {
         match *self {}
     }
 
+    pub(crate) fn wants(&self, _: &ExchangeTrace, _: u16, _: Option<Failure>) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn over(&self, _: &ExchangeTrace, _: &Facts<'_>, _: (Option<Failure>, tokio::time::Instant)) {
         match *self {}
     }

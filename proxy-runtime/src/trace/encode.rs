@@ -233,12 +233,12 @@ impl SpanWriter {
         let first = self.count == 0;
         self.count += 1;
         self.out.extend_from_slice(if first { b"{\"traceId\":\"" } else { b",{\"traceId\":\"" });
-        self.hexadecimal(self.context.trace.0, 32);
+        self.hexadecimal(&self.context.trace.0.to_be_bytes());
         self.out.extend_from_slice(b"\",\"spanId\":\"");
-        self.hexadecimal(u128::from(span.id), 16);
+        self.hexadecimal(&span.id.to_be_bytes());
         if span.parent != 0 {
             self.out.extend_from_slice(b"\",\"parentSpanId\":\"");
-            self.hexadecimal(u128::from(span.parent), 16);
+            self.hexadecimal(&span.parent.to_be_bytes());
         }
         let remote = if span.remote && span.parent != 0 { REMOTE } else { 0 };
         for (key, number) in [
@@ -271,10 +271,10 @@ impl SpanWriter {
         self.out.extend_from_slice(if failed { b"],\"status\":{\"code\":2}}" } else { b"]}" });
     }
 
-    fn hexadecimal(&mut self, number: u128, length: usize) {
+    fn hexadecimal(&mut self, id: &[u8]) {
         let start = self.out.len();
-        self.out.resize(start + length, b'0');
-        digits(number, &mut self.out[start..]);
+        self.out.resize(start + 2 * id.len(), b'0');
+        digits(id, &mut self.out[start..]);
     }
 }
 

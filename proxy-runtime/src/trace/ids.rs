@@ -1,32 +1,44 @@
 //! New ids of traces and spans ([`SpanIds`]).
 
+#[cfg(feature = "trace")]
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::dice::Dice;
 #[cfg(feature = "trace")]
 use crate::protocol::trace_context::TraceId;
 
-/// Makes ids: a count, under the standard library's keyed hash. They look random, and nobody who sees some can tell others.
+/// Makes the ids of a worker. A trace has a part that all of the worker's have, and a count under the standard library's keyed hash: it looks
+/// random, and nobody who sees some can tell others. Spans are known within their trace alone, and thrown.
 pub(crate) struct SpanIds {
-    key: RandomState,
-    count: Cell<u64>,
+    #[cfg(feature = "trace")]
+    traces: (u64, RandomState, Cell<u64>),
+    spans: Dice,
 }
 
 impl SpanIds {
     pub(crate) fn new() -> SpanIds {
-        SpanIds { key: RandomState::new(), count: Cell::new(0) }
+        // The standard library's source of random keys.
+        let random = RandomState::new();
+        let spans = Dice::new(random.hash_one("spans"));
+        SpanIds {
+            #[cfg(feature = "trace")]
+            traces: (random.hash_one("worker"), RandomState::new(), Cell::new(0)),
+            spans,
+        }
     }
 
-    /// The id of a span.
+    /// The id of a span, which is never 0.
     pub(crate) fn span(&self) -> u64 {
-        self.count.set(self.count.get().wrapping_add(1));
-        // 0 is no id (Trace Context, section 3.2.2.4).
-        self.key.hash_one(self.count.get()).max(1)
+        self.spans.number()
     }
 
     /// The id of a trace.
     #[cfg(feature = "trace")]
     pub(crate) fn trace(&self) -> TraceId {
-        TraceId(u128::from(self.span()) << 64 | u128::from(self.span()))
+        let (own, key, count) = &self.traces;
+        count.set(count.get().wrapping_add(1));
+        // 0 is no id (Trace Context, section 3.2.2.3).
+        TraceId(u128::from(*own) << 64 | u128::from(key.hash_one(count.get()).max(1)))
     }
 }

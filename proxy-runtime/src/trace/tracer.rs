@@ -119,17 +119,18 @@ impl Tracer {
         }
     }
 
-    /// An exchange is over, which began then: it is exported if its trace is sampled or it has failed.
+    /// Whether an exchange that is over is exported: its trace is sampled, or it has failed.
+    pub(crate) fn wants(&self, trace: &ExchangeTrace, status: u16, failure: Option<Failure>) -> bool {
+        trace.is_sampled() || encode::has_failed(status, failure) || trace.beside && trace.ends_badly()
+    }
+
+    /// Exports an exchange that is over, and began then.
     pub(crate) fn over(
         &self,
         trace: &ExchangeTrace,
         facts: &Facts<'_>,
         (failure, began): (Option<Failure>, tokio::time::Instant),
     ) {
-        let has_failed = || encode::has_failed(facts.status, failure) || trace.beside && trace.ends_badly();
-        if !trace.is_sampled() && !has_failed() {
-            return;
-        }
         let count = trace.attempts().len() + trace.phases.len() + usize::from(!trace.beside);
         if count == 0 {
             return;
