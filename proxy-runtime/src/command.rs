@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::confine::allowed::Allowed;
 use crate::confine::privileges::Account;
-use crate::confine::sandbox::Allowed;
 use crate::context::settings::{Settings, StartError, variable};
 #[cfg(feature = "admin")]
 use crate::ctl;

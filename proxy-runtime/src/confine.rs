@@ -2,6 +2,7 @@
 //! for ([`sandbox`]). Both happen while it has a single thread: the kernel keeps users, capabilities and rules by thread, and threads inherit
 //! them.
 
+pub(crate) mod allowed;
 mod landlock;
 pub(crate) mod privileges;
 pub(crate) mod sandbox;

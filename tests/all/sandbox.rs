@@ -44,13 +44,12 @@ pub fn escape(request: &mut Request<'_>) -> Flow {
 const SITE: &str = r#"
 param listen type=addr
 param backend type=addr
-param folder type=string
 process {
     sandbox required
 }
 listen (param)listen
 cache-store main memory="1MiB" {
-    disk "stored" size="100MiB"
+    disk "DIR/stored" size="100MiB"
 }
 upstream app {
     server (param)backend
@@ -58,7 +57,7 @@ upstream app {
 site * {
     filter "crate::escapes::escape"
     route "/files/*" {
-        files "public"
+        files "DIR/public"
     }
     route "/*" {
         cache main
@@ -83,7 +82,7 @@ fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
     std::fs::create_dir(dir.join("public")).expect("a folder");
     write("public/a.txt", "a");
     write("elsewhere.txt", "secret");
-    write("site.kdl", site);
+    write("site.kdl", &site.replace("DIR", dir.to_str().expect("UTF-8")));
     write("src/escapes.rs", ESCAPES);
     write(
         "src/main.rs",
@@ -103,8 +102,7 @@ fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
 
 #[test]
 fn escapes_fail() {
-    let site = SITE.replace("param folder type=string\n", "");
-    let dir = crate_of("sandbox-escapes", &site);
+    let dir = crate_of("sandbox-escapes", SITE);
     let (backend, other) = (ok(), ok());
     let (listen, free) = (address(), address());
     let mut command = Command::new(target().join("debug/sandbox-escapes"));
@@ -112,7 +110,8 @@ fn escapes_fail() {
     let proxy = Proxy::spawn(command, [("listen".to_owned(), listen.clone())].into());
     assert!(!proxy.noticed().iter().any(|line| line.contains("sandbox")), "{:?}", proxy.noticed());
 
-    let elsewhere = dir.join("elsewhere.txt").display().to_string();
+    let inside = |path: &str| dir.join(path).display().to_string();
+    let elsewhere = inside("elsewhere.txt");
     let check = |what: &str, to: &str, expected: &str| {
         let answer = get(&listen, "a.test", &format!("/x?what={what}&to={to}"));
         assert_eq!(answer.text(), expected, "{what} {to}");
@@ -120,12 +119,12 @@ fn escapes_fail() {
     for to in [elsewhere.as_str(), "/etc/passwd", "/proc/1/environ", "/root"] {
         check("read", to, "PermissionDenied");
     }
-    check("read", "public/a.txt", "done");
-    for to in [elsewhere.as_str(), "public/a.txt", "public/new.txt", "/tmp/kiln-sandbox"] {
+    check("read", &inside("public/a.txt"), "done");
+    for to in [elsewhere.as_str(), &inside("public/a.txt"), &inside("public/new.txt"), "/tmp/kiln-sandbox"] {
         check("write", to, "PermissionDenied");
     }
     check("remove", &elsewhere, "PermissionDenied");
-    check("write", "stored/note", "done");
+    check("write", &inside("stored/note"), "done");
     check("connect", &other.address.replace(":7000", ":7001"), "PermissionDenied");
     check("connect", &backend.address, "done");
     check("listen", &free, "PermissionDenied");
@@ -146,7 +145,7 @@ fn escapes_fail() {
 
 #[test]
 fn off_is_off() {
-    let site = SITE.replace("param folder type=string\n", "").replace("sandbox required", "sandbox off");
+    let site = SITE.replace("sandbox required", "sandbox off");
     let dir = crate_of("sandbox-off", &site);
     let backend = ok();
     let listen = address();
@@ -209,6 +208,8 @@ site a.test {
     let ports = "sandbox: connects to ports 3000 3001 8080\n";
     check(&unnamed, &["sandbox: reads /proc/self /srv/files\n", "sandbox: writes /var/cache/site\n", ports], &["/etc"]);
     check(&fixed, &["sandbox: reads /etc /lib", "sandbox: connects to ports 53 3000 3001 8080\n"], &[]);
-    check(&site.replace("proxy named", "proxy found"), &["sandbox: connects to any port\n"], &[]);
+    let found =
+        site.replace("    route \"/*\"", "    route \"/found/*\" {\n        proxy found\n    }\n    route \"/*\"");
+    check(&found, &["sandbox: connects to any port\n"], &[]);
     check(&format!("process {{\n    sandbox off\n}}\n{fixed}"), &["ok: ready to serve"], &["sandbox:"]);
 }

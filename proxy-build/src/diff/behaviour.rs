@@ -75,7 +75,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
         add("admin".to_owned(), operated(admin));
     }
     add("error log".to_owned(), error_log(site));
-    add("process".to_owned(), json!(site.process));
+    add("process".to_owned(), process(site));
     add("acme".to_owned(), json!(site.acme));
     add("trace".to_owned(), json!(site.trace));
     add("trusted-proxies".to_owned(), json!(site.trusted));
@@ -83,6 +83,19 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
         add(format!("site {}", host.name()), json!({ "limits": host.normal_form }));
     }
     all
+}
+
+/// What `process` says. What the sandbox allows follows from the rest of the site.
+fn process(site: &Site) -> Value {
+    let mut said = json!(site.process);
+    let required = site.process.sandbox.as_ref().map(|sandbox| sandbox.required);
+    said["sandbox"] = match required {
+        None => "off",
+        Some(false) => "best-effort",
+        Some(true) => "required",
+    }
+    .into();
+    said
 }
 
 /// What `admin` says: its parts as lines, and who may use them.

@@ -11,7 +11,7 @@ pub(crate) mod shown;
 use proxy_runtime::context::template::Template;
 use proxy_runtime::site::{self, EVERY, LogField, LogFormat};
 
-use self::conditions::{Sample, When};
+use self::conditions::{LogSample, When};
 use self::members::{Fields, Rename};
 use self::outputs::To;
 use super::{ExplainLine, ExplainStep, ExplainedRequest, Layer, Policy, PolicyDescription};
@@ -111,7 +111,7 @@ impl WrittenLog {
             (has(&[LogField::FirstByte, LogField::ServerDuration]), has(&[LogField::ResponseHeader]));
         let when: Vec<_> =
             self.items.iter().filter_map(Item::line::<When>).map(|when| when.made(check, scope)).collect();
-        let sample = self.items.iter().find_map(Item::line::<Sample>).map_or(EVERY, |sample| sample.0);
+        let sample = self.items.iter().find_map(Item::line::<LogSample>).map_or(EVERY, |sample| sample.0);
         let outputs = outputs::of_access(check, &self.items, span);
         Some(site::Log { format, outputs: list(outputs), when: list(when), sample, timed, of_response })
     }

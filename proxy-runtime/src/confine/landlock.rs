@@ -7,7 +7,7 @@ use landlock::{
     Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
 };
 
-use super::sandbox::Allowed;
+use super::allowed::Allowed;
 
 /// The version of the interface whose rights are given up; Linux 6.10 has it. Earlier kernels hold what they know of it.
 const KNOWN: ABI = ABI::V5;

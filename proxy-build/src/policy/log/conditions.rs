@@ -79,7 +79,7 @@ site example.com {
     proxy "http://127.0.0.1:3000"
 }
 "#,
-    read: |r| Some(What::line(Sample(r.arg("a PERCENT", percent)?.value))),
+    read: |r| Some(What::line(LogSample(r.arg("a PERCENT", percent)?.value))),
 };
 
 /// `when`.
@@ -93,7 +93,7 @@ pub(super) struct When {
 
 /// `sample`: of a million.
 #[derive(Debug)]
-pub(super) struct Sample(pub(super) u32);
+pub(super) struct LogSample(pub(super) u32);
 
 #[derive(Debug, Clone, Copy)]
 enum Comparison {

@@ -2,7 +2,7 @@
 
 use proxy_runtime::site::{self, LogLevel};
 
-use super::conditions::{Sample, When};
+use super::conditions::{LogSample, When};
 use super::members::{Fields, Rename};
 use super::outputs;
 use crate::ast::{self, Item};
@@ -44,7 +44,7 @@ fn of_access(item: &Item) -> Option<&'static str> {
         ("fields", item.line::<Fields>().is_some()),
         ("rename", item.line::<Rename>().is_some()),
         ("when", item.line::<When>().is_some()),
-        ("sample", item.line::<Sample>().is_some()),
+        ("sample", item.line::<LogSample>().is_some()),
     ];
     is.into_iter().find(|(_, is)| *is).map(|(name, _)| name)
 }
