@@ -30,6 +30,7 @@ use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
 use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, notice};
 use crate::serve::warm::keep_warm;
+use crate::shutdown::{Phases, supervise};
 use crate::signals;
 use crate::site::Site;
 use crate::trace::{TraceExport, Tracer};
@@ -100,11 +101,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let main = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
     // Signal handlers are installed before the proxy reports that it is ready.
-    let drain = site.process.drain.get(settings);
+    let phases = Phases::of(site.process.drain.get(settings));
     let reread_wanted: &'static Notify = Box::leak(Box::default());
     let drain_wanted: &'static Notify = Box::leak(Box::default());
-    let ending = (drain, CUT_OFF + SETTLE + LAST_WORDS);
-    signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, ending).map_err(failed)?;
+    signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, phases).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (log.buffers(), stopped.clone(), done.clone());
         let shared = WorkerShared {
@@ -178,9 +178,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         tokio::task::spawn_local(keep_rereading(site, settings, engine, access, reread_wanted));
         tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);
-        supervise(&stop, drain, &mut all_done).await;
+        supervise(&stop, phases, &mut all_done).await;
     });
-    let until = Instant::now() + SETTLE;
+    let until = Instant::now() + phases.settle;
     if let Some(export) = &export {
         export.close(until);
     }
@@ -189,11 +189,11 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     }
     log.finish(until);
     if let Some(export) = &export {
-        export.finish(until + LAST_WORDS / 2);
+        export.finish(until + phases.notices / 2);
     }
     observe::notice::count_all();
     announce("stopped");
-    observe::notice::finish(LAST_WORDS);
+    observe::notice::finish(phases.notices);
     // A DNS lookup that hangs is not waited for.
     main.shutdown_background();
     Ok(ExitCode::SUCCESS)
@@ -245,33 +245,6 @@ fn replacers(site: &Site) -> Vec<Replacer> {
     rules.dedup_by_key(|rule| rule.id);
     rules.into_iter().map(Replacer::new).collect()
 }
-
-/// Waits for the signal to stop, then for the workers: until they have ended, the drain time is over, or a second
-/// signal arrives.
-async fn supervise(stop: &watch::Sender<StopSignal>, drain: Duration, all_done: &mut mpsc::Receiver<()>) {
-    let mut stopping = stop.subscribe();
-    let _ = stopping.wait_for(|stop| *stop != StopSignal::No).await;
-    let complete = tokio::select! {
-        _ = all_done.recv() => true,
-        () = tokio::time::sleep(drain) => false,
-        _ = stopping.wait_for(|stop| *stop == StopSignal::Now) => false,
-    };
-    if !complete {
-        announce_warning("cutting off the remaining exchanges");
-        stop.send_replace(StopSignal::Now);
-        // Aborting means dropping tasks: a worker that does not do so within a second never will.
-        let _ = tokio::time::timeout(CUT_OFF, all_done.recv()).await;
-    }
-}
-
-/// How long workers have to abort running exchanges.
-const CUT_OFF: Duration = Duration::from_secs(1);
-
-/// How long pending disk writes and the access log's output are waited for at the end.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// How long notices are waited for after that.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The interval between checks of certificate and key files.
 const WATCH: Duration = Duration::from_secs(1);

@@ -215,7 +215,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
         record.target = Some(target);
         return Err(Failure::MisdirectedRequest);
     }
-    if let Some(answer) = client.worker.tls.challenges.answer(target.path()) {
+    if let Some(answer) = client.worker.engine.challenges.answer(target.path()) {
         record.target = Some(target);
         return Ok(RouteDecision::Answered(answer.map(Body::Bytes)));
     }

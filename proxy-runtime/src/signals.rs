@@ -12,10 +12,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::observe::{AccessLog, announce, notice};
+use crate::shutdown::Phases;
 use crate::worker::StopSignal;
 
-/// Handles signals from now on. After the first one that stops the process, it ends when the drain and `ending` are over; after the
-/// second one at once, except for the time to log aborted exchanges.
+/// Handles signals from now on. After the first one that stops the process, it ends when all phases are over; after the second one at
+/// once, except for the time to log aborted exchanges.
 ///
 /// # Errors
 /// The system has no thread or no descriptors left.
@@ -23,21 +24,18 @@ pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
     (reread, drain_wanted): (&'static Notify, &'static Notify),
     log: &'static AccessLog,
-    (drain, ending): (Duration, Duration),
+    phases: Phases,
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let caught = runtime.block_on(async { Caught::new() })?;
     let wanted = (reread, drain_wanted);
-    let follow = move || runtime.block_on(caught.follow(&stop, wanted, log, (drain, ending)));
+    let follow = move || runtime.block_on(caught.follow(&stop, wanted, log, phases));
     std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     Ok(())
 }
 
 /// How long the process has after a second signal.
 const AT_ONCE: Duration = Duration::from_millis(500);
-
-/// How much longer than its parts the shutdown may take.
-const MARGIN: Duration = Duration::from_millis(500);
 
 /// The handled signals.
 struct Caught {
@@ -64,7 +62,7 @@ impl Caught {
         stop: &watch::Sender<StopSignal>,
         (reread, drain_wanted): (&Notify, &Notify),
         log: &AccessLog,
-        (drain, ending): (Duration, Duration),
+        phases: Phases,
     ) {
         let mut deadline = None;
         loop {
@@ -91,9 +89,9 @@ impl Caught {
             match (stops, before) {
                 (false, _) => {}
                 (true, StopSignal::No) => {
-                    announce(&format!("stopping: draining for up to {drain:?}"));
+                    announce(&format!("stopping: draining for up to {:?}", phases.exchanges));
                     stop.send_replace(StopSignal::Drain);
-                    deadline = Instant::now().checked_add(drain.saturating_add(ending + MARGIN));
+                    deadline = Instant::now().checked_add(phases.all());
                 }
                 (true, StopSignal::Drain | StopSignal::Now) => {
                     stop.send_replace(StopSignal::Now);

@@ -45,26 +45,9 @@ pub(crate) enum StopSignal {
 pub(crate) struct Worker {
     /// The worker's index.
     pub(crate) number: usize,
-    pub(crate) site: &'static Site,
-    pub(crate) settings: &'static Settings,
-    pub(crate) servers: &'static Servers,
-    pub(crate) budget: &'static ConnectionBudget,
-    pub(crate) descriptors: &'static Descriptors,
-    /// The memory budget for clients.
-    pub(crate) memory: &'static Memory,
-    pub(crate) tls: &'static Engine,
-    /// The cache stores.
-    pub(crate) stores: &'static [CacheStore],
-    /// The state of access control.
-    pub(crate) access: &'static AccessState,
+    process: WorkerShared,
     /// Its counters, if metrics are enabled.
     pub(crate) counters: Option<&'static Counters>,
-    /// Whoever taps, where the site lets anybody.
-    pub(crate) taps: Option<&'static Taps>,
-    /// Decides about traces; `None` if the site has no `trace`.
-    pub(crate) tracer: Option<&'static Tracer>,
-    /// By the index of `ResponseBody`.
-    pub(crate) replacers: &'static [Replacer],
     /// Whether any upstream uses PROXY headers.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
@@ -94,6 +77,14 @@ pub(crate) struct Worker {
     idle: Notify,
 }
 
+impl std::ops::Deref for Worker {
+    type Target = WorkerShared;
+
+    fn deref(&self) -> &WorkerShared {
+        &self.process
+    }
+}
+
 impl Worker {
     /// Creates a worker from the state that all of them share, and its own.
     pub(crate) fn new(
@@ -102,21 +93,7 @@ impl Worker {
         log: LogBuffers,
         stop: watch::Receiver<StopSignal>,
     ) -> Worker {
-        let WorkerShared {
-            site,
-            settings,
-            servers,
-            budget,
-            descriptors,
-            memory,
-            engine,
-            stores,
-            access,
-            replacers,
-            metrics,
-            taps,
-            tracer,
-        } = *shared;
+        let &WorkerShared { site, settings, servers, descriptors, engine, metrics, .. } = shared;
         let head_limit = largest_head(site, settings);
         // A head must fit into a buffer; bodies are read in pieces of this size.
         let buffer = usize::try_from(head_limit).unwrap_or(usize::MAX).max(MIN_BUFFER) + 1;
@@ -124,19 +101,8 @@ impl Worker {
         let dialler = Dialler { tls: engine, buffers, descriptors };
         Worker {
             number,
-            site,
-            settings,
-            servers,
-            budget,
-            descriptors,
-            memory,
-            tls: engine,
-            stores,
-            access,
+            process: *shared,
             counters: metrics.and_then(|metrics| metrics.workers.get(number)),
-            taps,
-            tracer,
-            replacers,
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
             shared: SharedPools::new(servers, dialler),
@@ -269,19 +235,28 @@ impl Drop for DrainGuard {
 }
 
 /// The shared state of all workers.
+#[derive(Clone, Copy)]
 pub(crate) struct WorkerShared {
     pub(crate) site: &'static Site,
     pub(crate) settings: &'static Settings,
     pub(crate) servers: &'static Servers,
     pub(crate) budget: &'static ConnectionBudget,
     pub(crate) descriptors: &'static Descriptors,
+    /// The memory budget for clients.
     pub(crate) memory: &'static Memory,
+    /// The TLS configurations.
     pub(crate) engine: &'static Engine,
+    /// The cache stores.
     pub(crate) stores: &'static [CacheStore],
+    /// The state of access control.
     pub(crate) access: &'static AccessState,
+    /// The replacements of response bodies, by the index of `ResponseBody`.
     pub(crate) replacers: &'static [Replacer],
+    /// All counters, if metrics are enabled.
     pub(crate) metrics: Option<&'static Metrics>,
+    /// The taps; `None` if the site has no `tap`.
     pub(crate) taps: Option<&'static Taps>,
+    /// Decides about traces; `None` if the site has no `trace`.
     pub(crate) tracer: Option<&'static Tracer>,
 }
 

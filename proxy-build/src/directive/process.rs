@@ -59,12 +59,12 @@ pub(super) static DRAIN: Directive = Directive {
     props: &[Prop::new(
         "timeout",
         "DURATION",
-        "How long running exchanges and tunnels may continue after SIGTERM. Default `\"30s\"`.",
+        "How long the process may take to end after SIGTERM. Default `\"30s\"`.",
     )],
     body: None,
     repeats: false,
     summary: "Configures the graceful shutdown.",
-    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0; what is left when the time is over is cut\noff. A second signal ends the process at once.",
+    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0, all within `timeout`. Running exchanges\nand tunnels have all of that time but its last fifth, or its last three seconds; then they are cut off, and what is pending is written: responses to disk, spans, and lines of logs.\nA second signal ends the process at once.",
     example: r#"
 process {
     drain timeout="5s"

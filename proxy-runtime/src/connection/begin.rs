@@ -135,7 +135,7 @@ async fn secure(
     }
     // A client that connects and sends nothing does not count as a handshake.
     let Some(_shaking) = worker.budget.handshake() else { return Err((Failure::TooManyHandshakes, None)) };
-    let secured = worker.tls.accept(worker.site, peer.listener, link).await;
+    let secured = worker.engine.accept(worker.site, peer.listener, link).await;
     let (stream, secured) = secured?;
     let http2 = secured.http2 || !peer.listener().speaks.http1;
     if let Some(counters) = worker.counters {

@@ -54,7 +54,7 @@ async fn connect(
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
     let name = if stream.reads_names() {
         let patience = timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
-        timeout(patience, worker.tls.server_name(link)).await.map_err(|_| Failure::HandshakeTimeout)?
+        timeout(patience, worker.engine.server_name(link)).await.map_err(|_| Failure::HandshakeTimeout)?
     } else {
         None
     };
