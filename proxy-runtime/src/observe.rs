@@ -1,6 +1,7 @@
-//! What is seen from outside: lines of the access log ([`line`], [`access_log`]), and notices in the error log ([`notice`]).
-//!
-//! Both go to the outputs that the site names ([`outputs`]), each of which is written by a thread of its own ([`queue`]), so that no worker
+//! Logs and the tap: lines of the access log ([`line`], [`access_log`]), notices in the error log ([`notice`]), and live
+//! exchanges ([`tap`]).
+//! Both logs go to the outputs that the site names ([`outputs`]). A thread of its own writes to each output ([`queue`]), so that no worker
+//! waits for an output, and no output for another.
 //! waits for who reads them, nor one output for another.
 
 mod access_log;

@@ -1,5 +1,5 @@
-//! `log`: the access log of a route, and of all sites. What is beside it in the language is in the files of the folder: `directives`, the
-//! members of a line, outputs, conditions, and the error log.
+//! `log`: the access log of a route, and of all sites. The files of the folder have its directives, the members of a line, outputs,
+//! conditions, and the error log.
 
 pub(crate) mod conditions;
 pub(crate) mod directives;
@@ -22,7 +22,7 @@ use crate::model::{Site, list};
 use crate::report::Diagnostic;
 use crate::source::{Span, Spanned};
 
-/// `log`, as it is written in a site or route, and at the top level.
+/// `log`, as written in a site or route, or at the top level.
 #[derive(Debug, Clone)]
 pub(crate) enum Log {
     /// `log off`.
@@ -34,15 +34,15 @@ pub(crate) enum Log {
 /// `log access`.
 #[derive(Debug, Clone)]
 pub(crate) struct WrittenLog {
-    /// `format=`.
+    /// The value of `format=`.
     format: Option<Spanned<WrittenFormat>>,
-    /// `names=ecs`.
+    /// Whether `names=` is `ecs`.
     ecs: Option<Spanned<bool>>,
     /// The lines in its braces.
     items: Vec<Item>,
 }
 
-/// `log access format=`.
+/// The value of `log access format=`.
 #[derive(Debug, Clone)]
 pub(crate) enum WrittenFormat {
     /// `json`.
@@ -116,7 +116,7 @@ impl WrittenLog {
         Some(site::Log { format, outputs: list(outputs), when: list(when), sample, timed, of_response })
     }
 
-    /// What is about the members of a line has no effect in other formats.
+    /// Reports lines about members, which have no effect in other formats.
     fn without_members(&self, check: &mut Check<'_>) {
         if let Some(ecs) = &self.ecs {
             check.error("no-effect", "`names` has no effect: it is about the members of format=json", ecs.span);
@@ -132,7 +132,7 @@ impl WrittenLog {
         }
     }
 
-    /// The lines of `to`, with where they stand.
+    /// Returns the `to` lines with their spans.
     fn outputs(items: &[Item]) -> impl Iterator<Item = (&To, Span)> {
         items.iter().filter_map(|item| Some((item.line::<To>()?, item.span)))
     }

@@ -1,6 +1,6 @@
-//! Lines of the access log, from the workers to its outputs ([`AccessLog`]): buffered per worker, and written by the threads of queues.
+//! The access log ([`AccessLog`]): its lines are buffered per worker, and written to the outputs by the threads of queues.
 //!
-//! A worker never waits for an output. While one is too slow, its lines are dropped, counted and reported.
+//! A worker never waits for an output. While an output is too slow, its lines are dropped, counted and reported.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use crate::context::settings::{Settings, StartError};
 use crate::dice::Dice;
 use crate::site::{Log, LogOutput};
 
-/// A worker's buffer is handed over when it is this full, in bytes.
+/// The size in bytes at which a worker's buffer is handed over.
 const FULL: usize = 32 << 10;
 
-/// A worker's buffer is handed over at the latest after this.
+/// The longest time until a worker's buffer is handed over.
 const DELAY: Duration = Duration::from_millis(50);
 
-/// How many bytes may wait for an output that is blocked.
+/// The most bytes that wait for an output that is blocked.
 const ROOM: usize = 8 << 20;
 
 /// The access log of all workers.
@@ -32,7 +32,7 @@ impl AccessLog {
     /// Opens all outputs, and starts their writers.
     ///
     /// # Errors
-    /// An output can't be opened, or the system has no thread for it.
+    /// Fails if an output can't be opened, or the system has no thread for it.
     pub(crate) fn start(outputs: &[LogOutput], settings: &Settings) -> Result<AccessLog, Vec<StartError>> {
         let report = |name: &str, lost: u64| notice::report(&losses(name, lost));
         let made_for = OutputUse { thread: "log", room: ROOM, report, tell: Tell::new(notice::tell) };
@@ -44,26 +44,26 @@ impl AccessLog {
         }
     }
 
-    /// A worker's buffers.
+    /// Returns the buffers of a worker.
     pub(crate) fn buffers(&'static self) -> LogBuffers {
         let buffers = self.0.iter().map(|output| LogBuffer { text: RefCell::default(), output }).collect();
         LogBuffers { buffers, wake: Notify::new() }
     }
 
-    /// Has files opened again before the next lines are written; says how many.
+    /// Reopens the files before the next lines are written. Returns how many files there are.
     pub(crate) fn reopen(&self) -> usize {
         let files = || self.0.iter().filter(|output| output.is_file);
         files().for_each(|file| file.queue.reopen());
         files().count()
     }
 
-    /// The outputs by name, and how many lines each has lost.
+    /// Returns the name of each output, and how many lines it has lost.
     #[cfg(feature = "admin")]
     pub(crate) fn lost(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|output| (output.name.as_str(), output.queue.lost()))
     }
 
-    /// Writes what the workers have handed over, until then; what is left is lost, and that is said. Blocks.
+    /// Writes what the workers have handed over, until a point in time; what is left then is lost and reported. Blocks.
     pub(crate) fn finish(&self, until: Instant) {
         for output in &self.0 {
             let lost = output.queue.finish(until);
@@ -78,20 +78,20 @@ fn losses(name: &str, lost: u64) -> String {
     format!("{lost} lines of the access log were lost: {name} is too slow, full or gone")
 }
 
-/// A worker's lines that are not handed over yet.
+/// The lines of a worker that are not handed over yet.
 pub(crate) struct LogBuffers {
     buffers: Vec<LogBuffer>,
     wake: Notify,
 }
 
-/// The same of an output.
+/// The lines of a worker for one output.
 struct LogBuffer {
     text: RefCell<Vec<u8>>,
     output: &'static OpenOutput,
 }
 
 impl LogBuffers {
-    /// Appends a line about an exchange for each output of its log, if that writes it.
+    /// Appends a line about an exchange to the buffer of each output of its log, if the log writes the exchange.
     pub(crate) fn write(&self, log: &Log, facts: &Facts<'_>, dice: &Dice) {
         if !choice::is_written(log, facts, dice) {
             return;
@@ -108,7 +108,7 @@ impl LogBuffers {
         }
     }
 
-    /// Hands over what there is.
+    /// Hands over all lines.
     pub(crate) fn flush(&self) {
         for buffer in &self.buffers {
             let mut text = buffer.text.borrow_mut();
@@ -118,7 +118,7 @@ impl LogBuffers {
         }
     }
 
-    /// Hands lines over in time, for ever.
+    /// Hands lines over in time, forever.
     pub(crate) async fn keep_flushing(&self) {
         loop {
             self.wake.notified().await;

@@ -1,21 +1,21 @@
-//! Which exchanges `log access` writes ([`is_written`]): by `when` and `sample`. Pure, but for the dice.
+//! Chooses the exchanges that `log access` writes ([`is_written`]): by `when` and `sample`. Pure, apart from the dice.
 
 use crate::context::facts::Facts;
 use crate::dice::Dice;
 use crate::site::{EVERY, Log, LogCondition};
 
-/// Whether an exchange is written. Costs two branches where the log says nothing about it.
+/// Returns whether an exchange is written. Costs two branches if the log has neither `when` nor `sample`.
 pub(super) fn is_written(log: &Log, facts: &Facts<'_>, dice: &Dice) -> bool {
     (log.when.is_empty() || log.when.iter().any(|condition| holds(condition, facts)))
         && (log.sample == EVERY || is_error(facts) || dice.below(EVERY as usize) < log.sample as usize)
 }
 
-/// What sampling never leaves out.
+/// Returns whether an exchange is written whatever the sample.
 fn is_error(facts: &Facts<'_>) -> bool {
     facts.status >= 500 || !facts.reason.is_empty()
 }
 
-/// All that a condition says.
+/// Returns whether an exchange meets all parts of a condition.
 fn holds(condition: &LogCondition, facts: &Facts<'_>) -> bool {
     let LogCondition { status, reason, at_least, below, route } = condition;
     status.is_none_or(|(first, last)| (first..=last).contains(&facts.status))
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_have_all_errors() {
+    fn samples_contain_all_errors() {
         let (fields, settings, dice) = (Fields::new(), Settings::default(), Dice::new(7));
         let facts = |status: u16, reason: &'static str| Facts {
             status,

@@ -1,14 +1,14 @@
-//! What surrounds a line on its way to an output ([`RecordFraming`]): the header of a syslog message (RFC 5424), or fields of systemd's journal.
+//! The framing of a line for an output ([`RecordFraming`]): the header of a syslog message (RFC 5424), or fields of systemd's journal.
 //!
-//! A record stays one line until it is sent, so that a queue can count: the fields of a journal's entry are told apart by [`JOURNAL_FIELD`],
-//! which no escaped value has.
+//! A record stays one line until it is sent, so that a queue can count records: the fields of a journal's entry are separated by
+//! [`JOURNAL_FIELD`], which no escaped value contains.
 
 use super::line;
 use crate::context::facts::{Facts, Timestamp, push_number};
 use crate::protocol::escape;
 use crate::site::{Log, LogFormat, LogLevel, LogMember, LogOutput, LogTarget, Syslog};
 
-/// What surrounds a line.
+/// What is added to a line for an output.
 pub(super) enum RecordFraming {
     /// Nothing.
     Line,
@@ -18,20 +18,20 @@ pub(super) enum RecordFraming {
     Journal,
 }
 
-/// What is the same in all messages to a syslog server.
+/// The parts of the header that all messages to a syslog server share.
 pub(super) struct SyslogHeader {
     facility: u8,
-    /// Host, application and process.
+    /// The host, the application and the process.
     origin: Vec<u8>,
 }
 
-/// Stands between two fields of an entry of the journal.
+/// Separates two fields of an entry of the journal.
 pub(super) const JOURNAL_FIELD: u8 = 0x1F;
 
-/// How the journal knows what comes from here, and what names of fields begin with.
+/// The identifier of the proxy's entries in the journal, and the prefix of their field names.
 const IDENTIFIER: &str = "kiln";
 
-/// The longest name of a field that the journal takes.
+/// The longest field name that the journal accepts.
 const LONGEST_NAME: usize = 64;
 
 impl RecordFraming {
@@ -67,7 +67,7 @@ impl RecordFraming {
         }
     }
 
-    /// A notice as a record.
+    /// Returns a notice as a record.
     pub(super) fn notice(&self, level: LogLevel, json: bool, message: &str) -> Vec<u8> {
         let (time, mut out) = (Timestamp::now(), Vec::new());
         match self {
@@ -89,7 +89,7 @@ impl RecordFraming {
     }
 }
 
-/// A line without the line ends that a format of the site's own may have in it: they would be the end of the record.
+/// Appends a line without the line ends that the site's format may contain: they would end the record.
 fn one_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     line::write(format, facts, out);
@@ -98,7 +98,8 @@ fn one_line(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Errors of the proxy or a server; what the proxy has refused; all else.
+/// Returns the level of an exchange: `Error` for errors of the proxy or a server, `Warn` for what the proxy refused,
+/// `Info` for the rest.
 fn level(facts: &Facts<'_>) -> LogLevel {
     match facts.status {
         500.. => LogLevel::Error,
@@ -107,7 +108,7 @@ fn level(facts: &Facts<'_>) -> LogLevel {
     }
 }
 
-/// The severity of RFC 5424 section 6.2.1, which the journal has, too.
+/// Returns the severity by RFC 5424 section 6.2.1, which the journal uses too.
 fn severity(level: LogLevel) -> u8 {
     match level {
         LogLevel::Error => 3,
@@ -123,7 +124,7 @@ impl SyslogHeader {
         SyslogHeader { facility: syslog.facility, origin: origin.into_bytes() }
     }
 
-    /// RFC 5424 section 6.2. There is no structured data.
+    /// Appends the header (RFC 5424 section 6.2), without structured data.
     fn push(&self, level: LogLevel, time: Timestamp, kind: &str, out: &mut Vec<u8>) {
         out.push(b'<');
         push_number(out, u64::from(self.facility * 8 + severity(level)));
@@ -135,7 +136,7 @@ impl SyslogHeader {
     }
 }
 
-/// Text as a word of a header: printable ASCII without blanks, or a dash.
+/// Returns a text as a word of a header: printable ASCII without blanks, or a dash.
 fn word(text: &str, longest: usize) -> String {
     let word: String = text.trim().chars().filter(char::is_ascii_graphic).take(longest).collect();
     if word.is_empty() { "-".to_owned() } else { word }
@@ -151,7 +152,7 @@ fn begin_entry(level: LogLevel, out: &mut Vec<u8>) {
     out.extend_from_slice(b"MESSAGE=");
 }
 
-/// A member as a field: `KILN_REQUEST_ID` of `request-id`.
+/// Appends a member as a field: `KILN_REQUEST_ID` for `request-id`.
 fn journal_field(member: &LogMember, ecs: bool, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.push(JOURNAL_FIELD);

@@ -1,10 +1,10 @@
-//! Numbers of exchanges ([`RequestIds`]).
+//! Request IDs ([`RequestIds`]).
 
 use std::cell::Cell;
 
 use crate::context::facts::RequestId;
 
-/// Makes the numbers of a worker's exchanges: a part of its own, and a count.
+/// Makes the IDs of a worker's requests: a prefix of the worker's own, and a count.
 pub(crate) struct RequestIds {
     prefix: u128,
     count: Cell<u64>,
@@ -13,7 +13,7 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     pub(crate) fn new() -> RequestIds {
         use std::hash::{BuildHasher, RandomState};
-        // The standard library's source of random keys; these need to be different, not secret.
+        // This is the standard library's source of random keys; prefixes must be different, not secret.
         let prefix = u128::from(RandomState::new().hash_one(std::process::id()));
         RequestIds { prefix: prefix << 64, count: Cell::new(0) }
     }

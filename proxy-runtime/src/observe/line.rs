@@ -1,4 +1,4 @@
-//! A line of the access log.
+//! Writes lines of the access log.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use crate::protocol::escape;
 use crate::protocol::trace_context::TraceId;
 use crate::site::{LogField, LogFormat, LogMember, LogMembers};
 
-/// Appends a line. Whatever others have sent, it is one line, and each value can be told from what is beside it (see [`escape`]).
+/// Appends a line. Whatever clients and servers sent, it stays one line, and each value can be told from its neighbours (see
+/// [`escape`]).
 pub(crate) fn write(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
     match format {
         LogFormat::Json(members) => json(members, facts, out),
@@ -18,7 +19,7 @@ pub(crate) fn write(format: &LogFormat, facts: &Facts<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Literal text is the site's own and stands as it is written there; a value is escaped.
+/// Appends a piece of a template: literal text comes from the site and is written as it is; a value is escaped.
 fn template_piece(piece: &Piece, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     piece.render(facts, out);
@@ -26,7 +27,7 @@ fn template_piece(piece: &Piece, facts: &Facts<'_>, out: &mut Vec<u8>) {
         return;
     }
     if out.len() == start {
-        // What has no value is a dash, as in Apache's log.
+        // A value that is missing is a dash, as in Apache's log.
         return out.push(b'-');
     }
     if !escape::is_plain(&out[start..]) {
@@ -35,7 +36,7 @@ fn template_piece(piece: &Piece, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The version of the Elastic Common Schema whose names these are.
+/// The version of the Elastic Common Schema that defines the names.
 const ECS: &[u8] = b"\"ecs.version\":\"8.17.0\"";
 
 fn json(members: &LogMembers, facts: &Facts<'_>, out: &mut Vec<u8>) {
@@ -59,12 +60,12 @@ fn json(members: &LogMembers, facts: &Facts<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// Appends a member's value as text, escaped; or says that it has none.
+/// Appends a member's value as escaped text. Returns whether it has one.
 pub(super) fn plain(member: &LogMember, ecs: bool, facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
     value(member, ecs, facts).plain(out)
 }
 
-/// Appends what an exchange was, in short, of what members say.
+/// Appends a summary of an exchange, from the members that the log has.
 pub(super) fn summary(members: &LogMembers, facts: &Facts<'_>, out: &mut Vec<u8>) {
     const SAID: [LogField; 5] = [LogField::Method, LogField::Host, LogField::Path, LogField::Status, LogField::Reason];
     let start = out.len();
@@ -146,7 +147,7 @@ fn value<'a>(member: &LogMember, ecs: bool, facts: &Facts<'a>) -> LogValue<'a> {
 }
 
 impl LogValue<'_> {
-    /// Appends it as JSON; or says that there is none.
+    /// Appends the value as JSON. Returns whether there is one.
     fn json(&self, out: &mut Vec<u8>) -> bool {
         match self {
             LogValue::Bytes(value) => escape::json(value, out),
@@ -160,7 +161,7 @@ impl LogValue<'_> {
         !matches!(self, LogValue::Bytes(b""))
     }
 
-    /// Appends it as text, escaped; or says that there is none.
+    /// Appends the value as escaped text. Returns whether there is one.
     fn plain(&self, out: &mut Vec<u8>) -> bool {
         match self {
             LogValue::None | LogValue::Bytes(b"") => return false,
@@ -176,7 +177,7 @@ impl LogValue<'_> {
     }
 }
 
-/// Four numbers are faster by hand than by `fmt`, and most clients are four numbers.
+/// Appends an address. IPv4, which most clients use, is written by hand, because that is faster than `fmt`.
 fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return display(out, address);
@@ -198,7 +199,7 @@ mod tests {
     use crate::context::template::Template;
     use crate::protocol::fields::Fields;
 
-    /// A line with the user agent between quotes, and in JSON.
+    /// Checks a line with the user agent between quotes, and one in JSON.
     fn check(user_agent: &[u8], template: &str, json: &str) {
         let fields: Fields = [("user-agent", user_agent)].into_iter().collect();
         let settings = Settings::default();

@@ -1,4 +1,4 @@
-//! Replaces `tap` in a proxy that was built without `admin`: the same names, with types that have no values.
+//! Replaces `tap` in a proxy that is built without `admin`: the same names, with types that have no values.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
 use crate::site::Site;
 
-/// Nobody taps.
+/// Stands for the taps of a site, which has none.
 pub(crate) enum Taps {}
 
-/// No exchange is tapped.
+/// Stands for a tapped exchange, of which there is none.
 pub(crate) enum TappedExchange {}
 
 pub(crate) fn start(_: &'static Site, _: &'static Settings) -> Option<&'static Taps> {

@@ -1,8 +1,8 @@
-//! What the operator is told in the error log: a warning ([`notice`]), an error ([`error`]) or what is done ([`info`]), and what is never held
-//! back ([`announce`]).
+//! Notices for the operator in the error log: warnings ([`notice`]), errors ([`error`]), information ([`info`]), and notices that are never
+//! held back ([`announce`]).
 //!
-//! From [`start`] on, notices go through queues, so that nobody waits while an output is blocked, and repeated ones are counted instead of
-//! said ([`Repeats`]). Before it, and where it is never called (`--check`), they are written to standard error where they are made.
+//! After [`start`], notices go through queues, so that no thread waits while an output is blocked, and repeated notices are counted
+//! instead of written ([`Repeats`]). Without it (before it, and in `--check`), notices are written to standard error by the caller.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write as _};
@@ -19,7 +19,7 @@ use crate::context::settings::{Settings, StartError};
 use crate::site::{LogLevel, LogOutput, LogTarget, Site};
 use crate::value::Place;
 
-/// How many bytes of notices may wait for an output that is blocked.
+/// The most bytes of notices that wait for an output that is blocked.
 const ROOM: usize = 1 << 20;
 
 struct Notices {
@@ -30,10 +30,10 @@ struct Notices {
 
 static NOTICES: OnceLock<Notices> = OnceLock::new();
 
-/// What is said: this level and those above it.
+/// The lowest level that is written.
 static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
 
-/// Says from now on what has this level, or one above it.
+/// Sets the lowest level that is written.
 pub(crate) fn set_level(level: LogLevel) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
@@ -42,32 +42,32 @@ fn is_wanted(level: LogLevel) -> bool {
     level as u8 <= LEVEL.load(Ordering::Relaxed)
 }
 
-/// Warns the operator in one line: what others have said in it (a server, a name server, an authority) can't make it
-/// two. Of many that are alike, some are said and the others counted. Not for what a client can cause at will.
+/// Warns the operator in one line: text in it that comes from others (a server, a name server, an authority) can't make
+/// it two. Of many similar notices, some are written and the others counted. Not for what a client can cause at will.
 #[track_caller]
 pub(crate) fn notice(message: &str) {
     say((Location::caller(), LogLevel::Warn), message);
 }
 
-/// The same for what does not work.
+/// Reports an error like [`notice`].
 #[track_caller]
 pub(crate) fn error(message: &str) {
     say((Location::caller(), LogLevel::Error), message);
 }
 
-/// The same for what is done, or works again.
+/// Reports like [`notice`] what was done, or works again.
 #[track_caller]
 pub(crate) fn info(message: &str) {
     say((Location::caller(), LogLevel::Info), message);
 }
 
-/// The same for outputs, which are not known here by who they are.
+/// Reports like [`notice`] for an output.
 #[track_caller]
 pub(super) fn tell(level: LogLevel, message: &str) {
     say((Location::caller(), level), message);
 }
 
-/// Returns whether it is said.
+/// Returns whether the notice is written.
 fn say(kind: Kind, message: &str) -> bool {
     let admits = |notices: &Notices| notices.repeats().admit(kind, message, Instant::now());
     let said = is_wanted(kind.1) && NOTICES.get().is_none_or(admits);
@@ -77,12 +77,12 @@ fn say(kind: Kind, message: &str) -> bool {
     said
 }
 
-/// Says what is done, and is never held back: it is about the process itself, or replies to what its operator has done.
+/// Reports what was done, and is never held back: for notices about the process itself, and replies to the operator.
 pub(crate) fn announce(message: &str) {
     announce_at(LogLevel::Info, message);
 }
 
-/// The same for what is not as it should be.
+/// Warns like [`announce`].
 pub(crate) fn announce_warning(message: &str) {
     announce_at(LogLevel::Warn, message);
 }
@@ -102,12 +102,12 @@ fn put(level: LogLevel, message: &str) {
                 output.queue.add(output.framing.notice(level, notices.json, message));
             }
         }
-        // There is nobody to tell that standard error is gone.
+        // No output is left to report to if standard error is gone.
         None => drop(io::stderr().write_all(&RecordFraming::Line.notice(level, false, message))),
     }
 }
 
-/// Says that lines for an output were lost, unless there is no room for that anywhere.
+/// Reports that lines for an output were lost. Returns whether an output has room for the report.
 pub(super) fn report(message: &str) -> bool {
     let Some(notices) = NOTICES.get().filter(|_| is_wanted(LogLevel::Warn)) else { return true };
     let mut said = false;
@@ -117,11 +117,11 @@ pub(super) fn report(message: &str) -> bool {
     said
 }
 
-/// From now on, notices go through queues to where the site says, and panics are notices: the thread in which they happen must not block
-/// either.
+/// Starts the queues of the outputs that the site names, for all later notices. A panic becomes a notice too: the thread that panics
+/// must not block either.
 ///
 /// # Errors
-/// An output can't be opened, or the system has no thread for it.
+/// Fails if an output can't be opened, or the system has no thread for it.
 pub(crate) fn start(site: &Site, settings: &Settings) -> Result<(), StartError> {
     let report = |name: &str, lost: u64| report(&format!("{lost} notices were lost: {name} is too slow, full or gone"));
     let made_for = OutputUse { thread: "notices", room: ROOM, report, tell: Tell::new(tell) };
@@ -149,7 +149,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Says again and again how many notices were held back.
+/// Reports every second how many notices were held back.
 pub(crate) async fn keep_counting() {
     let Some(notices) = NOTICES.get() else { return };
     loop {
@@ -159,34 +159,34 @@ pub(crate) async fn keep_counting() {
     }
 }
 
-/// Has files opened again before the next notice is written; says how many.
+/// Reopens the files before the next notice is written. Returns how many files there are.
 pub(crate) fn reopen() -> usize {
     let files = || NOTICES.get().into_iter().flat_map(|notices| &notices.outputs).filter(|output| output.is_file);
     files().for_each(|file| file.queue.reopen());
     files().count()
 }
 
-/// The outputs by name, and how many notices each has lost.
+/// Returns the name of each output, and how many notices it has lost.
 #[cfg(feature = "admin")]
 pub(crate) fn lost() -> impl Iterator<Item = (&'static str, u64)> {
     let outputs = NOTICES.get().into_iter().flat_map(|notices| &notices.outputs);
     outputs.map(|output| (output.name.as_str(), output.queue.lost()))
 }
 
-/// No remote output is waited for longer than this.
+/// The longest wait for a remote output.
 const REMOTE: Duration = Duration::from_secs(2);
 
-/// Writes what is left, for so long; then nothing is said any more.
+/// Writes the remaining notices, for at most `patience`; notices after that are dropped.
 pub(crate) fn finish(patience: Duration) {
     let now = Instant::now();
     for output in NOTICES.get().into_iter().flat_map(|notices| &notices.outputs) {
         let patience = if output.is_remote { patience.min(REMOTE) } else { patience };
-        // How many are lost now could be said to nobody.
+        // No output is left to report losses to.
         output.queue.finish(now + patience);
     }
 }
 
-/// Says how many notices were held back so far: the end has come.
+/// Reports how many notices were held back so far, before the process ends.
 pub(crate) fn count_all() {
     if let Some(notices) = NOTICES.get() {
         let all = notices.repeats().all();

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use super::queue::Output;
 
-/// A descriptor that the process was started with. It is used without the standard library's lock and buffer: whoever else
-/// writes to it must not wait for a write that hangs.
+/// A descriptor that the process was started with. Its lines bypass the standard library's lock and buffer: no other
+/// writer may wait for a write that hangs.
 pub(super) struct Standard<T>(pub(super) T);
 
 impl<T: AsFd + Send + 'static> Output for Standard<T> {
@@ -24,10 +24,10 @@ impl<T: AsFd + Send + 'static> Output for Standard<T> {
     }
 }
 
-/// Writes everything to a descriptor, which may be non-blocking.
+/// Writes all bytes to a descriptor, which may be non-blocking.
 ///
 /// # Errors
-/// Why it failed, and how many bytes were written before that.
+/// Returns the reason for a failure, and how many bytes were written before it.
 fn write_all(to: &impl AsFd, lines: &[u8]) -> Result<(), (io::Error, usize)> {
     let mut written = 0;
     while written < lines.len() {
@@ -37,7 +37,7 @@ fn write_all(to: &impl AsFd, lines: &[u8]) -> Result<(), (io::Error, usize)> {
                 written += some;
                 Ok(())
             }
-            // It was opened so, or another process that shares it has made it non-blocking.
+            // The descriptor is non-blocking from the start, or another process that shares it has made it so.
             Err(Errno::AGAIN) => poll(&mut [PollFd::new(to, PollFlags::OUT)], None).map(drop),
             Err(error) => Err(error),
         };

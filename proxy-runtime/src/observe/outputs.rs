@@ -1,4 +1,4 @@
-//! Opens what a site says logs go to ([`OpenOutput`]): each output has a queue, and a thread that writes.
+//! Opens the outputs of a site's logs ([`OpenOutput`]): each has a queue and a thread that writes.
 
 use std::io;
 
@@ -17,23 +17,23 @@ use crate::site::{SyslogAddress, log_path, syslog_address};
 
 /// An output with its queue.
 pub(super) struct OpenOutput {
-    /// Its name for people, and in metrics.
+    /// The name to show in messages and metrics.
     pub(super) name: String,
     pub(super) queue: Queue,
     pub(super) framing: RecordFraming,
-    /// It is opened again by SIGUSR1.
+    /// Whether SIGUSR1 reopens it.
     pub(super) is_file: bool,
-    /// Whoever waits for it may wait long.
+    /// Whether a wait for it may take long.
     pub(super) is_remote: bool,
 }
 
-/// What an output is made for.
+/// The log that outputs are opened for.
 pub(super) struct OutputUse<R> {
-    /// What its thread is called.
+    /// The name of its threads.
     pub(super) thread: &'static str,
-    /// How many bytes may wait.
+    /// The most bytes that wait.
     pub(super) room: usize,
-    /// Told the output's name and how many lines were lost; says whether it could pass that on.
+    /// Receives the output's name and how many lines were lost. Returns whether the report was passed on.
     pub(super) report: R,
     #[cfg_attr(not(feature = "logs"), expect(dead_code, reason = "standard output and error have nothing to say"))]
     pub(super) tell: Tell,
@@ -43,7 +43,7 @@ impl<R: Fn(&str, u64) -> bool + Copy + Send + 'static> OutputUse<R> {
     /// Opens an output and starts its writer.
     ///
     /// # Errors
-    /// A file can't be opened, an address is none, or the system has no thread.
+    /// Fails if a file can't be opened, an address is not valid, or the system has no thread.
     pub(super) fn open(&self, output: &LogOutput, settings: &Settings) -> Result<OpenOutput, StartError> {
         let refused = |message: String| StartError { message, place: output.place.clone() };
         let failed = |error: io::Error| refused(format!("no log can be written: {error}"));
@@ -71,7 +71,7 @@ impl<R: Fn(&str, u64) -> bool + Copy + Send + 'static> OutputUse<R> {
         started.map_err(|error| refused(format!("no log can be written: {error}")))
     }
 
-    /// What the output of the compiler asserts never to happen.
+    /// Fails: the compiler's output asserts that this never happens.
     #[cfg(not(feature = "logs"))]
     fn open_named(&self, output: &LogOutput, _: &Settings) -> Result<OpenOutput, StartError> {
         let message = "this was built without the feature `logs`".to_owned();
@@ -92,14 +92,15 @@ impl<R: Fn(&str, u64) -> bool + Copy + Send + 'static> OutputUse<R> {
     }
 }
 
-/// Does something to the file at a path, if that is one.
+/// Calls `act` for the file at a path, if the path is valid.
 #[cfg(feature = "logs")]
 fn on_path<T>(path: &str, act: impl FnOnce(&str) -> io::Result<T>) -> Result<T, String> {
     let outcome = log_path(path).map_err(str::to_owned).and_then(|()| act(path).map_err(|error| error.to_string()));
     outcome.map_err(|why| format!("the log can't be written to `{path}`: {why}"))
 }
 
-/// What would keep the outputs of a site's logs from being opened. Nothing is made, and nobody asked.
+/// Returns what would prevent the outputs of a site's logs from being opened. Creates no file, and connects to no
+/// server.
 pub(crate) fn check(site: &Site, settings: &Settings) -> Vec<StartError> {
     let outputs = site.outputs.iter().chain(site.errors.iter().flat_map(|errors| errors.outputs.iter()));
     let refused = outputs.filter_map(|output| {
@@ -118,13 +119,13 @@ fn find_fault(target: &LogTarget, settings: &Settings) -> Result<(), String> {
     }
 }
 
-/// Standard output and error are there.
+/// Finds no fault: standard output and error need nothing.
 #[cfg(not(feature = "logs"))]
 fn find_fault(_: &LogTarget, _: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Who a socket leads to.
+/// Returns the receiver that a socket leads to.
 #[cfg(feature = "logs")]
 fn receiver(target: &LogTarget, settings: &Settings) -> Result<Receiver, String> {
     match target {

@@ -1,8 +1,8 @@
-//! Lines on their way to an output that may block ([`Queue`]): bounded in bytes, and written by a thread of its own.
+//! A queue of lines for an output that may block ([`Queue`]): bounded in bytes, and written by a thread of its own.
 //!
-//! Adding lines never waits and makes no write system call. Lines that find no room are dropped and counted, and the loss is
-//! reported as soon as the output takes lines again. A thread that hangs in a write can't be ended, so nobody waits for it longer
-//! than [`Queue::finish`] is told to.
+//! Adding lines never waits and makes no write system call. Lines for which there is no room are dropped and counted, and the
+//! loss is reported as soon as the output accepts lines again. A thread that hangs in a write can't be ended, so
+//! [`Queue::finish`] waits for it only until a given time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,34 +10,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where the lines of a queue go, for instance standard output.
+/// The destination of a queue's lines, for instance standard output.
 pub(super) trait Output: Send + 'static {
-    /// Lines are written in portions of at most so many bytes, where a line is not longer: of a portion that fails, all lines count as
-    /// lost. A pipe takes as many (`PIPE_BUF`) as a whole or not at all, so that what was written and what was lost can be told
+    /// The most bytes of lines that are written at once (a longer line is written alone): if that fails, all lines of the portion
+    /// count as lost. A pipe accepts this many (`PIPE_BUF`) as a whole or not at all, so that written and lost lines can be told
     /// apart, and lines of several processes don't mix.
     const PORTION: usize = 4096;
 
-    /// Called once, in the writer's thread, before all else. May block.
+    /// Called once, in the writer's thread, before the first write. May block.
     fn begin(&mut self) {}
 
     /// Writes whole lines. May block.
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
 
-    /// Opens it again: a file may have been moved. May block.
+    /// Reopens the output: a file may have been moved. May block.
     fn reopen(&mut self) {}
 }
 
-/// The end of a queue that lines are added to.
+/// The sender of a queue.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
 
 struct Shared {
     state: Mutex<WriterState>,
-    /// There is something to write, or the end has come.
+    /// Signals that there is something to write, or that the queue ends.
     added: Condvar,
-    /// The writer has nothing to do.
+    /// Signals that the writer has nothing to do.
     idle: Condvar,
-    /// How many bytes may wait.
+    /// The most bytes that wait.
     room: usize,
     /// Lines that were lost since the start.
     all_lost: AtomicU64,
@@ -46,17 +46,17 @@ struct Shared {
 #[derive(Default)]
 struct WriterState {
     waiting: VecDeque<Vec<u8>>,
-    /// Bytes in `waiting`.
+    /// How many bytes are in `waiting`.
     bytes: usize,
-    /// The writer writes or reports.
+    /// Whether the writer writes or reports.
     busy: bool,
     /// Lines that the writer has taken and not written yet.
     writing: u64,
     /// Lines that were lost since the last report.
     lost: u64,
-    /// The output is to be opened again.
+    /// Whether the output is to be reopened.
     reopen: bool,
-    /// Nothing is added any more.
+    /// Whether the queue accepts no more lines.
     closed: bool,
 }
 
@@ -68,15 +68,15 @@ enum Turn {
     End,
 }
 
-/// Losses are reported at once, and then no more often than this.
+/// The shortest time between two reports of losses; the first is made at once.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl Queue {
-    /// Starts the writer, a thread with this name, for up to `room` bytes that wait. `report` is told how many lines were lost, and
-    /// says whether it could pass that on.
+    /// Starts the writer, a thread with this name, for up to `room` bytes that wait. `report` receives how many lines were lost,
+    /// and returns whether it passed that on.
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// Fails if the system has no thread for it.
     pub(super) fn start(
         name: &str,
         room: usize,
@@ -99,25 +99,25 @@ impl Queue {
         }
     }
 
-    /// Has the output opened again, before the next line is written.
+    /// Reopens the output before the next line is written.
     pub(super) fn reopen(&self) {
         self.0.lock().reopen = true;
         self.0.added.notify_one();
     }
 
-    /// How many lines were lost since the start.
+    /// Returns how many lines were lost since the start.
     #[cfg(feature = "admin")]
     pub(super) fn lost(&self) -> u64 {
         self.0.all_lost.load(Ordering::Relaxed)
     }
 
-    /// Adds lines, and says whether there was room for them.
+    /// Adds lines. Returns whether there was room for them.
     pub(super) fn offer(&self, lines: Vec<u8>) -> bool {
         self.0.put(&mut self.0.lock(), lines)
     }
 
-    /// Waits until everything is written, but no longer than until then. Nothing is added any more, and what is left is dropped.
-    /// Returns how many lines were lost and not reported. Blocks.
+    /// Waits until everything is written, but no longer than `until`. The queue accepts no more lines, and what is left is
+    /// dropped. Returns how many lines were lost and not reported. Blocks.
     pub(super) fn finish(&self, until: Instant) -> u64 {
         let mut state = self.0.lock();
         state.closed = true;
@@ -155,7 +155,7 @@ impl Shared {
         true
     }
 
-    /// The life of the writer.
+    /// Runs the writer until the queue ends.
     fn write_all(&self, mut output: impl Output, mut report: impl FnMut(u64) -> bool) {
         output.begin();
         let mut quiet_until = Instant::now();
@@ -174,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do. Reports go before lines: the writer is here, so the output is not blocked.
+    /// Waits for the next task. Reports go before lines: the output is not blocked, since the writer is here.
     fn next(&self, quiet_until: Instant) -> Turn {
         let mut state = self.lock();
         (state.busy, state.writing) = (false, 0);
@@ -211,7 +211,7 @@ impl Shared {
             let written = output.write(portion);
             let mut state = self.lock();
             if state.writing == 0 {
-                // They were given up meanwhile.
+                // `finish` has counted these lines as lost meanwhile.
                 return;
             }
             let lines = count(portion);
@@ -227,7 +227,7 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// Lines in portions: each as many whole lines as there is room for, and at least one.
+/// Splits lines into portions: each has as many whole lines as fit, and at least one.
 fn portions(lines: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
     let mut rest = lines;
     std::iter::from_fn(move || {
@@ -245,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// Says when a write begins, and ends it when it is told how.
+    /// Reports when a write begins, and ends the write with the outcome that the test gives.
     struct Slow {
         begun: Sender<Vec<u8>>,
         end: Receiver<bool>,
@@ -280,11 +280,11 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn what_finds_no_room_is_reported_once_there_is_some() {
+    fn lines_without_room_are_reported_once_there_is_room() {
         let test = test(4);
         test.queue.add(b"1\n".to_vec());
         assert_eq!(test.begun.recv_timeout(LONG).expect("a write"), b"1\n");
-        // Two lines wait, and no more.
+        // Room is left for two lines.
         for line in ["2\n", "3\n", "4\n", "5\n"] {
             test.queue.add(line.into());
         }
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_written_is_reported() {
+    fn lines_that_can_not_be_written_are_reported() {
         let test = test(100);
         test.queue.add(b"1\n2\n".to_vec());
         test.begun.recv_timeout(LONG).expect("a write");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_writer_that_hangs() {
+    fn finish_does_not_wait_for_a_writer_that_hangs() {
         let test = test(100);
         test.queue.add(b"1\n2\n".to_vec());
         test.begun.recv_timeout(LONG).expect("a write");

@@ -1,8 +1,8 @@
-//! Which notices are held back because there were many like them ([`Repeats`]). Pure: time is given.
+//! Decides which notices are held back because there were many like them ([`Repeats`]). Pure: time is given.
 //!
-//! Notices of one kind come from one place in the code. Within [`WINDOW`], a text is said [`SAME`] times, and there are [`DIFFERENT`]
-//! texts of a kind; what is more is counted, and said in one line when the window is over. So the size is bounded by the number of
-//! places that say something.
+//! Notices of one kind come from one place in the code. Within [`WINDOW`], each text is written [`SAME`] times, and [`DIFFERENT`]
+//! texts of a kind are; the rest is counted, and reported in one line when the window is over. So the number of places in the code
+//! that write notices bounds the size.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::site::LogLevel;
 
-/// What is counted.
+/// The notices of each kind within the current window.
 #[derive(Default)]
 pub(super) struct Repeats {
     kinds: BTreeMap<Kind, RepeatWindow>,
@@ -22,9 +22,9 @@ pub(super) type Kind = (&'static Location<'static>, LogLevel);
 /// The notices of a kind since the first of them.
 struct RepeatWindow {
     began: Instant,
-    /// Different texts, in the order in which they came first.
+    /// The different texts, in the order in which they first came.
     texts: Vec<Repeated>,
-    /// The last of those for which there was no room in `texts`, with their count in `held`.
+    /// The last text for which there was no room in `texts`; its `held` counts all of them.
     others: Repeated,
 }
 
@@ -37,14 +37,14 @@ struct Repeated {
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// So often the same text is said within a window.
+/// How often the same text is written within a window.
 const SAME: u32 = 3;
 
-/// So many different texts of a kind are said within a window.
+/// How many different texts of a kind are written within a window.
 const DIFFERENT: usize = 20;
 
 impl Repeats {
-    /// Whether a notice is to be said; one that is not is counted.
+    /// Returns whether a notice is to be written; if not, it is counted.
     pub(super) fn admit(&mut self, kind: Kind, text: &str, now: Instant) -> bool {
         let window = self.kinds.entry(kind).or_insert_with(|| RepeatWindow {
             began: now,
@@ -69,13 +69,13 @@ impl Repeats {
         false
     }
 
-    /// Lines about what was held back, for windows that are over.
+    /// Returns lines about the notices that were held back, for windows that are over.
     pub(super) fn over(&mut self, now: Instant) -> Vec<(LogLevel, String)> {
         let is_over = |window: &RepeatWindow| now.saturating_duration_since(window.began) >= WINDOW;
         self.take(is_over)
     }
 
-    /// Lines about all that was held back.
+    /// Returns lines about all notices that were held back.
     pub(super) fn all(&mut self) -> Vec<(LogLevel, String)> {
         self.take(|_| true)
     }
@@ -99,13 +99,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_text() {
+    fn the_same_text_is_held_back() {
         let ((kind, other), now) = (here(), Instant::now());
         let at = |seconds: u64| now + Duration::from_secs(seconds);
         let mut repeats = Repeats::default();
         let said: Vec<bool> = (0..9).map(|second| repeats.admit(kind, "a is down", at(second))).collect();
         assert_eq!(said, [true, true, true, false, false, false, false, false, false]);
-        // Neither another text nor another place has to do with it.
+        // Another text and another place are not affected.
         assert!(repeats.admit(kind, "b is down", at(9)));
         assert!(repeats.admit(other, "a is down", at(9)));
         assert_eq!(repeats.over(at(9)), []);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn many_texts() {
+    fn many_texts_are_held_back() {
         let (kind, now) = (here().0, Instant::now());
         let mut repeats = Repeats::default();
         let said = (0..1000).filter(|number| repeats.admit(kind, &format!("{number} is down"), now)).count();

@@ -1,8 +1,8 @@
-//! The tap: heads of live exchanges for operators ([`Taps`]). Each who taps has a [`Tap`]: a filter and a bounded channel.
+//! The tap: heads of live exchanges for operators ([`Taps`]). Each open tap is a [`Tap`]: a filter and a bounded channel.
 //!
-//! An exchange looks at one flag when it begins. If that is set, it keeps its response's head ([`TappedExchange`]), and when it ends, the worker
-//! writes a line for each tap that wants it. A worker never waits: without room in the channel, the exchange is dropped and counted. A tap takes
-//! as many lines as it was asked for, so the work of workers is bounded, too.
+//! An exchange reads one flag when it begins. If that is set, it keeps its response's head ([`TappedExchange`]), and when it ends, the worker
+//! writes a line for each tap whose filter matches. A worker never waits: without room in the channel, the exchange is dropped and counted. A
+//! tap ends after a given number of lines, which bounds the work of workers, too.
 
 mod exchange;
 mod mask;
@@ -20,28 +20,28 @@ use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
 use crate::site::Site;
 
-/// How many lines wait for one who taps. A line has two heads, whose sizes are limited.
+/// How many lines wait for the client of a tap. A line has two heads, whose sizes are limited.
 const WAITING: usize = 32;
 
-/// All taps. Workers read; the thread of `admin` alone opens and closes.
+/// All open taps. Workers read them; only the thread of `admin` opens and closes them.
 pub(crate) struct Taps {
-    /// Whether there is one.
+    /// Whether a tap is open.
     active: AtomicBool,
     open: ArcSwap<Vec<Arc<Tap>>>,
     masks: Masks,
 }
 
-/// What somebody wants to see.
+/// An open tap: its filter, and the channel for its lines.
 pub(crate) struct Tap {
     wanted: Wanted,
     lines: Sender<Vec<u8>>,
-    /// How many more.
+    /// How many more lines it shows.
     left: AtomicU32,
-    /// Exchanges that the channel had no room for.
+    /// How many exchanges were dropped because the channel had no room.
     dropped: AtomicU64,
 }
 
-/// Which exchanges a tap shows: those for which all of this holds.
+/// The filter of a tap: it shows the exchanges for which all of this holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) route: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct Wanted {
     pub(crate) status: Option<WantedStatus>,
 }
 
-/// A status, or all of a class.
+/// A status, or all statuses of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WantedStatus {
     /// There is no response.
@@ -59,7 +59,7 @@ pub(crate) enum WantedStatus {
     Status(u16),
 }
 
-/// The tap of a site that has one.
+/// Returns the taps of a site, if its `admin` has `tap`.
 pub(crate) fn start(site: &'static Site, settings: &'static Settings) -> Option<&'static Taps> {
     let admin = site.admin.filter(|admin| admin.tap)?;
     Some(Box::leak(Box::new(Taps {
@@ -70,13 +70,13 @@ pub(crate) fn start(site: &'static Site, settings: &'static Settings) -> Option<
 }
 
 impl Taps {
-    /// Something to keep the response's head in, while somebody taps. Cost otherwise: a load.
+    /// Returns a place to keep the response's head in, while a tap is open. Otherwise costs one load.
     pub(crate) fn begin(&'static self) -> Option<Box<TappedExchange>> {
         let active = self.active.load(Ordering::Relaxed);
         active.then(|| Box::new(TappedExchange { taps: self, response: None }))
     }
 
-    /// Opens a tap for so many exchanges.
+    /// Opens a tap for at most this many exchanges.
     pub(crate) fn open(&self, wanted: Wanted, most: u32) -> (Arc<Tap>, Receiver<Vec<u8>>) {
         let (lines, taken) = channel(WAITING);
         let tap = Arc::new(Tap { wanted, lines, left: AtomicU32::new(most), dropped: AtomicU64::new(0) });
@@ -98,7 +98,7 @@ impl Taps {
 }
 
 impl Tap {
-    /// How many exchanges were dropped so far.
+    /// Returns how many exchanges were dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -116,20 +116,20 @@ impl Wanted {
     }
 }
 
-/// An exchange that began while somebody tapped.
+/// An exchange that began while a tap was open.
 pub(crate) struct TappedExchange {
     taps: &'static Taps,
-    /// The fields of the response.
+    /// The header fields of the response.
     response: Option<Fields>,
 }
 
 impl TappedExchange {
-    /// There is a response; the last one counts.
+    /// Keeps the header fields of a response; the last response counts.
     pub(crate) fn responded(&mut self, fields: &Fields) {
         self.response = Some(fields.clone());
     }
 
-    /// The exchange is over.
+    /// Passes the exchange, which is over, to the taps whose filters match.
     pub(crate) fn pass(&self, facts: &Facts<'_>, first_byte: Option<Duration>) {
         for tap in self.taps.open.load().iter().filter(|tap| tap.wanted.has(facts)) {
             let left = tap.left.load(Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl TappedExchange {
             match tap.lines.try_reserve() {
                 Ok(room) => {
                     room.send(exchange::line(facts, self.response.as_ref(), first_byte, &self.taps.masks));
-                    // Of two workers at once, one may be one too many: the reader stops in time.
+                    // If two workers do this at once, one line may be too many: the reader stops in time.
                     tap.left.store(left - 1, Ordering::Relaxed);
                 }
                 Err(_) => {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wanted() {
+    fn filters() {
         let (fields, settings) = (Fields::new(), Settings::default());
         let check = |wanted: Wanted, status: u16, expected: bool| {
             let nothing = Facts::nothing(&Method::GET, &fields, &settings);

@@ -1,4 +1,4 @@
-//! The part of the contract that is about logs: `log access`, its fields and outputs, and `log errors`.
+//! The part of the contract for logs: `log access`, its fields and outputs, and `log errors`.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use crate::context::param::Setting;
 use crate::context::template::Template;
 use crate::value::{List, Place, Text};
 
-/// `log access`.
+/// The directive `log access`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Log {
-    /// What a line looks like.
+    /// The format of a line.
     pub format: LogFormat,
-    /// Where lines go: indices into [`Site::outputs`](super::Site::outputs).
+    /// The indices of the outputs in [`Site::outputs`](super::Site::outputs).
     pub outputs: List<u16>,
-    /// Exchanges for which one of these holds are written; all, where there is none.
+    /// The conditions: exchanges that meet one of them are written; all exchanges if the list is empty.
     pub when: List<LogCondition>,
     /// How many of a million exchanges are written. Errors always are.
     pub sample: u32,
-    /// Some member is the time of a response's head, or of a server's.
+    /// Whether a member is the time to a response's head, or the time of a server.
     pub timed: bool,
-    /// Some member is a field of the response.
+    /// Whether a member is a header field of the response.
     pub of_response: bool,
 }
 
-/// The value of [`Log::sample`] that is all exchanges.
+/// The value of [`Log::sample`] for all exchanges.
 pub const EVERY: u32 = 1_000_000;
 
-/// `log access format=`.
+/// The value of `log access format=`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json(LogMembers),
     /// A line from a template; `combined` is one of them.
     Template(Template),
@@ -42,39 +42,39 @@ pub enum LogFormat {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogMembers {
-    /// In their order.
+    /// The members in order.
     pub list: List<LogMember>,
-    /// Values are those of the Elastic Common Schema: a duration in nanoseconds, versions without the protocol's name.
+    /// Whether values follow the Elastic Common Schema: durations in nanoseconds, versions without the protocol's name.
     pub ecs: bool,
 }
 
-/// A line `when`: all that it says holds.
+/// A `when` line; all of its parts must hold.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogCondition {
     /// The first and the last status.
     pub status: Option<(u16, u16)>,
-    /// The reason; "any" is any.
+    /// The reason; "any" stands for all.
     pub reason: Option<Text>,
-    /// It took at least so long.
+    /// The shortest duration.
     pub at_least: Option<Duration>,
-    /// It took less than this.
+    /// The duration must be less than this.
     pub below: Option<Duration>,
     /// The pattern of the route.
     pub route: Option<Text>,
 }
 
-/// A `to`: where lines go.
+/// A `to` line: an output.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOutput {
-    /// Where.
+    /// The target of the output.
     pub target: LogTarget,
-    /// Where it is written.
+    /// Where it was declared.
     pub place: Place,
 }
 
-/// Where the lines of a [`LogOutput`] go.
+/// The target of a [`LogOutput`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
@@ -94,11 +94,11 @@ pub enum LogTarget {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
-    /// Its path.
+    /// The path of the file.
     pub path: Setting<Text>,
-    /// It is renamed before it becomes larger than this, in bytes.
+    /// The size in bytes above which the file is renamed.
     pub rotate: Option<Setting<u64>>,
-    /// How many of those that were renamed are kept.
+    /// How many renamed files are kept.
     pub keep: u16,
 }
 
@@ -106,44 +106,44 @@ pub struct LogFile {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Syslog {
-    /// Its address, as [`syslog_address`] has it.
+    /// The address, in the form of [`syslog_address`].
     pub address: Setting<Text>,
-    /// The facility's number.
+    /// The number of the facility.
     pub facility: u8,
     /// The name of the application.
     pub tag: Text,
 }
 
-/// `log errors`.
+/// The directive `log errors`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorLog {
-    /// Notices of this level are written, and those above it.
+    /// The lowest level that is written.
     pub level: LogLevel,
-    /// Lines are JSON.
+    /// Whether lines are JSON.
     pub json: bool,
-    /// Where lines go.
+    /// The outputs of the error log.
     pub outputs: List<LogOutput>,
 }
 
-/// How much a notice matters, most first.
+/// The level of a notice, the most severe first.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Something does not work.
+    /// Something fails.
     Error,
-    /// Something is not as it should be; the proxy goes on.
+    /// Something is wrong; the proxy continues.
     Warn,
-    /// What the proxy does.
+    /// Information about what the proxy does.
     Info,
 }
 
 impl LogLevel {
-    /// All of them, by name.
+    /// All levels by name.
     pub const NAMES: &'static [(&'static str, LogLevel)] =
         &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info)];
 
-    /// Its name.
+    /// Returns the name of the level.
     pub fn name(self) -> &'static str {
         LogLevel::NAMES.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
     }
@@ -173,10 +173,10 @@ pub const FACILITIES: &[(&str, u8)] = &[
     ("local7", 23),
 ];
 
-/// The socket of systemd's journal.
+/// The default socket of systemd's journal.
 pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// How a syslog server is reached.
+/// The address of a syslog server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyslogAddress<'a> {
     /// A datagram socket in the file system.
@@ -190,7 +190,7 @@ pub enum SyslogAddress<'a> {
 /// Parses `unix:/path`, `udp:host:port` or `tcp:host:port`.
 ///
 /// # Errors
-/// What is expected instead.
+/// Fails with the form that is expected.
 pub fn syslog_address(text: &str) -> Result<SyslogAddress<'_>, &'static str> {
     use crate::context::settings::{Address, address};
     const EXPECTED: &str = "a syslog server is \"unix:/path\", \"udp:host:port\" or \"tcp:host:port\"";
@@ -209,10 +209,10 @@ pub fn syslog_address(text: &str) -> Result<SyslogAddress<'_>, &'static str> {
     }
 }
 
-/// What the path of a file or socket must be: absolute, and no folder.
+/// Checks the path of a file or socket, which must be absolute and no folder.
 ///
 /// # Errors
-/// What is expected instead.
+/// Fails with the form that is expected.
 pub fn log_path(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("an absolute path is expected, as in \"/var/log/site/access.log\"");

@@ -1,4 +1,5 @@
-//! The fields of `log access`: their declarations ([`LogField::ALL`]), from which the table in the documentation is made, too.
+//! The fields of `log access`: their declarations ([`LogField::ALL`]), which the table in the documentation is generated from,
+//! too.
 
 use crate::value::Text;
 
@@ -6,32 +7,32 @@ use crate::value::Text;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogMember {
-    /// Its value.
+    /// The field that the member shows.
     pub field: LogField,
-    /// Its name in the line.
+    /// The name of the member in the line.
     pub name: Text,
-    /// The header field, for those that are one; in lower case.
+    /// The name of the header field in lower case, if the member is a header field.
     pub header: Text,
 }
 
-/// A field, as the documentation lists it and as it is written.
+/// The declaration of a field, for the documentation and for lines.
 #[derive(Debug)]
 pub struct LogFieldDeclaration {
-    /// Which it is.
+    /// The field.
     pub field: LogField,
-    /// Its name in `fields`, and in the line unless the site says otherwise.
+    /// The name in `fields`, and in the line unless the site renames it.
     pub name: &'static str,
-    /// Its name in the Elastic Common Schema, or one of our own below `kiln`.
+    /// The name in the Elastic Common Schema, or one of our own below `kiln`.
     pub ecs: &'static str,
-    /// Whether it is written where a site has no `fields`.
+    /// Whether it is written if a site has no `fields`.
     pub usual: bool,
-    /// What it is.
+    /// The description.
     pub help: &'static str,
 }
 
 macro_rules! fields {
     ($($id:ident $name:literal $ecs:literal $usual:literal $help:literal;)*) => {
-        /// What a member of a line says.
+        /// A field of `log access`.
         #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum LogField {
@@ -39,7 +40,7 @@ macro_rules! fields {
         }
 
         impl LogField {
-            /// All of them, in the order in which they are written where a site has no `fields`.
+            /// All fields, in the order in which they are written if a site has no `fields`.
             pub const ALL: &'static [LogFieldDeclaration] = &[$(
                 LogFieldDeclaration { field: LogField::$id, name: $name, ecs: $ecs, usual: $usual, help: $help },
             )*];
@@ -87,14 +88,14 @@ fields! {
 }
 
 impl LogField {
-    /// Its declaration.
+    /// Returns the declaration of the field.
     pub fn declaration(self) -> &'static LogFieldDeclaration {
-        // In the order of the variants.
+        // `ALL` has the order of the variants.
         &LogField::ALL[self as usize]
     }
 }
 
-/// Header fields that are never written: who has them is let in.
+/// Header fields that are never written, because they contain credentials.
 pub const SECRET_FIELDS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_once() {
+    fn names_are_unique() {
         for (index, declared) in LogField::ALL.iter().enumerate() {
             assert_eq!(declared.field as usize, index);
             assert!(declared.help.ends_with(['.', ')']), "{}: a sentence", declared.name);

@@ -1,4 +1,4 @@
-//! Which exchanges are in the access log: `when` and `sample`.
+//! Conditions of the access log: `when` and `sample`.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ pub(super) struct When {
     route: Option<Spanned<String>>,
 }
 
-/// `sample`: of a million.
+/// `sample`, out of a million.
 #[derive(Debug)]
 pub(super) struct LogSample(pub(super) u32);
 
@@ -151,7 +151,7 @@ fn comparison(leaf: &Leaf) -> Parsed<Comparison> {
     }
 }
 
-/// As in `"0.5%"`: of a million.
+/// Parses a percentage such as `"0.5%"`, as a share of a million.
 fn percent(leaf: &Leaf) -> Parsed<u32> {
     const ALL: u32 = 100;
     let expected = || problem("value-type", "a share in percent is expected here, as in \"1%\" or \"0.01%\"");
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn shares() {
+    fn shares_of_samples() {
         let check = |text: &str, expected: Option<u32>| assert_eq!(percent(&leaf(text)).ok(), expected, "{text}");
         check("1%", Some(10_000));
         check("0.01%", Some(100));

@@ -1,4 +1,4 @@
-//! The directive `log`. The lines in its braces are in the files beside this one.
+//! The directive `log`. Other files of this folder have the lines in its braces.
 
 use proxy_runtime::site::LogLevel;
 
@@ -12,7 +12,7 @@ use crate::value::{self, Parsed};
 
 pub(super) const BRACES: Place = Place::Within("in `log`");
 
-/// What a `log` is about.
+/// The kind of a `log`.
 #[derive(Clone, Copy)]
 enum LogKind {
     Access,
@@ -127,7 +127,7 @@ fn log_format(leaf: &Leaf) -> Parsed<WrittenFormat> {
     match &leaf.value {
         Scalar::Text(text) if text == "json" => Ok(WrittenFormat::Json),
         Scalar::Text(text) if text == "combined" => Ok(WrittenFormat::Combined),
-        // No placeholder in it: a misspelt word, not a line that is the same for all exchanges.
+        // Without a placeholder, this is a misspelt word, not a line that is the same for all exchanges.
         Scalar::Text(text) if !text.contains('{') => {
             Err(value::word(&[("json", ()), ("combined", ())])(leaf).unwrap_err())
         }

@@ -12,7 +12,7 @@ use crate::report::Diagnostic;
 use crate::source::Span;
 
 impl Check<'_> {
-    /// The error log, where a site says something about it.
+    /// Checks the error log, if the site has a `log errors`.
     pub(crate) fn error_log(&mut self, written: &[(Span, ast::ErrorLog)]) -> Option<site::ErrorLog> {
         let [(span, errors), others @ ..] = written else { return None };
         for (other, _) in others {
@@ -38,7 +38,7 @@ impl Check<'_> {
     }
 }
 
-/// The name of a line that is about the access log.
+/// Returns the name of a line that is only for the access log.
 fn of_access(item: &Item) -> Option<&'static str> {
     let is = [
         ("fields", item.line::<Fields>().is_some()),

@@ -1,4 +1,4 @@
-//! The members of a line of the access log: `fields` and `rename`, and what must not be among them.
+//! The members of a line of the access log: `fields` and `rename`, and fields that are never written.
 
 use proxy_runtime::context::template::Piece;
 use proxy_runtime::site::{LogField, LogMember, LogMembers, SECRET_FIELDS};
@@ -72,14 +72,14 @@ pub(super) struct Rename {
     name: Spanned<String>,
 }
 
-/// A field, and which header field where it is one.
+/// A field, with the name of the header field if it is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct NamedField {
     field: LogField,
     header: String,
 }
 
-/// What header fields begin with, as it is written.
+/// The prefixes of header fields in `fields`.
 const FAMILIES: [(&str, LogField); 2] = [("header.", LogField::Header), ("response-header.", LogField::ResponseHeader)];
 
 fn field(leaf: &Leaf) -> Parsed<NamedField> {
@@ -129,7 +129,7 @@ impl NamedField {
     }
 }
 
-/// The members that `fields` and `rename` make.
+/// Returns the members by `fields` and `rename`.
 pub(super) fn made(check: &mut Check<'_>, items: &[Item], ecs: bool) -> LogMembers {
     let chosen = items.iter().find_map(Item::line::<Fields>);
     let usual = || LogField::ALL.iter().filter(|declared| declared.usual);
@@ -162,7 +162,7 @@ pub(super) fn made(check: &mut Check<'_>, items: &[Item], ecs: bool) -> LogMembe
     LogMembers { list: list(members), ecs }
 }
 
-/// A line of one's own has no placeholder for what lets somebody in.
+/// Checks that a custom line has no placeholder for credentials.
 pub(super) fn keeps_secrets(check: &mut Check<'_>, template: &ast::Template) {
     for part in &template.parts {
         let Part::Placeholder(name) = part else { continue };
@@ -174,7 +174,7 @@ pub(super) fn keeps_secrets(check: &mut Check<'_>, template: &ast::Template) {
     }
 }
 
-/// Apache's combined log format.
+/// Returns Apache's combined log format.
 pub(super) fn combined() -> Vec<Piece> {
     let text = |text: &'static str| Piece::Text(text.into());
     vec![

@@ -1,4 +1,4 @@
-//! Where the lines of a log go: `to`.
+//! The outputs of a log: `to`.
 
 use proxy_runtime::site::{
     FACILITIES, JOURNAL, LogFile, LogOutput, LogTarget, ParamKind, Setting, Syslog, Text, log_path, syslog_address,
@@ -89,16 +89,16 @@ site example.com {
     },
 };
 
-/// No file is renamed before it is as large.
+/// The smallest size for `rotate`.
 const SMALLEST: u64 = 1 << 10;
 
 /// The most outputs of a site's access logs: each has a thread.
 const MOST: usize = 64;
 
-/// How many files are kept where nothing is said.
+/// How many rotated files are kept by default.
 const KEPT: u16 = 5;
 
-/// `local7`, as nginx has it.
+/// The default facility, `local7`, as in nginx.
 const FACILITY: u8 = 23;
 
 /// `to`.
@@ -134,7 +134,7 @@ fn only(r: &mut Reading<'_, '_>, (name, written): (&str, Option<Span>), has: boo
 fn path(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     match log_path(&found) {
-        // One that is relative is refused by the check.
+        // The check refuses relative paths.
         Err(reason) if found.starts_with('/') => Err(problem("bad-path", reason)),
         _ => Ok(found),
     }
@@ -144,13 +144,13 @@ fn syslog(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     let Err(reason) = syslog_address(&found) else { return Ok(found) };
     let wrong = problem("bad-address", reason);
-    // Without the protocol, it may be either.
+    // Without a protocol, the address may be of either one.
     let meant = ["udp:", "tcp:", "unix:"].map(|protocol| format!("{protocol}{found}"));
     let meant = meant.iter().filter(|text| syslog_address(text).is_ok());
     Err(meant.fold(wrong, |wrong, text| wrong.write_text(text)))
 }
 
-/// The name of an application: printable ASCII without blanks (RFC 5424 section 6.2.5).
+/// Parses the name of an application: printable ASCII without blanks (RFC 5424 section 6.2.5).
 fn tag(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     if (1..=48).contains(&found.len()) && found.chars().all(|char| char.is_ascii_graphic()) {
@@ -191,7 +191,7 @@ impl To {
     }
 }
 
-/// The outputs of an access log, by their numbers among those of all.
+/// Returns the outputs of an access log, as indices into the site's outputs.
 pub(super) fn of_access(check: &mut Check<'_>, items: &[Item], span: Span) -> Vec<u16> {
     let mut numbers: Vec<u16> = Vec::new();
     for (target, span) in targets(check, items, (LogTarget::Stdout, span)) {
@@ -205,7 +205,7 @@ pub(super) fn of_access(check: &mut Check<'_>, items: &[Item], span: Span) -> Ve
     numbers
 }
 
-/// The outputs of the error log.
+/// Returns the outputs of the error log.
 pub(super) fn of_errors(check: &mut Check<'_>, items: &[Item], span: Span) -> Vec<LogOutput> {
     let mut outputs: Vec<LogOutput> = Vec::new();
     for (target, span) in targets(check, items, (LogTarget::Stderr, span)) {
@@ -225,7 +225,7 @@ pub(super) fn of_errors(check: &mut Check<'_>, items: &[Item], span: Span) -> Ve
     outputs
 }
 
-/// What `to` names, each with where it stands; what is usual, where there is none.
+/// Returns the targets of `to` lines with their spans, or the default if there are none.
 fn targets(check: &mut Check<'_>, items: &[Item], usual: (LogTarget, Span)) -> Vec<(LogTarget, Span)> {
     let written: Vec<_> = WrittenLog::outputs(items).collect();
     if written.is_empty() {
@@ -234,7 +234,7 @@ fn targets(check: &mut Check<'_>, items: &[Item], usual: (LogTarget, Span)) -> V
     written.into_iter().filter_map(|(to, span)| Some((to.target(check)?, span))).collect()
 }
 
-/// The number of an output; several logs may have it.
+/// Returns the index of an output, which several logs may share.
 fn number(check: &mut Check<'_>, target: LogTarget, span: Span) -> Option<u16> {
     if let Some(known) = check.outputs.iter().position(|(output, _)| output.target == target) {
         return u16::try_from(known).ok();

@@ -1,11 +1,11 @@
-//! What `explain` and `diff` say about `log access`.
+//! Descriptions of `log access` for `explain` and `diff`.
 
 use proxy_runtime::site::{self, EVERY, FACILITIES, LogCondition, LogFormat, LogTarget, Setting, Text};
 
 use crate::model::Site;
 use crate::wording;
 
-/// In one line.
+/// Returns a log on one line.
 pub(super) fn explained(site: &Site, log: &site::Log) -> String {
     let outputs: Vec<_> = outputs(site, log).collect();
     let mut said = match &log.format {
@@ -25,7 +25,7 @@ pub(super) fn explained(site: &Site, log: &site::Log) -> String {
     said
 }
 
-/// By subject, for differences.
+/// Returns a log by subject, for differences.
 pub(super) fn described(site: &Site, log: &site::Log) -> Vec<(String, String)> {
     let mut said: Vec<(String, String)> = Vec::new();
     let mut say = |subject: &str, text: String| said.push((subject.to_owned(), text));
@@ -52,7 +52,7 @@ fn outputs(site: &Site, log: &site::Log) -> impl Iterator<Item = String> {
     found.map(|output| target(site, &output.target))
 }
 
-/// An output, about as it is written.
+/// Returns an output, approximately as written.
 pub(crate) fn target(site: &Site, target: &LogTarget) -> String {
     let text = |setting: &Setting<Text>| match setting {
         Setting::Fixed(text) => text.to_string(),
@@ -94,7 +94,7 @@ fn condition(condition: &LogCondition) -> String {
     said.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// A share of a million, in percent.
+/// Returns a share of a million as a percentage.
 fn share(share: u32) -> String {
     let (whole, decimals) = (share / 10_000, format!("{:04}", share % 10_000));
     match decimals.trim_end_matches('0') {

@@ -1,6 +1,7 @@
-//! A log file ([`LogFileOutput`]): opened for appending, opened again when it was moved, and renamed when it is too large.
+//! A log file ([`LogFileOutput`]): opened for appending, reopened after it was moved, and renamed when it is too large.
 //!
-//! Another process may write to the same file, for instance a successor while this one drains: whoever renames it first does so for both.
+//! Another process may write to the same file, for instance a successor while this one drains: the first one that renames it does so for
+//! both.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,29 +17,29 @@ use super::super::tell::Tell;
 /// An open log file.
 pub(in crate::observe) struct LogFileOutput {
     path: PathBuf,
-    /// It is renamed before it becomes larger than this, and how many old ones are kept.
+    /// The size above which the file is renamed, and how many old files are kept.
     rotate: Option<(u64, u16)>,
     open: OwnedFd,
-    /// Its size, as far as this process knows; `None` for what is no file, and never renamed.
+    /// The file's size, as far as this process knows; `None` if it is no regular file, which is never renamed.
     size: Option<u64>,
-    /// The last line is incomplete.
+    /// Whether the last line is incomplete.
     torn: bool,
-    /// It can't be renamed; this is not tried again before then.
+    /// The earliest time of the next attempt to rename the file, after a failure.
     rotate_again: Option<Instant>,
     tell: Tell,
 }
 
-/// Owner and group may read it, and only the owner write: lines have addresses of clients.
+/// The file's mode: owner and group may read it, and only the owner write, because lines contain clients' addresses.
 const MODE: u32 = 0o640;
 
-/// How long nothing is tried after a file could not be renamed.
+/// The pause after a file could not be renamed.
 const PAUSE: Duration = Duration::from_secs(10);
 
 impl LogFileOutput {
-    /// Opens a file, which is made where there is none.
+    /// Opens a file, which is created if it is missing.
     ///
     /// # Errors
-    /// Those of the system; a symbolic link is refused, as others may own its folder.
+    /// Fails if the system can't open it, or the path is a symbolic link: others may own its folder.
     pub(in crate::observe) fn open(path: &str, rotate: Option<(u64, u16)>, tell: Tell) -> io::Result<LogFileOutput> {
         let path = PathBuf::from(path);
         let (open, size) = open(&path)?;
@@ -51,7 +52,7 @@ impl LogFileOutput {
         Ok(())
     }
 
-    /// Renames the file, and those that were renamed before it; then there is a new one.
+    /// Renames the file and the older ones, and opens a new file.
     fn rotate(&mut self, keep: u16) -> io::Result<()> {
         if self.is_the_one_at_its_path()? {
             for number in (1..keep).rev() {
@@ -65,7 +66,7 @@ impl LogFileOutput {
         self.open_again()
     }
 
-    /// Whether nobody else has renamed or removed it, and its size is what it is thought to be.
+    /// Returns whether the path still leads to the open file: no other process has renamed or removed it.
     fn is_the_one_at_its_path(&self) -> io::Result<bool> {
         let ours = rustix::fs::fstat(&self.open)?;
         match rustix::fs::lstat(&self.path) {
@@ -81,7 +82,7 @@ impl LogFileOutput {
         name.into()
     }
 
-    /// Whether it is time to rename it, before so many bytes are written.
+    /// Returns how many old files are kept if the file must be renamed before this many bytes are written.
     fn is_full(&self, bytes: usize) -> Option<u16> {
         let (limit, keep) = self.rotate?;
         let size = self.size.filter(|size| *size > 0 && size.saturating_add(bytes as u64) > limit);
@@ -100,7 +101,7 @@ impl Output for LogFileOutput {
             }
         }
         if self.torn {
-            // What comes next is a line of its own.
+            // The next line starts on a line of its own.
             super::write_all(&self.open, b"\n").map_err(|(error, _)| error)?;
             self.torn = false;
             self.size = self.size.map(|size| size + 1);
@@ -125,10 +126,10 @@ impl Output for LogFileOutput {
     }
 }
 
-/// Whether a file could be opened. None is made.
+/// Checks that a file can be opened. Creates none.
 ///
 /// # Errors
-/// Why not.
+/// Fails if the system can't open it, or can't create it in its folder.
 pub(in crate::observe) fn check(path: &str) -> io::Result<()> {
     match open_as(Path::new(path), OFlags::empty()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -139,13 +140,13 @@ pub(in crate::observe) fn check(path: &str) -> io::Result<()> {
     }
 }
 
-/// An open file, and its size where it is one. It is made where there is none.
+/// Opens a file, which is created if it is missing, and returns its size if it is a regular file.
 fn open(path: &Path) -> io::Result<(OwnedFd, Option<u64>)> {
     open_as(path, OFlags::CREATE)
 }
 
 fn open_as(path: &Path, how: OFlags) -> io::Result<(OwnedFd, Option<u64>)> {
-    // Nothing of this waits: a pipe that nobody reads is an error.
+    // No flag makes this wait: a pipe that has no reader is an error.
     let flags = how | OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let open = rustix::fs::open(path, flags, Mode::from_raw_mode(MODE)).map_err(|error| match error {
@@ -199,7 +200,7 @@ mod tests {
             texts,
             [Some("7\n".to_owned()), Some("5\n6\n".to_owned()), Some("longer than all\n".to_owned()), None]
         );
-        // Another process has renamed it: nothing more is.
+        // After another process has renamed the file, it is not renamed again.
         let mut other = LogFileOutput::open(&path, Some((4, 2)), Tell::nobody()).expect("a file");
         other.write(b"8\n").expect("written");
         other.write(b"9\n").expect("written");
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn refused_paths() {
         let folder = Folder::new("refused");
         let link = folder.file("link");
         std::os::unix::fs::symlink(folder.file("elsewhere"), &link).expect("a link");
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk() {
+    fn lines_on_a_full_disk_are_lost() {
         let mut file = LogFileOutput::open("/dev/full", Some((1, 1)), Tell::nobody()).expect("a device");
         assert!(file.write(b"1\n").is_err());
         assert!(!file.torn);

@@ -1,7 +1,7 @@
-//! Sockets that lines are sent to ([`SocketOutput`]): of syslog servers (RFC 5424, 5426, 6587), and of systemd's journal.
+//! Sockets for log lines ([`SocketOutput`]): of syslog servers (RFC 5424, 5426, 6587), and of systemd's journal.
 //!
-//! While nobody is there, the writer's thread tries to connect again, more and more seldom, and lines wait in the queue. Every system call
-//! has a time-out, but for the look-up of a name, which the system's resolver bounds.
+//! While the receiver is unreachable, the writer's thread tries to connect after growing pauses, and lines wait in the queue. Every system
+//! call has a time-out, apart from name resolution, which the system's resolver bounds.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
@@ -15,18 +15,18 @@ use super::super::framing::JOURNAL_FIELD;
 use super::super::queue::Output;
 use super::super::tell::Tell;
 
-/// A socket that lines are sent to, each for itself.
+/// A socket that each line is sent to as a message of its own.
 pub(in crate::observe) struct SocketOutput {
     receiver: Receiver,
     socket: Option<LogSocket>,
-    /// What a line becomes before it is sent.
+    /// The message for a line; a buffer that is used again.
     message: Vec<u8>,
-    /// That nobody is there was said.
+    /// Whether it was reported that the receiver is unreachable.
     told: bool,
     tell: Tell,
 }
 
-/// Who lines are sent to.
+/// The receiver of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::observe) enum Receiver {
     /// A syslog server, by the path of its datagram socket.
@@ -45,16 +45,16 @@ enum LogSocket {
     Tcp(TcpStream),
 }
 
-/// How long connecting may take, and sending a message.
+/// The time-out for connecting, and for sending a message.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The first pause between two attempts to connect; each is twice as long as the one before it.
+/// The first pause between two attempts to connect; each later pause is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How many addresses of a host are tried.
+/// The most addresses of a host that are tried.
 const ADDRESSES: usize = 4;
 
 impl SocketOutput {
@@ -62,7 +62,7 @@ impl SocketOutput {
         SocketOutput { receiver, socket: None, message: Vec::new(), told: false, tell }
     }
 
-    /// Connects, where there is no connection; whether there is one now.
+    /// Connects if there is no connection. Returns whether there is one now.
     fn connect(&mut self) -> bool {
         if self.socket.is_some() {
             return true;
@@ -95,7 +95,7 @@ impl SocketOutput {
 }
 
 impl Output for SocketOutput {
-    /// One line at a time.
+    /// Lines are written one by one.
     const PORTION: usize = 0;
 
     fn begin(&mut self) {
@@ -115,13 +115,14 @@ impl Output for SocketOutput {
             let (connection, reply) = (matches!(socket, LogSocket::Tcp(_)), matches!(socket, LogSocket::Udp(_)));
             let slow = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
             if !reply && (connection || !slow) && !is_too_long(&error) {
-                // Nobody is there any more, or part of a message was sent.
+                // The receiver is gone, or part of a message was sent.
                 self.socket = None;
             }
             if slow || is_too_long(&error) {
                 return Err(error);
             }
-            // In reply to the datagram before this one, which is lost: this one is sent again. Else the message goes to whoever is there next.
+            // An error of UDP is about the datagram before this one, which is lost: this one is sent again. Otherwise the message is sent on a
+            // new connection.
             outcome = if reply { Err(error) } else { Ok(()) };
         }
         Err(io::ErrorKind::NotConnected.into())
@@ -137,7 +138,7 @@ fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
 }
 
-/// Whether the other side has closed a connection. What it sends is read, and of no interest.
+/// Returns whether the other side has closed a connection. Bytes from it are read and ignored.
 fn is_over(mut stream: &TcpStream) -> bool {
     let mut some = [0; 512];
     loop {
@@ -154,7 +155,7 @@ fn is_over(mut stream: &TcpStream) -> bool {
 }
 
 impl Receiver {
-    /// Its name for people.
+    /// Returns the name to show in messages.
     pub(in crate::observe) fn name(&self) -> String {
         match self {
             Receiver::Unix(path) => format!("syslog unix:{path}"),
@@ -188,7 +189,7 @@ impl Receiver {
         }
     }
 
-    /// What a line is sent as.
+    /// Writes the message for a line.
     fn frame(&self, line: &[u8], message: &mut Vec<u8>) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         message.clear();
@@ -200,7 +201,7 @@ impl Receiver {
                 message.push(b' ');
                 message.extend_from_slice(line);
             }
-            // One field a line (systemd's "Native Journal Protocol").
+            // Each field is a line (systemd's "Native Journal Protocol").
             Receiver::Journal(_) => {
                 message.extend(line.iter().map(|&byte| if byte == JOURNAL_FIELD { b'\n' } else { byte }));
                 message.push(b'\n');
@@ -209,7 +210,7 @@ impl Receiver {
     }
 }
 
-/// The first address of a host to which something works.
+/// Connects to the first address of a host for which that succeeds.
 fn first<T>(host: &str, port: u16, mut connect: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in (host, port).to_socket_addrs()?.take(ADDRESSES) {
@@ -252,9 +253,9 @@ mod tests {
         check(Receiver::Journal("/run/journal".to_owned()), b"a=1\nb=2\n");
     }
 
-    /// A datagram that nobody wanted counts as one that is lost, and the next one is sent.
+    /// A datagram that was refused counts as lost, and the next one is sent.
     #[test]
-    fn one_who_is_gone() {
+    fn a_refused_datagram_counts_as_lost() {
         let receiver = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let port = receiver.local_addr().expect("an address").port();
         let mut output = SocketOutput::new(Receiver::Udp("127.0.0.1".to_owned(), port), Tell::nobody());

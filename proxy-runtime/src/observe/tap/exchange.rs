@@ -1,4 +1,4 @@
-//! A tapped exchange as a line of JSON ([`line`]). Values of clients and servers are masked, cut and escaped.
+//! Writes a tapped exchange as a line of JSON ([`line`]). Values of clients and servers are masked, cut and escaped.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::context::facts::Facts;
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
 
-/// So many bytes are shown of a value.
+/// How many bytes of a value are shown.
 const LONGEST: usize = 1024;
 
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct Line<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     rule: &'a str,
-    /// In seconds.
+    /// The duration in seconds.
     duration: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_byte: Option<f64>,
@@ -70,7 +70,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// An exchange that is over, with its response's fields.
+/// Returns the line for an exchange that is over, with its response's header fields.
 pub(super) fn line(
     facts: &Facts<'_>,
     response: Option<&Fields>,
@@ -110,18 +110,18 @@ pub(super) fn line(
             fields: shown_fields(response.unwrap_or(&none), masks),
         }),
     };
-    // There is nothing in it that can't be JSON.
+    // All of it can be written as JSON.
     let mut line = serde_json::to_vec(&line).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// Fields in order, names as they are written.
+/// Returns header fields in order, with their names as written.
 fn shown_fields(fields: &Fields, masks: &Masks) -> Vec<(String, String)> {
     fields.raw().map(|(name, value)| (shown(name), shown(&masks.value(name, value)))).collect()
 }
 
-/// The beginning of a value as text.
+/// Returns the beginning of a value as text.
 fn shown(value: &[u8]) -> String {
     let mut text = escape::shown(&value[..value.len().min(LONGEST)]).into_owned();
     if value.len() > LONGEST {

@@ -1,4 +1,5 @@
-//! Which values the tap does not show ([`Masks`]): by the name of a field or parameter, or because there is a secret in them.
+//! Masks values that the tap must not show ([`Masks`]): by the name of a header field or parameter, or because they contain a
+//! secret.
 
 use std::borrow::Cow;
 
@@ -6,23 +7,23 @@ use crate::context::settings::Settings;
 use crate::protocol::canonical;
 use crate::site::{Admin, AuthScheme, Site};
 
-/// What is shown instead.
+/// What is shown instead of a value.
 const MASK: &[u8] = b"***";
 
-/// Fields that authenticate.
+/// Header fields with credentials.
 const USUAL: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
-/// Fields that have URLs in them, whose queries are masked like the request's own.
+/// Header fields with URLs, whose queries are masked like the request's own.
 const URLS: [&str; 2] = ["referer", "location"];
 
-/// A secret that is shorter, in bytes, is in too many values by chance.
+/// The length in bytes below which a secret is not searched for: it would be in too many values by chance.
 const SHORTEST: usize = 4;
 
-/// See above.
+/// The names and secrets whose values are masked.
 pub(super) struct Masks {
-    /// In lower case.
+    /// Names of header fields and parameters, in lower case.
     names: Vec<String>,
-    /// The files of secrets, by index.
+    /// The indices of the files with secrets.
     secrets: Vec<u16>,
     settings: &'static Settings,
 }
@@ -42,7 +43,7 @@ impl Masks {
         Masks { names, secrets: secrets.collect(), settings }
     }
 
-    /// The value of a field as it is shown.
+    /// Returns the value of a header field as it is shown.
     pub(super) fn value<'v>(&self, name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
         if self.names.iter().any(|masked| masked.as_bytes().eq_ignore_ascii_case(name)) || self.has_secret(value) {
             return MASK.into();
@@ -56,7 +57,7 @@ impl Masks {
         }
     }
 
-    /// A query as it is shown.
+    /// Returns a query as it is shown.
     pub(super) fn query<'v>(&self, query: &'v [u8]) -> Cow<'v, [u8]> {
         if self.has_secret(query) {
             return MASK.into();
@@ -77,7 +78,7 @@ impl Masks {
         shown.collect::<Vec<_>>().join(&b'&').into()
     }
 
-    /// Whether the content of a secret is in a value, without white space around it.
+    /// Returns whether a value contains the content of a secret, without white space around it.
     fn has_secret(&self, value: &[u8]) -> bool {
         self.secrets.iter().any(|&file| {
             let content = self.settings.file(file);
@@ -87,7 +88,7 @@ impl Masks {
     }
 }
 
-/// The name of a parameter.
+/// Returns the name of a parameter.
 fn name(parameter: &[u8]) -> &[u8] {
     parameter.split(|byte| *byte == b'=').next().unwrap_or_default()
 }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_masked() {
+    fn masked_values() {
         let settings: &'static Settings = Box::leak(Box::default());
         let names = ["cookie", "location", "token", "x-key"].map(str::to_owned).to_vec();
         let masks = Masks { names, secrets: Vec::new(), settings };
