@@ -1,4 +1,4 @@
-//! `admin`: the endpoint for operators, its directives, and what they come to.
+//! `admin`: the endpoint for operators, its directives and their checks.
 
 mod access;
 
@@ -38,17 +38,17 @@ pub(crate) const DIRECTIVES: &[&Directive] = &[
     &READY,
 ];
 
-/// Where its lines stand.
+/// The place of the lines of `admin`.
 const BRACES: Place = Place::Within("in `admin`");
 
 /// A line of `admin`.
 #[derive(Debug)]
 enum AdminLine {
-    /// `metrics`, and what stands in it.
+    /// `metrics`, with the lines in its braces.
     Metrics(Vec<Item>),
     /// `status`.
     Status,
-    /// `tap`, and what stands in it.
+    /// `tap`, with the lines in its braces.
     Tap(Vec<Item>),
     /// `purge`.
     Purge,
@@ -339,7 +339,7 @@ fn address(leaf: &Leaf) -> Parsed<String> {
 }
 
 impl Check<'_> {
-    /// The listener of `admin`.
+    /// Declares the listener of `admin`.
     pub(crate) fn admin_listen(&mut self, admin: &ast::Admin, declared: &mut Vec<DeclaredListener>) -> Option<usize> {
         let address = &admin.address;
         let words = vec![Spanned { value: ListenWord::Address(address.value.clone()), span: address.span }];
@@ -350,7 +350,7 @@ impl Check<'_> {
         self.add_listener(address, None, (false, &speaks, &file), declared)
     }
 
-    /// What operators may do.
+    /// Checks `admin`, and returns the runtime's form of it.
     pub(crate) fn admin(&mut self, written: Option<&ast::Admin>, listeners: &Listeners) -> Option<site::Admin> {
         let written = written?;
         let listener = listeners.list.iter().position(|listener| listener.speaks.admin)?;
@@ -401,7 +401,7 @@ impl Check<'_> {
         Some(admin)
     }
 
-    /// What is about caches has no effect where there is none.
+    /// Checks that `purge` has a cache to act on.
     fn has_stores(&mut self, item: &Item) {
         if matches!(item.line(), Some(AdminLine::Purge)) && self.stores.entries.is_empty() && !self.report.has_errors()
         {
@@ -409,7 +409,7 @@ impl Check<'_> {
         }
     }
 
-    /// There are servers to see and change.
+    /// Checks that `servers` has an upstream to act on.
     fn has_upstreams(&mut self, item: &Item) {
         if self.upstreams.entries.is_empty() && !self.report.has_errors() {
             self.error("no-effect", "`servers` has no effect: there is no upstream", item.span);
@@ -437,7 +437,7 @@ impl Check<'_> {
         written.iter().map(|bucket| u64::try_from(bucket.value.as_micros()).unwrap_or(u64::MAX)).collect()
     }
 
-    /// Upstreams by name, each once.
+    /// Looks up upstreams by name, each once.
     pub(crate) fn upstreams_named(&mut self, names: &[Spanned<String>]) -> Vec<u16> {
         let mut found: Vec<u16> = Vec::new();
         for name in names {

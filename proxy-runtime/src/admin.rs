@@ -1,7 +1,7 @@
 //! The endpoint for operators (`admin`): a small HTTP/1.1 server on hyper, in a thread of its own ([`start`]).
 //!
-//! No worker has a part in it, and none waits for it: it reads counters and states that workers write without a lock. Connections are few and
-//! short: [`MOST`] at once, each for [`LIFETIME`], so a client that sends or takes nothing costs no more than that.
+//! No worker takes part in it or waits for it: it reads counters and states that workers write without a lock. Connections are few and short:
+//! [`MOST`] at once, each for [`LIFETIME`], which bounds the cost of a client that sends or reads nothing.
 
 mod access;
 mod answer;
@@ -50,28 +50,28 @@ use crate::trace::Tracer;
 use crate::upstream::Servers;
 use crate::worker::StopSignal;
 
-/// So many connections are served at once; others wait to be accepted.
+/// How many connections are served at once; others wait to be accepted.
 const MOST: usize = 32;
 
-/// How long a connection is served. A scrape takes milliseconds, and clients connect again.
+/// How long a connection is served. A scrape takes milliseconds, and clients reconnect.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// How long a connection may be idle, and a request's head may take.
+/// The time-out of an idle connection, and of a request's head.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How long a response that is under way has when the time of its connection is over.
+/// How long a response that has begun may take after the connection's [`LIFETIME`].
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long a TLS handshake may take.
+/// The time-out of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// No head of a request is larger, in bytes.
+/// The largest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 
-/// How long nothing is accepted after that has failed.
+/// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What operators see and change.
+/// What operators can see and change.
 pub(crate) struct Operated {
     pub(crate) site: &'static Site,
     pub(crate) admin: &'static Admin,
@@ -91,7 +91,7 @@ pub(crate) struct Operated {
     pub(crate) drain: &'static Notify,
 }
 
-/// Why the process must not start: an address that is given then, where others could change something.
+/// Returns why the process must not start: others could change something at an address that only the start gives.
 pub(crate) fn unprotected(site: &Site, settings: &Settings) -> Option<StartError> {
     let admin = site.admin?;
     let listener = site.listeners.get(usize::from(admin.listener))?;
@@ -103,17 +103,17 @@ pub(crate) fn unprotected(site: &Site, settings: &Settings) -> Option<StartError
     Some(StartError { message, place: listener.place.clone() })
 }
 
-/// Whether not everybody who can connect may use it.
+/// Returns whether access is limited to some of the clients that can connect.
 fn is_guarded(site: &Site, admin: &Admin) -> bool {
     let tls = site.listeners.get(usize::from(admin.listener)).and_then(|listener| listener.speaks.default);
     let tls = tls.and_then(|tls| site.tls.get(usize::from(tls)));
     admin.is_guarded(tls.is_some_and(|tls| tls.client.as_ref().is_some_and(|client| client.required)))
 }
 
-/// Starts the thread. It ends with the process: while a drain lasts, operators still see what goes on.
+/// Starts the thread. It runs until the process ends: during a drain, operators still see the proxy's state.
 ///
 /// # Errors
-/// There can't be a thread.
+/// Fails if the system has no thread for it.
 pub(crate) fn start(socket: Bound, operated: Operated) -> io::Result<()> {
     if let Bound::Tcp(socket) = &socket
         && !is_guarded(operated.site, operated.admin)
@@ -133,7 +133,7 @@ pub(crate) fn start(socket: Bound, operated: Operated) -> io::Result<()> {
     std::thread::Builder::new().name("admin".to_owned()).spawn(run).map(|_| ())
 }
 
-/// Accepts connections, for ever.
+/// Accepts connections, forever.
 async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MOST));
     let (tcp, unix) = match socket {
@@ -147,7 +147,7 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
                 let peer = Operator { ip: peer.ip().to_canonical(), ..Operator::LOCAL };
                 tokio::task::spawn_local(secure(SocketStream::Tcp(stream), peer, Rc::clone(&answerer), place));
             }),
-            // Who connects to a unix socket is on this machine.
+            // A client of a unix socket is on this machine.
             (None, Some(unix)) => unix.accept().await.map(|(stream, _)| {
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
                 let peer = Operator { uid, ..Operator::LOCAL };
@@ -156,13 +156,14 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
             (None, None) => return Ok(()),
         };
         if accepted.is_err() {
-            // Out of descriptors, or the peer was gone again: that passes, and asking again at once would not help it.
+            // Descriptors ran out, or the client has closed the connection: this passes, but an immediate retry would
+            // not help.
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-/// Makes the handshake, where there is one, and serves the connection.
+/// Makes the TLS handshake, if the listener has TLS, and serves the connection.
 async fn secure(stream: SocketStream, mut peer: Operator, answerer: Rc<Answerer>, _place: OwnedSemaphorePermit) {
     let Operated { site, admin, engine, .. } = *answerer.operated;
     let (listener, mut link) = (u32::from(admin.listener), BufferedStream::new(stream, answerer.buffers));
@@ -181,7 +182,7 @@ async fn secure(stream: SocketStream, mut peer: Operator, answerer: Rc<Answerer>
     serve(link, peer, answerer).await;
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 async fn serve(stream: BufferedStream, peer: Operator, answerer: Rc<Answerer>) {
     let (answerer, peer, drains) = (&answerer, &peer, &Cell::new(false));
     let service = service_fn(|request| async move {
@@ -198,10 +199,10 @@ async fn serve(stream: BufferedStream, peer: Operator, answerer: Rc<Answerer>) {
     };
     if !over {
         connection.as_mut().graceful_shutdown();
-        // What is not taken by then is given up.
+        // What the client has not read by then is dropped.
         let _ = tokio::time::timeout(GRACE, connection).await;
     }
-    // Only now: it may end the process before a response is written.
+    // The drain begins last: it may end the process before a response is written.
     if drains.get() {
         answerer.operated.drain.notify_one();
     }

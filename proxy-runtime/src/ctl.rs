@@ -1,4 +1,4 @@
-//! `ctl`: the command line for operators, in the binary itself. It is a client of `admin`, whose address it knows from its site ([`run`]).
+//! `ctl`: the command line for operators, in the binary itself. A client of `admin`, whose address comes from the site ([`run`]).
 
 mod arguments;
 mod client;
@@ -19,13 +19,13 @@ use self::arguments::{CtlCommand, HELP};
 use self::client::AdminClient;
 use crate::site::Site;
 
-/// No larger response is shown, in bytes, unless it is shown as it comes.
+/// The largest response that is shown, in bytes, apart from streamed ones.
 const LARGEST: usize = 256 << 20;
 
-/// How long a response may take, and each part of it.
+/// The time-out of a response's head, and of its body unless that is streamed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does what the arguments say. Exit codes: 0 success, 1 it failed or is not ready, 2 wrong usage.
+/// Carries out the command. Exit codes: 0 success, 1 it failed or is not ready, 2 wrong usage.
 pub(crate) fn run(site: &'static Site, ctl: &Ctl) -> ExitCode {
     if ctl.action == CtlCommand::Help {
         print!("{HELP}");
@@ -49,7 +49,7 @@ pub(crate) fn run(site: &'static Site, ctl: &Ctl) -> ExitCode {
     }
 }
 
-/// Sends what the action is, and shows the response; whether that is a success.
+/// Sends the request of the command, and shows the response. Returns whether that is a success.
 async fn act(client: &AdminClient, ctl: &Ctl) -> Result<bool, String> {
     match &ctl.action {
         CtlCommand::Help => Ok(true),
@@ -82,7 +82,7 @@ async fn act(client: &AdminClient, ctl: &Ctl) -> Result<bool, String> {
     }
 }
 
-/// What all parts of `admin` say that the site lets be seen.
+/// Shows whether the proxy is ready, and the parts of `admin` that the site has.
 async fn status(client: &AdminClient, json: bool) -> Result<bool, String> {
     let (ready, says) = whole(client, get("/readyz")).await?;
     let mut all = serde_json::Map::new();
@@ -91,7 +91,7 @@ async fn status(client: &AdminClient, json: bool) -> Result<bool, String> {
     for part in ["servers", "stores"] {
         match whole(client, get(&format!("/{part}"))).await? {
             (StatusCode::OK, body) => drop(all.insert(part.to_owned(), parsed(&body)?)),
-            // The site has no line for it.
+            // The site does not have this part.
             (StatusCode::FORBIDDEN, _) => {}
             (_, body) => return Err(text(&body).trim_end().to_owned()),
         }
@@ -100,7 +100,7 @@ async fn status(client: &AdminClient, json: bool) -> Result<bool, String> {
     print(if json { format!("{all}\n") } else { show::status(&all) }).map(|()| ready.is_success())
 }
 
-/// Shows the response to a request: as it came, or its JSON for people.
+/// Shows the response to a request: unchanged, or its JSON for people.
 async fn shown(
     client: &AdminClient,
     request: Request<Full<Bytes>>,
@@ -115,7 +115,7 @@ async fn shown(
     print(parsed.map_or_else(|| text(&body), |value| show(&value))).map(|()| true)
 }
 
-/// Shows a response as it comes, for as long as it lasts.
+/// Shows a response as it arrives, until it ends.
 async fn streamed(client: &AdminClient, request: Request<Full<Bytes>>) -> Result<bool, String> {
     let response = client.send(request).await?;
     if !response.status().is_success() {
@@ -128,7 +128,7 @@ async fn streamed(client: &AdminClient, request: Request<Full<Bytes>>) -> Result
         if let Some(data) = frame.data_ref()
             && print(text(data)).is_err()
         {
-            // Who reads it has seen enough.
+            // The reader of standard output is gone.
             break;
         }
     }
@@ -157,7 +157,7 @@ fn post(path: &str, form: String) -> Request<Full<Bytes>> {
 fn request(method: Method, path: &str, body: String) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::from(body)));
     *request.method_mut() = method;
-    // What is no path was refused with the arguments.
+    // An invalid path was refused with the arguments.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request
 }
@@ -170,7 +170,7 @@ fn text(body: &[u8]) -> String {
     body.utf8_chunks().flat_map(|chunk| [chunk.valid(), if chunk.invalid().is_empty() { "" } else { "?" }]).collect()
 }
 
-/// Writes to standard output; a terminal gets no control characters, which clients may have sent the proxy.
+/// Writes to standard output; a terminal gets no control characters, which clients may have sent to the proxy.
 fn print(text: String) -> Result<(), String> {
     let mut out = io::stdout().lock();
     let text = match out.is_terminal() {

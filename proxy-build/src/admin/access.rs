@@ -1,4 +1,4 @@
-//! Who may use `admin`: `auth`, `tls`, `host`, and whether all that can be changed there is protected.
+//! Access control of `admin`: `auth`, `tls`, `host`, and whether the parts that change something are protected.
 
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::protocol::target;
@@ -126,19 +126,19 @@ fn host(leaf: &Leaf) -> Parsed<String> {
     Err(value::problem("bad-host", format!("`{found}` is not the name of a host")))
 }
 
-/// What is said of one thing in `admin`.
+/// Returns the line of a type in `admin`.
 fn line<T: 'static>(written: &ast::Admin) -> Option<&T> {
     written.items.iter().find_map(Item::line)
 }
 
 impl Check<'_> {
-    /// The index of the `tls` that `admin` has.
+    /// Returns the index of the `tls` of `admin`.
     pub(super) fn admin_tls(&mut self, written: &ast::Admin) -> Option<u16> {
         let TlsName(name) = line(written)?;
         self.tls.look_up("tls", name, self.report).map(|index| index as u16)
     }
 
-    /// Who may use `admin`.
+    /// Checks the access control of `admin`.
     pub(super) fn admin_access(&mut self, written: &ast::Admin, tls: Option<u16>, admin: &mut Admin) {
         if let Some(auth) = line::<OperatorAuth>(written) {
             admin.auth = self.admin_auth(auth);
@@ -194,7 +194,7 @@ fn is_unix(written: &ast::Admin) -> bool {
     matches!(&written.address.value, ast::Setting::Fixed(address) if address.starts_with("unix:"))
 }
 
-/// Whether others can reach the address; one that is given at start is looked at then.
+/// Returns whether others can reach the address; an address that is given at start is checked then.
 fn is_reachable(written: &ast::Admin) -> bool {
     let ast::Setting::Fixed(address) = &written.address.value else { return false };
     match settings::address(address) {

@@ -1,4 +1,4 @@
-//! `tap` of `admin`: heads of exchanges as they pass, and what is masked in them.
+//! `tap` of `admin`: heads of live exchanges, with some of their values masked.
 
 use proxy_runtime::site::Text;
 
@@ -13,7 +13,7 @@ use crate::value;
 #[derive(Debug)]
 struct Mask(Vec<Spanned<String>>);
 
-/// Fields whose values are masked in any case.
+/// Header fields whose values are always masked.
 const USUAL: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
 pub(super) static TAP: Directive = Directive {
@@ -67,7 +67,7 @@ site example.com {
 "#;
 
 impl Check<'_> {
-    /// The names of `mask`, each once.
+    /// Returns the names of `mask`, each once.
     pub(super) fn masked(&mut self, items: &[Item]) -> Vec<Text> {
         let Some(Mask(names)) = items.iter().find_map(Item::line::<Mask>) else { return Vec::new() };
         for (index, name) in names.iter().enumerate() {

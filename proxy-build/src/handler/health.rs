@@ -1,4 +1,4 @@
-//! `health`: whether the proxy and its upstreams are ready for requests.
+//! `health`: responds whether the proxy and its upstreams are ready for requests.
 
 use proxy_runtime::site;
 

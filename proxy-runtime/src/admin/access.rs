@@ -1,4 +1,4 @@
-//! Who may use the endpoint: by address, by the name that it is called by, by credentials ([`AccessRules::check`]).
+//! Access control of the endpoint: by address, by the requested host, by credentials ([`AccessRules::check`]).
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -13,7 +13,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::target::split_port;
 use crate::site::{Admin, AdminAuth, AdminScheme, Site};
 
-/// What is known of who may use it.
+/// The rules of a site, and the lists of its operators.
 pub(super) struct AccessRules {
     pub(super) site: &'static Site,
     pub(super) admin: &'static Admin,
@@ -21,10 +21,10 @@ pub(super) struct AccessRules {
 }
 
 impl AccessRules {
-    /// Lets a request pass, and gives the name of who sends it, where there is one.
+    /// Admits a request, and returns the name of its user, if the site has `auth`.
     ///
     /// # Errors
-    /// It may not pass; it is in the log.
+    /// Fails if the request is not admitted; logs why, unless it just lacks credentials.
     pub(super) async fn check(&self, headers: &HeaderMap, peer: &Operator) -> Result<Option<String>, Refused> {
         if !self.admin.allow.is_empty() && !matcher::contains(&self.admin.allow, peer.ip) {
             notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
@@ -32,7 +32,7 @@ impl AccessRules {
         }
         match &self.admin.auth {
             Some(auth) => self.identify(auth, headers, peer).await.map(Some),
-            // What pages of browsers lack: the certificate of a name, a socket. See `host` in the manual.
+            // A page in a browser has neither a certificate's name nor a unix socket. See `host` in the manual.
             None if peer.secured || peer.uid.is_some() => Ok(None),
             None => self.is_called_right(headers, peer).map(|()| None),
         }
@@ -69,12 +69,12 @@ impl AccessRules {
         })
     }
 
-    /// Whether no name is used that the page of another could have.
+    /// Checks that the request's `Host` is no name that another's page could have (DNS rebinding).
     fn is_called_right(&self, headers: &HeaderMap, peer: &Operator) -> Result<(), Refused> {
         let named = |host: &str| {
             let Some((host, _)) = split_port(host) else { return false };
             let host = host.trim_end_matches('.').to_ascii_lowercase();
-            // An address, or a name that no domain of the Internet is.
+            // The host is an address, or a name that can't be a domain of the Internet.
             host.starts_with('[')
                 || host.parse::<std::net::Ipv4Addr>().is_ok()
                 || !host.contains('.')

@@ -1,4 +1,4 @@
-//! Answers the requests of operators ([`Answerer::answer`]): which part of `admin` one is for, and whether the site has it.
+//! Answers the requests of operators ([`Answerer::answer`]), each for a part of `admin` that the site may have.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -32,10 +32,10 @@ use crate::serve::purge;
 use crate::site::LogLevel;
 use crate::worker::{MIN_BUFFER, StopSignal};
 
-/// What is answered with.
+/// The response to an operator.
 pub(super) type AdminResponse = Response<AdminBody>;
 
-/// What there is for `GET`, and what for.
+/// The paths for `GET`, with what each is for.
 const PATHS: [(&str, &str); 10] = [
     ("/healthz", "200 while the process runs"),
     ("/readyz", "200 while it accepts connections and `ready` holds, else 503"),
@@ -49,7 +49,7 @@ const PATHS: [(&str, &str); 10] = [
     ("/servers", "the servers of upstreams, as JSON"),
 ];
 
-/// The same for `POST`.
+/// The paths for `POST`, with what each is for.
 const POSTS: [(&str, &str); 3] = [
     ("/servers/UPSTREAM/SERVER", "state=drain, state=enabled, weight=N: changes a server"),
     ("/drain", "ends the process as SIGTERM does"),
@@ -60,18 +60,18 @@ const POSTS: [(&str, &str); 3] = [
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DrainAccepted;
 
-/// How long a text of metrics is used again: many that ask at once get the same one.
+/// How long a text of metrics is used again: clients that scrape at about the same time get the same text.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// Answers requests.
+/// The endpoint's state, which all connections share.
 pub(super) struct Answerer {
     pub(super) operated: Rc<Operated>,
     pub(super) process: OwnProcess,
-    /// What connections read into.
+    /// The buffers that connections read into.
     pub(super) buffers: &'static Buffers,
     text: RefCell<Option<(Instant, Format, Bytes)>>,
     snapshots: Rc<Snapshots>,
-    /// Places for those who listen, and for those of them who tap.
+    /// Permits for the clients of streams, and for taps, which need one of each.
     listeners: Arc<Semaphore>,
     taps: Arc<Semaphore>,
 }
@@ -91,7 +91,7 @@ impl Answerer {
         }
     }
 
-    /// Answers a request. Only the body of a change is read: no other has a meaning here.
+    /// Answers a request. Only the body of a change is read: other bodies have no meaning.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: &Operator) -> AdminResponse {
         let (admin, path) = (self.operated.admin, request.uri().path());
         let access = AccessRules { site: self.operated.site, admin, state: self.operated.access };
@@ -140,7 +140,7 @@ impl Answerer {
         }
     }
 
-    /// Whether the process accepts connections and can do something with them.
+    /// `GET /readyz`: whether the process accepts connections and its upstreams are ready.
     fn ready(&self) -> AdminResponse {
         if *self.operated.stop.borrow() != StopSignal::No {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping");
@@ -161,7 +161,7 @@ impl Answerer {
         let text = match &*known {
             Some((made, of, text)) if *of == format && now.saturating_duration_since(*made) < FRESH => text.clone(),
             _ => {
-                // A little more than the last time, so that it is not copied as it grows.
+                // Room for a little more than the last time, so that the text is not copied as it grows.
                 let room = known.take().map_or(0, |(_, _, text)| text.len() + text.len() / 16);
                 let text = Bytes::from(metrics::write(&self.operated, &self.process, (format, room)));
                 *known = Some((now, format, text.clone()));
@@ -191,13 +191,13 @@ impl Answerer {
         stream(request, "application/x-ndjson", || TapLines::new(taps, query.wanted, bounds, [place, tap]))
     }
 
-    /// `GET /entry`: what is behind `url=` is the URL, as it is.
+    /// `GET /entry`: all that follows `url=` is the URL, unchanged.
     async fn entry(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
         let url = request.uri().query().and_then(|query| query.strip_prefix("url="));
         let Some(url) = url.filter(|url| url.contains("://")) else {
             return refuse(StatusCode::BAD_REQUEST, "write /entry?url=http://example.com/path");
         };
-        // A target that is a URL has its host in it, and needs the field all the same (RFC 9112 section 3.2.2).
+        // A URL as target contains the host, but the field is required all the same (RFC 9112 section 3.2.2).
         let host: Fields = [("host", "admin")].into_iter().collect();
         let Operated { site, settings, stores, .. } = *self.operated;
         let Ok(mut target) = Target::parse(url.to_owned(), &host, Version::HTTP_11) else {
@@ -233,7 +233,7 @@ impl Answerer {
             Ok(parameters) => parameters,
             Err((status, why)) => return refuse(status, &why),
         };
-        // Nothing is awaited between reading what there is and changing it: one change is made after the other.
+        // No `await` is between reading the state and changing it: changes are made one after the other.
         let Some(place) = path.strip_prefix("/servers/") else { return set_log_level(&parameters, peer) };
         match servers::change(servers, place, &parameters) {
             Ok(changed) => {
@@ -244,7 +244,7 @@ impl Answerer {
         }
     }
 
-    /// `PURGE`, of the URL that the request is for, or what its fields say.
+    /// `PURGE` of the request's URL, or of what its header fields name.
     async fn purge(&self, request: &Request<Incoming>, peer: &Operator) -> AdminResponse {
         let Operated { site, admin, settings, stores, .. } = *self.operated;
         if !admin.purge {
@@ -306,7 +306,7 @@ fn facts<'f>(method: &'f Method, fields: &'f Fields, target: &'f Target, nothing
     }
 }
 
-/// What there is, for people.
+/// Returns the list of all paths, for people.
 fn index() -> String {
     let mut out = String::new();
     for (path, what) in PATHS {
@@ -320,7 +320,7 @@ fn index() -> String {
 
 const PAGES: &str = "pages of browsers may not change anything here";
 
-/// Whether a page in a browser has sent a request: on this machine it can reach what listens here. Programs don't say where they come from.
+/// Returns whether a page in a browser has sent a request: on this machine it can reach the endpoint. Other programs send no `Origin`.
 fn is_from_page(request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::ORIGIN)
 }
@@ -331,7 +331,7 @@ fn other_method(method: &str, allow: &'static str) -> AdminResponse {
     reply
 }
 
-/// A part that the site does not let be used.
+/// Returns the response for a part that the site does not have.
 fn forbidden(part: &str) -> AdminResponse {
     let line = match part {
         "stores" | "entry" | "status.json" | "status/events" => "status",
@@ -341,7 +341,7 @@ fn forbidden(part: &str) -> AdminResponse {
     refuse(StatusCode::FORBIDDEN, &format!("`admin` has no line `{line}` in the site"))
 }
 
-/// A place, if there is one.
+/// Returns a permit, if one is left.
 fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(places).try_acquire_owned().ok()
 }
@@ -349,7 +349,7 @@ fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 fn too_many(what: &str) -> AdminResponse {
     let mut reply = refuse(StatusCode::SERVICE_UNAVAILABLE, &format!("no more clients can {what} at once"));
     reply.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
-    // Its place is for somebody else.
+    // The connection closes, so that another client can use its place.
     reply.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     reply
 }
@@ -386,7 +386,7 @@ fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> AdminRe
     with_body(status, content_type, AdminBody::Whole(Some(body)))
 }
 
-/// A response that goes on for a while; its head alone, where that is what is wanted.
+/// Returns a streamed response; for HEAD, its head alone.
 fn stream<S: PieceStream + 'static>(
     request: &Request<Incoming>,
     content_type: &'static str,

@@ -1,4 +1,4 @@
-//! Bodies of responses to operators ([`AdminBody`]): one piece, or a stream that goes on for a while ([`PieceStream`]).
+//! Bodies of responses to operators ([`AdminBody`]): one piece, or a stream ([`PieceStream`]).
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,16 +7,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// A response's body.
+/// The body of a response.
 pub(super) enum AdminBody {
-    /// Of one piece; `None` once it is sent.
+    /// A body of one piece; `None` once it is sent.
     Whole(Option<Bytes>),
     Stream(Box<dyn PieceStream>),
 }
 
-/// What comes piece by piece. It is asked for the next piece when the client has taken the one before.
+/// A body that comes piece by piece. The next piece is polled after the client has read the one before.
 pub(super) trait PieceStream {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
 }
 

@@ -1,4 +1,4 @@
-//! The parameters of a change: those of the query, and those of the body ([`read`]).
+//! The parameters of a change, from its query and its body ([`read`]).
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-/// A refusal: the status, and why.
+/// A refusal: the status and the reason.
 pub(super) type Refused = (StatusCode, String);
 
-/// No larger body is read, in bytes.
+/// The largest body, in bytes.
 const LARGEST: usize = 4 << 10;
 
-/// How long a body may take.
+/// The time-out of a body.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The parameters of a request as those of a form, `a=b&c=d`.
+/// Returns the parameters of a request in the form `a=b&c=d`.
 ///
 /// # Errors
-/// The body is too large, too slow, or not text.
+/// Fails if the body is too large, too slow, malformed, or not text.
 pub(super) async fn read(request: Request<Incoming>) -> Result<String, Refused> {
     let mut parameters = request.uri().query().unwrap_or_default().to_owned();
     let body = Limited::new(request.into_body(), LARGEST).collect();
@@ -34,7 +34,7 @@ pub(super) async fn read(request: Request<Incoming>) -> Result<String, Refused> 
     match str::from_utf8(&body) {
         Ok(body) => {
             parameters.push('&');
-            // What programs put behind a form in a file.
+            // A file may end with a line end after the form.
             parameters.push_str(body.trim_end());
             Ok(parameters)
         }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the workers have counted and what there is now, as text ([`write`]).
+//! `GET /metrics`: what the workers have counted and the current state, as text ([`write`]).
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,7 @@ use crate::net::expiry::ServedCertificate;
 use crate::observe::notice;
 use crate::upstream::Servers;
 
-/// Writes all metrics, which took `room` bytes the last time. Series of which nothing was counted yet are left out: a site with many routes has
-/// many.
+/// Writes all metrics, into a buffer of `room` bytes. Series without any count are left out: a site with many routes has many of them.
 pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (Format, usize)) -> String {
     let mut out = Exposition::new(format, room);
     let site = operated.site;
@@ -42,7 +41,7 @@ pub(super) fn write(operated: &Operated, process: &OwnProcess, (format, room): (
     out.end()
 }
 
-/// What was counted by route.
+/// Writes what was counted by route.
 fn requests(metrics: &Metrics, bounds: &Bounds, out: &mut Exposition) {
     let all = || metrics.series.iter().enumerate();
     let seen: Vec<bool> = all().map(|(index, _)| metrics.requests(index).iter().any(|count| *count > 0)).collect();
@@ -73,7 +72,7 @@ fn requests(metrics: &Metrics, bounds: &Bounds, out: &mut Exposition) {
     }
 }
 
-/// What was counted by upstream and server.
+/// Writes what was counted by upstream and server.
 fn upstreams(metrics: &Metrics, bounds: &Bounds, servers: &Servers, out: &mut Exposition) {
     let attempts = |index: usize| metrics.attempts(index);
     let mut family = out.family(&declared::UPSTREAM_RESPONSES);
@@ -100,7 +99,7 @@ fn upstreams(metrics: &Metrics, bounds: &Bounds, servers: &Servers, out: &mut Ex
     }
 }
 
-/// What each worker says of itself.
+/// Writes the counters and gauges of each worker.
 fn workers(metrics: &Metrics, out: &mut Exposition) {
     let numbers: Vec<_> = (0..metrics.workers.len()).map(|number| number.to_string()).collect();
     let workers = || numbers.iter().zip(metrics.workers.iter().map(|worker| worker.of_worker()));
@@ -116,7 +115,7 @@ fn workers(metrics: &Metrics, out: &mut Exposition) {
     }
 }
 
-/// How servers are now. A place that no server has yet is none.
+/// Writes the current state of servers. A slot without a server is left out.
 fn servers(operated: &Operated, out: &mut Exposition) {
     let (servers, metrics) = (operated.servers, operated.metrics);
     let members = || servers.members().filter(|(_, server)| !server.name().is_empty());
@@ -190,7 +189,7 @@ fn caches(stores: &[CacheStore], out: &mut Exposition) {
     all.iter().for_each(|(name, figures)| family.sample(&[name], figures.fetching));
 }
 
-/// Certificates by `tls` and name; of several with one name, that which expires first.
+/// Writes the expiry of certificates by `tls` and name; of several with one name, the earliest.
 fn certificates(served: &[ServedCertificate], out: &mut Exposition) {
     let mut soonest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for certificate in served {

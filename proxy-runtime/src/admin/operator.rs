@@ -1,23 +1,23 @@
-//! Who sends a request ([`Operator`]), for rules and for the log.
+//! The sender of a request ([`Operator`]), for access control and the log.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Operator {
-    /// For a unix socket this machine's.
+    /// The IP address; for a unix socket, this machine's.
     pub(super) ip: IpAddr,
-    /// Of a unix socket, as the kernel says it.
+    /// The user ID of a unix socket's client, as the kernel reports it.
     pub(super) uid: Option<u32>,
-    /// By TLS.
+    /// Whether the connection uses TLS.
     pub(super) secured: bool,
-    /// Who they have shown to be.
+    /// The name of the authenticated user.
     pub(super) user: Option<String>,
 }
 
 impl Operator {
-    /// Somebody on this machine.
+    /// A client on this machine.
     pub(super) const LOCAL: Operator =
         Operator { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), uid: None, secured: false, user: None };
 }

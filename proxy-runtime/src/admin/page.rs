@@ -1,4 +1,4 @@
-//! `GET /status`: the status page, one HTML file that needs nothing but `GET /status/events` ([`page`]).
+//! `GET /status`: the status page, one HTML file that requests only `GET /status/events` ([`page`]).
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 const PAGE: &str = include_str!("status.html");
 
-/// What stands for the nonce in the page.
+/// The placeholder for the nonce in the page.
 const NONCE: &str = "NONCE";
 
-/// The page, and its `Content-Security-Policy`: its own script and style run, which have a nonce of this response, and nothing else.
+/// Returns the page and its `Content-Security-Policy`: only its own script and style run, by the nonce of this response.
 pub(super) fn page() -> (Bytes, String) {
     let random = || RandomState::new().hash_one(NONCE);
     let nonce = format!("{:016x}{:016x}", random(), random());

@@ -1,4 +1,4 @@
-//! Servers of upstreams as JSON ([`list`]), and what operators change of them ([`change`]).
+//! Servers of upstreams as JSON ([`list`]), and changes by operators ([`change`]).
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use super::form::Refused;
 use crate::protocol::{canonical, escape};
 use crate::upstream::{MAX_WEIGHT, ServerChange, Servers, UpstreamState};
 
-/// A server.
+/// A server and its state.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct OfServer<'s> {
@@ -19,17 +19,17 @@ pub(super) struct OfServer<'s> {
     backup: bool,
     discovered: bool,
     weight: u32,
-    /// `enabled`, `draining`, `drained`.
+    /// `enabled`, `draining` or `drained`.
     state: &'static str,
-    /// `healthy`, `unhealthy`, `ejected`, `unresolved`.
+    /// `healthy`, `unhealthy`, `ejected` or `unresolved`.
     health: &'static str,
-    /// Exchanges now.
+    /// How many exchanges it has now.
     active: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<u64>,
 }
 
-/// All servers.
+/// Returns all servers.
 pub(super) fn list(servers: &Servers) -> Vec<OfServer<'_>> {
     servers.upstreams.iter().flat_map(|upstream| of_upstream(upstream, servers)).collect()
 }
@@ -49,21 +49,22 @@ fn of_upstream<'s>(upstream: &'s UpstreamState, servers: &'s Servers) -> impl It
     })
 }
 
-/// A change that was made: the servers as they are now, and what it was, for the log.
+/// A change that was made: the current servers, and a description for the log.
 pub(super) struct ChangedServer<'s> {
     pub(super) servers: Vec<OfServer<'s>>,
     pub(super) done: String,
 }
 
-/// Changes a server: `place` is `UPSTREAM/SERVER`, percent-encoded where they have a slash; `parameters` are those of a form.
+/// Changes a server. `place` is `UPSTREAM/SERVER`, with slashes in names percent-encoded; `parameters` has the form
+/// `a=b&c=d`.
 ///
 /// # Errors
-/// There is no such server, or no such change.
+/// Fails if there is no such server, or the change is not valid.
 pub(super) fn change<'s>(servers: &'s Servers, place: &str, parameters: &str) -> Result<ChangedServer<'s>, Refused> {
     let change = parse(parameters).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
     let (upstream, server) = place.split_once('/').unwrap_or((place, ""));
     let (wanted, name) = (decoded(upstream), decoded(server));
-    // URLs as upstreams have their address for a name, with TLS and without.
+    // An upstream that is a URL is named by its address: there may be one with TLS and one without.
     let upstreams: Vec<_> = servers.upstreams.iter().filter(|upstream| *upstream.config.name == *wanted).collect();
     if upstreams.is_empty() {
         let known = servers.upstreams.iter().map(|upstream| &*upstream.config.name);
@@ -114,7 +115,7 @@ fn parse(parameters: &str) -> Result<ServerChange, String> {
     }
 }
 
-/// A part of a path, as it is shown: that is what names are.
+/// Returns a part of a path decoded and escaped, as names are shown.
 fn decoded(spelt: &str) -> String {
     let mut out = Vec::new();
     canonical::decode(spelt, &mut out);
@@ -124,9 +125,9 @@ fn decoded(spelt: &str) -> String {
 /// How many names a message has.
 const MOST_NAMES: usize = 5;
 
-/// The names that are most like this one.
+/// Returns the known names that are most similar.
 fn near<'n>(wanted: &str, known: impl Iterator<Item = &'n str>) -> String {
-    // Comparing takes time by its length.
+    // Comparing takes time by the length of the name.
     let short: String = wanted.chars().take(64).collect();
     let mut known: Vec<_> = known.map(|name| (strsim::levenshtein(&short, name), name)).collect();
     known.sort_unstable();
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes() {
+    fn changes_of_servers() {
         let check = |parameters: &str, expected: Result<(Option<bool>, Option<u32>), &str>| {
             let found = parse(parameters).map(|change| (change.drained, change.weight));
             assert_eq!(found, expected.map_err(str::to_owned), "{parameters}");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn near_names() {
+    fn similar_names() {
         let check = |wanted: &str, known: &[&str], expected: &str| {
             assert_eq!(near(wanted, known.iter().copied()), expected, "{wanted}");
         };

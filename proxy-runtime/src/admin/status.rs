@@ -1,7 +1,8 @@
-//! The status of the proxy as JSON ([`Snapshots`]): totals that only grow, so that a client has rates and percentiles from two snapshots.
+//! The status of the proxy as JSON ([`Snapshots`]): totals that only grow, so that a client derives rates and percentiles from two
+//! snapshots.
 //!
-//! Its schema is documented in docs/observability.md; [`VERSION`] is raised when a member changes its meaning or goes. It is bounded: of many
-//! routes and servers, the busiest are listed, and how many were left out.
+//! Its schema is documented in docs/observability.md; [`VERSION`] is raised when a member changes its meaning or is removed. Its size is
+//! bounded: of many routes, the busiest are listed, and of many servers, the unhealthy ones first, with the number of those left out.
 
 mod upstreams;
 
@@ -29,27 +30,27 @@ use crate::worker::StopSignal;
 /// The version of the schema.
 const VERSION: u32 = 1;
 
-/// So many routes are listed.
+/// How many routes are listed.
 const MOST_ROUTES: usize = 200;
 
-/// So many certificates are listed.
+/// How many certificates are listed.
 const MOST_CERTIFICATES: usize = 200;
 
-/// So many names of a certificate are listed.
+/// How many names of a certificate are listed.
 const MOST_NAMES: usize = 20;
 
-/// How long a snapshot is used again: it is made once for all who ask at about one time.
+/// How long a snapshot is used again: clients that request it at about the same time share one.
 const FRESH: Duration = Duration::from_millis(900);
 
-/// Makes snapshots, when somebody asks.
+/// Makes snapshots on request.
 pub(super) struct Snapshots {
     operated: Rc<Operated>,
     process: OwnProcess,
-    /// The last one, as an event.
+    /// When the last snapshot was made, and the snapshot as an event.
     last: RefCell<Option<(Instant, Bytes)>>,
 }
 
-/// What an event begins and ends with.
+/// The beginning and the end of an event.
 const EVENT: (&str, &str) = ("retry: 500\ndata: ", "\n\n");
 
 impl Snapshots {
@@ -57,7 +58,7 @@ impl Snapshots {
         Snapshots { operated, process, last: RefCell::default() }
     }
 
-    /// As a server-sent event.
+    /// Returns a snapshot as a server-sent event.
     pub(super) fn event(&self) -> Bytes {
         let now = Instant::now();
         let mut last = self.last.borrow_mut();
@@ -66,17 +67,17 @@ impl Snapshots {
         {
             return event.clone();
         }
-        // There is nothing in it that can't be JSON.
+        // All of it can be written as JSON.
         let json = serde_json::to_string(&Status::new(&self.operated, &self.process)).unwrap_or_default();
         let event = Bytes::from([EVENT.0, &json, EVENT.1].concat());
         *last = Some((now, event.clone()));
         event
     }
 
-    /// As JSON.
+    /// Returns a snapshot as JSON.
     pub(super) fn json(&self) -> Bytes {
         let event = self.event();
-        // With one line end.
+        // One line end is kept.
         event.slice(EVENT.0.len()..event.len() - 1)
     }
 }
@@ -85,10 +86,10 @@ impl Snapshots {
 #[serde(rename_all = "kebab-case")]
 struct Status<'a> {
     version: u32,
-    /// In seconds since 1970.
+    /// The time of the snapshot, in seconds since 1970.
     time: f64,
     process: OfProcess<'a>,
-    /// Upper bounds of the buckets of all histograms, in seconds; the last bucket has none.
+    /// The upper bounds of the buckets of all histograms, in seconds; the last bucket has none.
     buckets: Vec<f64>,
     sites: Vec<OfSite<'a>>,
     routes_left_out: usize,
@@ -110,10 +111,10 @@ struct OfProcess<'a> {
     digest: &'a str,
     /// `running`, `draining` or `stopping`.
     state: &'static str,
-    /// In seconds since 1970.
+    /// When the process began, in seconds since 1970.
     began: u64,
     workers: usize,
-    /// How late the last timer of a worker was, in seconds: of the worker that was the latest.
+    /// How late the last timer of the latest worker was, in seconds.
     lag: f64,
     connections: u64,
     accepted: u64,
@@ -125,7 +126,7 @@ struct OfProcess<'a> {
     max_fds: Option<u64>,
 }
 
-/// A site with its routes; one without a name has the requests of no route.
+/// A site with its routes; the site without a name has the requests that matched no route.
 #[derive(Serialize)]
 struct OfSite<'a> {
     name: &'a str,
@@ -136,14 +137,14 @@ struct OfSite<'a> {
 #[serde(rename_all = "kebab-case")]
 struct OfRoute<'a> {
     pattern: &'a str,
-    /// By the class of the status.
+    /// How many requests, by the class of the status.
     requests: BTreeMap<&'static str, u64>,
     response_bytes: u64,
     duration: OfHistogram,
     first_byte: OfHistogram,
 }
 
-/// Counts of each bucket by itself, and the sum in seconds.
+/// The count of each bucket by itself, and the sum in seconds.
 #[derive(Serialize)]
 struct OfHistogram {
     counts: Vec<u64>,
@@ -156,9 +157,9 @@ struct OfCertificate {
     tls: &'static str,
     names: Vec<String>,
     names_left_out: usize,
-    /// In seconds since 1970; `null` as long as there is none.
+    /// The expiry in seconds since 1970; `null` while there is no certificate.
     not_after: Option<u64>,
-    /// Negative once it has expired.
+    /// The days until the expiry; negative after it.
     days_left: Option<i64>,
 }
 
@@ -229,11 +230,11 @@ impl<'a> OfProcess<'a> {
     }
 }
 
-/// The busiest routes by site, and how many were left out.
+/// Returns the busiest routes by site, and how many were left out.
 fn sites(metrics: &Metrics) -> (Vec<OfSite<'_>>, usize) {
     let count = |index: usize| metrics.requests(index).iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
     let mut busiest: Vec<(usize, u64)> = (0..metrics.series.len()).map(|index| (index, count(index))).collect();
-    // One that is listed first stays there among equals.
+    // The sort is stable: routes with equal counts keep their order.
     busiest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let left_out = busiest.len().saturating_sub(MOST_ROUTES);
     busiest.truncate(MOST_ROUTES);
@@ -256,7 +257,7 @@ fn sites(metrics: &Metrics) -> (Vec<OfSite<'_>>, usize) {
     (sites, left_out)
 }
 
-/// The certificates, those that expire first before the others.
+/// Returns the certificates that expire first, and how many were left out.
 fn certificates(operated: &Operated) -> (Vec<OfCertificate>, usize) {
     const DAY: i64 = 24 * 3600;
     let mut served = operated.engine.certificates(operated.site);
@@ -280,7 +281,7 @@ fn certificates(operated: &Operated) -> (Vec<OfCertificate>, usize) {
     (listed.collect(), left_out)
 }
 
-/// The last notices, the newest first.
+/// Returns the kept notices, the newest first.
 fn notices() -> Vec<OfNotice> {
     let notices = recent().into_iter().rev();
     notices
@@ -291,7 +292,7 @@ fn notices() -> Vec<OfNotice> {
         .collect()
 }
 
-/// Counts that are not 0.
+/// Returns the counts that are not 0.
 fn by_class(counts: [u64; CLASSES.len()]) -> BTreeMap<&'static str, u64> {
     CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }

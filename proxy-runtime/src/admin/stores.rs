@@ -1,4 +1,5 @@
-//! Caches as JSON: what the stores have and have done ([`list`]), and what is cached under a URL ([`entry`]).
+//! Caches as JSON: the counters and sizes of the stores ([`list`]), and the responses that are cached under a URL
+//! ([`entry`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::cache::{CacheStore, InspectedResponse, StoreStats, groups};
 use crate::protocol::date::Moment;
 use crate::protocol::escape;
 
-/// A store.
+/// A store with its counters and sizes.
 #[derive(Serialize)]
 pub(super) struct OfStore<'s> {
     name: &'s str,
@@ -17,21 +18,21 @@ pub(super) struct OfStore<'s> {
     figures: StoreStats,
 }
 
-/// All stores.
+/// Returns all stores.
 pub(super) fn list(stores: &[CacheStore]) -> Vec<OfStore<'_>> {
     stores.iter().map(|store| OfStore { name: &store.name, figures: store.figures() }).collect()
 }
 
-/// What is cached under a URL.
+/// The responses that are cached under a URL.
 #[derive(Serialize)]
 pub(super) struct CachedEntry {
     store: String,
     responses: Vec<Cached>,
-    /// There are more than are shown.
+    /// Whether there are more than are shown.
     more: bool,
 }
 
-/// A cached response; times are in seconds. What tells it from others under its URL is seen from its fields.
+/// A cached response; times are in seconds. Its header fields tell it from the others under its URL.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Cached {
@@ -52,13 +53,13 @@ struct Cached {
     fields: BTreeMap<&'static str, String>,
 }
 
-/// So many cached responses are shown of one URL at most.
+/// The most cached responses that are shown of a URL.
 const MOST_SHOWN: usize = 64;
 
-/// So many tags and groups are shown of one response at most.
+/// The most tags and groups that are shown of a response.
 const MOST_TAGS: usize = 128;
 
-/// What is cached under these URLs, which are one to people.
+/// Returns the responses that are cached under these URLs, which are equivalent.
 pub(super) async fn entry(store: &'static CacheStore, urls: Vec<String>) -> CachedEntry {
     let (found, more) = store.inspect(urls, MOST_SHOWN).await;
     let now = Moment::now();
@@ -83,7 +84,7 @@ fn cached(InspectedResponse { head, length, on_disk }: &InspectedResponse, now: 
         bytes: *length,
         age: seconds(head.freshness.age_at(now)),
         ttl: match head.freshness.left_at(now) {
-            // As `Cache-Status` has it.
+            // As in `Cache-Status`.
             Ok(left) => seconds(if head.is_outdated() { Duration::ZERO } else { left }),
             Err(stale) => -seconds(stale),
         },

@@ -1,4 +1,4 @@
-//! Responses that go on for a while: the events of the status page ([`Events`]) and taps ([`TapLines`]). Both are bounded in number and time.
+//! Streamed responses: the events of the status page ([`Events`]) and taps ([`TapLines`]). Both are bounded in number and time.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,19 +15,20 @@ use super::body::PieceStream;
 use super::status::Snapshots;
 use crate::observe::tap::{Tap, Taps, Wanted};
 
-/// So many listen at once. Each has one of the connections of `admin`, and the others stay for those who ask something.
+/// The most streams at once. Each uses one of the connections of `admin`; the other connections stay free for short
+/// requests.
 pub(super) const MOST: usize = 8;
 
-/// So many tap at once.
+/// The most taps at once.
 pub(super) const MOST_TAPS: usize = 2;
 
-/// How often an event is sent.
+/// The time between two events.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// So many events are sent; then the browser connects again. A connection is not served for longer.
+/// How many events are sent before the browser must reconnect. A connection is not served for longer.
 const EVENTS: u32 = 55;
 
-/// Snapshots as server-sent events (HTML standard, section 9.2): one a second. Whoever reads slowly gets fewer.
+/// Snapshots as server-sent events (HTML standard, section 9.2), one per second. A client that reads slowly gets fewer.
 pub(super) struct Events {
     snapshots: Rc<Snapshots>,
     due: Interval,
@@ -54,7 +55,7 @@ impl PieceStream for Events {
     }
 }
 
-/// The lines of a tap, and one about its end.
+/// The lines of a tap, and a last one about its end.
 pub(super) struct TapLines {
     taps: &'static Taps,
     tap: Arc<Tap>,
@@ -67,7 +68,7 @@ pub(super) struct TapLines {
 }
 
 impl TapLines {
-    /// Taps until so many exchanges were shown, and no longer than that.
+    /// Opens a tap for at most this many exchanges, and at most this time.
     pub(super) fn new(
         taps: &'static Taps,
         wanted: Wanted,

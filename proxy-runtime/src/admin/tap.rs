@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::observe::tap::{Wanted, WantedStatus};
 use crate::protocol::canonical;
 
-/// What somebody wants to see, how many, and for how long.
+/// The filter of a tap, the number of exchanges, and the time.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TapQuery {
     pub(super) wanted: Wanted,
@@ -14,10 +14,10 @@ pub(super) struct TapQuery {
 }
 
 impl TapQuery {
-    /// Reads `route=/x/*&status=5xx&method=GET&host=example.com&n=10&seconds=30`, all of which may be left out.
+    /// Parses `route=/x/*&status=5xx&method=GET&host=example.com&n=10&seconds=30`; all parameters are optional.
     ///
     /// # Errors
-    /// What is wrong.
+    /// Fails with what is wrong with the query.
     pub(super) fn read(query: &str) -> Result<TapQuery, String> {
         let mut read = TapQuery { wanted: Wanted::default(), most: 10, patience: Duration::from_secs(30) };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {

@@ -41,18 +41,18 @@ The address is the one in the site; if that is a parameter, give it as to the pr
 Exit codes: 0 success, 1 it failed or is not ready, 2 wrong usage.
 ";
 
-/// What is to be done, and how the endpoint is reached.
+/// The command, and how the endpoint is reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ctl {
     pub(super) action: CtlCommand,
     pub(super) json: bool,
-    /// Values of options, by their names.
+    /// The values of options by name.
     pub(super) options: HashMap<String, String>,
-    /// Values of the site's parameters.
+    /// The values of the site's parameters.
     pub(super) params: HashMap<String, String>,
 }
 
-/// What is to be done.
+/// A command of `ctl`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum CtlCommand {
     Help,
@@ -70,19 +70,19 @@ pub(super) enum CtlCommand {
         soft: bool,
     },
     Metrics,
-    /// Path and query.
+    /// The path and query.
     Tap(String),
-    /// The same.
+    /// The path and query.
     LogLevel(String),
 }
 
 /// Options with a value.
 const OPTIONS: [&str; 7] = ["user", "password-file", "token-file", "ca", "name", "cert", "key"];
 
-/// Takes the arguments behind `ctl`; `params`: those that are given before it.
+/// Parses the arguments after `ctl`; `params` are the site's parameters before it.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Fails if an argument is not valid.
 pub(crate) fn parse(
     site: &Site,
     parser: &mut lexopt::Parser,
@@ -159,7 +159,7 @@ fn escaped(text: &str) -> String {
     canonical::encoded_parameter(text)
 }
 
-/// A name as a segment of a path.
+/// Returns a name as a segment of a path.
 fn segment(name: &str) -> String {
     canonical::encoded_name(name).replace('/', "%2F")
 }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions() {
+    fn commands() {
         let check = |words: &str, expected: Option<CtlCommand>| {
             let words: Vec<_> = words.split_whitespace().collect();
             assert_eq!(action(&words, false).ok(), expected, "{words:?}");

@@ -1,4 +1,4 @@
-//! A client of `admin` ([`AdminClient`]): its address, what it shows, and one connection for each request.
+//! The client of `admin` ([`AdminClient`]): its address, its credentials, and one connection for each request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::net::tls::{self, ClientFiles};
 use crate::site::{Setting, Site};
 use crate::worker::MIN_BUFFER;
 
-/// How long connecting may take, with the handshake.
+/// The time-out for connecting, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// See above.
+/// A client of an `admin` endpoint.
 pub(super) struct AdminClient {
     address: String,
-    /// The name in the endpoint's certificate, where it has one.
+    /// The name to verify in the endpoint's certificate, if the endpoint has TLS.
     tls: Option<String>,
     files: ClientFiles,
     authorization: Option<HeaderValue>,
@@ -34,10 +34,10 @@ pub(super) struct AdminClient {
 }
 
 impl AdminClient {
-    /// For the `admin` of a site.
+    /// Creates a client for the `admin` of a site.
     ///
     /// # Errors
-    /// There is none, its address is not known, or an option is no use.
+    /// Fails if the site has no `admin`, its address is not known, or an option is not valid.
     pub(super) fn new(site: &Site, ctl: &Ctl) -> Result<AdminClient, String> {
         let admin = site.admin.ok_or("the site of this proxy has no `admin`, and nothing listens to `ctl`")?;
         let listener = site.listeners.get(usize::from(admin.listener)).ok_or("`admin` has no address")?;
@@ -74,10 +74,10 @@ impl AdminClient {
         })
     }
 
-    /// Sends a request.
+    /// Sends a request, and returns the response with a body that is not read yet.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// Fails if the endpoint can't be reached, or does not respond in time.
     pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         let failed = |why: String| format!("{}: {why}", self.address);
         let link = timeout(CONNECT, self.connect()).await;
@@ -110,12 +110,12 @@ impl AdminClient {
     }
 }
 
-/// Where a listener at an address is reached: one at all addresses of the machine, from the machine itself.
+/// Returns the addresses that reach a listener: one on all addresses is reached on this machine's own.
 fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
     let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let all = match host.parse::<IpAddr>() {
         Ok(ip) if !ip.is_unspecified() => vec![ip],
-        // A listener's address is an IP address, `localhost`, or none.
+        // A listener's address has an IP address, `localhost`, or no host.
         Ok(_) | Err(_) => local.to_vec(),
     };
     all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
@@ -129,7 +129,7 @@ fn host_of(address: &str) -> String {
     .unwrap_or_else(|| "localhost".to_owned())
 }
 
-/// What is shown, where something is given. Secrets come from files and variables: arguments can be read by all users of a machine.
+/// Returns the credentials, if some are given. Secrets come from files and variables: all users of a machine can read arguments.
 fn authorization(ctl: &Ctl) -> Result<Option<HeaderValue>, String> {
     let secret = |option: &str, variable: &str| match ctl.options.get(option) {
         Some(path) => {

@@ -1,8 +1,8 @@
-//! Responses of `admin` for people: tables of what is JSON otherwise. Pure.
+//! Shows responses of `admin` to people: JSON as tables. Pure.
 
 use serde_json::Value;
 
-/// `ctl status`.
+/// Returns the output of `ctl status`.
 pub(super) fn status(all: &Value) -> String {
     let mut out = format!("{}\n", text(&all["says"]));
     for (part, show) in [("servers", servers as fn(&Value) -> String), ("stores", stores)] {
@@ -13,7 +13,7 @@ pub(super) fn status(all: &Value) -> String {
     out
 }
 
-/// `ctl servers`.
+/// Returns the output of `ctl servers`.
 pub(super) fn servers(list: &Value) -> String {
     const COLUMNS: [(&str, &str); 6] = [
         ("UPSTREAM", "upstream"),
@@ -41,12 +41,12 @@ fn stores(list: &Value) -> String {
     table(list, &COLUMNS, |_| String::new())
 }
 
-/// `ctl purge`.
+/// Returns the output of `ctl purge`.
 pub(super) fn purged(response: &Value) -> String {
     format!("purged: {}\n", text(&response["purged"]))
 }
 
-/// Members of objects as columns, as wide as they need to be.
+/// Returns members of objects as columns, as wide as they need to be.
 fn table(list: &Value, columns: &[(&str, &str)], note: impl Fn(&Value) -> String) -> String {
     let heads = columns.iter().map(|(head, _)| (*head).to_owned()).chain([String::new()]).collect();
     let row = |object: &Value| columns.iter().map(|(_, name)| text(&object[*name])).chain([note(object)]).collect();
@@ -91,7 +91,7 @@ app       10.0.0.12:80  draining  unhealthy  10      0       backup, discovered
         assert_eq!(servers(&list), expected);
         assert_eq!(status(&serde_json::json!({"says": "ready", "servers": list})), format!("ready\n\n{expected}"));
         assert_eq!(purged(&serde_json::json!({"purged": 3})), "purged: 3\n");
-        // Whatever else comes.
+        // Other JSON is shown as an empty table.
         assert_eq!(servers(&serde_json::json!({"a": 1})).lines().count(), 1);
     }
 }

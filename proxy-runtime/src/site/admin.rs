@@ -4,33 +4,33 @@ use ipnet::IpNet;
 
 use crate::value::{List, Text};
 
-/// `admin`.
+/// The directive `admin`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// The index of its listener.
+    /// The index of the endpoint's listener.
     pub listener: u16,
-    /// `GET /metrics`.
+    /// Whether `GET /metrics` is allowed.
     pub metrics: bool,
-    /// `GET /status` and what it is made of, `GET /stores` and `GET /entry`.
+    /// Whether the status page and its data, `GET /stores` and `GET /entry` are allowed.
     pub status: bool,
-    /// `GET /tap`.
+    /// Whether `GET /tap` is allowed.
     pub tap: bool,
-    /// Fields and query parameters whose values the tap does not show, besides the usual ones; in lower case.
+    /// Header fields and query parameters whose values the tap masks, besides the default ones; in lower case.
     pub masked: List<Text>,
-    /// `PURGE`.
+    /// Whether `PURGE` is allowed.
     pub purge: bool,
-    /// `GET` and `POST /servers`.
+    /// Whether `GET /servers` and changes by `POST /servers/...` are allowed.
     pub servers: bool,
-    /// `POST /drain`.
+    /// Whether `POST /drain` is allowed.
     pub drain: bool,
-    /// `POST /log-level`.
+    /// Whether `POST /log-level` is allowed.
     pub log_level: bool,
     /// The networks that may connect; empty allows all.
     pub allow: List<IpNet>,
-    /// What clients must show.
+    /// The credentials that clients must send.
     pub auth: Option<AdminAuth>,
-    /// The names by which clients may call it, beside those that no page of another can have.
+    /// The host names that clients may use, beside those that no page of another can have.
     pub hosts: List<Text>,
     /// The upper bounds of histogram buckets in microseconds, in order.
     pub buckets: List<u64>,
@@ -39,35 +39,36 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The first of its parts by which something can be changed.
+    /// Returns the first part that can change something.
     pub fn changing(&self) -> Option<&'static str> {
         let parts =
             [("purge", self.purge), ("servers", self.servers), ("drain", self.drain), ("log-level", self.log_level)];
         parts.into_iter().find_map(|(name, has)| has.then_some(name))
     }
 
-    /// Whether not everybody who can connect may use it; `certificates`: clients must show one.
+    /// Returns whether access is limited to some of the clients that can connect. `certificates`: clients must present
+    /// a certificate.
     pub fn is_guarded(&self, certificates: bool) -> bool {
         !self.allow.is_empty() || self.auth.is_some() || certificates
     }
 }
 
-/// What clients of `admin` must show.
+/// The credentials that clients of `admin` must send.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminAuth {
-    /// How they show it.
+    /// The scheme of the credentials.
     pub scheme: AdminScheme,
-    /// `WWW-Authenticate` of a refusal.
+    /// The value of `WWW-Authenticate` in a 401 response.
     pub challenge: Text,
 }
 
-/// How clients of `admin` show who they are.
+/// The authentication scheme of `admin`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminScheme {
     /// A name and a password (RFC 7617); the users are in the file with this index.
     Basic(u16),
-    /// A key of those in the file with this index, in `Authorization: Bearer` (RFC 6750).
+    /// A key from the file with this index, in `Authorization: Bearer` (RFC 6750).
     Bearer(u16),
 }

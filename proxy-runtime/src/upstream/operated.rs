@@ -1,7 +1,7 @@
-//! Servers as operators see and change them: draining, weights, and their states ([`UpstreamState::status`]).
+//! Servers as operators see and change them: draining, weights, and states ([`UpstreamState::status`]).
 //!
 //! A change acts on all workers at once: whether a server is drained is an atomic, and a weight makes a new snapshot of the balancing policies,
-//! as discovery does. Changes of one upstream, by operators and by discovery, take turns under a lock that no request ever takes.
+//! as discovery does. Changes of one upstream, by operators and by discovery, take turns under a lock that no request takes.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -14,19 +14,19 @@ use super::state::UpstreamState;
 /// The largest weight of a server.
 pub(crate) const MAX_WEIGHT: u32 = 1000;
 
-/// What an operator changes of a server.
+/// A change of a server by an operator.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct ServerChange {
-    /// It gets new exchanges again, or no more.
+    /// Whether it receives no more new exchanges.
     pub(crate) drained: Option<bool>,
-    /// No more than [`MAX_WEIGHT`].
+    /// The weight, at most [`MAX_WEIGHT`].
     pub(crate) weight: Option<u32>,
 }
 
-/// A server as it is now.
+/// The current state of a server.
 pub(crate) struct ServerStatus<'s> {
     pub(crate) server: &'s ServerState,
-    /// Where connections are opened to; none for a unix socket.
+    /// The addresses that connections are opened to; none for a unix socket.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) backup: bool,
     pub(crate) discovered: bool,
@@ -37,7 +37,7 @@ pub(crate) struct ServerStatus<'s> {
 }
 
 impl ServerState {
-    /// Whether an operator drains it.
+    /// Returns whether an operator drains the server.
     pub(crate) fn is_drained(&self) -> bool {
         self.overrides.is_drained()
     }
@@ -53,7 +53,7 @@ impl ServerState {
 }
 
 impl UpstreamState {
-    /// Its servers. A slot that no server has is none.
+    /// Returns the upstream's servers. A slot without a server is left out.
     pub(crate) fn status<'s>(&self, servers: &'s [ServerState]) -> Vec<ServerStatus<'s>> {
         let (now, backups) = (self.time(Instant::now()), self.backups());
         let status = |server: &'s ServerState| {
@@ -80,7 +80,7 @@ impl UpstreamState {
         members.map(status).collect()
     }
 
-    /// Changes the server of this name; returns whether there is one.
+    /// Changes the server with this name. Returns whether there is one.
     pub(crate) fn change_server(&self, servers: &[ServerState], name: &str, change: ServerChange) -> bool {
         let _alone = self.changing();
         let Some(server) = servers[self.members.clone()].iter().find(|server| server.name() == name) else {
@@ -94,11 +94,11 @@ impl UpstreamState {
         if let Some(drained) = change.drained {
             let before = server.overrides.drained.swap(drained, Ordering::Relaxed);
             if before && !drained {
-                // It warms up, as one does that was unhealthy.
+                // The server warms up like one that has become healthy.
                 server.health.returned(self.time(Instant::now()));
             }
         }
-        // Who waits may have a server now, or none to wait for.
+        // A waiting request may have a server now, or none to wait for.
         self.wake();
         true
     }

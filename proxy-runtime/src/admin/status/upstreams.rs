@@ -8,19 +8,19 @@ use super::{OfHistogram, by_class};
 use crate::metrics::counters::{AttemptFailure, Metrics};
 use crate::upstream::{ServerState, Servers, UpstreamState};
 
-/// So many servers are listed, of all upstreams together, and as many upstreams.
+/// The most servers that are listed, of all upstreams together, and the most upstreams.
 const MOST: usize = 500;
 
 #[derive(Serialize)]
 pub(super) struct OfUpstream<'a> {
     name: &'a str,
-    /// Exchanges now, and requests that wait for room.
+    /// How many exchanges are active; `waiting` is how many requests wait for room.
     active: u32,
     waiting: usize,
-    /// So few servers are healthy that all are asked.
+    /// Whether so few servers are healthy that unhealthy ones receive requests, too.
     panicking: bool,
     retries: u64,
-    /// From the attempt's beginning to the head of the server's response.
+    /// The time from the beginning of an attempt to the head of the server's response.
     response: Option<OfHistogram>,
     servers: Vec<OfServer<'a>>,
 }
@@ -35,20 +35,20 @@ struct OfServer<'a> {
     active: u32,
     connections_active: u64,
     connections_idle: u64,
-    /// By the class of the status.
+    /// How many responses, by the class of the status.
     responses: BTreeMap<&'static str, u64>,
-    /// Attempts without a response, by kind.
+    /// How many attempts without a response, by kind.
     failures: BTreeMap<&'static str, u64>,
 }
 
-/// What is listed, and how many were left out.
+/// The listed upstreams, and how many upstreams and servers were left out.
 pub(super) struct ListedUpstreams<'a> {
     pub(super) upstreams: Vec<OfUpstream<'a>>,
     pub(super) upstreams_left_out: usize,
     pub(super) servers_left_out: usize,
 }
 
-/// The upstreams with their servers. Where there are too many servers, healthy ones are left out first.
+/// Returns the upstreams with their servers. If there are too many servers, healthy ones are left out first.
 pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> ListedUpstreams<'a> {
     let members = servers.members().filter(|(_, server)| !server.name().is_empty());
     let mut listed: Vec<_> = members.map(|(of, server)| (of.index, server, state(of, server))).collect();
@@ -58,7 +58,7 @@ pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> Liste
         listed.truncate(MOST);
     }
     let mut shown: BTreeSet<usize> = listed.iter().map(|(of, ..)| *of).collect();
-    // Those without servers, as far as there is room.
+    // Upstreams without listed servers are added as far as there is room.
     let room = MOST.saturating_sub(shown.len());
     let others: Vec<_> = (0..servers.upstreams.len()).filter(|of| !shown.contains(of)).take(room).collect();
     shown.extend(others);
