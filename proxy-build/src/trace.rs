@@ -1,4 +1,4 @@
-//! `trace`: traces that are continued, begun and exported; its directives, and what they come to.
+//! `trace`: which traces are continued, started and exported; its directives and their checks.
 
 use proxy_runtime::protocol::b3;
 use proxy_runtime::protocol::fields::of_message;
@@ -142,7 +142,7 @@ site example.com {
 }
 "#;
 
-/// The URL of a collector. The runtime looks at it again: a parameter can be anything.
+/// Parses the URL of a collector. The runtime checks it again, because a parameter can be any string.
 fn collector(leaf: &Leaf) -> Parsed<String> {
     let found = value::text(leaf)?;
     let grpc = ["grpc://", "grpcs://"].iter().find_map(|scheme| found.strip_prefix(scheme));
@@ -174,11 +174,11 @@ fn sample(leaf: &Leaf) -> Parsed<Sample> {
     share(leaf).map(Sample::Share).map_err(|problem| problem.help("`parent` leaves it to those who send requests"))
 }
 
-/// The most decimals of a percentage, and what one of the last is a part of.
+/// The most decimals of a percentage, and how many units of the last decimal are 100%.
 const DECIMALS: usize = 6;
 const PARTS: u128 = 100 * 10_u128.pow(DECIMALS as u32);
 
-/// A percentage, as in `1%` or `0.25%`, of [`Trace::ALL`].
+/// Parses a percentage such as `1%` or `0.25%`, as a share of [`Trace::ALL`].
 fn share(leaf: &Leaf) -> Parsed<u64> {
     let wrong = |message: String| value::problem("bad-share", message);
     if let Scalar::Integer(number @ 0..=100, _) = leaf.value {
@@ -187,7 +187,7 @@ fn share(leaf: &Leaf) -> Parsed<u64> {
     let found = value::text(leaf)?;
     let Some(number) = found.strip_suffix('%') else {
         let message = wrong(format!("`{found}` is not a share: that is a percentage"));
-        // As OpenTelemetry's own settings have it.
+        // OpenTelemetry's own settings have ratios.
         return Err(match found.parse::<f64>() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => message.write_text(&format!("{}%", ratio * 100.0)),
             _ => message.write_text("1%"),
@@ -205,7 +205,7 @@ fn share(leaf: &Leaf) -> Parsed<u64> {
     Ok(u64::try_from(u128::from(Trace::ALL) * parts / PARTS).unwrap_or(Trace::ALL))
 }
 
-/// The fields that servers are told the trace in.
+/// Returns the header fields that propagate the trace to servers.
 pub(crate) fn fields(written: &ast::Trace) -> Vec<&'static str> {
     let names = |format| match format {
         TraceFormat::W3c => vec![TRACEPARENT, TRACESTATE],
@@ -224,7 +224,7 @@ fn formats(written: &ast::Trace) -> Option<&[Spanned<TraceFormat>]> {
 }
 
 impl Check<'_> {
-    /// Where traces are exported to, and which.
+    /// Checks `trace`, and returns the runtime's form of it.
     pub(crate) fn trace(
         &mut self,
         written: Option<&ast::Trace>,
@@ -264,7 +264,7 @@ impl Check<'_> {
         }
     }
 
-    /// Properties that others do away with.
+    /// Reports properties that have no effect because of others.
     fn has_effect(&mut self, written: &ast::Trace, trusted: &site::Trusted) {
         let share = matches!(written.sample.as_ref().map(|sample| sample.value), Some(Sample::Share(_)));
         if let (true, Some(otherwise), Some(sample)) = (share, &written.otherwise, &written.sample) {
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares() {
+    fn shares_of_traces() {
         let check = |text: &str, expected: Option<u64>| {
             let leaf = Leaf {
                 value: Scalar::Text(text.to_owned()),

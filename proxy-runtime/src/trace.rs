@@ -1,12 +1,12 @@
-//! Tracing: the trace that an exchange belongs to (`exchange`), the decision what of it is exported (`tracer`), and the export
-//! itself, in a thread of its own (`export`). [`declared`] lists spans and attributes.
+//! Tracing: the trace of an exchange (`exchange`), the decision what is exported (`tracer`), and the export in a thread of its
+//! own (`export`). [`declared`] lists spans and attributes.
 //!
 //! ```text
 //! fields of the request ─take_up→ ExchangeTrace (in the Record) ─attempts, phases→ over ─JSON→ SpanQueue ─batches→ collector
 //! ```
 //!
-//! An exchange whose trace is not sampled carries ids and the times of one attempt, without an allocation; what is exported is written as
-//! JSON by the worker, into a queue with bounds. No worker waits for a collector. Without the feature `trace` there can be no `Tracer`.
+//! An exchange whose trace is not sampled carries IDs and the times of one attempt, without an allocation. The worker writes the spans to
+//! export as JSON into a bounded queue, and never waits for a collector. Without the feature `trace`, no `Tracer` can exist.
 
 #[cfg(feature = "trace")]
 mod collector;

@@ -1,29 +1,29 @@
-//! The fields of B3, Zipkin's propagation: the single field `b3`, and the several `X-B3-*`. Parsed and written. Pure; on the path of requests
-//! where the site has `trace` with `propagate b3`.
+//! The header fields of B3, Zipkin's propagation: the single field `b3` and the multiple fields `X-B3-*`, parsed and written. Pure; on the
+//! path of requests if the site has `trace` with `propagate b3`.
 //!
-//! <https://github.com/openzipkin/b3-propagation>: ids of traces have 16 or 32 digits; the decision may be left open, or be all that is said.
+//! <https://github.com/openzipkin/b3-propagation>: trace IDs have 16 or 32 digits; the sampling decision may be left open, or be sent alone.
 
 use crate::protocol::fields::Fields;
 use crate::protocol::trace_context::{TraceContext, TraceId, digits, hexadecimal};
 
-/// The single field.
+/// The single header field.
 pub const B3: &str = "b3";
 
-/// The several fields.
+/// The trace ID, of the multiple header fields.
 pub const TRACE_ID: &str = "x-b3-traceid";
-/// The sender's span.
+/// The ID of the sender's span.
 pub const SPAN_ID: &str = "x-b3-spanid";
-/// The span above that one.
+/// The ID of the parent of the sender's span.
 pub const PARENT_SPAN_ID: &str = "x-b3-parentspanid";
-/// `1` or `0`.
+/// The sampling decision, `1` or `0`.
 pub const SAMPLED: &str = "x-b3-sampled";
-/// `1` for a trace that is recorded in any case.
+/// `1` for a trace that is always recorded (debug).
 pub const FLAGS: &str = "x-b3-flags";
 
-/// All of them.
+/// All of the multiple header fields.
 pub const MULTIPLE: [&str; 5] = [TRACE_ID, SPAN_ID, PARENT_SPAN_ID, SAMPLED, FLAGS];
 
-/// Parses the single field: `{trace}-{span}-{sampled}-{parent}`, of which the last two may be left out; or `{sampled}`.
+/// Parses the single field: `{trace}-{span}-{sampled}-{parent}`, whose last two parts are optional, or `{sampled}`.
 pub fn parse(value: &[u8]) -> Option<TraceContext> {
     let mut parts = value.split(|&byte| byte == b'-');
     let first = parts.next()?;
@@ -40,17 +40,17 @@ pub fn parse(value: &[u8]) -> Option<TraceContext> {
     if parts.next().is_some() { None } else { context(first, span, said) }
 }
 
-/// The context of the single field; several are none.
+/// Returns the context of the field `b3`; `None` if there are several lines of it.
 pub fn of_fields(fields: &Fields) -> Option<TraceContext> {
     parse(only(fields, B3)?)
 }
 
-/// The context of the several fields.
+/// Returns the context of the multiple fields.
 pub fn of_multiple(fields: &Fields) -> Option<TraceContext> {
     let said = match (only(fields, FLAGS), only(fields, SAMPLED)) {
         (Some(b"1"), _) => Some(true),
         (_, None) => None,
-        // As some senders write it.
+        // Some senders write `true` and `false`.
         (_, Some(b"true")) => Some(true),
         (_, Some(b"false")) => Some(false),
         (_, Some(said)) => Some(sampled(said)?),
@@ -78,7 +78,7 @@ fn span_id(text: &[u8]) -> Option<u64> {
     u64::try_from(span).ok().filter(|span| *span != 0)
 }
 
-/// `d` is for a trace that somebody looks for: it is recorded.
+/// Parses the sampling decision; `d` is debug, which means sampled.
 fn sampled(text: &[u8]) -> Option<bool> {
     match text {
         b"1" | b"d" => Some(true),
@@ -87,7 +87,7 @@ fn sampled(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// Writes the single field. A decision that is left open is not written.
+/// Returns the value of the single field. A decision that is left open is not written.
 pub fn write(context: &TraceContext) -> Vec<u8> {
     let mut out = vec![0; 49];
     digits(&context.trace.0.to_be_bytes(), &mut out[..32]);
@@ -97,7 +97,7 @@ pub fn write(context: &TraceContext) -> Vec<u8> {
     out
 }
 
-/// Sets the several fields: of a span, and the one above it.
+/// Sets the multiple fields for a span, whose parent is `above`.
 pub fn set_multiple(fields: &mut Fields, context: &TraceContext, above: u64) {
     let mut text = [0; 32];
     digits(&context.trace.0.to_be_bytes(), &mut text);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn single() {
+    fn single_field() {
         let check = |value: &str, expected| assert_eq!(parse(value.as_bytes()), expected, "{value}");
         check(&format!("{TRACE}-{SPAN}"), known(None));
         check(&format!("{TRACE}-{SPAN}-1"), known(Some(true)));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn multiple() {
+    fn multiple_fields() {
         let check = |lines: &[(&str, &str)], expected| {
             let fields: Fields = lines.iter().copied().collect();
             assert_eq!(of_multiple(&fields), expected, "{lines:?}");
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(trace in 1_u128.., span in 1_u64.., sampled: Option<bool>, above: u64) {
+        fn written_fields_parse(trace in 1_u128.., span in 1_u64.., sampled: Option<bool>, above: u64) {
             let context = TraceContext { trace: TraceId(trace), span, sampled, random: false };
             prop_assert_eq!(parse(&write(&context)), Some(context));
             let mut fields: Fields = [(FLAGS, "1"), (SAMPLED, "1")].into_iter().collect();

@@ -1,7 +1,7 @@
-//! The fields `traceparent` and `tracestate` (W3C Trace Context, level 2): parsed and written. Pure; on the path of requests where the site
-//! has `trace`.
+//! The header fields `traceparent` and `tracestate` (W3C Trace Context, level 2), parsed and written. Pure; on the path of requests if the
+//! site has `trace`.
 //!
-//! A value that is not exactly as the specification has it is no value: a trace that is continued by mistake is worse than a new one.
+//! A value that does not match the specification exactly is ignored: a trace that is continued by mistake is worse than a new one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,33 +10,33 @@ use data_encoding::HEXLOWER;
 
 use crate::protocol::fields::{Fields, members};
 
-/// The field with the ids.
+/// The header field with the IDs.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The field with what tracing systems add for themselves.
+/// The header field with the state of tracing systems.
 pub const TRACESTATE: &str = "tracestate";
 
-/// The id of a trace; 0 is none.
+/// The ID of a trace; 0 stands for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TraceId(pub u128);
 
 impl fmt::Display for TraceId {
-    /// 32 hexadecimal digits, and nothing for no trace.
+    /// Writes 32 hexadecimal digits; nothing if there is no trace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 { Ok(()) } else { write!(f, "{:032x}", self.0) }
     }
 }
 
-/// What a request says about the trace that it belongs to.
+/// The trace context of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
-    /// The trace; none where only `sampled` is said.
+    /// The trace; none if only `sampled` is known.
     pub trace: TraceId,
-    /// The span that the request was sent in; 0 is none.
+    /// The span that sent the request; 0 stands for none.
     pub span: u64,
-    /// Whether the sender records the trace, where it says so.
+    /// Whether the sender records the trace; `None` if it has not decided.
     pub sampled: Option<bool>,
-    /// The id was chosen at random (section 3.2.2.5.2).
+    /// Whether the ID was chosen at random (section 3.2.2.5.2).
     pub random: bool,
 }
 
@@ -46,7 +46,7 @@ const RANDOM: u8 = 0x02;
 /// The length of `version-traceid-spanid-flags`.
 const LENGTH: usize = 55;
 
-/// Parses `traceparent` (section 3.2). Of a version that is not known, what follows the four known parts is ignored.
+/// Parses `traceparent` (section 3.2). In an unknown version, text after the four known parts is ignored.
 pub fn parse(value: &[u8]) -> Option<TraceContext> {
     let (known, rest) = value.split_at_checked(LENGTH)?;
     let version = u8::try_from(hexadecimal(&known[..2])?).ok()?;
@@ -61,14 +61,14 @@ pub fn parse(value: &[u8]) -> Option<TraceContext> {
     valid.then_some(TraceContext { trace, span, sampled: Some(flags & SAMPLED != 0), random: flags & RANDOM != 0 })
 }
 
-/// The one `traceparent` of a request: several are none.
+/// Parses the `traceparent` of a request; `None` if there are several.
 pub fn of_fields(fields: &Fields) -> Option<TraceContext> {
     let mut lines = fields.all(TRACEPARENT);
     let line = lines.next()?;
     if lines.next().is_some() { None } else { parse(line) }
 }
 
-/// Writes `traceparent`, in version 00.
+/// Returns the value of `traceparent` in version 00.
 pub fn write(context: &TraceContext) -> [u8; LENGTH] {
     let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
     digits(&context.trace.0.to_be_bytes(), &mut out[3..35]);
@@ -77,7 +77,7 @@ pub fn write(context: &TraceContext) -> [u8; LENGTH] {
     out
 }
 
-/// The flags of `traceparent`.
+/// Returns the flags of `traceparent`.
 pub(crate) fn flags(context: &TraceContext) -> u8 {
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     flag(context.sampled == Some(true), SAMPLED) | flag(context.random, RANDOM)
@@ -89,11 +89,11 @@ const MOST_MEMBERS: usize = 32;
 /// The length up to which `tracestate` is passed on (section 3.3.1.5), in bytes.
 const LONGEST_STATE: usize = 512;
 
-/// Members longer than this go first.
+/// The length above which a member is dropped first, in bytes.
 const LONG_MEMBER: usize = 128;
 
-/// All lines of `tracestate` as one (section 3.3.1): nothing, where one of its members is malformed or there are too many. If it is too long,
-/// long members are left out, and then the last ones.
+/// Returns all lines of `tracestate` as one (section 3.3.1): `None` if a member is malformed or repeated, or there are too many. If the value
+/// is too long, long members are dropped, and then the last ones.
 pub fn state(fields: &Fields) -> Option<Cow<'_, [u8]>> {
     let mut lines = fields.all(TRACESTATE);
     let (first, second) = (lines.next()?, lines.next());
@@ -120,7 +120,7 @@ fn key(member: &[u8]) -> &[u8] {
     member.split(|&byte| byte == b'=').next().unwrap_or_default()
 }
 
-/// `key=value` (section 3.3.1.3).
+/// Returns whether a member has the form `key=value` (section 3.3.1.3).
 fn is_member(member: &[u8]) -> bool {
     let key = key(member);
     let value = member.get(key.len() + 1..).unwrap_or_default();
@@ -136,7 +136,7 @@ fn is_member(member: &[u8]) -> bool {
         && value.iter().all(in_value)
 }
 
-/// Hexadecimal digits in lower case.
+/// Parses hexadecimal digits in lower case.
 pub(super) fn hexadecimal(text: &[u8]) -> Option<u128> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -146,7 +146,7 @@ pub(super) fn hexadecimal(text: &[u8]) -> Option<u128> {
     text.iter().try_fold(0_u128, |number, &byte| Some(number << 4 | u128::from(digit(byte)?)))
 }
 
-/// Writes bytes in hexadecimal digits, two each.
+/// Writes bytes as hexadecimal digits, two each.
 pub(crate) fn digits(bytes: &[u8], out: &mut [u8]) {
     HEXLOWER.encode_mut(bytes, out);
 }
@@ -160,7 +160,7 @@ mod tests {
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn traceparents() {
+    fn traceparent_values() {
         let known = |sampled, random| {
             let (trace, span) = (TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736), 0x00f0_67aa_0ba9_02b7);
             Some(TraceContext { trace, span, sampled: Some(sampled), random })
@@ -172,7 +172,7 @@ mod tests {
         {
             check(&VALID.replace("-01", &format!("-{flags}")), known(sampled, random));
         }
-        // A later version may have more.
+        // A later version may have more parts.
         check(&VALID.replacen("00", "cc", 1), known(true, false));
         check(&format!("{}-what-comes", VALID.replacen("00", "01", 1)), known(true, false));
         check(&format!("{}-", VALID.replacen("00", "fe", 1)), known(true, false));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn states() {
+    fn tracestate_values() {
         let check = |lines: &[&str], expected: Option<&str>| {
             let fields: Fields = lines.iter().map(|line| (TRACESTATE, line)).collect();
             let found = state(&fields).map(|state| String::from_utf8(state.into_owned()).expect("text"));
@@ -216,7 +216,7 @@ mod tests {
         let many = |count: usize| (0..count).map(|n| format!("k{n}=1")).collect::<Vec<_>>().join(",");
         check(&[&many(32)], Some(&many(32)));
         check(&[&many(33)], None);
-        // The long one goes first, and then the last ones.
+        // The long member is dropped first, and then the last ones.
         let long = format!("long={}", "x".repeat(200));
         let short = |count: usize| (0..count).map(|n| format!("k{n}={}", "x".repeat(96))).collect::<Vec<_>>();
         check(&[&long, &short(4).join(",")], Some(&short(4).join(",")));
@@ -226,13 +226,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(trace in 1_u128.., span in 1_u64.., sampled: bool, random: bool) {
+        fn a_written_traceparent_parses(trace in 1_u128.., span in 1_u64.., sampled: bool, random: bool) {
             let context = TraceContext { trace: TraceId(trace), span, sampled: Some(sampled), random };
             prop_assert_eq!(parse(&write(&context)), Some(context));
         }
 
         #[test]
-        fn a_state_is_kept(lines in prop::collection::vec("[a-z0-9=, @\\-]{0,90}", 0..12)) {
+        fn any_state_fits_and_parses_again(lines in prop::collection::vec("[a-z0-9=, @\\-]{0,90}", 0..12)) {
             let fields: Fields = lines.iter().map(|line| (TRACESTATE, line)).collect();
             if let Some(state) = state(&fields) {
                 let again: Fields = [(TRACESTATE, &state)].into_iter().collect();

@@ -1,67 +1,67 @@
-//! The part of the contract that is about `trace`.
+//! The part of the contract for `trace`.
 
 use crate::context::param::Setting;
 use crate::context::template::Template;
 use crate::value::{List, Place, Text};
 
-/// `trace`.
+/// The directive `trace`.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    /// Where spans are sent to.
+    /// The URL that spans are sent to.
     pub url: Setting<Text>,
-    /// Fields of the requests to it.
+    /// The header fields of requests to the collector.
     pub headers: List<TraceHeader>,
-    /// `service.name`.
+    /// The value of `service.name`.
     pub service: Text,
     /// The share of traces that are exported, out of [`Trace::ALL`].
     pub share: u64,
-    /// A sender's decision holds; the share is for traces without one.
+    /// Whether a sender's sampling decision applies; the share is for traces without one.
     pub follows: bool,
-    /// Whose fields are taken up.
+    /// The clients whose traces are continued.
     pub trust: TraceTrust,
-    /// The fields in which a trace is passed on; the first of them that a request has is taken up.
+    /// The formats in which a trace is propagated; the first one that a request has is used.
     pub formats: List<TraceFormat>,
-    /// Where it is written.
+    /// Where it was declared.
     pub place: Place,
 }
 
 impl Trace {
-    /// All traces: the number of ids, as far as they count for sampling. Their last 56 bits are random (Trace Context, level 2, section
-    /// 3.2.2.3).
+    /// The share of all traces: the number of IDs, as far as sampling uses them. Their last 56 bits are random (Trace Context, level 2,
+    /// section 3.2.2.3).
     pub const ALL: u64 = 1 << 56;
 }
 
-/// A field of requests to a collector.
+/// A header field of requests to a collector.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceHeader {
-    /// Its name, in lower case.
+    /// The name, in lower case.
     pub name: Text,
-    /// Its value, in which nothing is about a request.
+    /// The value, which does not depend on a request.
     pub value: Template,
 }
 
-/// Whose traces are continued.
+/// The clients whose traces are continued.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceTrust {
-    /// Those of `trusted-proxies`.
+    /// The proxies of `trusted-proxies`.
     Proxies,
-    /// Everybody's.
+    /// All clients.
     Any,
-    /// Nobody's.
+    /// No client.
     Nobody,
 }
 
-/// The fields in which a trace is passed on.
+/// A format in which a trace is propagated.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceFormat {
-    /// `traceparent` and `tracestate`.
+    /// The header fields `traceparent` and `tracestate`.
     W3c,
-    /// `b3`.
+    /// The header field `b3`.
     B3,
-    /// `X-B3-TraceId` and so on.
+    /// The header fields `X-B3-TraceId` and so on.
     B3Multi,
 }

@@ -1,4 +1,4 @@
-//! Replaces `tracer` in a proxy that was built without tracing: the same names, with types that have no values.
+//! Replaces `tracer` in a proxy that is built without tracing: the same names, with types that have no values.
 
 use std::io;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::failure::Failure;
 use crate::protocol::fields::Fields;
 use crate::site::Site;
 
-/// What no site has here.
+/// Stands for the tracer, which no site has.
 pub(crate) enum Tracer {}
 
-/// What no site has here.
+/// Stands for the export, which no site has.
 pub(crate) enum TraceExport {}
 
 impl Tracer {

@@ -1,4 +1,4 @@
-//! The connection to a collector ([`Collector`]): one, on which a request follows the other, over hyper.
+//! The connection to a collector ([`Collector`]): a single one, with one request after the other, over hyper.
 
 use std::io;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 
 use crate::context::settings::Settings;
 
-/// How long a request may take, connecting included.
+/// The time-out of a request, connecting included.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest response that is read, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// Where spans are sent to.
+/// The collector's address, from a URL.
 pub(super) struct Endpoint {
     host: String,
     port: u16,
@@ -30,10 +30,10 @@ pub(super) struct Endpoint {
     encryption: Option<Encryption>,
 }
 
-/// What a collector has said.
+/// The response of a collector.
 pub(super) struct CollectorResponse {
     pub(super) status: StatusCode,
-    /// `Retry-After`, in seconds.
+    /// The value of `Retry-After`, in seconds.
     pub(super) retry_after: Option<u64>,
     pub(super) body: Bytes,
 }
@@ -43,10 +43,10 @@ trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
 
 impl Endpoint {
-    /// The endpoint of a URL.
+    /// Parses the URL of a collector.
     ///
     /// # Errors
-    /// It is none, or nothing is there to verify it by.
+    /// Fails if it is not valid, or there are no certificates to verify the collector by.
     pub(super) fn new(url: &str, settings: &Settings) -> Result<Endpoint, String> {
         let wrong = || format!("`{url}` is not a URL with `http://` or `https://`");
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -74,7 +74,7 @@ impl Endpoint {
         }
     }
 
-    /// For messages: where it is, without a path, which may have secrets in it.
+    /// Returns the host and port, for messages. The path is left out, because it may contain secrets.
     pub(super) fn shown(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -113,7 +113,7 @@ impl Encryption {
     }
 }
 
-/// A collector, and the connection to it while there is one.
+/// A collector, and its connection if there is one.
 pub(super) struct Collector<'e> {
     endpoint: &'e Endpoint,
     open: Option<SendRequest<Full<Bytes>>>,
@@ -124,10 +124,10 @@ impl<'e> Collector<'e> {
         Collector { endpoint, open: None }
     }
 
-    /// Sends a request, and receives its response.
+    /// Sends a request, and returns its response.
     ///
     /// # Errors
-    /// There is none, for a reason that is for people.
+    /// Fails with a message if there is no response.
     pub(super) async fn post(&mut self, headers: &HeaderMap, body: Bytes) -> Result<CollectorResponse, String> {
         match tokio::time::timeout(PATIENCE, self.exchange(headers, body)).await {
             Ok(response) => response,
@@ -140,7 +140,7 @@ impl<'e> Collector<'e> {
 
     async fn exchange(&mut self, headers: &HeaderMap, body: Bytes) -> Result<CollectorResponse, String> {
         let mut open = self.open.take();
-        // The collector may have closed it meanwhile.
+        // The collector may have closed the connection meanwhile.
         if let Some(sender) = &mut open
             && sender.ready().await.is_err()
         {
@@ -164,7 +164,7 @@ impl<'e> Collector<'e> {
         fields.insert(USER_AGENT, HeaderValue::from_static(concat!("kiln/", env!("CARGO_PKG_VERSION"))));
         let (head, body) = sender.send_request(request).await.map_err(|error| why(&error))?.into_parts();
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        // What is too long, or breaks, is read no further, and its connection is of no more use.
+        // After a body that is too long or breaks off, the connection is not used again.
         let body = match Limited::new(body, LONGEST).collect().await {
             Ok(body) => {
                 self.open = Some(sender);
@@ -176,7 +176,7 @@ impl<'e> Collector<'e> {
     }
 }
 
-/// An error with what is behind it: hyper's own says little.
+/// Returns an error with its source: hyper's own message says little.
 fn why(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),

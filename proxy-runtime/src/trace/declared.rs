@@ -1,14 +1,14 @@
-//! What is exported: spans ([`SPANS`]) and their attributes ([`ATTRIBUTES`]), with the names of OpenTelemetry's semantic conventions where
-//! these have one. The documentation lists them from here, and the encoder takes names from here. Pure.
+//! The exported spans ([`SPANS`]) and their attributes ([`ATTRIBUTES`]), with the names of OpenTelemetry's semantic conventions if these
+//! have one. The documentation lists them from here, and the encoder uses these names. Pure.
 
 /// A kind of span.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeclaredSpan {
-    /// Its name, or the form of it.
+    /// The name, or the form of it.
     pub name: &'static str,
-    /// `SpanKind`.
+    /// The value of `SpanKind`.
     pub kind: SpanKind,
-    /// What it is about.
+    /// The description.
     pub help: &'static str,
 }
 
@@ -26,11 +26,11 @@ pub enum SpanKind {
 /// An attribute.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeclaredAttribute {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// The spans that may have it.
+    /// The spans that can have it.
     pub spans: &'static [&'static DeclaredSpan],
-    /// What it says.
+    /// The description.
     pub help: &'static str,
 }
 
@@ -87,7 +87,7 @@ attributes! {
     CACHE_REASON: "kiln.cache.reason" [EXCHANGE, CACHE] "Why, where there is a reason.";
 }
 
-/// Attributes of the resource, which all spans have in common, each with what it says.
+/// The attributes of the resource, which all spans share, with their descriptions.
 pub const RESOURCE: &[(&str, &str)] = &[
     ("service.name", "`service`, or the first host of the first site."),
     ("service.version", "The beginning of the site's digest, as in `kiln_build_info`."),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_once_and_explained() {
+    fn names_are_unique_and_described() {
         for (index, attribute) in ATTRIBUTES.iter().enumerate() {
             let name = attribute.name;
             assert!(ATTRIBUTES[..index].iter().all(|other| other.name != name), "{name} is there twice");

@@ -1,7 +1,7 @@
-//! Spans as OTLP has them in JSON ([`exchange`], [`request`]): ids in hexadecimal, 64-bit numbers as strings, enumerations as numbers
-//! (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>). Pure but for its callers' clocks.
+//! Encodes spans as OTLP in JSON ([`exchange`], [`request`]): IDs in hexadecimal, 64-bit numbers as strings, enumerations as numbers
+//! (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>). Pure, apart from its callers' clocks.
 //!
-//! A worker writes the spans of an exchange into one buffer, without a copy of any value before. What clients say is cut at
+//! A worker writes the spans of an exchange into one buffer, without copying any value first. Values of clients are cut at
 //! [`LONGEST`] bytes and escaped as in the access log.
 
 use http::Method;
@@ -19,35 +19,36 @@ use crate::protocol::trace_context::{TRACESTATE, TraceContext, digits, flags};
 /// The longest value of an attribute, in bytes.
 const LONGEST: usize = 1024;
 
-/// Spans, each an object, with commas between.
+/// Spans as objects with commas between them.
 pub(super) struct EncodedSpans {
     pub(super) json: Vec<u8>,
     pub(super) count: usize,
 }
 
-/// The wall clock at a moment of the monotonic one.
+/// The wall clock at a point of the monotonic clock.
 #[derive(Clone, Copy)]
 pub(super) struct WallClock {
     pub(super) now: Instant,
-    /// Nanoseconds since 1970.
+    /// The time in nanoseconds since 1970.
     pub(super) nanos: u64,
 }
 
 impl WallClock {
-    /// What it said then.
+    /// Returns the wall clock's time at another point.
     fn at(self, then: Instant) -> u64 {
         let since = self.now.saturating_duration_since(then).as_nanos();
         self.nanos.saturating_sub(u64::try_from(since).unwrap_or(u64::MAX))
     }
 }
 
-/// Whether an exchange has failed by the proxy's fault or a server's. What a client is the cause of is none: clients can do that at will.
+/// Returns whether an exchange has failed through the proxy or a server. Failures that a client causes do not count: clients can cause
+/// them at will.
 pub(super) fn has_failed(status: u16, failure: Option<Failure>) -> bool {
     let is_ours = |failure: Failure| failure != Failure::ClientDisconnected && failure.status().is_server_error();
     status >= 500 || failure.is_some_and(is_ours)
 }
 
-/// The spans of an exchange that is over and began then.
+/// Returns the spans of a completed exchange.
 pub(super) fn exchange(
     trace: &ExchangeTrace,
     facts: &Facts<'_>,
@@ -178,13 +179,13 @@ fn of_method(attributes: &mut Attributes<'_>, method: &Method) {
     }
 }
 
-/// A method that OpenTelemetry knows: others are clients' words, of which there are any number.
+/// Returns a method that OpenTelemetry knows. Others are chosen by clients, without a limit to their number.
 fn usual(method: &Method) -> Option<&str> {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
     Some(method.as_str()).filter(|method| known.contains(method))
 }
 
-/// The request to a collector, around spans.
+/// Returns the body of a request to a collector with these spans.
 pub(super) fn request(resource: &[(&str, &str)], spans: &[EncodedSpans]) -> Vec<u8> {
     let length: usize = spans.iter().map(|some| some.json.len() + 1).sum();
     let mut out = Vec::with_capacity(length + 1024);
@@ -208,12 +209,12 @@ pub(super) fn request(resource: &[(&str, &str)], spans: &[EncodedSpans]) -> Vec<
     out
 }
 
-/// What a span begins with.
+/// The IDs of a span that begins.
 struct OpenSpan {
     declared: &'static DeclaredSpan,
     id: u64,
     parent: u64,
-    /// Its parent is a sender's.
+    /// Whether the parent is a sender's span.
     remote: bool,
 }
 
@@ -224,7 +225,7 @@ struct SpanWriter {
     context: TraceContext,
 }
 
-/// The bit of `flags` that says whether `REMOTE` means anything, and that bit.
+/// The bits of `flags`: whether `REMOTE` is known, and whether the parent is remote.
 const HAS_REMOTE: u32 = 0x100;
 const REMOTE: u32 = 0x200;
 
@@ -266,7 +267,7 @@ impl SpanWriter {
         Attributes { out: &mut self.out, of, first: true }
     }
 
-    /// The attributes end, and the span with them.
+    /// Ends the attributes and the span.
     fn end(&mut self, failed: bool) {
         self.out.extend_from_slice(if failed { b"],\"status\":{\"code\":2}}" } else { b"]}" });
     }
@@ -285,7 +286,7 @@ struct Attributes<'o> {
 }
 
 impl Attributes<'_> {
-    /// An attribute, unless it is empty.
+    /// Writes an attribute, unless its value is empty.
     fn text(&mut self, attribute: &DeclaredAttribute, value: &[u8]) {
         if !value.is_empty() {
             self.begins(attribute);
@@ -328,7 +329,7 @@ fn key(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",\"value\":{");
 }
 
-/// The beginning of a value that is too long, without a part of a character.
+/// Returns a value, or the beginning of one that is too long, without a partial character.
 fn cut(value: &[u8]) -> &[u8] {
     let Some(cut) = value.get(..LONGEST).filter(|_| value.len() > LONGEST) else { return value };
     let broken = cut.utf8_chunks().last().map_or(0, |last| last.invalid().len());
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_ours() {
+    fn failures_of_the_proxy_and_servers() {
         let check = |status, failure, expected| assert_eq!(has_failed(status, failure), expected, "{status}");
         check(200, None, false);
         check(404, Some(Failure::NoRoute), false);
@@ -425,7 +426,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever clients say, it is JSON, and no longer than it may be.
+        /// Whatever a client sends, the output is JSON, and its values have limits.
         #[test]
         fn any_bytes(agent: Vec<u8>, path in ".{0,2000}") {
             let trace = ExchangeTrace::new(CONTEXT, 0);

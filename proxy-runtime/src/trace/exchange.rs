@@ -1,5 +1,5 @@
-//! The part of an exchange in its trace ([`ExchangeTrace`]): ids, attempts at servers, and phases. On the path of requests where the site has
-//! `trace`; it allocates for a second attempt, and for the phases of sampled traces.
+//! The trace of an exchange ([`ExchangeTrace`]): IDs, attempts at servers, and phases. On the path of requests if the site has `trace`; it
+//! allocates for a second attempt, and for the phases of sampled traces.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 use super::ids::SpanIds;
 use crate::protocol::trace_context::{TraceContext, TraceId};
 
-/// See above.
+/// The trace of an exchange, with the exchange's own span.
 #[cfg_attr(not(feature = "trace"), allow(dead_code, reason = "made by a `Tracer` alone"))]
 pub(crate) struct ExchangeTrace {
-    /// The trace, the span of the exchange, and the decision that servers are told.
+    /// The trace, the span of the exchange, and the sampling decision that is sent to servers.
     pub(super) context: TraceContext,
-    /// The span of the sender; 0 is none.
+    /// The span of the sender; 0 stands for none.
     pub(super) parent: u64,
-    /// Spans that begin now are below this one: the exchange, or a phase.
+    /// The parent of spans that begin now: the exchange, or a phase.
     within: u64,
-    /// It is an exchange of the proxy's own, on behalf of the one that has this span.
+    /// Whether this is an exchange of the proxy's own, on behalf of the one that has this span.
     pub(super) beside: bool,
     attempts: RefCell<Attempts>,
     pub(super) phases: Vec<PhaseSpan>,
 }
 
-/// Attempts at servers. Most exchanges have one at most.
+/// The attempts at servers. Most exchanges have at most one.
 #[derive(Default)]
 struct Attempts {
     first: Option<AttemptSpan>,
@@ -43,21 +43,21 @@ pub(crate) struct AttemptSpan {
     pub(super) end: Option<(Instant, AttemptEnd)>,
 }
 
-/// How an attempt has ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
-    /// The head of a response, with this status.
+    /// A response with this status.
     Status(u16),
     /// No response, for this reason.
     Failed(&'static str),
 }
 
-/// A part of an exchange that is a span of its own where the trace is sampled.
+/// A part of an exchange that gets its own span if the trace is sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// `auth`.
+    /// The check of credentials (`auth`).
     Auth,
-    /// `cache`.
+    /// The cache lookup (`cache`).
     Cache,
 }
 
@@ -85,7 +85,7 @@ impl ExchangeTrace {
         }
     }
 
-    /// For an exchange of the proxy's own, on behalf of this one.
+    /// Creates the trace for an exchange of the proxy's own, on behalf of this one.
     pub(crate) fn beside(&self) -> ExchangeTrace {
         ExchangeTrace {
             context: self.context,
@@ -97,28 +97,28 @@ impl ExchangeTrace {
         }
     }
 
-    /// The trace.
+    /// Returns the ID of the trace.
     pub(crate) fn id(&self) -> TraceId {
         self.context.trace
     }
 
-    /// Whether all of it is exported.
+    /// Returns whether the whole trace is exported.
     pub(crate) fn is_sampled(&self) -> bool {
         self.context.sampled == Some(true)
     }
 
-    /// What a request is told that is sent in this span.
+    /// Returns the context for a request that this span sends.
     #[cfg(feature = "trace")]
     pub(super) fn told(&self, span: u64) -> TraceContext {
         TraceContext { span, ..self.context }
     }
 
-    /// The span that what is sent now is below.
+    /// Returns the parent of spans that begin now.
     pub(crate) fn within(&self) -> u64 {
         self.within
     }
 
-    /// An attempt begins; its span.
+    /// Begins an attempt, and returns the ID of its span.
     pub(crate) fn attempt(&self, ids: &SpanIds, upstream: &'static str, server: &'static str, began: Instant) -> u64 {
         let mut attempts = self.attempts.borrow_mut();
         let span = AttemptSpan { id: ids.span(), parent: self.within, upstream, server, began, end: None };
@@ -129,7 +129,7 @@ impl ExchangeTrace {
         span.id
     }
 
-    /// An attempt has ended.
+    /// Ends an attempt.
     pub(crate) fn attempted(&self, id: u64, end: AttemptEnd) {
         let mut attempts = self.attempts.borrow_mut();
         let Attempts { first, more } = &mut *attempts;
@@ -138,7 +138,7 @@ impl ExchangeTrace {
         }
     }
 
-    /// Whether the last attempt has failed.
+    /// Returns whether the last attempt has failed.
     #[cfg(feature = "trace")]
     pub(super) fn ends_badly(&self) -> bool {
         let attempts = self.attempts.borrow();
@@ -146,14 +146,14 @@ impl ExchangeTrace {
         matches!(end, Some((_, AttemptEnd::Failed(_) | AttemptEnd::Status(500..))))
     }
 
-    /// All attempts, in order.
+    /// Returns all attempts, in order.
     #[cfg(feature = "trace")]
     pub(super) fn attempts(&self) -> Vec<AttemptSpan> {
         let attempts = self.attempts.borrow();
         attempts.first.iter().chain(&attempts.more).copied().collect()
     }
 
-    /// A phase begins, where the trace is sampled.
+    /// Begins a phase, if the trace is sampled.
     pub(crate) fn enter(&mut self, ids: &SpanIds, phase: Phase) {
         if self.is_sampled() {
             let (id, parent) = (ids.span(), self.within);
@@ -162,7 +162,7 @@ impl ExchangeTrace {
         }
     }
 
-    /// The phase that began last is over.
+    /// Ends the phase that began last.
     pub(crate) fn leave(&mut self) {
         if let Some(phase) = self.phases.iter_mut().rev().find(|phase| phase.took.is_none()) {
             phase.took = Some(phase.began.elapsed());

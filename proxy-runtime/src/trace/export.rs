@@ -1,7 +1,8 @@
-//! The thread that exports spans by OTLP over HTTP, in JSON ([`run`]): batches, retries with growing pauses, and notices.
+//! The thread that exports spans as JSON by OTLP over HTTP ([`run`]): batches, retries with growing pauses, and notices.
 //!
-//! A batch that a collector can't take now (429, 502, 503, 504, or no response) is sent again for up to [`PERSISTENCE`]; one that it refuses is
-//! dropped (<https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>). Meanwhile the queue fills up, and what finds no room is dropped.
+//! If the collector can't accept a batch now (429, 502, 503, 504, or no response), the batch is sent again for up to [`PERSISTENCE`]; a batch
+//! that it rejects is dropped (<https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>). Meanwhile the queue fills up, and spans without
+//! room are dropped.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +22,17 @@ use crate::observe::notice;
 use crate::protocol::fields::Fields;
 use crate::site::{Site, Trace, TraceHeader};
 
-/// How long a batch is sent again.
+/// How long a batch is retried.
 const PERSISTENCE: Duration = Duration::from_secs(60);
 
-/// The pause before a batch is sent again, which doubles each time, and the longest, also of those that a collector asks for.
+/// The first pause before a retry, which doubles each time, and the longest one, which also limits `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Losses are reported no more often than this.
+/// The shortest time between two reports of losses.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// What is exported where, and how.
+/// The exporter of a site: the collector, and what is sent to it.
 pub(super) struct Exporter {
     endpoint: Endpoint,
     headers: &'static [TraceHeader],
@@ -39,25 +40,25 @@ pub(super) struct Exporter {
     resource: Vec<(&'static str, String)>,
 }
 
-/// Until when exporting may go on, once it is to end.
+/// The time at which exporting must end; `None` until the process stops.
 type Closing = watch::Receiver<Option<Instant>>;
 
-/// What becomes of a batch.
+/// The outcome of sending a batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Delivery {
-    /// It was taken, but for so many spans, for this reason.
+    /// The collector accepted it, except for this many spans, for this reason.
     Taken(u64, String),
-    /// It may be taken later: after so many seconds, where that is said, and why.
+    /// The collector may accept it later: after this many seconds, if it says so; with the reason.
     Later(Option<u64>, String),
-    /// It is refused, for this reason.
+    /// The collector rejected it, for this reason.
     Refused(String),
 }
 
 impl Exporter {
-    /// The exporter of a site.
+    /// Creates the exporter of a site.
     ///
     /// # Errors
-    /// The URL is none, or a field can't be sent.
+    /// Fails if the URL is not valid, or a header field can't be sent.
     pub(super) fn new(site: &Site, trace: &'static Trace, settings: &'static Settings) -> Result<Exporter, String> {
         let url = trace.url.get(settings);
         let endpoint = Endpoint::new(url, settings).map_err(|error| format!("`trace`: {error}"))?;
@@ -75,7 +76,7 @@ impl Exporter {
         Ok(exporter)
     }
 
-    /// The site's fields. Files are read again while the proxy runs, so a value may be another one each time.
+    /// Returns the site's header fields. Their files are read again while the proxy runs, so that values may change.
     fn headers(&self) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         let fields = Fields::new();
@@ -99,12 +100,12 @@ impl Exporter {
     }
 }
 
-/// Exports what comes, until no more will and all is exported, or the time for that is over.
+/// Exports spans until the queue is closed and empty, or the time for that is over.
 pub(super) fn run(exporter: &Exporter, queue: &SpanQueue, closing: Closing) {
     match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => {
             runtime.block_on(export(exporter, queue, closing));
-            // A look-up of a name that hangs is not waited for.
+            // The end does not wait for a DNS lookup that hangs.
             runtime.shutdown_background();
         }
         Err(error) => notice(&format!("traces can't be exported: {error}")),
@@ -135,7 +136,7 @@ async fn export(exporter: &Exporter, queue: &SpanQueue, mut closing: Closing) {
     losses.report(exporter, queue, true);
 }
 
-/// Sends a batch until it is taken or given up: how many spans of it were rejected, and why.
+/// Sends a batch until it is accepted or dropped. Returns how many of its spans were rejected, and why.
 async fn deliver(
     exporter: &Exporter,
     collector: &mut Collector<'_>,
@@ -163,19 +164,19 @@ async fn deliver(
         notice(&format!("traces wait for the collector `{collector}`: {reason}"));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            // The last try is made at once.
+            // The last attempt is made at once.
             _ = closing.changed() => {}
         }
     }
 }
 
-/// Waits for something, but no longer than exporting may go on.
+/// Waits for a future, but no longer than exporting may continue.
 async fn until_closed<T>(closing: &Closing, work: impl Future<Output = T>) -> Option<T> {
     let mut closing = closing.clone();
     let over = async move {
         let until = match closing.wait_for(Option::is_some).await {
             Ok(until) => until.unwrap_or_else(Instant::now),
-            // It never ends.
+            // Exporting has no end.
             Err(_) => return std::future::pending().await,
         };
         tokio::time::sleep_until(until.into()).await;
@@ -186,7 +187,7 @@ async fn until_closed<T>(closing: &Closing, work: impl Future<Output = T>) -> Op
     }
 }
 
-/// What a response means.
+/// Returns the meaning of a response.
 fn outcome(sent: Result<CollectorResponse, String>) -> Delivery {
     let response = match sent {
         Ok(response) => response,
@@ -207,7 +208,7 @@ fn outcome(sent: Result<CollectorResponse, String>) -> Delivery {
     }
 }
 
-/// How many spans were rejected, and why. What is not understood is no rejection.
+/// Returns how many spans were rejected, and why. A body that can't be parsed rejects none.
 fn partial_success(body: &[u8]) -> (u64, String) {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = &said["partialSuccess"];
@@ -217,7 +218,7 @@ fn partial_success(body: &[u8]) -> (u64, String) {
     (rejected, reason.chars().take(200).collect())
 }
 
-/// Spans that were dropped, and how many of them were reported.
+/// How many spans were dropped, and how many of them were reported.
 #[derive(Default)]
 struct Losses {
     reported: u64,
@@ -248,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_responses_mean() {
+    fn meaning_of_responses() {
         let check = |status: u16, retry_after, body: &'static str, expected| {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(outcome(Ok(CollectorResponse { status, retry_after, body: body.into() })), expected, "{body}");

@@ -1,6 +1,6 @@
-//! Spans on their way to the collector ([`SpanQueue`]): bounded in bytes, and counted.
+//! The queue of spans for the collector ([`SpanQueue`]): bounded in bytes.
 //!
-//! Adding spans never waits for anything but other additions. Spans that find no room are dropped and counted.
+//! Adding spans waits only for other additions. Spans for which there is no room are dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use tokio::sync::Notify;
 
 use super::encode::EncodedSpans;
 
-/// How many bytes of spans may wait.
+/// The most bytes of spans that wait.
 const ROOM: usize = 8 << 20;
 
-/// A request to a collector has at most so many spans and, but for one exchange's, so many bytes.
+/// The most spans and bytes of a request to a collector; a single exchange may have more.
 pub(super) const MOST_SPANS: usize = 512;
 const MOST_BYTES: usize = 1 << 20;
 
-/// Spans wait no longer than this for others to be sent with.
+/// The longest wait for more spans to send together.
 const AGE: Duration = Duration::from_secs(1);
 
-/// See above.
+/// The spans that wait for the collector, and how many were dropped and exported.
 #[derive(Default)]
 pub(super) struct SpanQueue {
     waiting: Mutex<WaitingSpans>,
-    /// There are enough for a request, or no more will come.
+    /// Signals that there are enough spans for a request, or that the queue is closed.
     enough: Notify,
     closed: AtomicBool,
     dropped: AtomicU64,
@@ -40,7 +40,7 @@ struct WaitingSpans {
 }
 
 impl SpanQueue {
-    /// Whether more can be added; if not, spans need not be made.
+    /// Returns whether there is room; if not, spans need not be encoded.
     pub(super) fn has_room(&self) -> bool {
         self.lock().bytes < ROOM
     }
@@ -64,22 +64,22 @@ impl SpanQueue {
         }
     }
 
-    /// Counts spans that are lost.
+    /// Counts spans that are dropped.
     pub(super) fn drop(&self, count: usize) {
         self.dropped.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// Counts spans that a collector has taken.
+    /// Counts spans that a collector has accepted.
     pub(super) fn export(&self, count: usize) {
         self.exported.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// How many spans were dropped, and exported.
+    /// Returns how many spans were dropped, and how many exported.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.dropped.load(Ordering::Relaxed), self.exported.load(Ordering::Relaxed))
     }
 
-    /// Nothing is added any more.
+    /// Closes the queue: it accepts no more spans.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.enough.notify_one();
@@ -89,7 +89,8 @@ impl SpanQueue {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// The spans of the next request: as soon as there are enough, or some for long enough; `None` at the end.
+    /// Waits for the spans of the next request: until there are enough, or some have waited long enough. Returns `None`
+    /// at the end.
     pub(super) async fn next(&self) -> Option<Vec<EncodedSpans>> {
         loop {
             if self.lock().count < MOST_SPANS / 2 && !self.is_closed() {
@@ -105,7 +106,7 @@ impl SpanQueue {
         }
     }
 
-    /// Takes as many as a request may have.
+    /// Takes as many spans as a request may have.
     pub(super) fn take(&self) -> Vec<EncodedSpans> {
         let mut waiting = self.lock();
         let (mut batch, mut bytes, mut count) = (Vec::new(), 0, 0);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_have_bounds() {
+    fn batches_are_bounded() {
         let queue = SpanQueue::default();
         let check = |expected: &[usize]| {
             let counts: Vec<usize> = queue.take().iter().map(|spans| spans.count).collect();
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted() {
+    fn spans_without_room_are_counted() {
         let queue = SpanQueue::default();
         queue.add(some(ROOM, 2));
         assert!(!queue.has_room());
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_no_longer_than_needed() {
+    fn spans_wait_no_longer_than_needed() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let queue = SpanQueue::default();

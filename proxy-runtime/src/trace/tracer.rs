@@ -1,5 +1,5 @@
-//! What decides about traces ([`Tracer`]): which are continued, which are exported, and what servers are told. Shared by workers; on the path
-//! of requests where the site has `trace`.
+//! Decides about traces ([`Tracer`]): which are continued, which are exported, and what is sent to servers. Shared by workers; on the path of
+//! requests if the site has `trace`.
 
 use std::borrow::Cow;
 use std::io;
@@ -23,7 +23,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::trace_context::{self, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 use crate::site::{Site, Trace, TraceFormat, TraceTrust};
 
-/// See above.
+/// The tracing of a site: the decisions, and the queue of the exporter.
 pub(crate) struct Tracer {
     config: &'static Trace,
     exporter: Exporter,
@@ -33,16 +33,16 @@ pub(crate) struct Tracer {
 /// The thread that exports.
 pub(crate) struct TraceExport {
     tracer: &'static Tracer,
-    /// Until when it may still export, once it is to end.
+    /// The time at which exporting must end, once it is set.
     end: watch::Sender<Option<Instant>>,
     ended: Mutex<Receiver<()>>,
 }
 
 impl Tracer {
-    /// The tracer of a site that has `trace`.
+    /// Creates the tracer of a site that has `trace`.
     ///
     /// # Errors
-    /// The collector's URL is none, or a field can't be sent to it.
+    /// Fails if the collector's URL is not valid, or a header field can't be sent to it.
     pub(crate) fn new(site: &'static Site, settings: &'static Settings) -> Result<Option<&'static Tracer>, StartError> {
         let Some(config) = site.trace else { return Ok(None) };
         let refuse = |message: String| StartError { message, place: config.place.clone() };
@@ -50,23 +50,23 @@ impl Tracer {
         Ok(Some(Box::leak(Box::new(Tracer { config, exporter, queue: SpanQueue::default() }))))
     }
 
-    /// Starts the thread that exports.
+    /// Starts the exporting thread.
     ///
     /// # Errors
-    /// There can't be a thread.
+    /// Fails if the system has no thread for it.
     pub(crate) fn start(&'static self) -> io::Result<TraceExport> {
         let ((end, closing), (ends, ended)) = (watch::channel(None), channel());
         let export = move || {
             run(&self.exporter, &self.queue, closing);
-            // Nobody may wait for it any more.
+            // The receiver may be gone.
             let _ = ends.send(());
         };
         std::thread::Builder::new().name("trace".to_owned()).spawn(export)?;
         Ok(TraceExport { tracer: self, end, ended: Mutex::new(ended) })
     }
 
-    /// The trace of a request: what its fields say, where they are believed, or a new one. Fields that are not taken up are removed.
-    /// `trusted`: the peer is one of `trusted-proxies`.
+    /// Returns the trace of a request: the one in its header fields, if the client is trusted, or a new one. Fields of a trace that
+    /// is not continued are removed. `trusted`: the peer is one of `trusted-proxies`.
     pub(crate) fn take_up(&self, fields: &mut Fields, trusted: bool, ids: &SpanIds) -> ExchangeTrace {
         let believed = match self.config.trust {
             TraceTrust::Proxies => trusted,
@@ -86,7 +86,7 @@ impl Tracer {
         ExchangeTrace::new(context, taken_up.map_or(0, |said| said.span))
     }
 
-    /// What the first field says that is one.
+    /// Returns the context of the first format that the request has.
     fn said(&self, fields: &Fields) -> Option<TraceContext> {
         self.config.formats.iter().find_map(|format| match format {
             TraceFormat::W3c => trace_context::of_fields(fields),
@@ -95,7 +95,7 @@ impl Tracer {
         })
     }
 
-    /// Removes the fields of all formats that are in use.
+    /// Removes the header fields of all formats in use.
     fn forget(&self, fields: &mut Fields) {
         for format in self.config.formats.iter() {
             let names: &[&str] = match format {
@@ -107,7 +107,7 @@ impl Tracer {
         }
     }
 
-    /// Sets the fields of a request to a server that is sent in the span `span`.
+    /// Sets the header fields of a request to a server, for the span that sends it.
     pub(crate) fn tell(&self, fields: &mut Fields, trace: &ExchangeTrace, span: u64) {
         let told = trace.told(span);
         for format in self.config.formats.iter() {
@@ -119,12 +119,12 @@ impl Tracer {
         }
     }
 
-    /// Whether an exchange that is over is exported: its trace is sampled, or it has failed.
+    /// Returns whether a completed exchange is exported: its trace is sampled, or it has failed.
     pub(crate) fn wants(&self, trace: &ExchangeTrace, status: u16, failure: Option<Failure>) -> bool {
         trace.is_sampled() || encode::has_failed(status, failure) || trace.beside && trace.ends_badly()
     }
 
-    /// Exports an exchange that is over, and began then.
+    /// Exports a completed exchange, or counts its spans as dropped.
     pub(crate) fn over(
         &self,
         trace: &ExchangeTrace,
@@ -144,14 +144,14 @@ impl Tracer {
         self.queue.add(encode::exchange(trace, facts, (failure, began), clock));
     }
 
-    /// How many spans were dropped, and how many exported.
+    /// Returns how many spans were dropped, and how many exported.
     #[cfg(feature = "admin")]
     pub(crate) fn counts(&self) -> (u64, u64) {
         self.queue.counts()
     }
 }
 
-/// `tracestate` is one line where it is right, and none where it is not.
+/// Joins the lines of `tracestate` to one, or removes them if they are not valid.
 fn join_state(fields: &mut Fields) {
     if !fields.contains(TRACESTATE) {
         return;
@@ -167,19 +167,20 @@ fn join_state(fields: &mut Fields) {
     }
 }
 
-/// Whether a trace is among the share that is exported: by its id, so that all who have the same share decide alike.
+/// Returns whether a trace belongs to the exported share: by its ID, so that all proxies with the same share decide
+/// alike.
 fn is_among(trace: TraceId, share: u64) -> bool {
     (trace.0 as u64 & (Trace::ALL - 1)) < share
 }
 
 impl TraceExport {
-    /// No more spans come; what waits may be exported until then.
+    /// Closes the queue; waiting spans are exported until a point in time.
     pub(crate) fn close(&self, until: Instant) {
         self.end.send_replace(Some(until));
         self.tracer.queue.close();
     }
 
-    /// Waits until all is exported, but no longer than until then; what is left is lost, and that is said. Blocks.
+    /// Waits until all spans are exported, but no longer than `until`; the rest is lost and reported. Blocks.
     pub(crate) fn finish(&self, until: Instant) {
         let ended = self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let patience = until.saturating_duration_since(Instant::now());
@@ -216,7 +217,7 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-0";
 
-    /// The fields of a request that `fields` are left of, and the trace.
+    /// Returns the trace of a request with these header fields, and the fields that remain.
     fn taken_up(tracer: &Tracer, trusted: bool, before: &[(&str, &str)]) -> (ExchangeTrace, Vec<(String, String)>) {
         let mut fields: Fields = before.iter().copied().collect();
         let trace = tracer.take_up(&mut fields, trusted, &SpanIds::new());
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_believed() {
+    fn whose_traces_are_continued() {
         let w3c = [TraceFormat::W3c];
         let check = |trust, trusted, expected| {
             let tracer = tracer(trust, (Trace::ALL, false), &w3c);
@@ -233,7 +234,7 @@ mod tests {
                 taken_up(&tracer, trusted, &[("traceparent", PARENT), ("tracestate", "a=1"), ("b3", B3)]);
             assert_eq!(trace.parent != 0, expected);
             assert_eq!(trace.id().0 == 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, expected);
-            // Of a format that is not in use, nothing is known.
+            // Fields of a format that is not in use are left alone.
             assert_eq!(left.len(), if expected { 3 } else { 1 });
             assert_ne!(trace.context.span, 0x00f0_67aa_0ba9_02b7);
         };
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn which_are_sampled() {
+    fn sampling_decisions() {
         let both = [TraceFormat::W3c, TraceFormat::B3];
         let check = |share, follows, fields: &[(&str, &str)], expected| {
             let tracer = tracer(TraceTrust::Any, (share, follows), &both);
@@ -262,16 +263,16 @@ mod tests {
         check(0, true, &[("b3", "1")], true);
         check(0, true, &[("b3", B3.trim_end_matches("-0"))], false);
         check(Trace::ALL, true, &[("b3", B3.trim_end_matches("-0"))], true);
-        // The first of the formats that is there.
+        // The first format that the request has decides.
         check(0, true, &[("b3", B3), said[0]], true);
-        // A share of ids.
+        // A share of the IDs is sampled.
         let ids = SpanIds::new();
         let count = (0..10_000).filter(|_| is_among(ids.trace(), Trace::ALL / 10)).count();
         assert!((800..1200).contains(&count), "{count} of 10000");
     }
 
     #[test]
-    fn states_are_joined_or_go() {
+    fn states_are_joined_or_removed() {
         let tracer = tracer(TraceTrust::Any, (0, false), &[TraceFormat::W3c]);
         let check = |fields: &[(&str, &str)], expected: Option<&str>| {
             let (_, left) = taken_up(&tracer, false, fields);
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_are_told() {
+    fn fields_of_requests_to_servers() {
         let formats = [TraceFormat::W3c, TraceFormat::B3, TraceFormat::B3Multi];
         let tracer = tracer(TraceTrust::Any, (Trace::ALL, false), &formats);
         let (trace, _) = taken_up(&tracer, false, &[("traceparent", PARENT)]);
