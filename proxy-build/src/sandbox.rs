@@ -1,4 +1,5 @@
-//! Derives the sandbox of a site ([`derive`]): the folders it reads and writes, and the addresses that it connects to.
+//! Derives the sandbox of a site ([`derive`]): the folders that it reads and writes, and the addresses that it connects
+//! to.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use proxy_runtime::site::{
 
 use crate::model::{Site, list};
 
-/// A sandbox in which nothing is needed.
+/// Returns a sandbox that allows nothing.
 pub(crate) fn empty(required: bool, place: Place) -> Sandbox {
     let none = || list(Vec::new());
     Sandbox {
@@ -27,7 +28,7 @@ pub(crate) fn empty(required: bool, place: Place) -> Sandbox {
     }
 }
 
-/// Fills a sandbox with what the site needs.
+/// Completes a sandbox with what the site needs.
 pub(crate) fn derive(site: &Site, written: Sandbox) -> Sandbox {
     let mut needs = Needs::default();
     for route in site.hosts.iter().flat_map(|host| &host.routes) {
@@ -57,7 +58,7 @@ pub(crate) fn derive(site: &Site, written: Sandbox) -> Sandbox {
     }
 }
 
-/// Settings, each once, in order.
+/// A list of settings without repetitions, in order.
 #[derive(Default)]
 struct Unique {
     list: Vec<Setting<Text>>,
@@ -149,7 +150,7 @@ impl Needs {
         }
     }
 
-    /// A server's address. Of one that is known, only the port matters.
+    /// Adds a server's address. If it is fixed, only its port is added.
     fn address(&mut self, address: &Setting<Text>) {
         let Setting::Fixed(written) = address else { return self.connect.add(address) };
         match settings::address(written) {
@@ -158,7 +159,7 @@ impl Needs {
                 self.port(u64::from(port));
             }
             Ok(Address::Unix(_)) => {}
-            // A name server without its port, which is that of all name servers.
+            // This is a name server without a port; it uses the port of all name servers.
             Err(_) => {}
         }
     }

@@ -1,6 +1,6 @@
-//! What the process gives up once it has all that it needs more rights for: its user ([`privileges`]), and whatever its site has no use
-//! for ([`sandbox`]). Both happen while it has a single thread: the kernel keeps users, capabilities and rules by thread, and threads inherit
-//! them.
+//! Limits the process before it serves: its user and capabilities ([`privileges`]), and the files, ports and system calls that its site does
+//! not need ([`sandbox`]). Both happen while it has a single thread: the kernel keeps users, capabilities and rules by thread, and threads
+//! inherit them.
 
 pub(crate) mod allowed;
 mod landlock;

@@ -10,7 +10,7 @@ use crate::sandbox;
 use crate::source::Span;
 
 impl Check<'_> {
-    /// `privileged` is where a listener stands whose port is below 1024.
+    /// Checks `process`. `privileged` is the span of a listener with a port below 1024.
     pub(crate) fn process(&mut self, items: &[Item], privileged: Option<Span>) -> Process {
         let (drain, max_streams) = (Setting::Fixed(model::DRAIN), Setting::Fixed(model::MAX_STREAMS));
         let mut process = Process {
@@ -47,7 +47,7 @@ impl Check<'_> {
         process
     }
 
-    /// `user`, `group` and `capabilities`.
+    /// Checks `user`, `group` and `capabilities`.
     fn privileges(&mut self, items: &[Item]) -> Option<Privileges> {
         let lines = items.iter().filter_map(|item| Some((item.span, item.line::<ProcessLine>()?)));
         let lines = lines.filter(|(_, line)| !matches!(line, ProcessLine::Sandbox(_)));
@@ -73,7 +73,7 @@ impl Check<'_> {
         Some(privileges)
     }
 
-    /// `sandbox`, before it is known what the site needs.
+    /// Returns the sandbox as written, before the site's needs are known.
     fn sandbox(&mut self, items: &[Item]) -> Option<Sandbox> {
         let written = items.iter().find_map(|item| match item.line() {
             Some(ProcessLine::Sandbox(required)) => Some((item.span, *required)),

@@ -1,4 +1,4 @@
-//! What a site needs of files and ports ([`Allowed`]), with the values that are given at start. Does no I/O.
+//! The files and ports that a site needs ([`Allowed`]), with the values that are given at start. Does no I/O.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{Sandbox, Site};
 
-/// Folders in which the system keeps the certificates of authorities.
+/// Folders with the system's certificate authorities.
 const AUTHORITIES: [&str; 5] =
     ["/etc/ssl", "/etc/pki", "/usr/lib/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
 
@@ -16,31 +16,31 @@ const AUTHORITIES: [&str; 5] =
 const RESOLVER: [&str; 7] =
     ["/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/run/systemd/resolve", "/run/resolvconf"];
 
-/// The port of name servers, by TCP where an answer is long (RFC 7766).
+/// The port of name servers, by TCP for long responses (RFC 7766).
 const DNS: u16 = 53;
 
-/// What the process may do.
+/// What the sandbox allows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allowed {
-    /// Folders.
+    /// Folders to read from.
     pub(super) read: Vec<PathBuf>,
-    /// Folders.
+    /// Folders to write to.
     pub(super) write: Vec<PathBuf>,
-    /// Ports of TCP; `None` is all of them.
+    /// TCP ports to connect to; `None` allows all of them.
     pub(super) connect: Option<Vec<u16>>,
-    /// Programs may be run, and all files read.
+    /// Whether programs may run, and all files be read.
     pub(super) programs: bool,
 }
 
 impl Allowed {
-    /// What the site needs, with the values that were given at start.
+    /// Returns what the site needs, with the values that were given at start.
     pub(crate) fn of(sandbox: &Sandbox, site: &Site, settings: &Settings) -> Allowed {
         let mut allowed = Allowed { programs: sandbox.runs_programs, ..Allowed::default() };
         let folders = sandbox.read.iter().map(|folder| PathBuf::from(folder.get(settings)));
         let files = sandbox.read_files.iter().map(|file| folder(file.get(settings)));
         let reread = site.files.iter().map(|file| folder(settings.path(file)));
         allowed.read.extend(folders.chain(files).chain(reread));
-        // Memory and descriptors of the process itself, for its metrics.
+        // The process reads its own memory and descriptors for its metrics.
         allowed.read.push("/proc/self".into());
         if sandbox.verifies {
             let variable = |name: &str| std::env::var(name).ok();
@@ -68,7 +68,7 @@ impl Allowed {
     }
 }
 
-/// As `--check` prints it.
+/// The form that `--check` prints.
 impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list =
@@ -90,7 +90,7 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 fn folder(file: &str) -> PathBuf {
     match Path::new(file).parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -98,7 +98,7 @@ fn folder(file: &str) -> PathBuf {
     }
 }
 
-/// The port of an address or a URL, or a port alone; `None` for what is not reached by TCP.
+/// Returns the port of an address or a URL, or a port alone; `None` if it is not reached by TCP.
 fn port(to: &str) -> Option<u16> {
     if to.starts_with("udp:") {
         return None;
@@ -116,7 +116,7 @@ fn port(to: &str) -> Option<u16> {
     }
 }
 
-/// Whether an address or a URL names a host, which has to be resolved.
+/// Returns whether an address or a URL has a host name, which must be resolved.
 fn has_name(to: &str) -> bool {
     let to = to.strip_prefix("tcp:").or_else(|| to.strip_prefix("udp:")).unwrap_or(to);
     match settings::address(to) {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed() {
+    fn printed_form() {
         let check = |allowed: Allowed, expected: &str| assert_eq!(allowed.to_string(), expected);
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         check(

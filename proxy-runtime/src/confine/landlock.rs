@@ -1,4 +1,4 @@
-//! Files and ports, by Landlock (landlock(7)): [`restrict`].
+//! Limits files and ports by Landlock (landlock(7)): [`restrict`].
 
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use landlock::{
 
 use super::allowed::Allowed;
 
-/// The version of the interface whose rights are given up; Linux 6.10 has it. Earlier kernels hold what they know of it.
+/// The version of the interface whose rules are applied, of Linux 6.10. Earlier kernels enforce the rules that they
+/// know.
 const KNOWN: ABI = ABI::V5;
 
 /// Restricts this thread and those that it starts.
 ///
 /// # Errors
-/// What the kernel does not hold. What it does hold, it holds then, too.
+/// Fails with what the kernel does not enforce. The rules that it knows are in force even then.
 pub(super) fn restrict(allowed: &Allowed) -> Result<(), String> {
     let status = rules(allowed).and_then(RulesetCreated::restrict_self);
     match status.map(|status| status.ruleset) {
@@ -40,7 +41,7 @@ fn rules(allowed: &Allowed) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     if allowed.programs {
         rules = beneath(rules, "/".as_ref(), read | AccessFs::Execute | AccessFs::IoctlDev)?;
-        // Programs throw their output away.
+        // Programs discard their output.
         rules = beneath(rules, "/dev/null".as_ref(), AccessFs::WriteFile.into())?;
     }
     for folder in &allowed.read {
@@ -55,7 +56,7 @@ fn rules(allowed: &Allowed) -> Result<RulesetCreated, RulesetError> {
     Ok(rules)
 }
 
-/// Allows something below a folder, where it is there.
+/// Allows access below a folder, if the folder exists.
 fn beneath(rules: RulesetCreated, folder: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     match PathFd::new(folder) {
         Ok(open) => rules.add_rule(PathBeneath::new(open, access)),

@@ -1,4 +1,4 @@
-//! Gives up privileges ([`give_up`]): the user that has started the process, its groups and its capabilities (capabilities(7)).
+//! Drops privileges ([`give_up`]): the user that started the process, its groups and its capabilities (capabilities(7)).
 
 use std::io;
 
@@ -10,10 +10,12 @@ use crate::net::accounts;
 use crate::observe::notice;
 use crate::site::{Privileges, Site};
 
-/// Becomes the user of the site, and gives up all capabilities. Sockets must be open, and this must be the only thread.
+/// Switches to the user of the site, and drops all capabilities. Sockets must be open, and this must be the only
+/// thread.
 ///
 /// # Errors
-/// The user is unknown or can't be become, or it can't read a file again that the site reads on SIGHUP.
+/// Fails if the user is unknown or the switch is refused, or if the user can't read a file that the site reads again on
+/// SIGHUP.
 pub(crate) fn give_up(site: &Site, settings: &Settings) -> Result<(), Vec<StartError>> {
     let Some(privileges) = &site.process.privileges else {
         if geteuid().is_root() {
@@ -37,7 +39,7 @@ pub(crate) fn give_up(site: &Site, settings: &Settings) -> Result<(), Vec<StartE
     if unreadable.is_empty() { Ok(()) } else { Err(unreadable) }
 }
 
-/// A user, with all of its groups.
+/// A user with all of its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
     user: u32,
@@ -46,7 +48,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Looks it up; `None` where the site names no user.
+    /// Looks up the site's user; `None` if the site names no user.
     pub(crate) fn of(privileges: &Privileges) -> io::Result<Option<Account>> {
         let Some(name) = &privileges.user else { return Ok(None) };
         let user = accounts::user(name)?;
@@ -59,10 +61,10 @@ impl Account {
         Ok(Some(Account { user, group, others: accounts::memberships(name)? }))
     }
 
-    /// Becomes it, for good.
+    /// Switches to the user for good.
     fn become_it(&self) -> io::Result<()> {
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
-        // A service manager may have done so before.
+        // A service manager may have switched the user already.
         if geteuid() == user && rustix::process::getegid() == group {
             return Ok(());
         }
@@ -85,7 +87,7 @@ impl std::fmt::Display for Account {
     }
 }
 
-/// Gives up all capabilities, and those that a program could give it back.
+/// Drops all capabilities, and prevents programs from getting them back.
 fn no_capabilities() -> io::Result<()> {
     let none = CapabilitySet::empty();
     thread::clear_ambient_capability_set()?;

@@ -6,15 +6,15 @@ use crate::context::settings::{Settings, StartError};
 use crate::observe::notice;
 use crate::site::Site;
 
-/// Gives up all that the site has no use for. Sockets must be open, and this must be the only thread.
+/// Applies the sandbox of a site. Sockets must be open, and this must be the only thread.
 ///
 /// # Errors
-/// The site requires what this kernel doesn't have, or a port is not one.
+/// Fails if the site requires a rule that this kernel lacks.
 pub(crate) fn enter(site: &Site, settings: &Settings) -> Result<(), Vec<StartError>> {
     let Some(sandbox) = &site.process.sandbox else { return Ok(()) };
     let allowed = Allowed::of(sandbox, site, settings);
     for folder in &allowed.write {
-        // Rules are about what is there. Whoever uses it says what is wrong with it.
+        // A rule needs a folder that exists. If the folder can't be created, the code that writes to it reports that.
         let _ = std::fs::create_dir_all(folder);
     }
     let lacks = [landlock::restrict(&allowed), if allowed.programs { Ok(()) } else { seccomp::restrict() }];

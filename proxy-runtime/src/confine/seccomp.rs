@@ -1,5 +1,5 @@
-//! System calls, by a filter (seccomp(2)): [`restrict`]. All others fail as if the kernel didn't have them (ENOSYS), which libraries know how to
-//! deal with: they exist to run programs, trace processes, mount, load code into the kernel, change users, and so on.
+//! Limits system calls by a filter (seccomp(2)): [`restrict`]. All calls that are not listed fail as if the kernel lacked them (ENOSYS), which
+//! libraries can handle. Such calls run programs, trace processes, mount, load code into the kernel, change users, and so on.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Calls that are allowed whatever their arguments are.
+/// Calls that are allowed with any arguments.
 const ALLOWED: &[&[libc::c_long]] = &[MEMORY, THREADS, EVENTS, STREAMS, SOCKETS, FILES, FOLDERS, OWN_STATE, LEGACY];
 
 const MEMORY: &[libc::c_long] = &[
@@ -73,7 +73,7 @@ const STREAMS: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
-/// Sockets that are there. [`libc::SYS_socket`] goes by the family.
+/// Calls on sockets that exist. [`libc::SYS_socket`] is limited to some families.
 const SOCKETS: &[libc::c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
@@ -145,7 +145,7 @@ const OWN_STATE: &[libc::c_long] = &[
     libc::SYS_uname,
 ];
 
-/// Calls that only x86 still has; C libraries use some of them there.
+/// Calls that only x86 still has; C libraries use some of them.
 #[cfg(target_arch = "x86_64")]
 const LEGACY: &[libc::c_long] = &[
     libc::SYS_access,
@@ -171,16 +171,16 @@ const LEGACY: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: &[libc::c_long] = &[];
 
-/// Sockets of these families may be made: what servers are reached by, and netlink, by which C libraries ask for the machine's addresses.
+/// The families of sockets that may be created: those of servers, and netlink, which C libraries use to list the machine's addresses.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Names of threads, and of their memory.
+/// Operations that name threads and their memory.
 const NAMING: [libc::c_int; 3] = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
 
 /// Restricts this thread and those that it starts.
 ///
 /// # Errors
-/// The kernel has no filters, or not for this machine.
+/// Fails if the kernel has no filters, or the machine's architecture is not supported.
 pub(super) fn restrict() -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("system calls are not limited: {error}");
     let filter = filter().map_err(|error| failed(&error))?;
@@ -196,7 +196,7 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
-/// Rules for a call whose first argument is one of these.
+/// Returns rules for a call whose first argument must be one of these values.
 fn first_is(values: &[libc::c_int]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let rule = |value: &libc::c_int| {
         let value = u64::from(value.unsigned_abs());
@@ -209,20 +209,20 @@ fn first_is(values: &[libc::c_int]) -> Result<Vec<SeccompRule>, seccompiler::Bac
 mod tests {
     use super::*;
 
-    /// In a thread of its own, which is restricted alone.
+    /// Runs in a thread of its own, so that only this thread is restricted.
     #[test]
-    fn what_is_refused() {
+    fn calls_that_are_not_listed_fail() {
         let restricted = std::thread::spawn(|| {
             restrict().expect("a filter");
             std::fs::read("/proc/self/status").expect("a file can be read");
             std::thread::spawn(|| ()).join().expect("threads can be started");
             let error = std::process::Command::new("/bin/true").status().expect_err("programs can't be run");
             assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "{error}");
-            let error = rustix::thread::set_thread_groups(&[]).expect_err("nobody else can be become");
+            let error = rustix::thread::set_thread_groups(&[]).expect_err("the groups can not be changed");
             assert_eq!(error, rustix::io::Errno::NOSYS);
             let raw = socket2::Socket::new(libc::AF_PACKET.into(), socket2::Type::DGRAM, None);
             assert_eq!(raw.err().and_then(|error| error.raw_os_error()), Some(libc::ENOSYS), "packets can't be read");
         });
-        restricted.join().expect("all of that");
+        restricted.join().expect("no call has another outcome");
     }
 }
