@@ -1,7 +1,7 @@
-//! Monitoring of a site by other programs: alert rules for Prometheus ([`alerts`]) and a dashboard for Grafana ([`dashboard`]).
+//! Monitoring of a site: alert rules for Prometheus ([`alerts`]) and a dashboard for Grafana ([`dashboard`]).
 //!
-//! Both are generated, as the site knows the names: of its hosts, upstreams, queues and caches, and which metrics there will be.
-//! Names of metrics are the runtime's own constants.
+//! Both are generated, because the site defines the names of hosts, upstreams, queues and caches, and which metrics exist. Names
+//! of metrics are the runtime's own constants.
 
 mod alerts;
 mod dashboard;
@@ -13,19 +13,20 @@ use proxy_runtime::site::{Admin, Setting};
 
 use crate::model::Site;
 
-/// The alert rules of a site, as a YAML file for Prometheus. `job` is the `job_name` by which Prometheus scrapes it.
+/// Returns the alert rules of a site, as a YAML file for Prometheus. `job` is the `job_name` of its scrape
+/// configuration.
 ///
 /// # Errors
-/// The site has no `metrics`.
+/// Fails if the site has no `metrics`.
 pub fn alerts(site: &Site, job: &str) -> Result<String, String> {
     let admin = admin(site)?;
     Ok(alerts::write(site, admin, &Job(job)))
 }
 
-/// The dashboard of a site, as JSON for Grafana. `job` is as for [`alerts`].
+/// Returns the dashboard of a site, as JSON for Grafana. `job` is as for [`alerts`].
 ///
 /// # Errors
-/// The site has no `metrics`.
+/// Fails if the site has no `metrics`.
 pub fn dashboard(site: &Site, job: &str) -> Result<String, String> {
     admin(site)?;
     Ok(format!("{:#}\n", dashboard::write(site, &Job(job))))
@@ -38,11 +39,11 @@ fn admin(site: &Site) -> Result<&Admin, String> {
         .ok_or_else(|| "the site has no metrics: write `admin \"127.0.0.1:9000\" { metrics; }` at its top".to_owned())
 }
 
-/// The `job_name` by which Prometheus scrapes a site.
+/// The `job_name` of a site's scrape configuration in Prometheus.
 struct Job<'a>(&'a str);
 
 impl Job<'_> {
-    /// The series of a metric, or of a part of a histogram such as `_bucket`, whose labels have these values.
+    /// Returns the series of a metric, or of a part of a histogram such as `_bucket`, whose labels have these values.
     fn series(&self, metric: &Metric, part: &str, labels: &[(&str, &str)]) -> String {
         let mut text = format!("{}{part}{{job={}", metric.sample(), quoted(self.0));
         for (label, value) in labels {
@@ -52,12 +53,12 @@ impl Job<'_> {
     }
 }
 
-/// A string of PromQL.
+/// Returns a string of PromQL.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// A value that is known at build; not that of a parameter.
+/// Returns a value that is known at build; `None` for a parameter's.
 fn known<T: Copy>(setting: Setting<T>) -> Option<T> {
     match setting {
         Setting::Fixed(value) => Some(value),

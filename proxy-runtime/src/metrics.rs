@@ -22,21 +22,21 @@ pub enum MetricKind {
     Histogram,
 }
 
-/// A metric, for its documentation and its output.
+/// A metric, for the documentation and the exposition.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name, without the `_total` of a counter's samples.
+    /// The name, without the `_total` of a counter's samples.
     pub name: &'static str,
-    /// Its type.
+    /// The type.
     pub kind: MetricKind,
-    /// The names of its labels.
+    /// The names of the labels.
     pub labels: &'static [&'static str],
-    /// Its description.
+    /// The description.
     pub help: &'static str,
 }
 
 impl Metric {
-    /// Returns the name of its samples; for a histogram, their prefix.
+    /// Returns the name of the metric's samples; for a histogram, the prefix of their names.
     pub fn sample(&self) -> String {
         format!("{}{}", self.name, if self.kind == MetricKind::Counter { "_total" } else { "" })
     }
@@ -108,7 +108,7 @@ pub const BUCKETS: [u64; 13] = [
 /// The most buckets that a site can configure.
 pub const MAX_BUCKETS: usize = 32;
 
-/// The classes of statuses, for the label `code`; `none` for an exchange without a response.
+/// The classes of statuses, for the label `code`; `none` stands for an exchange without a response.
 pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Alert rules for Prometheus ([`write`]). Each is there only where the site can make it fire.
+//! Alert rules for Prometheus ([`write`]). A rule is written only if it can fire for the site.
 
 use std::fmt::Write as _;
 
@@ -14,26 +14,26 @@ use crate::model::Site;
 /// An alert.
 struct Alert {
     name: &'static str,
-    /// PromQL: it fires where this has a value.
+    /// The PromQL expression: the alert fires while this has a value.
     expression: String,
-    /// For how long the expression must have had a value.
+    /// How long the expression must have had a value.
     lasting: &'static str,
     severity: &'static str,
-    /// What has happened; Prometheus fills in the labels.
+    /// What happened; Prometheus fills in the labels.
     summary: String,
-    /// What to look at.
+    /// What to check.
     description: &'static str,
-    /// Labels beside those of the series, where alerts share a name.
+    /// Labels beside those of the series, which tell alerts with one name apart.
     labels: Vec<(&'static str, String)>,
 }
 
-/// Users notice it now.
+/// The severity of what users notice now.
 const CRITICAL: &str = "critical";
 
-/// It will become critical, or hurts a few.
+/// The severity of what becomes critical, or affects a few users.
 const WARNING: &str = "warning";
 
-/// Writes the file.
+/// Writes the rules file.
 pub(super) fn write(site: &Site, admin: &Admin, job: &Job<'_>) -> String {
     let name = quoted(&format!("kiln-{}", job.0));
     let mut out = format!(
@@ -58,7 +58,7 @@ pub(super) fn write(site: &Site, admin: &Admin, job: &Job<'_>) -> String {
     out
 }
 
-/// A string of YAML: in double quotes it has the escapes of JSON.
+/// Returns a string of YAML: in double quotes it has the escapes of JSON.
 fn yaml(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -92,8 +92,8 @@ fn of_requests(admin: &Admin, job: &Job<'_>) -> Vec<Alert> {
     alerts
 }
 
-/// The longest duration of at most a second that a histogram tells apart from longer ones, in seconds: the last bound is not, as
-/// quantiles above it are given as the bound itself.
+/// Returns the longest duration of at most a second that a histogram distinguishes from longer ones, in seconds. The last bound
+/// is none, because a quantile above it has that bound as value.
 fn slow(buckets: &[u64]) -> Option<f64> {
     let (_, told_apart) = buckets.split_last()?;
     let longest = told_apart.iter().rev().find(|bound| **bound <= 1_000_000)?;
@@ -152,7 +152,8 @@ fn of_upstreams(site: &Site, job: &Job<'_>) -> Vec<Alert> {
     alerts
 }
 
-/// None where the queue has no length that is known here. One with a single place is full as soon as it is used.
+/// Returns the alert for a queue whose length is known at build, if that is above 1: a queue of one place is full as
+/// soon as it is used.
 fn queue_full(upstream: &Upstream, job: &Job<'_>) -> Option<Alert> {
     let places = known(upstream.circuit_breaker.max_pending).filter(|places| (2..u64::MAX).contains(places))?;
     let waiting = job.series(&UPSTREAM_WAITING, "", &[("upstream", &upstream.name)]);
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_told_apart_by_the_buckets() {
+    fn the_limit_depends_on_the_buckets() {
         let check = |buckets: &[u64], expected: Option<f64>| assert_eq!(slow(buckets), expected, "{buckets:?}");
         check(&proxy_runtime::metrics::BUCKETS, Some(1.0));
         check(&[], None);

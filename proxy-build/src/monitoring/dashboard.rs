@@ -16,18 +16,18 @@ use crate::model::Site;
 const COLUMNS: u64 = 24;
 const HEIGHT: u64 = 8;
 
-/// Where all queries go: the variable by which the reader chooses a Prometheus.
+/// The data source of all queries: the variable by which the user selects a Prometheus.
 const SOURCE: &str = "${datasource}";
 
 /// A graph.
 struct Graph {
     title: &'static str,
     unit: &'static str,
-    /// PromQL, and how its series are named.
+    /// The PromQL queries, with the names of their series.
     queries: Vec<(String, &'static str)>,
 }
 
-/// Makes the dashboard.
+/// Returns the dashboard.
 pub(super) fn write(site: &Site, job: &Job<'_>) -> Value {
     let query = Query(job);
     let mut rows = vec![("Requests", of_requests(&query))];
@@ -57,7 +57,7 @@ pub(super) fn write(site: &Site, job: &Job<'_>) -> Value {
     })
 }
 
-/// A variable whose values the site knows. A comma would separate two of them, so it is escaped.
+/// Returns a variable whose values the site defines. A comma would separate two values, so it is escaped.
 fn choice(name: &str, label: &str, values: impl Iterator<Item = String>) -> Value {
     let values: Vec<_> = values.map(|value| value.replace(',', "\\,")).collect();
     json!({
@@ -66,7 +66,7 @@ fn choice(name: &str, label: &str, values: impl Iterator<Item = String>) -> Valu
     })
 }
 
-/// The graphs of all rows, each row below its title.
+/// Returns the graphs of all rows, each row below its title.
 fn panels(rows: Vec<(&str, Vec<Graph>)>) -> Vec<Value> {
     let (mut panels, mut y) = (Vec::new(), 0);
     for (title, graphs) in rows {
@@ -104,11 +104,11 @@ fn panel(graph: &Graph, id: usize, position: &Value) -> Value {
     })
 }
 
-/// Writes queries for what the reader has chosen.
+/// Writes queries for the variables that the user selects.
 struct Query<'a>(&'a Job<'a>);
 
 impl Query<'_> {
-    /// The series of a metric, of the sites, upstreams and instances that are chosen.
+    /// Returns the series of a metric, limited to the selected sites, upstreams and instances.
     fn series(&self, metric: &Metric, part: &str) -> String {
         let mut text = self.0.series(metric, part, &[]);
         text.pop();
@@ -119,17 +119,17 @@ impl Query<'_> {
         text + "}"
     }
 
-    /// How fast counters grow, by some of their labels.
+    /// Returns the rate of counters, summed by some of their labels.
     fn rate(&self, metric: &Metric, by: &str) -> String {
         format!("sum by ({by}) (rate({}[$__rate_interval]))", self.series(metric, ""))
     }
 
-    /// Gauges, added up by some of their labels.
+    /// Returns gauges, summed by some of their labels.
     fn sum(&self, metric: &Metric, by: &str) -> String {
         format!("sum by ({by}) ({})", self.series(metric, ""))
     }
 
-    /// Three quantiles of a histogram.
+    /// Returns three quantiles of a histogram.
     fn quantiles(&self, metric: &Metric) -> Vec<(String, &'static str)> {
         let rate = format!("sum by (le) (rate({}[$__rate_interval]))", self.series(metric, "_bucket"));
         let quantile = |quantile: &str| format!("histogram_quantile({quantile}, {rate})");

@@ -1,4 +1,4 @@
-//! How many series the metrics of a site can have: what a Prometheus will have to keep of each proxy ([`table`]).
+//! How many series the metrics of a site can have, which Prometheus stores for each proxy ([`table`]).
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use proxy_runtime::site::{Admin, Setting};
 use crate::code::reasons::{self, ReasonKind};
 use crate::model::Site;
 
-/// Kinds of failures at servers, results of the cache, versions of TLS.
+/// The number of kinds of failures at servers, of cache results, and of TLS versions.
 const KINDS: usize = 5;
 const RESULTS: usize = 6;
 const VERSIONS: usize = 2;
 
-/// Families of metrics, each with the series that it has at most.
+/// Returns a table of the metric families, each with the most series that it can have.
 pub(super) fn table(site: &Site, admin: &Admin) -> String {
     let mut out = String::from("<table>\n<tr><th>metric</th><th>series at most</th></tr>\n");
     let (mut total, mut per_worker) = (0, 0);
@@ -32,7 +32,7 @@ fn row(cell: &str, name: &str, value: &str) -> String {
     format!("<tr><{cell}>{name}</{cell}><td class=\"value\">{value}</td></tr>\n")
 }
 
-/// The series of a family: one for each combination of its labels, and for a histogram of its buckets, too.
+/// Returns the most series of a family: one for each combination of labels, and for a histogram, for each bucket, too.
 fn most(metric: &Metric, site: &Site, admin: &Admin) -> usize {
     let of_server = metric.labels.contains(&"server");
     let combinations: usize = metric
@@ -50,16 +50,17 @@ fn most(metric: &Metric, site: &Site, admin: &Admin) -> usize {
             "result" => RESULTS,
             "from" | "in" => 2,
             "version" if metric.labels.len() == 1 => VERSIONS,
-            // What goes with another one: the site of a route, the upstream of a server.
+            // These labels follow from another one: the site from the route, the upstream from the server.
             _ => 1,
         })
         .product();
     let buckets = if admin.buckets.is_empty() { BUCKETS.len() } else { admin.buckets.len() };
-    // The bucket of what is above all, the sum, the count.
+    // The bucket of values above all bounds, the sum, the count.
     combinations * if metric.kind == MetricKind::Histogram { buckets + 3 } else { 1 }
 }
 
-/// Routes of a site with one pattern are one; and one more is for requests of no route.
+/// Returns the number of series by route: routes of a site with the same pattern share one, and one is for requests
+/// without a route.
 fn routes(site: &Site) -> usize {
     let of_site = |(index, host): (usize, &crate::model::Host)| {
         host.routes.iter().map(|route| (index, route.pattern.text.clone())).collect::<Vec<_>>()
@@ -75,7 +76,7 @@ fn servers(site: &Site) -> usize {
     site.upstreams.iter().map(of_upstream).sum()
 }
 
-/// How many there are, where that is known now.
+/// Returns the number of workers, if it is known at build.
 fn workers(site: &Site) -> Option<usize> {
     match site.process.workers {
         Some(Setting::Fixed(workers)) => usize::try_from(workers).ok(),

@@ -19,13 +19,13 @@ use crate::site::{Site, TlsVersion};
 #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
 pub(crate) struct Metrics {
     pub(crate) workers: Box<[Counters]>,
-    /// The series of requests; the last is for requests without a route.
+    /// The series of requests; the last one is for requests without a route.
     pub(crate) series: Box<[Series]>,
     /// The upper bounds of histogram buckets, in microseconds.
     pub(crate) buckets: &'static [u64],
 }
 
-/// The routes of a site with one pattern, which are distinguished by other matchers: one series.
+/// The series of the routes of a site that have the same pattern and differ by other matchers.
 #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
 pub(crate) struct Series {
     pub(crate) site: String,
@@ -80,11 +80,11 @@ pub(crate) struct Exchange {
     /// The time until the response's head was ready.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) failure: Option<Failure>,
-    /// The trace that it is in, if that is exported.
+    /// The trace of the exchange, if it is exported.
     pub(crate) trace: Option<TraceId>,
 }
 
-/// Why an attempt at a server got no response.
+/// The kind of an attempt without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptFailure {
     Unreachable,
@@ -138,7 +138,7 @@ fn series(site: &Site) -> (Vec<Series>, Vec<u32>) {
     (series, of_routes)
 }
 
-/// Where the connections are in a row of servers: in use and idle, behind classes and kinds of failures.
+/// The index of the connections in a row of servers, after the classes and kinds of failures: active, then idle.
 pub(super) const CONNECTIONS: usize = CLASSES.len() + AttemptFailure::NAMES.len();
 
 /// The index of the bytes in a row of requests: after the classes. Two histograms follow.
@@ -193,7 +193,7 @@ impl Counters {
         add(self.upstreams.row(upstream).first(), 1);
     }
 
-    /// Says how many connections to a server there are, in use and idle.
+    /// Sets the number of connections to a server, active and idle.
     pub(crate) fn connections(&self, server: usize, active: usize, idle: usize) {
         let cells = self.servers.row(server).get(CONNECTIONS..).unwrap_or_default();
         for (cell, count) in cells.iter().zip([active, idle]) {
@@ -221,12 +221,12 @@ impl Counters {
         self.lag.store(micros(by), Ordering::Relaxed);
     }
 
-    /// The bucket of a value; the last is for what is above all bounds.
+    /// Returns the bucket of a value; the last bucket is for values above all bounds.
     fn bucket(&self, value: u64) -> usize {
         self.buckets.iter().position(|bound| value <= *bound).unwrap_or(self.buckets.len())
     }
 
-    /// Adds a value to a histogram: to its bucket, or those above all bounds, and to the sum.
+    /// Adds a value to a histogram: to its bucket and to the sum.
     fn observe(&self, cells: &[AtomicU64], value: Duration) {
         let value = micros(value);
         add(cells.get(self.bucket(value)), 1);

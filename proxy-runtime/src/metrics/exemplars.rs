@@ -1,6 +1,8 @@
-//! Exemplars of histograms ([`Exemplars`]): of each bucket a trace that is in it, for who wants to see one.
+//! Exemplars of histograms ([`Exemplars`]): for each bucket, the trace of one of its values, so that an operator can
+//! look at it.
 //!
-//! Only exchanges of sampled traces have one, so a lock is no cost to others; a worker whose exemplars are being read goes on without.
+//! Only exchanges of sampled traces have one, so the lock costs other exchanges nothing; a worker does not wait while its exemplars
+//! are being read.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,10 +11,10 @@ use std::time::Duration;
 use crate::context::facts::Timestamp;
 use crate::protocol::trace_context::TraceId;
 
-/// So many buckets of a worker have exemplars at most.
+/// The most buckets of a worker that have exemplars.
 const MOST: usize = 16 << 10;
 
-/// A value of a bucket, and the trace that it is from.
+/// A value of a bucket, and the trace that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exemplar {
     pub(crate) trace: TraceId,
@@ -20,7 +22,7 @@ pub(crate) struct Exemplar {
     pub(crate) at: Timestamp,
 }
 
-/// A bucket: the row, which of its histograms, and which bucket of that.
+/// A bucket: the row, the histogram in the row, and the bucket in the histogram.
 pub(super) type BucketPlace = (usize, usize, usize);
 
 /// The exemplars of a worker.
@@ -28,7 +30,7 @@ pub(super) type BucketPlace = (usize, usize, usize);
 pub(super) struct Exemplars(Mutex<HashMap<BucketPlace, Exemplar>>);
 
 impl Exemplars {
-    /// The last one of a bucket counts.
+    /// Sets the exemplar of a bucket; the last one counts.
     pub(super) fn set(&self, place: BucketPlace, exemplar: Exemplar) {
         let Ok(mut all) = self.0.try_lock() else { return };
         if all.len() < MOST || all.contains_key(&place) {
@@ -36,7 +38,7 @@ impl Exemplars {
         }
     }
 
-    /// The exemplar of a bucket.
+    /// Returns the exemplar of a bucket.
     #[cfg(any(feature = "admin", test))]
     pub(super) fn get(&self, place: BucketPlace) -> Option<Exemplar> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&place).copied()
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_one_within_bounds() {
+    fn the_last_exemplar_counts_within_bounds() {
         let all = Exemplars::default();
         let one = |trace| Exemplar { trace: TraceId(trace), value: Duration::ZERO, at: Timestamp(0) };
         for row in 0..MOST + 5 {

@@ -1,4 +1,4 @@
-//! The sums of all workers' counters ([`Metrics::requests`] and so on). No worker is waited for: a sum may miss what is counted
+//! The sums of all workers' counters ([`Metrics::requests`] and so on). A sum waits for no worker, and may miss what is counted
 //! meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,12 @@ use super::counters::{AttemptFailure, BYTES, CONNECTIONS, Counters, HISTOGRAMS, 
 use super::exemplars::Exemplar;
 use crate::failure::Failure;
 
-/// A histogram: the number of values per bucket (not cumulative), of those above all bounds, and the sum in
-/// microseconds.
+/// A histogram: the number of values per bucket (not cumulative), with the values above all bounds last, and their sum
+/// in microseconds.
 pub(crate) struct Histogram {
     pub(crate) buckets: Vec<u64>,
     pub(crate) sum: u64,
-    /// Of each bucket, if there is one.
+    /// The exemplar of each bucket, if there is one.
     pub(crate) exemplars: Vec<Option<Exemplar>>,
 }
 
@@ -61,7 +61,7 @@ impl Metrics {
         (std::array::from_fn(cell), std::array::from_fn(|kind| cell(CLASSES.len() + kind)))
     }
 
-    /// Connections to a server: in use, and idle.
+    /// Returns the connections to a server: active and idle.
     pub(crate) fn connections(&self, server: usize) -> [u64; 2] {
         std::array::from_fn(|at| self.sum(|of| of.servers.row(server).get(CONNECTIONS + at)))
     }
@@ -72,7 +72,7 @@ impl Metrics {
         reasons.map(|(index, reason)| (*reason, self.sum(|of| of.failures.get(index))))
     }
 
-    /// Handshakes by version: TLS 1.2, TLS 1.3.
+    /// Returns the handshakes by version: TLS 1.2, TLS 1.3.
     pub(crate) fn handshakes(&self) -> [u64; 2] {
         std::array::from_fn(|version| self.sum(|of| of.handshakes.get(version)))
     }
@@ -83,7 +83,7 @@ impl Metrics {
         Histogram { buckets, sum: cell(self.buckets.len() + 1), exemplars: Vec::new() }
     }
 
-    /// The last exemplar of each bucket of a series' first or second histogram.
+    /// Returns the last exemplar of each bucket of a series' first or second histogram.
     fn exemplars(&self, series: usize, histogram: usize) -> Vec<Option<Exemplar>> {
         let of =
             |bucket| self.workers.iter().filter_map(move |worker| worker.exemplars.get((series, histogram, bucket)));

@@ -32,24 +32,24 @@ impl Format {
     }
 }
 
-/// The text while it is written: one family after another, each with all of its samples.
+/// The text of an exposition while it is written: one family after another, each with all of its samples.
 pub(crate) struct Exposition {
     out: String,
     format: Format,
 }
 
-/// A metric family whose samples are written.
+/// A metric family whose samples are being written.
 pub(crate) struct Family<'e> {
     out: &'e mut String,
     metric: &'static Metric,
     format: Format,
 }
 
-/// The upper bounds of a histogram's buckets, as each of its samples has them: `le="0.005"} `.
+/// The upper bounds of a histogram's buckets as they are written in samples: `le="0.005"} `.
 pub(crate) struct Bounds(Vec<String>);
 
 impl Bounds {
-    /// Of these, in microseconds, and of all that is above.
+    /// Creates the bounds from microseconds, with one for all values above.
     pub(crate) fn new(micros: &[u64]) -> Bounds {
         let all = micros.iter().map(|bound| seconds(*bound)).chain(["+Inf".to_owned()]);
         Bounds(all.map(|bound| format!("le=\"{bound}\"}} ")).collect())
@@ -57,7 +57,7 @@ impl Bounds {
 }
 
 impl Exposition {
-    /// With room for so many bytes, at first.
+    /// Creates an empty text, with `room` bytes of capacity.
     pub(crate) fn new(format: Format, room: usize) -> Exposition {
         Exposition { out: String::with_capacity(room), format }
     }
@@ -69,7 +69,7 @@ impl Exposition {
             MetricKind::Gauge => "gauge",
             MetricKind::Histogram => "histogram",
         };
-        // In the older format, a family has the name of its samples.
+        // In the Prometheus format, a family has the name of its samples.
         let suffix = match (self.format, metric.kind) {
             (Format::Prometheus, MetricKind::Counter) => "_total",
             _ => "",
@@ -97,14 +97,14 @@ impl Family<'_> {
         self.value(value);
     }
 
-    /// Writes the samples of a histogram. A site may have ten thousand of them: all samples begin with the same text, which is made once, and
-    /// numbers are written by `itoa`. Only OpenMetrics has exemplars.
+    /// Writes the samples of a histogram. A site may have ten thousand of them: the beginning that all samples share is made once, and `itoa`
+    /// writes the numbers. Only OpenMetrics has exemplars.
     pub(crate) fn histogram(&mut self, labels: &[&str], bounds: &Bounds, histogram: &Histogram) {
         debug_assert_eq!(histogram.buckets.len(), bounds.0.len(), "a bucket has a bound");
         let (mut digits, mut below) = (itoa::Buffer::new(), 0);
         let begins = self.out.len();
         self.start("_bucket", labels);
-        // The first sample's beginning is there; others are copies of it.
+        // The beginning of the first sample is copied for the others.
         let beginning = self.out.split_off(begins);
         let beginning = match beginning.strip_suffix('}') {
             Some(labelled) => format!("{labelled},"),
@@ -149,14 +149,15 @@ impl Family<'_> {
     }
 }
 
-/// An exemplar: labels, value, and time in seconds.
+/// Returns an exemplar as text: labels, value, and time in seconds.
 fn shown(exemplar: &Exemplar) -> impl std::fmt::Display {
     let Exemplar { trace, value, at } = *exemplar;
     let value = seconds(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
     std::fmt::from_fn(move |f| write!(f, "{{trace_id=\"{trace}\"}} {value} {}", seconds(at.0)))
 }
 
-/// Escapes a label's value: `\\`, `\"` and `\n`.
+/// Escapes the value of a label: `\\`, `\"` and `
+/// `.
 fn escaped(value: &str, out: &mut String) {
     if !value.contains(['\\', '"', '\n']) {
         return out.push_str(value);
@@ -171,7 +172,7 @@ fn escaped(value: &str, out: &mut String) {
     }
 }
 
-/// Microseconds as seconds, without trailing zeros: `0.0025`, `10`.
+/// Returns microseconds as seconds, without trailing zeros: `0.0025`, `10`.
 pub(crate) fn seconds(micros: u64) -> String {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
