@@ -38,9 +38,9 @@ mod upstream;
 /// A directive as written; the span is that of its name.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// The span of its name.
+    /// The span of the name.
     pub span: Span,
-    /// Its content.
+    /// The content.
     pub what: What,
     /// Whether it has an error in the report; parts of it may be missing for that reason.
     pub broken: bool,
@@ -158,14 +158,14 @@ impl Item {
     }
 }
 
-/// A line of `process` about privileges.
+/// A line of `process` about privileges and the sandbox.
 #[derive(Debug)]
 pub enum ProcessLine {
     /// `user`.
     User(Spanned<String>),
     /// `group`.
     Group(Spanned<String>),
-    /// `capabilities none`.
+    /// `sandbox`: `None` for `sandbox off`, otherwise whether it is required.
     NoCapabilities,
     /// `sandbox`: none, or whether it is required.
     Sandbox(Option<bool>),
@@ -195,7 +195,7 @@ pub enum Top {
     Test(Test),
 }
 
-/// A value that is fixed, or given at start.
+/// A value that is fixed or given at start.
 #[derive(Debug, Clone)]
 pub enum Setting<T> {
     /// A fixed value.
@@ -218,70 +218,70 @@ pub struct Bounds {
 /// `listen`.
 #[derive(Debug, Clone)]
 pub struct Listen {
-    /// A name, and addresses.
+    /// The name and the addresses.
     pub words: Vec<Spanned<ListenWord>>,
-    /// `mode=`.
+    /// The value of `mode=`.
     pub mode: Option<Spanned<u16>>,
-    /// `owner=`: user and group.
+    /// The user and the group of `owner=`.
     pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
-    /// Its lines.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
 /// `admin`.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// The address that it listens on.
+    /// The address of the endpoint.
     pub address: Spanned<Setting<String>>,
-    /// `mode=`.
+    /// The value of `mode=`.
     pub mode: Option<Spanned<u16>>,
-    /// `owner=`: user and group.
+    /// The user and the group of `owner=`.
     pub owner: Option<Spanned<(Option<String>, Option<String>)>>,
-    /// Its lines.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
 /// `log errors`.
 #[derive(Debug, Clone)]
 pub struct ErrorLog {
-    /// `format=`: whether it is JSON.
+    /// Whether `format=` is JSON.
     pub json: Option<Spanned<bool>>,
-    /// `level=`.
+    /// The value of `level=`.
     pub level: Option<Spanned<LogLevel>>,
-    /// What stands in it.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
 /// `trace`.
 #[derive(Debug, Clone)]
 pub struct Trace {
-    /// Where it stands.
+    /// The span of the directive.
     pub span: Span,
-    /// Where spans are sent to.
+    /// The URL that spans are sent to.
     pub url: Spanned<Setting<String>>,
-    /// `sample=`.
+    /// The value of `sample=`.
     pub sample: Option<Spanned<Sample>>,
-    /// `else=`.
+    /// The value of `else=`.
     pub otherwise: Option<Spanned<u64>>,
-    /// `trust=`.
+    /// The value of `trust=`.
     pub trust: Option<Spanned<TraceTrust>>,
-    /// What stands in it.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
-/// `sample=` of `trace`.
+/// The value of `sample=` in `trace`.
 #[derive(Debug, Clone, Copy)]
 pub enum Sample {
-    /// As its sender has decided.
+    /// The sender's decision applies.
     Parent,
-    /// A share of all traces, out of `site::Trace::ALL`.
+    /// The share of all traces, out of `site::Trace::ALL`.
     Share(u64),
 }
 
 /// An argument of `listen`.
 #[derive(Debug, Clone)]
 pub enum ListenWord {
-    /// A listener's name.
+    /// The listener's name.
     Name(String),
     /// An address.
     Address(Setting<String>),
@@ -290,20 +290,20 @@ pub enum ListenWord {
 /// `site HOST... { }`.
 #[derive(Debug, Clone)]
 pub struct Site {
-    /// Its hosts.
+    /// The hosts.
     pub hosts: Vec<Spanned<HostPattern>>,
-    /// Its lines.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
 /// `route PATTERN... { }`.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Its patterns.
+    /// The patterns.
     pub patterns: Vec<Spanned<Pattern>>,
-    /// `priority=`.
+    /// The value of `priority=`.
     pub priority: Option<Spanned<i64>>,
-    /// Its lines.
+    /// The lines in the braces.
     pub items: Vec<Item>,
 }
 
@@ -333,7 +333,7 @@ pub enum Matcher {
     Any(Vec<Item>),
 }
 
-/// The protocol that a request uses, or asks for.
+/// The protocol of a request, or the one that it upgrades to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "named as the words of `protocol`")]
 pub enum Protocol {
@@ -344,12 +344,12 @@ pub enum Protocol {
     Http3,
 }
 
-/// A text with placeholders, not looked up yet.
+/// A text with placeholders, which are not looked up yet.
 #[derive(Debug, Clone)]
 pub struct Template {
-    /// Its parts.
+    /// The parts of the text.
     pub parts: Vec<Part>,
-    /// Its span.
+    /// The span of the text.
     pub span: Span,
 }
 
@@ -369,31 +369,31 @@ pub enum Part {
 /// `param`.
 #[derive(Debug, Clone)]
 pub struct Param {
-    /// Its name.
+    /// The name.
     pub name: Spanned<String>,
-    /// `type=`.
+    /// The value of `type=`.
     pub kind: Spanned<ParamKind>,
-    /// `default=`.
+    /// The value of `default=`.
     pub default: Option<Spanned<String>>,
-    /// `help=`.
+    /// The value of `help=`.
     pub help: Option<Spanned<String>>,
 }
 
 /// `preset`.
 #[derive(Debug, Clone)]
 pub struct Preset {
-    /// Its name.
+    /// The name.
     pub name: Spanned<String>,
-    /// Its policies.
+    /// The policies.
     pub items: Vec<Item>,
 }
 
 /// `trusted-proxies`.
 #[derive(Debug, Clone)]
 pub struct TrustedProxies {
-    /// Networks.
+    /// The networks.
     pub networks: Vec<Spanned<IpNet>>,
-    /// `header=`.
+    /// The value of `header=`.
     pub header: Option<Spanned<TrustedHeader>>,
 }
 
@@ -404,6 +404,6 @@ pub struct Lint {
     pub level: Level,
     /// The lints.
     pub codes: Vec<Spanned<&'static str>>,
-    /// `days=`.
+    /// The value of `days=`.
     pub days: Option<Spanned<u64>>,
 }

@@ -40,7 +40,7 @@ use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 /// Serves until the process is told to stop.
 ///
 /// # Errors
-/// The start has failed, with the line of the site.
+/// Fails if the start fails; each error has the line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<StartError>> {
     let site = pages::settle(site, pages::WORTHWHILE);
     compress::keep_memory(site);
@@ -194,7 +194,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     observe::notice::count_all();
     announce("stopped");
     observe::notice::finish(phases.notices);
-    // A DNS lookup that hangs is not waited for.
+    // The end does not wait for a DNS lookup that hangs.
     main.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
@@ -214,13 +214,13 @@ fn workers(site: &Site, settings: &Settings) -> usize {
     }
 }
 
-/// How many descriptors the process needs for itself: for listeners and event loops, for a check of each server, for the journals of folders, for
-/// operators, for a collector of traces, and for what is open for a moment (look-ups of names, files that are read again, connections that race for one server).
+/// Returns how many descriptors the process needs for itself: for logs, listeners, event loops, a check of each server, the journals of folders,
+/// `admin`, the collector of traces, and short uses (DNS lookups, files that are read again, connections that race for one server).
 fn reserve(site: &Site, workers: usize) -> usize {
     const EVENT_LOOP: usize = 5;
     const MOMENTARY: usize = 20;
     const JOURNAL: usize = 4;
-    // Its connections, and its event loop.
+    // The connections of `admin`, and its event loop.
     const ADMIN: usize = 40;
     // The connection to the collector, one that is being opened, and its event loop.
     const TRACE: usize = 8;
@@ -353,8 +353,8 @@ fn work(
             _ = stop.wait_for(|stop| *stop == StopSignal::Now) => {}
         }
     });
-    // Drops all tasks, and with them the records of aborted exchanges; threads that hang (in a disk operation, a password hash) are not
-    // waited for.
+    // Drops all tasks, and with them the records of aborted exchanges. Does not wait for threads that hang (in a disk operation, a
+    // password hash).
     runtime.shutdown_background();
     worker.log.flush();
 }

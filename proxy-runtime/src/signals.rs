@@ -1,5 +1,5 @@
-//! What each signal does ([`follow`]): TERM and INT stop, HUP reads files again, USR1 opens log files again, and USR2 only says what there
-//! is not.
+//! The signals of the process ([`follow`]): TERM and INT stop it, HUP reads files again, USR1 reopens log files, and USR2 only logs that
+//! nothing is done.
 //!
 //! A separate thread waits for them and does nothing that blocks: a second TERM or INT ends the process even if all other
 //! threads hang.
@@ -15,11 +15,11 @@ use crate::observe::{AccessLog, announce, notice};
 use crate::shutdown::Phases;
 use crate::worker::StopSignal;
 
-/// Handles signals from now on. After the first one that stops the process, it ends when all phases are over; after the second one at
-/// once, except for the time to log aborted exchanges.
+/// Handles signals from now on. After the first signal to stop, the process ends when the drain and `ending` are over; after the
+/// second, it ends at once, except for the time to log aborted exchanges.
 ///
 /// # Errors
-/// The system has no thread or no descriptors left.
+/// Fails if the system has no thread or no descriptors left.
 pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
     (reread, drain_wanted): (&'static Notify, &'static Notify),
@@ -69,7 +69,7 @@ impl Caught {
             let stops = tokio::select! {
                 _ = self.terminate.recv() => true,
                 _ = self.interrupt.recv() => true,
-                // Asked for once more, it is no order to end at once.
+                // A repeated request to drain does not end the process at once, as a second signal does.
                 () = drain_wanted.notified() => *stop.borrow() == StopSignal::No,
                 _ = self.hangup.recv() => {
                     reread.notify_one();
@@ -103,7 +103,7 @@ impl Caught {
     }
 }
 
-/// Has log files opened again. Each says in the error log that it was.
+/// Reopens log files. Each of them reports that in the error log.
 fn reopen(log: &AccessLog) {
     if log.reopen() + notice::reopen() == 0 {
         announce("SIGUSR1: there is no log file to reopen");

@@ -85,7 +85,7 @@ pub(super) fn general(site: &Site) -> BTreeMap<String, (Value, SideDescription)>
     all
 }
 
-/// What `process` says. What the sandbox allows follows from the rest of the site.
+/// Returns the settings of `process`. The rules of the sandbox follow from the rest of the site.
 fn process(site: &Site) -> Value {
     let mut said = json!(site.process);
     let required = site.process.sandbox.as_ref().map(|sandbox| sandbox.required);
@@ -98,9 +98,9 @@ fn process(site: &Site) -> Value {
     said
 }
 
-/// What `admin` says: its parts as lines, and who may use them.
+/// Returns the settings of `admin`: its parts as lines, and its access control.
 fn operated(admin: &Admin) -> Value {
-    // The listener is told of by itself.
+    // The listener is compared separately.
     let Admin {
         listener: _,
         metrics,
@@ -169,14 +169,14 @@ fn named(site: &Site, value: Value) -> Value {
         }
         Value::Object(object) => {
             let members = object.into_iter().map(|(key, mut value)| {
-                // A file with its rules.
+                // Files with their rules are shown by path.
                 if let ("File" | "ApiKey", Some([number @ Value::Number(_), ..])) =
                     (key.as_str(), value.as_array_mut().map(Vec::as_mut_slice))
                     && let Some(path) = file(site, number)
                 {
                     *number = path;
                 }
-                // Where the access log goes.
+                // Outputs of the access log are shown by target.
                 if let ("outputs", Some(numbers)) = (key.as_str(), value.as_array_mut()) {
                     numbers.iter_mut().for_each(|number| *number = output(site, number));
                 }
@@ -208,14 +208,14 @@ fn named(site: &Site, value: Value) -> Value {
     }
 }
 
-/// What there is to say about the error log.
+/// Returns the settings of the error log.
 fn error_log(site: &Site) -> Value {
     let Some(errors) = &site.errors else { return Value::Null };
     let to: Vec<_> = errors.outputs.iter().map(|output| shown::target(site, &output.target)).collect();
     json!({ "level": errors.level.name(), "format": if errors.json { "json" } else { "text" }, "to": to })
 }
 
-/// An output of the access log, by where it leads.
+/// Returns an output of the access log, by its target.
 fn output(site: &Site, number: &Value) -> Value {
     let found = number.as_u64().and_then(|number| site.outputs.get(usize::try_from(number).ok()?));
     found.map_or_else(|| number.clone(), |output| json!(shown::target(site, &output.target)))
