@@ -1,4 +1,4 @@
-//! Who may use `admin`: by credentials, by certificates, by the name that it is called by; and where nothing of these is there.
+//! Access control of `admin`: by credentials, by certificates and by the requested host, and endpoints without any of these.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,7 @@ site a.test {
 "#;
 
 #[test]
-fn names_of_others_are_refused() {
+fn hosts_of_others_are_refused() {
     let proxy = Proxy::of_text("admin-names", NAMED, &[]);
     for (host, status) in [
         ("127.0.0.1:9000", 200),
@@ -67,7 +67,7 @@ site a.test {
 }
 "#;
 
-/// A proxy whose operators are in a file.
+/// Starts a proxy whose operators are in a file.
 fn with_auth(name: &str, scheme: &str, secrets: &str) -> Proxy {
     let file = scratch(name).join("operators");
     std::fs::write(&file, secrets).expect("written");
@@ -75,7 +75,7 @@ fn with_auth(name: &str, scheme: &str, secrets: &str) -> Proxy {
     Proxy::of_text(name, &site, &[])
 }
 
-/// The password is "secret".
+/// The hash of the password "secret".
 const HASH: &str = "$2b$05$RLN9Enp6Q1ijWwatbgkNiO5.0SX2IkdtP9xqYf3oGCsy0sct.QHZa";
 
 #[test]
@@ -106,7 +106,7 @@ fn passwords() {
     assert_eq!(change.status, 200);
     proxy.notice("was drained by user `ops` at 127.0.0.1");
     assert_eq!(request(&proxy, "POST /servers/app/127.0.0.1:1?state=drain", "Host: x\r\n").status, 401);
-    // The binary's own command line.
+    // The same credentials with the binary's own command line.
     let ctl = |user: &str, password: Option<&str>| {
         let mut command = Command::new(build_text_of(&proxy));
         command.env_remove("KILN_CTL_PASSWORD").args(["ctl", "servers"]);
@@ -124,7 +124,7 @@ fn passwords() {
     assert!(code == Some(2) && says.contains("the password of `ops` is missing"), "{says}");
 }
 
-/// The binary of a running proxy.
+/// Returns the binary of a running proxy.
 fn build_text_of(proxy: &Proxy) -> std::path::PathBuf {
     std::fs::read_link(format!("/proc/{}/exe", proxy.pid())).expect("a link")
 }
@@ -195,10 +195,10 @@ fn certificates() {
         .output()
         .expect("curl runs");
     assert_eq!(stdout(&output), "alive\n");
-    // Another name than the certificate has.
+    // The name is not in the certificate.
     let other = [&own[..], &["--name", "other.test"]].concat();
     assert_eq!(ctl("metrics", &other).0, Some(1));
-    // Garbage, and plain HTTP.
+    // Neither garbage nor plain HTTP gets a response.
     assert!(
         !std::panic::catch_unwind(|| request(&proxy, "GET /metrics", "Host: x\r\n")).is_ok_and(|a| a.status == 200)
     );
@@ -207,16 +207,17 @@ fn certificates() {
     assert!(proxy.wait().success());
 }
 
-/// What could be changed by anybody is refused: by the compiler, and where the address is a parameter, by the start.
+/// An endpoint where anyone could change something is refused: by the compiler, and if its address is a parameter, at
+/// start.
 #[test]
-fn what_is_open_to_all() {
+fn unprotected_endpoints_are_refused() {
     let dir = scratch("admin-open");
     let check = |name: &str, site: &str, code: &str| {
         let path = dir.join(format!("{name}.kdl"));
         std::fs::write(&path, site).expect("written");
         let output = kiln(&["check", path.to_str().expect("text")]);
         assert!(stderr(&output).contains(&format!("[{code}]")) || code.is_empty(), "{site}\n{}", stderr(&output));
-        // One is a warning.
+        // This code is a warning.
         assert_eq!(output.status.success(), matches!(code, "" | "password-on-plain"), "{site}\n{}", stderr(&output));
     };
     let site = |address: &str, lines: &str| {

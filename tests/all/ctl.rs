@@ -1,4 +1,4 @@
-//! The command line for operators in the binary itself: what it shows, what it changes, and how it ends.
+//! The command line for operators in the binary itself: what it shows, what it changes, and its exit codes.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -59,7 +59,7 @@ fn operated(name: &str) -> Operated {
 }
 
 impl Operated {
-    /// Exit code, standard output, standard error. No parameter is given: the address is fixed, and nothing else is needed.
+    /// Returns the exit code, standard output and standard error. The fixed address of the site needs no parameter.
     fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = Command::new(&self.binary).arg("ctl").args(arguments).output().expect("it runs");
         (output.status.code().expect("a code"), stdout(&output), stderr(&output))
@@ -160,16 +160,16 @@ fn the_address_is_a_parameter() {
     let (code, says) = run(&["ctl", "ready"], None);
     assert!(code == Some(2) && says.contains("give --admin or set ADMIN"), "{says}");
     assert!(run(&["--help"], None).1.contains("ctl COMMAND"));
-    // What the site has no line for, and what nobody answers.
+    // The site has no such line, and nothing listens at the address.
     let (code, says) = run(&[&flag, "ctl", "servers"], None);
     assert!(code == Some(1) && says.contains("error: 403 Forbidden: `admin` has no line `servers`"), "{says}");
     let (code, says) = run(&["--admin", &address(), "ctl", "ready"], None);
     assert!(code == Some(1) && says.contains("refused"), "{says}");
 }
 
-/// What is not `admin`, but listens there, gets its share of time and no more.
+/// Servers at the address that are no `admin` can't keep `ctl` waiting.
 #[test]
-fn endpoints_that_are_none() {
+fn responses_of_other_servers() {
     let site = "param listen type=addr\nparam admin type=addr\nadmin (param)admin\nsite a.test {\n listen (param)listen\n respond 200\n}\n";
     let proxy = Proxy::of_text("ctl-none", site, &[]);
     let binary = std::fs::read_link(format!("/proc/{}/exe", proxy.pid())).expect("a link");

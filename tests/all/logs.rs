@@ -1,5 +1,5 @@
-//! Where logs go: files that are moved, renamed and full; syslog over unix sockets, UDP and TCP; systemd's journal; and receivers that are
-//! gone, or take nothing. Serving goes on in any case.
+//! Outputs of logs: files that are moved, rotated and full; syslog over unix sockets, UDP and TCP; systemd's journal; and receivers that
+//! are gone, or read nothing. Requests are served in any case.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -126,7 +126,7 @@ fn visit(proxy: &Proxy, path: &str) -> u16 {
     get(proxy.address("listen"), "site.test", path).status
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is() {
@@ -135,7 +135,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a file has this text.
+/// Waits until a file has this content.
 fn holds(path: &Path, expected: &str) {
     let mut found = String::new();
     until(&format!("{} has not {expected:?}", path.display()), || {
@@ -144,7 +144,7 @@ fn holds(path: &Path, expected: &str) {
     });
 }
 
-/// How many lines an output of the access log has lost, by the metric.
+/// Returns how many lines an output of the access log has lost, by the metric.
 fn lost(proxy: &Proxy, output: &str) -> u64 {
     let text = get(proxy.address("ops"), "ops.test", "/metrics").text();
     let begin = format!("kiln_log_lost_lines_total{{log=\"access\",output=\"{output}\"}} ");
@@ -156,9 +156,9 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 
-/// Lines go to a file until it is opened again; then to a new one. Others may not read it.
+/// Lines go to a moved file until it is reopened; then to a new one, which others can't read.
 #[test]
-fn a_file_that_is_moved() {
+fn a_moved_file_is_reopened() {
     let folder = scratch("logs-moved");
     let (path, moved) = (folder.join("access.log"), folder.join("access.log.old"));
     let proxy = start(&[("file", text(&path))]);
@@ -172,7 +172,7 @@ fn a_file_that_is_moved() {
     proxy.notice(&format!("`{}` was reopened", path.display()));
     visit(&proxy, "/file/3");
     holds(&path, "/file/3\n");
-    // Where that is not possible, lines are not lost.
+    // If the file can't be reopened, no lines are lost.
     std::fs::remove_file(&path).expect("removed");
     std::fs::create_dir(&path).expect("a folder in its place");
     proxy.signal("USR1");
@@ -188,9 +188,9 @@ fn umask() -> u32 {
     u32::from_str_radix(mask.trim(), 8).expect("octal")
 }
 
-/// No file is larger than `rotate`, the last ones are kept, and no line is missing between them.
+/// No file is larger than `rotate`, the last files are kept, and no line between them is missing.
 #[test]
-fn a_file_that_is_rotated() {
+fn files_are_rotated() {
     let path = scratch("logs-rotated").join("access.log");
     let mut proxy = start(&[("rotated", text(&path))]);
     let mut client = Client::to(proxy.address("listen"));
@@ -204,8 +204,8 @@ fn a_file_that_is_rotated() {
     proxy.signal("TERM");
     assert!(proxy.wait().success());
     let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", path.display())).ok();
-    assert_eq!(read(".3"), None, "only two are kept");
-    let files = [".2", ".1", ""].map(|suffix| read(suffix).unwrap_or_else(|| panic!("there is no {suffix}")));
+    assert_eq!(read(".3"), None, "more than two rotated files are kept");
+    let files = [".2", ".1", ""].map(|suffix| read(suffix).unwrap_or_else(|| panic!("the file {suffix} is missing")));
     assert!(files.iter().all(|file| file.len() <= 4096), "{:?}", files.each_ref().map(String::len));
     let all = files.concat();
     let first = REQUESTS - all.lines().count();
@@ -213,7 +213,7 @@ fn a_file_that_is_rotated() {
     assert!(all == expected, "{all}");
 }
 
-/// A message of syslog by RFC 5424: priority, the rest of its header, and what is said.
+/// Splits a syslog message (RFC 5424) into its priority, the rest of its header, and its text.
 fn message(message: &str) -> (u32, Vec<&str>, &str) {
     let (priority, rest) = message.strip_prefix('<').and_then(|rest| rest.split_once('>')).expect("a priority");
     let mut parts = rest.splitn(8, ' ');
@@ -231,7 +231,7 @@ fn is_right(received: &str, proxy: &Proxy, severity: u32, expected: &str) {
 }
 
 #[test]
-fn syslog_by_datagrams() {
+fn syslog_over_datagrams() {
     let path = scratch("logs-syslog").join("log");
     let unix = UnixDatagram::bind(&path).expect("a socket");
     unix.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -241,7 +241,7 @@ fn syslog_by_datagrams() {
     receives(&format!("udp:127.0.0.1:{}", udp.local_addr().expect("an address").port()), |buffer| udp.recv(buffer));
 }
 
-/// A receiver gets each line as a message.
+/// Checks that a receiver gets each line as a message.
 fn receives(address: &str, receive: impl Fn(&mut [u8]) -> std::io::Result<usize>) {
     let proxy = start(&[("syslog", address)]);
     let mut buffer = vec![0; 64 << 10];
@@ -252,9 +252,9 @@ fn receives(address: &str, receive: impl Fn(&mut [u8]) -> std::io::Result<usize>
     }
 }
 
-/// Each message has its length before it. A server that goes away and comes back gets the rest.
+/// Over TCP, each message has its length before it. A server that restarts gets the remaining messages.
 #[test]
-fn syslog_by_a_connection() {
+fn syslog_over_tcp() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address");
     let proxy = start(&[("syslog", &format!("tcp:{address}"))]);
@@ -281,7 +281,7 @@ fn syslog_by_a_connection() {
     assert_eq!(lost(&proxy, &format!("syslog tcp:{address}")), 0);
 }
 
-/// A message with its length before it (RFC 6587 section 3.4.1).
+/// Reads a message with its length before it (RFC 6587 section 3.4.1).
 fn counted(stream: &mut BufReader<TcpStream>) -> String {
     let mut length = Vec::new();
     stream.read_until(b' ', &mut length).expect("a length");
@@ -291,9 +291,9 @@ fn counted(stream: &mut BufReader<TcpStream>) -> String {
     String::from_utf8(message).expect("text")
 }
 
-/// One that accepts and reads nothing stops neither requests nor the end, and what finds no room is counted.
+/// A receiver that reads nothing delays neither requests nor the end, and lines for which there is no room are counted.
 #[test]
-fn syslog_that_takes_nothing() {
+fn a_syslog_server_that_reads_nothing() {
     const REQUESTS: u64 = 1500;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address");
@@ -312,15 +312,15 @@ fn syslog_that_takes_nothing() {
     let stopped = Instant::now();
     proxy.signal("TERM");
     assert!(proxy.wait().success());
-    // The drain has nothing to wait for.
+    // No exchange delays the drain.
     assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
     proxy.notice(&format!("lines of the access log were lost: {output} is too slow, full or gone"));
     drop(listener);
 }
 
-/// Members of a line are fields of an entry.
+/// Members of a line become fields of a journal entry.
 #[test]
-fn the_journal() {
+fn journal_entries() {
     let path = scratch("logs-journal").join("socket");
     let journal = UnixDatagram::bind(&path).expect("a socket");
     journal.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -335,16 +335,16 @@ fn the_journal() {
     assert_eq!(entry, expected);
 }
 
-/// A full disk: its lines are counted, and the other output has them.
+/// Lines for a full disk are counted as lost, and the other output gets them.
 #[test]
-fn a_full_disk() {
+fn lines_for_a_full_disk_are_counted() {
     let proxy = start(&[]);
     for _ in 0..5 {
         assert_eq!(visit(&proxy, "/full"), 200);
     }
-    until("not all are lost", || lost(&proxy, "/dev/full") == 5);
+    until("not all lines are counted as lost", || lost(&proxy, "/dev/full") == 5);
     proxy.notice("lines of the access log were lost: /dev/full is too slow, full or gone");
-    until("standard output has them", || proxy.logged().iter().filter(|line| *line == "/full").count() == 5);
+    until("standard output lacks lines", || proxy.logged().iter().filter(|line| *line == "/full").count() == 5);
     assert_eq!(lost(&proxy, "standard output"), 0);
 }
 
@@ -363,17 +363,17 @@ fn conditions_and_samples() {
     drop(client);
     proxy.signal("TERM");
     assert!(proxy.wait().success());
-    until("the lines are there", || proxy.logged().iter().any(|line| line == "/sample/error"));
+    until("a line is missing", || proxy.logged().iter().any(|line| line == "/sample/error"));
     let lines = proxy.logged();
     let count = |path: &str| lines.iter().filter(|line| *line == path).count();
     assert_eq!(["/when/200", "/when/404", "/when/refused", "/sample/error"].map(count), [0, 1, 1, 1], "{lines:?}");
-    // Eight standard deviations around a quarter.
+    // The bounds are eight standard deviations from a quarter.
     assert!((30..170).contains(&count("/sample/1")), "{}", count("/sample/1"));
 }
 
-/// What can't be opened at start refuses the start, at its line; `--check` finds it, too.
+/// An output that can't be opened prevents the start, with the output's line; `--check` reports it, too.
 #[test]
-fn what_can_not_be_opened() {
+fn outputs_that_can_not_be_opened() {
     let folder = scratch("logs-refused");
     let link = folder.join("link");
     std::os::unix::fs::symlink(folder.join("elsewhere"), &link).expect("a link");
@@ -404,7 +404,7 @@ fn what_can_not_be_opened() {
         "site.kdl:31: `10.0.0.1:514` is no syslog server: a syslog server is \"unix:/path\"",
     );
     check("journal", "journal", "is no socket of the journal: an absolute path is expected");
-    // A check makes no file.
+    // `--check` creates no file.
     let new = folder.join("new.log");
     let (success, said) = run(&["--check".to_owned(), format!("--file={}", new.display())]);
     assert!(success && !new.exists(), "{said}");
@@ -429,7 +429,7 @@ site * {
 }
 ";
 
-/// A proxy that does not say when it serves.
+/// A proxy that does not report that it is ready.
 struct Quiet(Child);
 
 impl Drop for Quiet {
@@ -439,10 +439,10 @@ impl Drop for Quiet {
     }
 }
 
-/// The error log goes where the site says, as JSON, and has what is at least a warning.
+/// The error log goes to the site's outputs, as JSON, without notices below the level `warn`.
 #[test]
 fn levels_of_the_error_log() {
-    // Answers nobody in TLS.
+    // The origin does not respond in TLS.
     let origin = Origin::new(|mut connection, _| {
         connection.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
@@ -457,7 +457,7 @@ fn levels_of_the_error_log() {
     let mut proxy = Quiet(child.expect("it starts"));
     until("it does not serve", || TcpStream::connect(&listen).is_ok());
     assert_eq!(get(&listen, "site.test", "/").status, 502);
-    until("nothing is said", || std::fs::read_to_string(&path).is_ok_and(|text| !text.is_empty()));
+    until("the error log is empty", || std::fs::read_to_string(&path).is_ok_and(|text| !text.is_empty()));
     let status = Command::new("kill").args(["-TERM", &proxy.0.id().to_string()]).status();
     assert!(status.expect("kill runs").success() && proxy.0.wait().expect("a child").success());
     let said = std::fs::read_to_string(&path).expect("text");

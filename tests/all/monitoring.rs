@@ -1,5 +1,5 @@
-//! `kiln alerts` and `kiln dashboard`: Prometheus takes the rules, they fire when they should, and Grafana's own model of dashboards
-//! has a place for all that is written.
+//! `kiln alerts` and `kiln dashboard`: Prometheus accepts the rules, they fire when they should, and Grafana's own model of
+//! dashboards knows all members.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -34,7 +34,7 @@ site example.com {
 }
 "#;
 
-/// Nothing here has servers, caches or a limit that is known at build.
+/// A site without servers, caches and limits that are known at build.
 const SMALL: &str = r#"
 param held type=size default="1MiB"
 admin "127.0.0.1:9000" {
@@ -60,7 +60,7 @@ fn text(name: &str, command: &str, site: &str, more: &[&str]) -> String {
     stdout(&output)
 }
 
-/// Whether promtool is there; where it is not, says what is not tested.
+/// Returns whether promtool is installed; if not, prints what is not tested.
 fn promtool() -> bool {
     let there = Command::new("promtool").arg("--version").output().is_ok();
     if !there {
@@ -69,7 +69,7 @@ fn promtool() -> bool {
     there
 }
 
-/// Has promtool check a file, or test by it.
+/// Checks a file with promtool, or runs its tests.
 fn promtool_takes(name: &str, does: &str, files: &[(&str, &str)]) {
     let dir = scratch(name);
     for (file, content) in files {
@@ -82,7 +82,7 @@ fn promtool_takes(name: &str, does: &str, files: &[(&str, &str)]) {
 }
 
 #[test]
-fn alerts_are_those_of_the_site() {
+fn alerts_depend_on_the_site() {
     let check = |site: &str, expected: &[&str], absent: &[&str]| {
         let rules = text("monitoring-alerts", "alerts", site, &["--job", "edge"]);
         for part in expected {
@@ -103,7 +103,7 @@ fn alerts_are_those_of_the_site() {
         ],
         &[],
     );
-    // The first bound is longer than a second, and what is above the last is not told apart.
+    // The first bound is longer than a second, and values above the last one can't be told apart.
     let absent = ["KilnAllServersDown", "KilnQueueFull", "KilnClientMemory", "KilnUpstreamFailing", "KilnOverloaded"];
     check(SMALL, &["KilnErrors", "KilnDown"], &[&absent[..], &["KilnSlow"]].concat());
 }
@@ -117,7 +117,7 @@ fn alerts_fire() {
     promtool_takes("monitoring-small-rules", "check", &[("small.yml", &small)]);
     let rules = text("monitoring-fire", "alerts", SITE, &[]);
     promtool_takes("monitoring-rules", "check", &[("rules.yml", &rules)]);
-    // Half of the requests fail, all servers are down, half of the attempts fail, and nothing ever responded in the other upstream.
+    // Half of the requests fail, all servers are down, half of the attempts fail, and the other upstream has never responded.
     let series = [
         (r#"kiln_build_info{job="kiln",instance="a"}"#, "1x60"),
         (r#"kiln_requests_total{job="kiln",instance="a",site="example.com",route="/api/*",code="2xx"}"#, "0+60x60"),
@@ -153,7 +153,7 @@ fn alerts_fire() {
     expect(40, "KilnQueueFull", &["severity: warning, instance: a, upstream: app"]);
     expect(10, "KilnDown", &[]);
     expect(70, "KilnDown", &["severity: critical"]);
-    // What they say is not compared, but it has to be there, so that a test of it is known to be none.
+    // Annotations are not compared: they are removed from the rules, and the tests expect none.
     let tests = tests.replace("exp_labels", "exp_annotations: {}\n            exp_labels");
     let annotations = rules.lines().filter(|line| {
         let line = line.trim_start();
@@ -164,7 +164,7 @@ fn alerts_fire() {
 }
 
 #[test]
-fn dashboards_ask_what_there_is() {
+fn dashboards_query_existing_metrics() {
     let check = |site: &str, rows: &[&str]| {
         let dashboard: Value =
             serde_json::from_str(&text("monitoring-dashboard", "dashboard", site, &[])).expect("JSON");
@@ -181,7 +181,7 @@ fn dashboards_ask_what_there_is() {
         let all = taken.len();
         taken.sort_unstable();
         taken.dedup();
-        assert_eq!(taken.len(), all, "panels that cover each other");
+        assert_eq!(taken.len(), all, "panels overlap");
         assert!(taken.iter().all(|(x, _)| *x < 24));
         dashboard
     };
@@ -191,7 +191,7 @@ fn dashboards_ask_what_there_is() {
     if !promtool() {
         return;
     }
-    // Prometheus reads queries only as rules.
+    // promtool checks queries only in rules.
     let mut rules = "groups:\n  - name: queries\n    rules:\n".to_owned();
     let targets =
         dashboard["panels"].as_array().expect("panels").iter().filter_map(|panel| panel["targets"].as_array());
@@ -203,7 +203,7 @@ fn dashboards_ask_what_there_is() {
 }
 
 #[test]
-fn grafana_knows_all_of_a_dashboard() {
+fn grafana_accepts_the_dashboard() {
     let sdk = Command::new("python3").args(["-c", "import grafana_foundation_sdk"]).output();
     if !sdk.is_ok_and(|output| output.status.success()) {
         eprintln!(
@@ -224,7 +224,7 @@ fn grafana_knows_all_of_a_dashboard() {
 }
 
 #[test]
-fn a_site_without_metrics_has_none() {
+fn a_site_without_metrics_is_refused() {
     for command in ["alerts", "dashboard"] {
         let output = generated("monitoring-none", command, "site example.com {\n    respond 200\n}\n", &[]);
         assert_eq!(output.status.code(), Some(1), "{command}");

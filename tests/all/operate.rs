@@ -62,7 +62,7 @@ fn operate(proxy: &Proxy, request: &str) -> Answer {
     ask(proxy.address("admin"), &format!("{request} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
 }
 
-/// An origin that controls its own health checks.
+/// Starts an origin that controls its own health checks.
 fn origin() -> Origin {
     Origin::new(|mut connection, _| {
         while let Some(request) = connection.request() {
@@ -78,7 +78,7 @@ fn proxy(name: &str, site: &str, given: &[(&str, &str)]) -> Proxy {
     Proxy::of(&dir.join("site.kdl"), given)
 }
 
-/// The samples, by name and labels.
+/// Returns the samples by name and labels.
 fn samples(proxy: &Proxy) -> BTreeMap<String, f64> {
     let text = operate(proxy, "GET /metrics").text();
     let sample = |line: &str| {
@@ -88,7 +88,7 @@ fn samples(proxy: &Proxy) -> BTreeMap<String, f64> {
     text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
 }
 
-/// Waits until metrics have these values: exchanges are counted a moment after clients have the response.
+/// Waits until metrics have these values: exchanges are counted shortly after clients have the response.
 fn check(proxy: &Proxy, expected: &[(&str, f64)]) -> BTreeMap<String, f64> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -138,7 +138,7 @@ fn counters_match_traffic() {
             (&format!("kiln_request_first_byte_seconds_count{{{app}}}"), 2.0),
             ("kiln_requests_total{site=\"a.test\",route=\"/cached/*\",code=\"2xx\"}", 2.0),
             ("kiln_requests_total{site=\"a.test\",route=\"/limited\",code=\"4xx\"}", 1.0),
-            // Two routes with the same series; and requests without a route.
+            // Two routes share a series; and requests match no route.
             ("kiln_requests_total{site=\"a.test\",route=\"/same\",code=\"2xx\"}", 2.0),
             ("kiln_requests_total{site=\"\",route=\"\",code=\"4xx\"}", 2.0),
             ("kiln_failures_total{reason=\"body-too-large\"}", 1.0),
@@ -319,7 +319,7 @@ fn admin_access_is_restricted() {
         assert!(answer.text().contains(says), "{request}: {answer:?}");
     }
     proxy.notice("admin: a request was refused that needs `purge` in `admin`");
-    // By address.
+    // The client's address is not allowed.
     let mut stranger = Client::from("127.0.2.1", proxy.address("admin"));
     stranger.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     let answer = stranger.answer();
@@ -362,12 +362,12 @@ fn at_a_unix_socket() {
     assert!(text.contains("\nkiln_connections 0\n"), "{text} {:?}", proxy.noticed());
 }
 
-/// The group ID of this process.
+/// Returns the group ID of this process.
 fn own_group() -> u32 {
     std::os::unix::fs::MetadataExt::gid(&std::fs::metadata(scratch("operate-group")).expect("a folder"))
 }
 
-/// Garbage, floods, and clients that neither send nor read: others get their responses meanwhile.
+/// Garbage, floods, and clients that neither send nor read do not keep others from their responses.
 #[test]
 fn hostile_clients() {
     let (origin, nobody) = (origin(), address());
@@ -385,7 +385,8 @@ fn hostile_clients() {
     let mut client = Client::to(admin);
     client.try_send(large);
     assert_ne!(client.try_answer_to("GET").map(|answer| answer.status), Some(200));
-    // More silent connections than are served at once: sites are served regardless, and `admin` once they are closed.
+    // More silent connections than are served at once: sites are served all the same, and `admin` once the connections
+    // are closed.
     let silent: Vec<_> = (0..100).map(|_| Client::to(admin)).collect();
     for number in 0..20 {
         assert_eq!(get(proxy.address("listen"), "a.test", &format!("/app/{number}")).status, 200);

@@ -55,13 +55,13 @@ struct Unread {
     err: PipeReader,
 }
 
-/// The content that fills a pipe.
+/// The byte that fills a pipe.
 const FILLING: u8 = b'#';
 
-/// A pipe, filled up if `full`.
+/// Returns a pipe, filled up if `full`.
 fn unread(full: bool) -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("a pipe");
-    // The capacity of a pipe, whatever the page size (pipe(7)); if it were less, this would block.
+    // This is the capacity of a pipe, whatever the page size (pipe(7)); if the capacity were less, this would block.
     if full {
         writer.write_all(&[FILLING; 64 << 10]).expect("filled");
     }
@@ -113,7 +113,7 @@ impl Drop for Unread {
     }
 }
 
-/// The number of lost lines of the access log, according to the notices.
+/// Returns the number of lost lines of the access log, according to the notices.
 fn lost(notices: &str) -> usize {
     let number = |line: &str| {
         let (before, _) = line.split_once(" lines of the access log were lost")?;
@@ -122,15 +122,15 @@ fn lost(notices: &str) -> usize {
     notices.lines().filter_map(number).sum()
 }
 
-/// A server that responds to TLS handshakes in plain text.
+/// Starts a server that responds to TLS handshakes in plain text.
 fn no_tls() -> Origin {
     Origin::new(|mut connection, _| {
         connection.send("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     })
 }
 
-/// Unread notices and log lines stop neither requests nor the shutdown, which is fast, although the drain
-/// may take up to ten minutes.
+/// Unread notices and log lines delay neither requests nor the shutdown, which is fast, although the drain may take up
+/// to ten minutes.
 #[test]
 fn unread_outputs_do_not_block() {
     let origin = no_tls();
@@ -156,7 +156,7 @@ fn unread_outputs_do_not_block() {
 
 /// A second signal ends the process, whatever is blocked or in progress.
 #[test]
-fn a_second_signal_ends_it() {
+fn a_second_signal_ends_the_process() {
     let silent = Origin::new(|mut connection, _| while !connection.bytes().is_empty() {});
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
         let proxy = Unread::start(&silent.address, (true, true));
@@ -166,14 +166,14 @@ fn a_second_signal_ends_it() {
         idle.send("GET /own HTTP/1.1\r\nHost: site.test\r\n\r\n");
         assert_eq!(idle.answer().status, 200);
         proxy.signal(first);
-        assert!(idle.closed(), "the drain has begun");
+        assert!(idle.closed(), "the drain has not begun");
         proxy.signal(second);
         assert!(client.closed());
         assert!(proxy.end().0.success());
     }
 }
 
-/// Lines that do not fit are dropped and counted; all others are written once the output is read.
+/// Lines without room are dropped and counted; all others are written once the output is read.
 #[test]
 fn dropped_lines_are_counted() {
     const REQUESTS: usize = 2000;
@@ -184,7 +184,7 @@ fn dropped_lines_are_counted() {
         client.send(format!("GET /own HTTP/1.1\r\nHost: site.test\r\nUser-Agent: {long}\r\n\r\n"));
         assert_eq!(client.answer().status, 200);
     }
-    // A reader immediately learns about the losses.
+    // A reader learns about the losses at once.
     let mut out = proxy.out.try_clone().expect("a descriptor");
     let seen = std::thread::spawn(move || {
         let mut seen = String::new();
@@ -202,7 +202,7 @@ fn dropped_lines_are_counted() {
     let seen = seen.join().expect("read");
     notices.push_str(&more);
     assert!(status.success(), "{status}");
-    assert!(seen.lines().all(|line| line.len() == "/own ".len() + long.len()), "lines are complete");
+    assert!(seen.lines().all(|line| line.len() == "/own ".len() + long.len()), "a line is incomplete");
     assert_eq!(seen.lines().count() + lost(&notices), REQUESTS, "{notices}");
 }
 
@@ -219,7 +219,7 @@ fn repeated_notices() {
     proxy.notice("stopped");
     let said: Vec<String> = proxy.noticed().into_iter().filter(|line| line.contains("no handshake")).collect();
     let counted = |line: &String| line.rsplit_once('(').and_then(|(_, count)| count.split(' ').next()?.parse().ok());
-    // Each line stands for one notice, or for as many as it says.
+    // Each line counts for one notice, or for as many as it says.
     let all: u32 = said.iter().map(|line| counted(line).unwrap_or(1)).sum();
     assert_eq!(all, 50, "{said:#?}");
     assert!(said.len() < 25, "{said:#?}");

@@ -1,5 +1,5 @@
-//! `process { user }` and `capabilities none`: which user, groups and capabilities each thread has, what is refused at start, and what root
-//! without a `user` is told.
+//! `process { user }` and `capabilities none`: the user, groups and capabilities of each thread, what is refused at start, and the warning
+//! to root without a `user`.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +10,7 @@ use kiln_tests::client::get;
 use kiln_tests::kiln::{scratch, stderr, stdout};
 use kiln_tests::proxy::{Proxy, address, build_text};
 
-/// nobody, on all systems that these tests run on.
+/// The ID of `nobody`, on all systems that these tests run on.
 const NOBODY: u32 = 65534;
 
 const SITE: &str = r#"
@@ -28,7 +28,7 @@ site a.test {
 }
 "#;
 
-/// Only root can become another user.
+/// Returns whether root runs the tests: only root can switch the user.
 fn is_root() -> bool {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| stdout(&output).trim() == "0");
     if !root {
@@ -37,7 +37,7 @@ fn is_root() -> bool {
     root
 }
 
-/// A binary in a folder that everybody may enter.
+/// Builds a site into a folder that all users can enter.
 fn site(name: &str, text: &str) -> (PathBuf, PathBuf) {
     let built = build_text(name, text);
     let dir = PathBuf::from(format!("/tmp/kiln-{name}-{}", std::process::id()));
@@ -48,14 +48,14 @@ fn site(name: &str, text: &str) -> (PathBuf, PathBuf) {
     (dir.join("proxy"), dir)
 }
 
-/// Starts a binary that does not get far.
+/// Runs a binary whose start is refused.
 fn refused(mut command: Command) -> Output {
     let output = command.output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     output
 }
 
-/// The values of a field of /proc/PID/task/*/status: one for all threads.
+/// Returns the value of a field of /proc/PID/task/*/status, which must be the same for all threads.
 fn status(proxy: &Proxy, field: &str) -> String {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.pid())).expect("threads");
     let of_thread = |task: &Path| {
@@ -64,7 +64,7 @@ fn status(proxy: &Proxy, field: &str) -> String {
         Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let mut values: Vec<_> = tasks.filter_map(|task| of_thread(&task.expect("a thread").path())).collect();
-    assert!(values.len() > 2, "workers, and the main thread");
+    assert!(values.len() > 2, "there are too few threads");
     values.dedup();
     assert_eq!(values.len(), 1, "{field} differs between threads: {values:?}");
     values.remove(0)
@@ -77,7 +77,7 @@ fn check(proxy: &Proxy, expected: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_user_of_its_own() {
+fn the_user_is_switched() {
     if !is_root() {
         return;
     }
@@ -90,14 +90,14 @@ fn a_user_of_its_own() {
     let proxy = Proxy::start(&binary, SITE, &given);
     check(&proxy, &all[..2]);
     check(&proxy, &[("CapEff", none), ("CapPrm", none), ("CapInh", none), ("CapAmb", none), ("NoNewPrivs", "1")]);
-    assert_eq!(get(proxy.address("listen"), "a.test", "/").status, 401, "it serves");
+    assert_eq!(get(proxy.address("listen"), "a.test", "/").status, 401, "the proxy does not serve");
     assert!(!proxy.noticed().iter().any(|line| line.contains("running as root")), "{:?}", proxy.noticed());
-    // Files are read again as this user.
+    // Files are read again as the new user.
     proxy.signal("HUP");
     proxy.notice("files were reloaded");
     drop(proxy);
 
-    // Who is this user already needs no rights to become it.
+    // A process of this user needs no rights to switch.
     let mut command = Command::new(&binary);
     let listen = address();
     command.uid(NOBODY).gid(NOBODY).arg(format!("--listen={listen}")).arg(format!("--keys={}", keys.display()));
@@ -105,7 +105,7 @@ fn a_user_of_its_own() {
     check(&proxy, &[("Uid", nobody), ("CapEff", none), ("NoNewPrivs", "1")]);
     drop(proxy);
 
-    // Another user has no right to.
+    // Another user may not switch.
     let mut command = Command::new(&binary);
     command.uid(1).gid(1).arg(format!("--listen={}", address())).arg(format!("--keys={}", keys.display()));
     let said = stderr(&refused(command));
@@ -114,7 +114,7 @@ fn a_user_of_its_own() {
         "{said}"
     );
 
-    // What only root can read couldn't be read again.
+    // A file that only root can read could not be read again.
     chown(&keys, Some(0), Some(0)).expect("owned");
     std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).expect("set");
     let mut command = Command::new(&binary);
@@ -139,7 +139,7 @@ fn capabilities() {
 }
 
 #[test]
-fn root_is_told() {
+fn root_is_warned() {
     if !is_root() {
         return;
     }
@@ -149,7 +149,7 @@ fn root_is_told() {
 }
 
 #[test]
-fn users_that_are_none() {
+fn unknown_users_are_refused() {
     let text = "param listen type=addr\nprocess {\n    user no-such-user\n}\nlisten (param)listen\nsite a.test {\n    respond 200\n}\n";
     let binary = build_text("privileges-unknown", text);
     for flags in [&[][..], &["--check"]] {

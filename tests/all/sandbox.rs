@@ -1,4 +1,5 @@
-//! The sandbox, from inside: a function of the site's own crate tries what the site has no use for, and the proxy goes on.
+//! The sandbox, from inside: a function of the site's own crate tries what the site does not need, and the proxy continues
+//! to serve.
 
 use std::path::Path;
 use std::process::Command;
@@ -74,7 +75,7 @@ fn ok() -> Origin {
     })
 }
 
-/// The site's crate, built.
+/// Builds the site's crate.
 fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
     let dir = scratch(name).join(name);
     assert!(kiln(&["new", dir.to_str().expect("text")]).status.success());
@@ -131,7 +132,7 @@ fn escapes_fail() {
     check("run", "/bin/true", "Unsupported");
     check("trace", "", "Unsupported");
 
-    // And it goes on.
+    // The proxy still serves.
     assert_eq!(get(&listen, "a.test", "/files/a.txt").text(), "a");
     assert_eq!(get(&listen, "a.test", "/x").text(), "ok");
     let stored = get(&listen, "a.test", "/x");
@@ -144,7 +145,7 @@ fn escapes_fail() {
 }
 
 #[test]
-fn off_is_off() {
+fn the_sandbox_can_be_switched_off() {
     let site = SITE.replace("sandbox required", "sandbox off");
     let dir = crate_of("sandbox-off", &site);
     let backend = ok();
@@ -158,7 +159,7 @@ fn off_is_off() {
 }
 
 #[test]
-fn check_tells_what_is_allowed() {
+fn check_prints_what_is_allowed() {
     let site = r#"
 param listen type=addr
 param store type=string default="/var/cache/site"

@@ -1,4 +1,4 @@
-//! Servers that operators drain, enable and weigh at `admin`, and the end of the process that they ask for there.
+//! Servers that operators drain, enable and weigh at `admin`, and `POST /drain`, which ends the process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ site a.test {
 }
 "#;
 
-/// A server that says its name, and holds requests for `/hold` until it is let go.
+/// Starts a server that responds with its name, and holds requests for `/hold` until it is released.
 fn named(name: &'static str, hold: &Arc<AtomicBool>) -> Origin {
     let hold = Arc::clone(hold);
     Origin::new(move |mut connection, _| {
@@ -111,20 +111,20 @@ impl Operated {
         ask(self.proxy.address("admin"), &request)
     }
 
-    /// Changes a server, which there is.
+    /// Changes a server, which must exist.
     fn set(&self, upstream: &str, server: usize, change: &str) {
         let answer = self.post(&format!("/servers/{upstream}/{}", self.servers[server].address), change);
         assert_eq!(answer.status, 200, "{answer:?}");
     }
 
-    /// The servers of an upstream: name, state, health, weight.
+    /// Returns the servers of an upstream as `admin` lists them.
     fn listed(&self, upstream: &str) -> Vec<serde_json::Value> {
         let text = get(self.proxy.address("admin"), "localhost", "/servers").text();
         let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
         all.into_iter().filter(|server| server["upstream"] == upstream).collect()
     }
 
-    /// How many of so many requests each server gets, on connections of their own, so that both workers have some.
+    /// Returns how many of the requests each server gets, each on its own connection, so that both workers have some.
     fn shares(&self, upstream: &str, count: usize) -> BTreeMap<String, usize> {
         let mut shares = BTreeMap::new();
         for number in 0..count {
@@ -154,10 +154,10 @@ fn drained_and_enabled() {
     assert_eq!(listed[0]["addresses"][0], at.servers[0].address.as_str());
     assert_eq!((&listed[0]["health"], &listed[1]["state"]), (&"healthy".into(), &"enabled".into()));
     assert_eq!((&listed[2]["backup"], &listed[2]["discovered"]), (&true.into(), &false.into()));
-    // Only this upstream's: another with the same server has its own.
+    // Only this upstream's server is drained: another upstream with the same server has its own state.
     assert_eq!(at.listed("stuck")[0]["state"], "enabled");
     at.proxy.notice(&format!("admin: server {} of upstream `app` was drained by 127.0.0.1", at.servers[0].address));
-    // The backup steps in; and where it is drained, too, there is none.
+    // The backup steps in; after it is drained, too, no server is left.
     at.set("app", 1, "state=drain");
     at.check("app", 20, &[("c", 20)]);
     assert_eq!(get(at.proxy.address("admin"), "localhost", "/readyz").status, 200);
@@ -182,7 +182,7 @@ fn drained_and_enabled() {
 }
 
 #[test]
-fn exchanges_of_a_drained_server_go_on() {
+fn exchanges_of_a_drained_server_continue() {
     let at = operated("exchanges");
     at.set("app", 1, "state=drain");
     let mut client = Client::to(at.proxy.address("listen"));
@@ -196,7 +196,7 @@ fn exchanges_of_a_drained_server_go_on() {
     assert_eq!(at.listed("app")[0]["state"], "draining");
     at.hold.store(false, Ordering::SeqCst);
     assert_eq!(client.answer().text(), "a");
-    // And its client's next request goes elsewhere.
+    // The client's next request goes to another server.
     assert_eq!(client.send("GET /app/x HTTP/1.1\r\nHost: a.test\r\n\r\n").answer().text(), "c");
     let until = Instant::now() + PATIENCE;
     while at.listed("app")[0]["state"] != "drained" {
@@ -221,13 +221,13 @@ fn clients_of_a_drained_server_move() {
     assert!((0..6).all(|_| ask_again() == other));
     at.set("stuck", its, "state=enabled");
     assert!((0..6).all(|_| ask_again() == first.text()));
-    // By a key, and by other weights.
+    // Clients are also chosen by a key, and by other weights.
     let keyed = at.shares("keyed", 60);
     assert_eq!(keyed.len(), 2, "{keyed:?}");
     at.set("keyed", 0, "state=drain");
     at.check("keyed", 60, &[("b", 60)]);
     at.set("keyed", 0, "state=enabled");
-    assert_eq!(at.shares("keyed", 60), keyed, "each key is back at its server");
+    assert_eq!(at.shares("keyed", 60), keyed, "a key is not back at its server");
     at.set("keyed", 0, "weight=9");
     assert!(at.shares("keyed", 60)["a"] > 45);
 }
@@ -243,13 +243,13 @@ fn weights() {
     at.set("app", 0, "weight=1&state=enabled");
     at.check("app", 40, &[("a", 20), ("b", 20)]);
     at.proxy.notice("was enabled and given the weight 1 by 127.0.0.1");
-    // In the query, too.
+    // Parameters can be in the query, too.
     let answer = at.post(&format!("/servers/app/{}?weight=7", at.servers[1].address), "");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&answer.text()).expect("JSON")[0]["weight"], 7);
 }
 
 #[test]
-fn servers_that_are_discovered() {
+fn changes_of_discovered_servers() {
     let at = operated("discovered");
     let until = Instant::now() + PATIENCE;
     while at.listed("found").len() < 2 {
@@ -261,7 +261,7 @@ fn servers_that_are_discovered() {
     at.set("found", 0, "state=drain");
     at.set("found", 1, "weight=5");
     at.check("found", 10, &[("b", 10)]);
-    // What operators have set holds while discovery names the server, and no longer.
+    // An operator's changes hold as long as discovery lists the server.
     let [a, b, c] = [0, 1, 2].map(|server| at.servers[server].address.as_str());
     let discover = |text: &str, notice: &str| {
         std::fs::write(at.found.with_extension("new"), text).expect("written");
@@ -275,7 +275,7 @@ fn servers_that_are_discovered() {
     at.check("found", 40, &[("a", 10), ("b", 20), ("c", 10)]);
 }
 
-/// Nobody notices a change that leaves servers, however many are made while both workers are busy.
+/// Changes that leave servers fail no request, however many are made while both workers are busy.
 #[test]
 fn changes_under_load() {
     let at = operated("load");
@@ -299,7 +299,7 @@ fn changes_under_load() {
                 let at = &at;
                 scope.spawn(move || {
                     for round in 0..50 {
-                        // Two change the same server.
+                        // Two of the operators change the same server.
                         let (upstream, server) = (["app", "keyed", "found"][round % 3], server / 2);
                         at.set(upstream, server, &format!("weight={}", 1 + round % 7));
                         if server == 0 {
@@ -316,14 +316,14 @@ fn changes_under_load() {
     });
     assert_eq!(failed.load(Ordering::SeqCst), 0);
     assert!(served.load(Ordering::SeqCst) > 500);
-    // The last change is what holds.
+    // The last change holds.
     at.set("app", 0, "weight=1");
     at.set("app", 1, "weight=1");
     at.check("app", 40, &[("a", 20), ("b", 20)]);
 }
 
 #[test]
-fn what_is_no_change() {
+fn changes_that_are_refused() {
     let at = operated("wrong");
     let a = at.servers[0].address.as_str();
     let check = |path: &str, body: &str, status: u16, says: &str| {
@@ -350,13 +350,13 @@ fn what_is_no_change() {
     check(&format!("/servers/app/{a}\u{e9}%FF"), "state=drain", 404, "has no server");
     check("/drain", "", 403, "`admin` has no line `drain` in the site");
     at.proxy.notice("admin: a request was refused that needs `drain` in `admin`");
-    // With a slash in it, either way.
+    // The name of the server contains a slash, encoded or not.
     check("/servers/one/unix:/nowhere/one.sock", "state=drain", 200, "\"state\":\"drained\"");
     check("/servers/one/unix:%2Fnowhere%2Fone.sock", "state=enabled", 200, "\"state\":\"enabled\"");
     let admin = at.proxy.address("admin");
     let answer = get(admin, "localhost", &format!("/servers/app/{a}"));
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
-    // From a page in a browser; bytes that are no text; a body that is announced and does not come, or not in chunks as it says.
+    // From a page in a browser; bytes that are not text; a body that does not arrive; and one with malformed chunks.
     let raw = |head: &str, body: &[u8]| {
         let mut client = Client::to(admin);
         client.send(format!("POST /servers/app/{a} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n"));
@@ -372,7 +372,7 @@ fn what_is_no_change() {
 }
 
 #[test]
-fn the_process_is_ended() {
+fn the_process_drains_and_ends() {
     let site = "param listen type=addr\nparam admin type=addr\nadmin (param)admin {\n drain\n}\nlisten (param)listen\n\
         site a.test {\n route \"/slow\" {\n  limits body=\"1B\"\n  respond 200 \"done\"\n }\n route \"/ready\" {\n  health\n }\n}\n";
     let mut proxy = Proxy::of_text("operated-drain", site, &[]);
@@ -391,7 +391,7 @@ fn the_process_is_ended() {
     let (begun, rest) = ready.split_at(20);
     probe.send(begun);
     std::thread::sleep(Duration::from_millis(200));
-    // Asked for twice, it is not cut short, as it is by a second signal.
+    // A second request does not cut the drain short, as a second signal does.
     for _ in 0..2 {
         let answer = post(&proxy, "");
         assert_eq!((answer.status, answer.text().as_str()), (202, "the drain begins\n"));

@@ -1,4 +1,4 @@
-//! What operators see live at `admin`: the status page in a real browser, its JSON and events, and the tap.
+//! The live views of `admin`: the status page in a real browser, its JSON and events, and the tap.
 
 mod browser;
 
@@ -65,7 +65,7 @@ site a.test {
 }
 "#;
 
-/// A server that is healthy as long as that holds.
+/// Starts a server that is healthy as long as the flag is set.
 fn origin(healthy: &Arc<AtomicBool>) -> Origin {
     let healthy = Arc::clone(healthy);
     Origin::new(move |mut connection, _| {
@@ -127,16 +127,16 @@ fn a_browser_shows_a_server_going_down_and_coming_back() {
     browser.wait_for(&["app has no healthy server", &down, "is unhealthy: "]);
     assert_eq!(get(listen, "a.test", "/none").status, 404);
     browser.wait_for(&["no-route"]);
-    // Whoever does not see it is told.
+    // A screen reader announces the change.
     let told = browser.evaluate("document.getElementById('announce').textContent");
     assert_eq!(told, format!("Server {} of app is unhealthy", origin.address));
     healthy.store(true, Ordering::SeqCst);
     browser.wait_for(&["Nothing needs attention", &healthy_row, "is healthy again"]);
-    // On a phone, nothing is beside the screen.
+    // On a phone, nothing is outside the screen.
     browser.open(&format!("http://{admin}/status"), 400);
     browser.wait_for(&["Live", "a.test/app/*"]);
     assert_eq!(browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), "true");
-    // By keyboard alone.
+    // The page can be used by keyboard alone.
     (0..2).for_each(|_| browser.press("Tab"));
     assert_eq!(browser.evaluate("document.activeElement.textContent"), "Pause");
     browser.press("Enter");
@@ -148,7 +148,7 @@ fn a_browser_shows_a_server_going_down_and_coming_back() {
 }
 
 #[test]
-fn the_page_stands_alone() {
+fn the_page_loads_nothing_else() {
     let (proxy, _origin, _) = running("status-alone");
     let answer = operate(&proxy, "/status");
     let page = answer.text();
@@ -158,8 +158,8 @@ fn the_page_stands_alone() {
     assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(page.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
     let again = operate(&proxy, "/status");
-    assert_ne!(again.header("content-security-policy"), Some(policy), "each response has a nonce of its own");
-    // Nothing of others is loaded, and nothing that others have named becomes markup.
+    assert_ne!(again.header("content-security-policy"), Some(policy), "two responses have the same nonce");
+    // The page loads nothing from other hosts, and never writes data as markup.
     let foreign = ["src=", "url(", "@import", "http://", "https://", "innerHTML", "outerHTML", "insertAdjacent"];
     let own = page.replace("http://www.w3.org/2000/svg", "");
     for word in foreign.into_iter().chain(["document.write", "eval(", " onclick", " onload", "style=\""]) {
@@ -167,7 +167,7 @@ fn the_page_stands_alone() {
     }
 }
 
-/// Each member, with `[]` for those of lists, and `*` for those of maps whose names are data.
+/// Collects the path of each member, with `[]` for elements of lists, and `*` for members of maps whose names are data.
 fn members(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     const MAPS: [&str; 3] = ["sites[].routes[].requests", "servers[].responses", "servers[].failures"];
     match value {
@@ -188,9 +188,9 @@ fn members(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// What the documentation says of the schema is what there is.
+/// The documentation lists all members of the schema, and no others.
 #[test]
-fn the_schema() {
+fn the_schema_is_documented() {
     let dir = scratch("status-schema");
     let authority = Authority::new(&dir);
     authority.sign("a", "a.test", &["a.test", "www.a.test"]);
@@ -211,7 +211,7 @@ fn the_schema() {
         .output()
         .expect("curl runs");
     assert_eq!(curl.stdout, b"hellohello");
-    // A failure, too: who speaks to the wrong host.
+    // One request fails: it is for another host.
     ask(listen, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
     let route = "/sites/0/routes/0";
     let status = wait_for(&proxy, &format!("{route}/requests/2xx"), &2.into());
@@ -246,15 +246,15 @@ fn the_schema() {
         .collect();
     let undocumented: Vec<_> = found.difference(&documented).collect();
     let absent: Vec<_> = documented.difference(&found).collect();
-    // What has no value in this run.
+    // These members have no value in this run.
     let allowed = ["upstreams[].servers[].failures.*", "failures[].count", "failures[].reason"];
     assert!(undocumented.is_empty(), "not in docs/observability.md: {undocumented:?}");
-    assert!(absent.iter().all(|member| allowed.contains(&member.as_str())), "documented, and not there: {absent:?}");
+    assert!(absent.iter().all(|member| allowed.contains(&member.as_str())), "documented, but missing: {absent:?}");
 }
 
 /// Of many routes, the busiest are listed.
 #[test]
-fn many_routes() {
+fn busiest_routes_are_listed() {
     let routes: String = (0..300).map(|number| format!(" route \"/r{number}\" {{\n respond 200\n }}\n")).collect();
     let site = format!(
         "param listen type=addr\nparam admin type=addr\nadmin (param)admin {{\n status\n}}\nlisten (param)listen\nsite a.test {{\n{routes}}}\n"
@@ -263,11 +263,11 @@ fn many_routes() {
     assert_eq!(get(proxy.address("listen"), "a.test", "/r299").status, 200);
     let status = wait_for(&proxy, "/sites/0/routes/199/requests/2xx", &1.into());
     assert_eq!(status.pointer("/sites/0/routes/199/pattern"), Some(&"/r299".into()));
-    // Those of no route count as one more.
+    // Requests without a route count as one more.
     assert_eq!(status["routes-left-out"], 101);
 }
 
-/// Connections to servers are counted each second: one in use, one idle.
+/// Connections to servers are counted each second: one active, one idle.
 #[test]
 fn connections_to_servers() {
     let hold = Arc::new(AtomicBool::new(true));
@@ -291,7 +291,7 @@ fn connections_to_servers() {
     assert_eq!(status.pointer("/upstreams/0/servers/0/connections-idle"), Some(&1.into()), "{status:#}");
 }
 
-/// The lines of an answer as JSON.
+/// Returns the lines of a response as JSON.
 fn lines(answer: &Answer) -> Vec<Value> {
     answer.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -300,13 +300,13 @@ fn lines(answer: &Answer) -> Vec<Value> {
 fn tap(proxy: &Proxy, query: &str) -> Client {
     let mut client = Client::to(proxy.address("admin"));
     client.send(format!("GET /tap?{query} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"));
-    // There is a response once the tap is open.
+    // The response begins once the tap is open.
     client.stream().peek(&mut [0]).expect("a response");
     client
 }
 
 #[test]
-fn the_tap_shows_heads_and_no_secrets() {
+fn the_tap_shows_heads_without_secrets() {
     let (proxy, origin, _) = running("status-tap");
     let listen = proxy.address("listen");
     let mut tapped = tap(&proxy, "n=4&seconds=20");
@@ -326,7 +326,7 @@ fn the_tap_shows_heads_and_no_secrets() {
         assert!(!answer.text().contains(secret), "{secret}: {}", answer.text());
     }
     let lines = lines(&answer);
-    // Workers may be done in another order.
+    // The workers' lines may come in another order.
     let of = |route: &str| lines.iter().find(|line| line["route"] == route).unwrap_or_else(|| panic!("{lines:#?}"));
     let (first, keys, moved, limited) = (of("/secret"), of("/keys"), of("/moved"), of("/limited"));
     assert_eq!((&first["upstream"], &first["server"]), (&"app".into(), &origin.address.as_str().into()));
@@ -356,7 +356,7 @@ fn the_tap_shows_heads_and_no_secrets() {
 }
 
 #[test]
-fn the_tap_shows_what_is_asked_for() {
+fn the_tap_filters() {
     let (proxy, ..) = running("status-tap-filter");
     let listen = proxy.address("listen");
     let mut errors = tap(&proxy, "status=4xx&n=1");
@@ -376,7 +376,7 @@ fn the_tap_shows_what_is_asked_for() {
     ask(listen, &format!("GET /app/1 HTTP/1.1\r\nHost: a.test\r\nX: {value}\r\nConnection: close\r\n\r\n"));
     let line = &lines(&large.answer())[0]["request"];
     assert_eq!(line["fields"][1][1], format!("{}... (3976 more bytes)", "v".repeat(1024)));
-    // What is not answered is shown, too, and the time is over before there are ten.
+    // An exchange without a response is shown, too, and the time ends before there are ten.
     let mut gone = tap(&proxy, "status=none&seconds=2");
     let mut client = Client::to(listen);
     client.send("POST /aborted HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
@@ -402,7 +402,7 @@ fn the_tap_is_bounded() {
     let first = tap(&proxy, "n=1000");
     let second = tap(&proxy, "n=1000");
     assert_eq!(operate(&proxy, "/tap").status, 503);
-    // Neither reads: what finds no room is dropped, and requests do not wait.
+    // Neither client reads: lines without room are dropped, and requests do not wait.
     for number in 0..300 {
         assert_eq!(get(proxy.address("listen"), "a.test", &format!("/none/{number}")).status, 404);
     }
@@ -414,10 +414,10 @@ fn the_tap_is_bounded() {
         if client.answer().status == 200 {
             break;
         }
-        assert!(Instant::now() < until, "a tap that is gone keeps its place");
+        assert!(Instant::now() < until, "a closed tap keeps its place");
     }
     drop(first);
-    // A site without it.
+    // The site has no tap.
     let site = "param listen type=addr\nparam admin type=addr\nadmin (param)admin\nsite a.test {\n listen (param)listen\n respond 200\n}\n";
     let proxy = Proxy::of_text("status-no-tap", site, &[]);
     for (target, line) in
@@ -429,7 +429,7 @@ fn the_tap_is_bounded() {
     }
 }
 
-/// The first event of a stream.
+/// Requests the stream of events, and returns the status and the client.
 fn listen_to(proxy: &Proxy) -> (u16, Client) {
     let mut client = Client::to(proxy.address("admin"));
     client.send("GET /status/events HTTP/1.1\r\nHost: admin\r\n\r\n");
@@ -460,9 +460,9 @@ fn events() {
     );
 }
 
-/// Those who listen and read nothing have their places, and others are answered all the same.
+/// Clients that receive events without reading them keep their places, and others still get responses.
 #[test]
-fn many_who_listen() {
+fn many_streams_of_events() {
     let (proxy, ..) = running("status-many");
     let all: Vec<_> = (0..100).map(|_| listen_to(&proxy)).collect();
     let served = all.iter().filter(|(status, _)| *status == 200).count();
@@ -475,7 +475,7 @@ fn many_who_listen() {
     drop(all);
     let until = Instant::now() + PATIENCE;
     while listen_to(&proxy).0 != 200 {
-        assert!(Instant::now() < until, "those who are gone keep their places");
+        assert!(Instant::now() < until, "closed streams keep their places");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

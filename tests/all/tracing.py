@@ -1,4 +1,4 @@
-# Requests to a collector, a line each on standard input, as OpenTelemetry's own protobufs read them: prints their spans.
+# Reads requests to a collector by OpenTelemetry's own protobufs, one per line of standard input, and prints their spans.
 import base64
 import json
 import sys
@@ -12,7 +12,7 @@ for line in sys.stdin:
     for resource in request["resourceSpans"]:
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
-                # OTLP has ids in hexadecimal, where protobuf's JSON has base64.
+                # OTLP has IDs in hexadecimal; protobuf's JSON has base64.
                 for member in ("traceId", "spanId", "parentSpanId"):
                     if member in span:
                         span[member] = base64.b64encode(bytes.fromhex(span[member])).decode()

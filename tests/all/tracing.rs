@@ -1,5 +1,5 @@
-//! Traces: which are continued and begun, what servers are told, and which spans a collector gets. The collector is the test's own; what it has
-//! received is read once more by OpenTelemetry's own protobufs.
+//! Tracing: which traces are continued and started, what is sent to servers, and which spans a collector gets. The collector is the test's own;
+//! OpenTelemetry's own protobufs read its requests once more.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -80,7 +80,7 @@ site a.test {
 }
 "#;
 
-/// All traces are exported, and continued for one peer.
+/// Exports all traces, and continues those of one peer.
 const ALL: &str = "\
 trace otlp (param)collector sample=parent else=\"100%\" trust=proxies {
     service \"shop\"
@@ -91,19 +91,19 @@ trace otlp (param)collector sample=parent else=\"100%\" trust=proxies {
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// A collector: the requests that it has received.
+/// A collector, with the requests that it has received.
 struct Collector {
     origin: Origin,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Collector {
-    /// One that takes all.
+    /// Starts a collector that accepts everything.
     fn new() -> Collector {
         Collector::answering(|connection, _| connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
     }
 
-    /// One that does this with each request, given its number.
+    /// Starts a collector that answers each request by a function, which gets the request's number.
     fn answering(answer: impl Fn(&mut Connection, usize) + Send + Sync + 'static) -> Collector {
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&requests);
@@ -124,7 +124,7 @@ impl Collector {
         self.requests.lock().expect("requests").clone()
     }
 
-    /// The spans of all requests so far.
+    /// Returns the spans of all requests so far.
     fn spans(&self) -> Vec<Span> {
         let body = |request: &String| request.split_once("\r\n\r\n").expect("a body").1.to_owned();
         let all = |request: &String| {
@@ -135,7 +135,7 @@ impl Collector {
         self.requests().iter().flat_map(all).collect()
     }
 
-    /// Waits until there are so many spans, and a moment for more.
+    /// Waits until there are this many spans, and checks that there are no more.
     fn wait(&self, count: usize) -> Vec<Span> {
         let until = Instant::now() + PATIENCE;
         while self.spans().len() < count {
@@ -203,7 +203,7 @@ impl Received {
     }
 }
 
-/// A server. `/retried/` fails once, `/cached/` may be cached, `/fails` is a 500, `/breaks` ends too soon.
+/// Starts a server. `/retried/` fails once, `/cached/` can be cached, `/fails` is a 500, `/breaks` ends too early.
 fn server() -> (Origin, Received) {
     let received = Received::default();
     let kept = received.clone();
@@ -255,14 +255,14 @@ impl Test {
             ("token", token.to_str().expect("a path")),
         ];
         let site = SITE.replace("TRACE", trace);
-        // Those that the site does not declare are flags that the proxy does not know.
+        // The proxy rejects flags of parameters that the site does not declare.
         let given: Vec<_> = given.into_iter().filter(|(name, _)| site.contains(&format!("(param){name}"))).collect();
         let site: String = site.lines().filter(|line| declared(line, &given)).map(|line| format!("{line}\n")).collect();
         std::fs::write(dir.join("site.kdl"), &site).expect("written");
         Test { proxy: Proxy::of(&dir.join("site.kdl"), &given), received, _server: server }
     }
 
-    /// A request from a peer that is trusted, or one that is not.
+    /// Sends a request from a trusted peer, or from another one.
     fn get(&self, trusted: bool, path: &str, fields: &str) -> Answer {
         let from = if trusted { "127.0.0.2" } else { "127.0.0.3" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}Connection: close\r\n\r\n");
@@ -292,7 +292,7 @@ impl Test {
     }
 }
 
-/// Whether a line declares no parameter, or one that is given.
+/// Returns whether a line declares no parameter, or one that is given.
 fn declared(line: &str, given: &[(&str, &str)]) -> bool {
     let name = line.strip_prefix("param ").and_then(|rest| rest.split(' ').next());
     name.is_none_or(|name| ["listen", "admin"].contains(&name) || given.iter().any(|(known, _)| *known == name))
@@ -303,7 +303,7 @@ fn of<'s>(spans: &'s [Span], trace: &str) -> Vec<&'s Span> {
 }
 
 #[test]
-fn continued_and_begun() {
+fn traces_are_continued_and_started() {
     let collector = Collector::new();
     let test = Test::new("tracing-continued", ALL, &collector.origin.address);
     let fields = format!("traceparent: {PARENT}\r\ntracestate: a=1\r\ntracestate: b=2\r\nUser-Agent: me\r\n");
@@ -338,7 +338,7 @@ fn continued_and_begun() {
     }
     assert_eq!(attempt.get("http.response.status_code"), "200");
     assert!(!format!("{spans:?}").contains("secret"), "{spans:#?}");
-    // The server is told of the attempt, and the rest is passed on.
+    // The server receives the attempt's span, and `tracestate` unchanged.
     assert_eq!(test.received.field("/app/1?secret=x", "traceparent"), [format!("00-{TRACE}-{}-01", attempt.id)]);
     assert_eq!(test.received.field("/app/1?secret=x", "tracestate"), ["a=1,b=2"]);
     for path in ["/app/2", "/app/3"] {
@@ -350,7 +350,7 @@ fn continued_and_begun() {
         assert_eq!(told, [format!("00-{id}-{}-03", own[1].id)]);
     }
     test.proxy.log(&format!("\"path\":\"/app/1\",\"status\":200,\"trace-id\":\"{TRACE}\""));
-    // The collector was asked as the site says, and the secret is nowhere else.
+    // The request to the collector is as the site says, and the secret is nowhere else.
     let request = collector.requests().remove(0);
     assert!(request.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{request}");
     for field in ["authorization: Bearer hush", "content-type: application/json"] {
@@ -359,14 +359,14 @@ fn continued_and_begun() {
     assert!(request.contains("{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}"), "{request}");
     assert!(!test.proxy.noticed().iter().any(|line| line.contains("hush")), "{:?}", test.proxy.noticed());
     test.counted("kiln_trace_spans_exported_total", 6);
-    // A trace with each bucket, for those who know OpenMetrics.
+    // In OpenMetrics, each bucket has a trace as exemplar.
     let text = test.metrics("application/openmetrics-text");
     let of_app =
         |line: &&str| line.starts_with("kiln_request_duration_seconds_bucket{site=\"a.test\",route=\"/app/*\"");
     let exemplar =
         text.lines().filter(of_app).find_map(|line| line.split_once(" # {trace_id=\"")).expect("an exemplar");
     assert!(spans.iter().any(|span| span.trace == exemplar.1[..32]), "{exemplar:?}");
-    assert!(!test.metrics("text/plain").contains("trace_id"), "Prometheus' own format has none");
+    assert!(!test.metrics("text/plain").contains("trace_id"), "Prometheus' own format has exemplars");
 }
 
 #[test]
@@ -379,10 +379,10 @@ fn attempts_phases_and_failures() {
         let found: Vec<Span> = of(&spans, trace).into_iter().cloned().collect();
         assert_eq!(found.len(), count, "{found:#?}");
         let ids: std::collections::BTreeSet<_> = spans.iter().map(|span| &span.id).collect();
-        assert_eq!(ids.len(), spans.len(), "each has an id of its own");
+        assert_eq!(ids.len(), spans.len(), "two spans have the same ID");
         found
     };
-    // A response that is tried again, and a server that is not there.
+    // A response is retried, and a server is unreachable.
     let found = check(3, 3, &trace(test.get(false, "/retried/1", "")));
     let statuses: Vec<_> = found[1..].iter().map(|span| span.get("http.response.status_code")).collect();
     assert_eq!(statuses, ["502", "200"]);
@@ -394,14 +394,14 @@ fn attempts_phases_and_failures() {
     let found = check(3, 6, &trace(test.get(false, "/two/1", "")));
     assert_eq!((found[1].get("error.type"), found[2].get("error.type")), ("connect-failed", ""));
     assert!(found[1..].iter().all(|span| span.parent == found[0].id && span.kind == CLIENT), "{found:#?}");
-    // The cache asks a server once.
+    // The cache requests the response once.
     let found = check(3, 9, &trace(test.get(false, "/cached/1", "")));
     let [server, cache, attempt] = &found[..] else { panic!("{found:#?}") };
     assert_eq!((cache.name.as_str(), &cache.parent, &attempt.parent), ("cache", &server.id, &cache.id));
     assert_eq!((server.get("kiln.cache.result"), cache.get("kiln.cache.result")), ("miss", "miss"));
     let found = check(2, 11, &trace(test.get(false, "/cached/1", "")));
     assert_eq!((found[0].get("kiln.cache.result"), found[1].name.as_str()), ("hit", "cache"));
-    // The authorization service is asked by a request of its own.
+    // The authorization service gets a request of its own.
     let found = check(4, 15, &trace(test.get(false, "/guarded/slow", "")));
     let by_name =
         |upstream: &str| found.iter().find(|span| span.kind == CLIENT && span.get("kiln.upstream") == upstream);
@@ -411,12 +411,12 @@ fn attempts_phases_and_failures() {
     assert_eq!(attempt.parent, auth.parent);
     assert!(attempt.took >= Duration::from_millis(50) && auth.took < attempt.took, "{found:#?}");
     assert_eq!(test.received.field("/check", "traceparent")[0][36..52], asked.id);
-    // Failures, the proxy's and a server's.
+    // A failure of the proxy, and one of a server.
     let found = check(2, 17, &trace(test.get(false, "/gone/1", "")));
     assert_eq!((found[0].get("error.type"), found[0].failed), ("connect-failed", true));
     let found = check(2, 19, &trace(test.get(false, "/app/fails", "")));
     assert_eq!((found[0].get("error.type"), found[0].failed), ("500", true));
-    // What is not found has no route, and is no failure of ours.
+    // A request without a route is no failure of the proxy.
     let answer = test.get(false, "/none", "");
     assert_eq!(answer.status, 404);
     let spans = collector.wait(20);
@@ -425,7 +425,7 @@ fn attempts_phases_and_failures() {
     opentelemetry_reads(&collector.requests());
 }
 
-/// OpenTelemetry's own protobufs, in Python, find the same spans.
+/// Checks that OpenTelemetry's own protobufs, in Python, read the same spans.
 fn opentelemetry_reads(requests: &[String]) {
     const READ: &str = include_str!("tracing.py");
     let there = Command::new("python3").args(["-c", "import opentelemetry.proto, google.protobuf"]).output();
@@ -449,7 +449,7 @@ fn opentelemetry_reads(requests: &[String]) {
 }
 
 #[test]
-fn only_failures() {
+fn only_failures_are_exported() {
     let collector = Collector::new();
     let trace = "trace otlp (param)collector sample=\"0%\" trust=any";
     let test = Test::new("tracing-failures", trace, &collector.origin.address);
@@ -457,14 +457,14 @@ fn only_failures() {
     for path in ["/app/1", "/here", "/none", "/retried/1", "/cached/1", "/guarded/1"] {
         test.get(false, path, &parent);
     }
-    // The decision is told to servers, and holds for what does not fail.
+    // The decision is sent to servers, and holds for requests that do not fail.
     let told = test.received.field("/app/1", "traceparent");
     assert!(told[0].starts_with(&format!("00-{TRACE}-")) && told[0].ends_with("-00"), "{told:?}");
     assert_eq!(test.get(false, "/app/fails", &parent).status, 500);
     let spans = collector.wait(2);
     assert_eq!((spans[0].name.as_str(), spans[0].parent.as_str()), ("GET /app/*", "00f067aa0ba902b7"));
     assert_eq!((spans[1].kind, spans[1].get("http.response.status_code")), (CLIENT, "500"));
-    // Of a response that breaks, the client has seen the beginning.
+    // The response breaks off after the client has received its beginning.
     let address = test.proxy.address("listen").to_owned();
     let mut client = Client::to(&address);
     client.send("GET /app/breaks HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -474,7 +474,7 @@ fn only_failures() {
 }
 
 #[test]
-fn shares() {
+fn a_share_is_sampled() {
     let collector = Collector::new();
     let trace = "trace otlp (param)collector sample=\"20%\"";
     let test = Test::new("tracing-shares", trace, &collector.origin.address);
@@ -490,7 +490,7 @@ fn shares() {
 }
 
 #[test]
-fn zipkin() {
+fn b3_fields() {
     let collector = Collector::new();
     let trace = "trace otlp (param)collector sample=parent else=\"0%\" trust=any {\n    propagate b3 b3-multi w3c\n}";
     let test = Test::new("tracing-b3", trace, &collector.origin.address);
@@ -516,7 +516,7 @@ fn zipkin() {
 }
 
 #[test]
-fn http2() {
+fn http2_requests_are_traced() {
     let collector = Collector::new();
     let test = Test::new("tracing-http2", ALL, &collector.origin.address);
     let address = test.proxy.address("listen").to_owned();
@@ -537,7 +537,7 @@ fn http2() {
             let response = response.await.expect("a response");
             ids.push(response.headers()["x-trace-id"].to_str().expect("text").to_owned());
         }
-        // It is not trusted, so each has a trace of its own.
+        // The peer is not trusted, so that each request has a trace of its own.
         assert!(ids[0] != ids[1] && !ids.contains(&TRACE.to_owned()), "{ids:?}");
     });
     let spans = collector.wait(4);
@@ -559,7 +559,7 @@ fn without_trace_nothing_changes() {
     }
 }
 
-/// A proxy whose collector is at an address serves on, and ends in time.
+/// Checks that a proxy with this collector serves, and returns how long it takes to end.
 fn serves_on(name: &str, collector: &str) -> (Test, Duration) {
     let mut test = Test::new(name, ALL, collector);
     let mut client = Client::to(test.proxy.address("listen"));
@@ -576,7 +576,7 @@ fn serves_on(name: &str, collector: &str) -> (Test, Duration) {
 }
 
 #[test]
-fn collectors_that_are_no_good() {
+fn failing_collectors_do_not_delay_requests() {
     let check = |name: &str, collector: &str, notice: &str| {
         let (test, took) = serves_on(&format!("tracing-{name}"), collector);
         assert!(took < Duration::from_secs(4), "{name}: {took:?}");
@@ -592,7 +592,7 @@ fn collectors_that_are_no_good() {
 }
 
 #[test]
-fn a_collector_behind_tls() {
+fn a_collector_with_tls() {
     let dir = scratch("tracing-tls");
     let ca = Authority::new(&dir);
     ca.sign("collector", "collector", &["localhost"]);
@@ -622,14 +622,14 @@ fn a_collector_behind_tls() {
     };
     let _trusting = run(&ca.ca());
     collector.wait(1);
-    // Signed by an authority that it does not know.
+    // The certificate is signed by an authority that the proxy does not trust.
     let other = Authority::new(&scratch("tracing-tls-other"));
     run(&other.ca()).notice("invalid peer certificate");
     collector.wait(1);
 }
 
 #[test]
-fn what_is_left_is_exported_at_the_end() {
+fn waiting_spans_are_exported_at_the_end() {
     let collector = Collector::new();
     let mut test = Test::new("tracing-end", ALL, &collector.origin.address);
     test.get(false, "/app/1", "");
@@ -639,7 +639,7 @@ fn what_is_left_is_exported_at_the_end() {
 }
 
 #[test]
-fn sent_again_and_rejected_in_part() {
+fn batches_are_retried_and_rejected_in_part() {
     const ANSWERS: [&str; 3] = [
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n",

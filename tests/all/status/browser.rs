@@ -20,7 +20,7 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// Starts one, `None` where none is installed, which it says.
+    /// Starts a browser. Returns `None` with a message if none is installed.
     pub(super) fn start(name: &str) -> Option<Browser> {
         let program = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
@@ -32,7 +32,7 @@ impl Browser {
         let dir = scratch(name);
         let (to, from) = (dir.join("to"), dir.join("from"));
         assert!(Command::new("mkfifo").args([&to, &from]).status().expect("mkfifo runs").success());
-        // The browser reads commands from descriptor 3, and writes answers to 4.
+        // The browser reads commands from descriptor 3, and writes responses to descriptor 4.
         let run = format!(
             "exec {program} --headless --no-sandbox --disable-gpu --remote-debugging-pipe --user-data-dir=\"$0\" about:blank 3<\"$1\" 4>\"$2\""
         );
@@ -71,7 +71,7 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url }));
     }
 
-    /// The value of an expression, as text.
+    /// Returns the value of an expression, as text.
     pub(super) fn evaluate(&mut self, expression: &str) -> String {
         let outcome = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
         match &outcome["result"]["value"] {
@@ -89,7 +89,7 @@ impl Browser {
         }
     }
 
-    /// Waits until the page's text, with a blank for all white space, has all of this in it.
+    /// Waits until the page's text, with a blank for all white space, contains all of the texts.
     pub(super) fn wait_for(&mut self, wanted: &[&str]) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
