@@ -448,7 +448,7 @@ impl Check<'_> {
                 self.report.add(
                     Diagnostic::error("no-effect", message, name.span)
                         .also(self.upstreams.entries[index].span, "this upstream")
-                        .help("add a `health-check` or `outlier` to the upstream, or leave it out here"),
+                        .help("give the upstream a `health-check` or `outlier`, or leave it out here"),
                 );
             }
             let index = self.upstream_index(index, name.span);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::{
-    DiscoverFrom, DnsUpdate, Files, Handler, LogTarget, Place, Sandbox, Setting, Text, Upstream,
+    Acme, DiscoverFrom, DnsUpdate, Files, Handler, LogTarget, Place, Sandbox, Setting, Text, Upstream,
 };
 
 use crate::model::{Site, list};
@@ -23,13 +23,15 @@ pub(crate) fn empty(required: bool, place: Place) -> Sandbox {
         connect: Some(none()),
         resolves: false,
         verifies: false,
-        runs_programs: false,
         place,
     }
 }
 
-/// Completes a sandbox with what the site needs.
-pub(crate) fn derive(site: &Site, written: Sandbox) -> Sandbox {
+/// Fills a sandbox with the needs of the site; returns `None` if the site runs programs, whose needs nobody knows.
+pub(crate) fn derive(site: &Site, written: Sandbox) -> Option<Sandbox> {
+    if site.acme.as_ref().is_some_and(runs_programs) {
+        return None;
+    }
     let mut needs = Needs::default();
     for route in site.hosts.iter().flat_map(|host| &host.routes) {
         needs.handler(&route.handler);
@@ -45,7 +47,7 @@ pub(crate) fn derive(site: &Site, written: Sandbox) -> Sandbox {
         needs.connect.add(&trace.url);
         needs.verifies |= site.exports_by_tls();
     }
-    Sandbox {
+    Some(Sandbox {
         read: list(needs.read.list),
         read_files: list(needs.read_files.list),
         write: list(needs.write.list),
@@ -53,9 +55,13 @@ pub(crate) fn derive(site: &Site, written: Sandbox) -> Sandbox {
         connect: (!needs.connects_anywhere).then(|| list(needs.connect.list)),
         resolves: needs.resolves,
         verifies: needs.verifies,
-        runs_programs: needs.runs_programs,
         ..written
-    }
+    })
+}
+
+/// Returns whether programs are run for certificates: those of `dns exec`.
+pub(crate) fn runs_programs(acme: &Acme) -> bool {
+    acme.dns.iter().any(|provider| matches!(provider.update, DnsUpdate::Exec(_)))
 }
 
 /// A list of settings without repetitions, in order.
@@ -83,7 +89,6 @@ struct Needs {
     connects_anywhere: bool,
     resolves: bool,
     verifies: bool,
-    runs_programs: bool,
 }
 
 impl Needs {
@@ -134,7 +139,7 @@ impl Needs {
                     self.connect.add(url);
                     self.verifies |= ca.is_none();
                 }
-                DnsUpdate::Exec(_) => self.runs_programs = true,
+                DnsUpdate::Exec(_) => {}
             }
         }
     }

@@ -69,6 +69,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let errors = check.error_log(&root.error_logs);
     let trace = check.trace(root.trace.as_ref(), &hosts, &trusted);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
+    check.sandbox_fits(&root.process, acme.as_ref());
     check.unused(&listeners);
     let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, outputs, .. } = check;
     let mut site = model::Site {
@@ -95,7 +96,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
         tests,
         warmed,
     };
-    site.process.sandbox = site.process.sandbox.take().map(|written| sandbox::derive(&site, written));
+    site.process.sandbox = site.process.sandbox.take().and_then(|written| sandbox::derive(&site, written));
     site.place_tests();
     (!errors_before && !report.has_errors()).then_some(site)
 }

@@ -42,6 +42,7 @@ use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 /// # Errors
 /// Fails if the start fails; each error has the line of the site.
 pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<StartError>> {
+    observe::notice::hold();
     let site = pages::settle(site, pages::WORTHWHILE);
     compress::keep_memory(site);
     settings.read_files(site.files)?;

@@ -119,7 +119,7 @@ fn all_commands() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let tapped = stdout(&tap.wait_with_output().expect("it has ended"));
-    assert!(tapped.lines().count() == 1 && tapped.contains("/tapped"), "{tapped}");
+    assert!(tapped.lines().count() == 2 && tapped.contains("/tapped") && tapped.contains("\"shown\":1"), "{tapped}");
     at.check(&["--help"], 0, "Usage: PROXY [PARAMETERS] ctl");
     // Wrong usage.
     for (arguments, says) in [

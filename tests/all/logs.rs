@@ -146,7 +146,7 @@ fn holds(path: &Path, expected: &str) {
 
 /// Returns how many lines an output of the access log has lost, by the metric.
 fn lost(proxy: &Proxy, output: &str) -> u64 {
-    let text = get(proxy.address("ops"), "ops.test", "/metrics").text();
+    let text = get(proxy.address("ops"), "localhost", "/metrics").text();
     let begin = format!("kiln_log_lost_lines_total{{log=\"access\",output=\"{output}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&begin));
     line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no {begin} in {text}"))

@@ -145,7 +145,7 @@ fn root_is_warned() {
     }
     let text = "param listen type=addr\nlisten (param)listen\nsite a.test {\n    respond 200\n}\n";
     let proxy = Proxy::of_text("privileges-root", text, &[]);
-    proxy.notice("running as root: `process { user NAME; }` makes another user of it");
+    proxy.notice("running as root: with `process { user NAME; }`");
 }
 
 #[test]

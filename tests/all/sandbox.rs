@@ -58,7 +58,7 @@ upstream app {
 site * {
     filter "crate::escapes::escape"
     route "/files/*" {
-        files "DIR/public"
+        files "DIR/www/public"
     }
     route "/*" {
         cache main
@@ -80,8 +80,8 @@ fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
     let dir = scratch(name).join(name);
     assert!(kiln(&["new", dir.to_str().expect("text")]).status.success());
     let write = |path: &str, text: &str| std::fs::write(dir.join(path), text).expect("written");
-    std::fs::create_dir(dir.join("public")).expect("a folder");
-    write("public/a.txt", "a");
+    std::fs::create_dir_all(dir.join("www/public")).expect("a folder");
+    write("www/public/a.txt", "a");
     write("elsewhere.txt", "secret");
     write("site.kdl", &site.replace("DIR", dir.to_str().expect("UTF-8")));
     write("src/escapes.rs", ESCAPES);
@@ -120,8 +120,8 @@ fn escapes_fail() {
     for to in [elsewhere.as_str(), "/etc/passwd", "/proc/1/environ", "/root"] {
         check("read", to, "PermissionDenied");
     }
-    check("read", &inside("public/a.txt"), "done");
-    for to in [elsewhere.as_str(), &inside("public/a.txt"), &inside("public/new.txt"), "/tmp/kiln-sandbox"] {
+    check("read", &inside("www/public/a.txt"), "done");
+    for to in [elsewhere.as_str(), &inside("www/public/a.txt"), &inside("www/public/new.txt"), "/tmp/kiln-sandbox"] {
         check("write", to, "PermissionDenied");
     }
     check("remove", &elsewhere, "PermissionDenied");
@@ -207,7 +207,7 @@ site a.test {
     let fixed = site.replace(found, "");
     let unnamed = fixed.replace("app.internal", "127.0.0.2");
     let ports = "sandbox: connects to ports 3000 3001 8080\n";
-    check(&unnamed, &["sandbox: reads /proc/self /srv/files\n", "sandbox: writes /var/cache/site\n", ports], &["/etc"]);
+    check(&unnamed, &["sandbox: reads /proc/self /srv\n", "sandbox: writes /var/cache/site\n", ports], &["/etc"]);
     check(&fixed, &["sandbox: reads /etc /lib", "sandbox: connects to ports 53 3000 3001 8080\n"], &[]);
     let found =
         site.replace("    route \"/*\"", "    route \"/found/*\" {\n        proxy found\n    }\n    route \"/*\"");

@@ -194,7 +194,6 @@ static PROCESS: Process = Process {
         connect: Some(Borrowed(&[Setting::Fixed(Borrowed("3000"))])),
         resolves: false,
         verifies: false,
-        runs_programs: false,
         place: Place {
             file: Borrowed("minimal.kdl"),
             line: 1,

@@ -299,7 +299,6 @@ static PROCESS: Process = Process {
         connect: Some(Borrowed(&[Setting::Param(0)])),
         resolves: false,
         verifies: false,
-        runs_programs: false,
         place: Place {
             file: Borrowed("policies.kdl"),
             line: 1,

@@ -1,6 +1,6 @@
 //! Checks `process` and `http2`: settings of the whole process.
 
-use proxy_runtime::site::{ParamKind, Privileges, Process, Sandbox, Setting};
+use proxy_runtime::site::{Acme, ParamKind, Privileges, Process, Sandbox, Setting};
 
 use super::Check;
 use crate::ast::{Item, ProcessLine, What};
@@ -81,5 +81,14 @@ impl Check<'_> {
         });
         let (span, required) = written.unwrap_or((self.sources.start(), Some(false)));
         Some(sandbox::empty(required?, self.place(span)))
+    }
+
+    /// A sandbox is not possible where programs run.
+    pub(crate) fn sandbox_fits(&mut self, items: &[Item], acme: Option<&Acme>) {
+        let written = items.iter().find(|item| matches!(item.line(), Some(ProcessLine::Sandbox(Some(_)))));
+        if let Some(item) = written.filter(|_| acme.is_some_and(sandbox::runs_programs)) {
+            let message = "`sandbox` has no effect: `dns exec` runs a program, and nobody knows what it needs";
+            self.report.add(Diagnostic::error("no-effect", message, item.span).help("leave one of them out"));
+        }
     }
 }

@@ -310,11 +310,13 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "tls", "trace"];
+        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "logs", "tls", "trace"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
         check("site * {\n compress\n respond 200\n}", true, &every);
+        check("log access {\n to file \"/var/log/a.log\"\n}\nsite * {\n respond 200\n}", false, &["logs"]);
+        check("log access {\n to stderr\n}\nsite * {\n respond 200\n}", false, &[]);
         check("site * {\n auth api-key (file)\"k\"\n respond 200\n}", false, &["auth"]);
         let jwt = "site * {\n auth jwt (file)\"k\" {\n algorithms ES256\n }\n respond 200\n}";
         check(jwt, false, &["jwt"]);

@@ -150,9 +150,10 @@ filter (seccomp(2)), the system calls that it has no use for, which fail as if t
 `best-effort` (default) holds what the kernel can hold, and tells at start what it can't. `required` ends the start then. `off` is for sites
 whose own functions (`filter`, `handler`) need more.
 
-- Files that the site names can be read along with the others in their folders: a new version may take their place.
+- Files and folders that the site names can be read along with what else is in the folder that they are in, and links are followed to the folders of their targets: a new version
+  may take the place of either.
 - With `discover` from a file or by SRV records, the ports are not known, so connections may go anywhere. UDP is not limited.
-- With a `dns exec` of `acme`, programs are run: all files can be read then, and system calls are not filtered.",
+- With a `dns exec` of `acme` there is no sandbox, as nobody knows what its program needs; `required` is an error then.",
     example: r#"
 process {
     sandbox required

@@ -1,4 +1,4 @@
-//! The files and ports that a site needs ([`Allowed`]), with the values that are given at start. Does no I/O.
+//! The files and ports that a site needs ([`Allowed`]), with the values that are given at start. The only I/O is to follow links.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -28,28 +28,25 @@ pub(crate) struct Allowed {
     pub(super) write: Vec<PathBuf>,
     /// TCP ports to connect to; `None` allows all of them.
     pub(super) connect: Option<Vec<u16>>,
-    /// Whether programs may run, and all files be read.
-    pub(super) programs: bool,
 }
 
 impl Allowed {
     /// Returns what the site needs, with the values that were given at start.
     pub(crate) fn of(sandbox: &Sandbox, site: &Site, settings: &Settings) -> Allowed {
-        let mut allowed = Allowed { programs: sandbox.runs_programs, ..Allowed::default() };
-        let folders = sandbox.read.iter().map(|folder| PathBuf::from(folder.get(settings)));
-        let files = sandbox.read_files.iter().map(|file| folder(file.get(settings)));
-        let reread = site.files.iter().map(|file| folder(settings.path(file)));
-        allowed.read.extend(folders.chain(files).chain(reread));
+        let mut allowed = Allowed::default();
+        let named = sandbox.read.iter().chain(sandbox.read_files.iter()).map(|path| path.get(settings));
+        let reread = site.files.iter().map(|file| settings.path(file));
+        allowed.read.extend(named.chain(reread).flat_map(|path| around(Path::new(path))));
         // The process reads its own memory and descriptors for its metrics.
         allowed.read.push("/proc/self".into());
         if sandbox.verifies {
             let variable = |name: &str| std::env::var(name).ok();
             allowed.read.extend(AUTHORITIES.map(PathBuf::from));
-            allowed.read.extend(variable("SSL_CERT_FILE").map(|file| folder(&file)));
+            allowed.read.extend(variable("SSL_CERT_FILE").map(|file| folder(Path::new(&file))));
             allowed.read.extend(variable("SSL_CERT_DIR").map(PathBuf::from));
         }
         allowed.write.extend(sandbox.write.iter().map(|folder| PathBuf::from(folder.get(settings))));
-        allowed.write.extend(sandbox.write_files.iter().map(|file| folder(file.get(settings))));
+        allowed.write.extend(sandbox.write_files.iter().map(|file| folder(Path::new(file.get(settings)))));
         let connect = || sandbox.connect.iter().flat_map(|all| all.iter()).map(|to| to.get(settings));
         allowed.connect = sandbox.connect.is_some().then(|| connect().filter_map(port).collect());
         if sandbox.resolves || connect().any(has_name) {
@@ -73,11 +70,7 @@ impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list =
             |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
-        if self.programs {
-            writeln!(f, "sandbox: reads all files and runs programs, as `dns exec` needs")?;
-        } else {
-            writeln!(f, "sandbox: reads {}", list(&self.read))?;
-        }
+        writeln!(f, "sandbox: reads {}", list(&self.read))?;
         if !self.write.is_empty() {
             writeln!(f, "sandbox: writes {}", list(&self.write))?;
         }
@@ -90,11 +83,23 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// Returns the folder of a file.
-fn folder(file: &str) -> PathBuf {
-    match Path::new(file).parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => ".".into(),
+/// Returns the folders where a new version of a file or folder may appear: its own folder, and those of links on its path and of their
+/// targets. A release is often a link to another folder, as certificates are links to numbered files.
+fn around(path: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![folder(path)];
+    for link in path.ancestors().filter(|part| part.is_symlink()) {
+        folders.push(folder(link));
+        folders.extend(link.canonicalize().ok().map(|target| folder(&target)));
+    }
+    folders
+}
+
+/// Returns the folder that contains a path; the path itself if that would be the root of all.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => ".".into(),
+        Some(folder) if folder != Path::new("/") => folder.to_owned(),
+        _ => path.to_owned(),
     }
 }
 
@@ -161,11 +166,30 @@ mod tests {
 
     #[test]
     fn folders() {
-        let check = |file: &str, expected: &str| assert_eq!(folder(file), Path::new(expected), "{file}");
+        let check = |path: &str, expected: &str| assert_eq!(folder(Path::new(path)), Path::new(expected), "{path}");
         check("/etc/site/keys", "/etc/site");
         check("keys", ".");
         check("a/keys", "a");
-        check("/keys", "/");
+        check("/keys", "/keys");
+        check("/", "/");
+    }
+
+    #[test]
+    fn new_versions_can_be_read() {
+        let dir = std::env::temp_dir().join(format!("kiln-around-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let dir =
+            std::fs::create_dir_all(dir.join("releases/1/public")).and_then(|()| dir.canonicalize()).expect("a folder");
+        std::os::unix::fs::symlink("releases/1", dir.join("current")).expect("a link");
+        let check = |path: &str, expected: &[&str]| {
+            let expected: Vec<_> = expected.iter().map(|path| dir.join(path)).collect();
+            assert_eq!(around(&dir.join(path)), expected, "{path}");
+        };
+        check("releases/1", &["releases"]);
+        check("current", &["", "", "releases"]);
+        check("current/public", &["current", "", "releases"]);
+        check("current/public/missing", &["current/public", "", "releases"]);
+        std::fs::remove_dir_all(&dir).expect("removed");
     }
 
     #[test]
@@ -173,17 +197,8 @@ mod tests {
         let check = |allowed: Allowed, expected: &str| assert_eq!(allowed.to_string(), expected);
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         check(
-            Allowed {
-                read: paths(&["/a", "/b"]),
-                write: paths(&["/c"]),
-                connect: Some(vec![80, 443]),
-                programs: false,
-            },
+            Allowed { read: paths(&["/a", "/b"]), write: paths(&["/c"]), connect: Some(vec![80, 443]) },
             "sandbox: reads /a /b\nsandbox: writes /c\nsandbox: connects to ports 80 443\n",
-        );
-        check(
-            Allowed { connect: Some(Vec::new()), programs: true, ..Allowed::default() },
-            "sandbox: reads all files and runs programs, as `dns exec` needs\nsandbox: connects to no port\n",
         );
         check(Allowed::default(), "sandbox: reads \nsandbox: connects to any port\n");
     }

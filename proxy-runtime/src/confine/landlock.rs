@@ -39,11 +39,6 @@ fn rules(allowed: &Allowed) -> Result<RulesetCreated, RulesetError> {
     let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let mut rules = rules.handle_access(AccessFs::from_all(KNOWN))?.handle_access(ports)?.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    if allowed.programs {
-        rules = beneath(rules, "/".as_ref(), read | AccessFs::Execute | AccessFs::IoctlDev)?;
-        // Programs discard their output.
-        rules = beneath(rules, "/dev/null".as_ref(), AccessFs::WriteFile.into())?;
-    }
     for folder in &allowed.read {
         rules = beneath(rules, folder, read)?;
     }

@@ -19,7 +19,9 @@ use crate::site::{Privileges, Site};
 pub(crate) fn give_up(site: &Site, settings: &Settings) -> Result<(), Vec<StartError>> {
     let Some(privileges) = &site.process.privileges else {
         if geteuid().is_root() {
-            notice("running as root: `process { user NAME; }` makes another user of it once the sockets are open");
+            notice(
+                "running as root: with `process { user NAME; }` the process gives that up once its sockets are open",
+            );
         }
         return Ok(());
     };

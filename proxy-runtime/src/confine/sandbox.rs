@@ -13,11 +13,11 @@ use crate::site::Site;
 pub(crate) fn enter(site: &Site, settings: &Settings) -> Result<(), Vec<StartError>> {
     let Some(sandbox) = &site.process.sandbox else { return Ok(()) };
     let allowed = Allowed::of(sandbox, site, settings);
-    for folder in &allowed.write {
+    for folder in sandbox.write.iter().map(|folder| folder.get(settings)) {
         // A rule needs a folder that exists. If the folder can't be created, the code that writes to it reports that.
         let _ = std::fs::create_dir_all(folder);
     }
-    let lacks = [landlock::restrict(&allowed), if allowed.programs { Ok(()) } else { seccomp::restrict() }];
+    let lacks = [landlock::restrict(&allowed), seccomp::restrict()];
     let lacks: Vec<_> = lacks.into_iter().filter_map(Result::err).collect();
     if lacks.is_empty() {
         return Ok(());

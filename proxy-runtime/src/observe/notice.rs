@@ -94,17 +94,35 @@ fn announce_at(level: LogLevel, message: &str) {
 }
 
 fn put(level: LogLevel, message: &str) {
+    let Some(notices) = NOTICES.get() else {
+        return match &mut *held() {
+            Some(held) => held.push((level, message.to_owned())),
+            None => write(level, message),
+        };
+    };
     #[cfg(feature = "admin")]
     super::recent::keep(message);
-    match NOTICES.get() {
-        Some(notices) => {
-            for output in &notices.outputs {
-                output.queue.add(output.framing.notice(level, notices.json, message));
-            }
-        }
-        // No output is left to report to if standard error is gone.
-        None => drop(io::stderr().write_all(&RecordFraming::Line.notice(level, false, message))),
+    for output in &notices.outputs {
+        output.queue.add(output.framing.notice(level, notices.json, message));
     }
+}
+
+/// Writes a notice where no outputs are open.
+fn write(level: LogLevel, message: &str) {
+    // No output is left to report to if standard error is gone.
+    drop(io::stderr().write_all(&RecordFraming::Line.notice(level, false, message)));
+}
+
+/// The notices of a start, before its outputs are open; `None` if notices are not held back.
+static HELD: Mutex<Option<Vec<(LogLevel, String)>>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Vec<(LogLevel, String)>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds notices back until [`start`], or [`finish`] if the start fails: nothing may block before, and they go where all others go.
+pub(crate) fn hold() {
+    *held() = Some(Vec::new());
 }
 
 /// Reports that lines for an output were lost. Returns whether an output has room for the report.
@@ -135,6 +153,8 @@ pub(crate) fn start(site: &Site, settings: &Settings) -> Result<(), StartError> 
     if NOTICES.set(Notices { outputs, json, repeats: Mutex::default() }).is_ok() {
         std::panic::set_hook(Box::new(panicked));
     }
+    let held = held().take().unwrap_or_default();
+    held.iter().for_each(|(level, message)| announce_at(*level, message));
     Ok(())
 }
 
@@ -178,6 +198,8 @@ const REMOTE: Duration = Duration::from_secs(2);
 
 /// Writes the remaining notices, for at most `patience`; notices after that are dropped.
 pub(crate) fn finish(patience: Duration) {
+    let held = held().take().unwrap_or_default();
+    held.iter().for_each(|(level, message)| write(*level, message));
     let now = Instant::now();
     for output in NOTICES.get().into_iter().flat_map(|notices| &notices.outputs) {
         let patience = if output.is_remote { patience.min(REMOTE) } else { patience };

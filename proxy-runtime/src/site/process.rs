@@ -53,8 +53,6 @@ pub struct Sandbox {
     pub resolves: bool,
     /// Whether servers are verified by the system's certificate authorities.
     pub verifies: bool,
-    /// Whether programs are run: all files can be read, and system calls are not filtered.
-    pub runs_programs: bool,
     /// Where the sandbox was declared.
     pub place: Place,
 }

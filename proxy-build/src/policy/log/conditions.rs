@@ -97,7 +97,7 @@ pub(super) struct LogSample(pub(super) u32);
 
 #[derive(Debug, Clone, Copy)]
 enum Comparison {
-    AtLeast(Duration),
+    Minimum(Duration),
     Below(Duration),
 }
 
@@ -113,7 +113,7 @@ fn statuses(leaf: &Leaf) -> Parsed<(u16, u16)> {
     let found = class.map(|class| (100 * class, 100 * class + 99)).or(range.filter(|(first, last)| first <= last));
     found.or_else(|| status(text).map(|status| (status, status))).ok_or_else(|| {
         problem("bad-status", format!("`{text}` is not a status, a class or a range of statuses"))
-            .help("write it as in 404, \"5xx\" or \"500-504\"")
+            .help("statuses are as in 404, \"5xx\" or \"500-504\"")
     })
 }
 
@@ -134,7 +134,7 @@ fn comparison(leaf: &Leaf) -> Parsed<Comparison> {
     let found = value::text(leaf)?;
     let (compare, rest): (fn(Duration) -> Comparison, &str) = match (found.strip_prefix(">="), found.strip_prefix('<'))
     {
-        (Some(rest), _) => (Comparison::AtLeast, rest),
+        (Some(rest), _) => (Comparison::Minimum, rest),
         (_, Some(rest)) => (Comparison::Below, rest),
         _ => {
             let wrong = problem("bad-duration", "a duration is compared here");
@@ -184,7 +184,7 @@ impl When {
             check.note_act(route.span, acts, || {
                 let message = format!("no route with this log has the pattern `{route}`: this condition never holds");
                 Diagnostic::error("no-effect", message, route.span)
-                    .help("write the pattern as the route does, as in \"/api/*\"")
+                    .help("it is a pattern as the route has it, as in \"/api/*\"")
             });
         }
         let duration = self.duration.as_ref().map(|duration| duration.value);
@@ -192,7 +192,7 @@ impl When {
             status: self.status.as_ref().map(|status| status.value),
             reason: self.reason.as_ref().map(|reason| reason.value.clone().into()),
             at_least: duration
-                .and_then(|found| if let Comparison::AtLeast(least) = found { Some(least) } else { None }),
+                .and_then(|found| if let Comparison::Minimum(least) = found { Some(least) } else { None }),
             below: duration.and_then(|found| if let Comparison::Below(below) = found { Some(below) } else { None }),
             route: self.route.as_ref().map(|route| route.value.clone().into()),
         }

@@ -113,7 +113,7 @@ fn errors(r: &mut Reading<'_, '_>, kind: &Spanned<LogKind>) -> Option<What> {
     let items = r.body();
     if r.place() != Place::Root {
         let message = "there is one error log: it is no site's own";
-        r.add(Diagnostic::error("misplaced-node", message, kind.span).help("write `log errors` at the top level"));
+        r.add(Diagnostic::error("misplaced-node", message, kind.span).help("`log errors` is for the top level"));
         return None;
     }
     Some(What::Top(Top::ErrorLog(ast::ErrorLog { json, level, items })))

@@ -22,12 +22,12 @@ pub(super) struct OfUpstream<'a> {
     retries: u64,
     /// The time from the beginning of an attempt to the head of the server's response.
     response: Option<OfHistogram>,
-    servers: Vec<OfServer<'a>>,
+    servers: Vec<ServerSnapshot<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct OfServer<'a> {
+struct ServerSnapshot<'a> {
     address: &'a str,
     /// `healthy`, `unhealthy`, `ejected` or `unresolved`.
     state: &'static str,
@@ -85,10 +85,10 @@ pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> Liste
     }
 }
 
-fn of_server<'a>(server: &'a ServerState, state: &'static str, metrics: Option<&Metrics>) -> OfServer<'a> {
+fn of_server<'a>(server: &'a ServerState, state: &'static str, metrics: Option<&Metrics>) -> ServerSnapshot<'a> {
     let (responses, failures) = metrics.map(|metrics| metrics.attempts(server.index)).unwrap_or_default();
     let [active, idle] = metrics.map(|metrics| metrics.connections(server.index)).unwrap_or_default();
-    OfServer {
+    ServerSnapshot {
         address: server.name(),
         state,
         weight: server.weight(),
