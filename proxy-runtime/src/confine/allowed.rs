@@ -13,8 +13,7 @@ const AUTHORITIES: [&str; 5] =
 
 /// Folders that the system's resolver reads: its files in /etc may be replaced while the process runs, and modules of the C library are loaded
 /// when they are first used.
-const RESOLVER: [&str; 7] =
-    ["/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/run/systemd/resolve", "/run/resolvconf"];
+const RESOLVER: [&str; 5] = ["/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
 /// The port of name servers, by TCP for long responses (RFC 7766).
 const DNS: u16 = 53;
@@ -51,6 +50,8 @@ impl Allowed {
         allowed.connect = sandbox.connect.is_some().then(|| connect().filter_map(port).collect());
         if sandbox.resolves || connect().any(has_name) {
             allowed.read.extend(RESOLVER.map(PathBuf::from));
+            // Often a link to what another service writes below /run.
+            allowed.read.extend(around(Path::new("/etc/resolv.conf")));
             allowed.connect.iter_mut().for_each(|ports| ports.push(DNS));
         }
         for paths in [&mut allowed.read, &mut allowed.write] {
