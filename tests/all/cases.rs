@@ -241,5 +241,7 @@ fn send(address: &str, ask: &Ask) -> Option<Answer> {
     request += ask.body.as_deref().unwrap_or_default();
     let mut client = Client::to(address);
     client.send(&request);
-    client.try_answer_to(&ask.method)
+    let answer = client.try_answer_to(&ask.method)?;
+    client.end(&answer);
+    Some(answer)
 }

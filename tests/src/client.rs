@@ -85,6 +85,14 @@ impl Client {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
     }
 
+    /// Waits until the other side closes the connection, if its response says that it will: what it counted of the request,
+    /// as for a concurrency limit, is given back then.
+    pub fn end(&mut self, answer: &Answer) {
+        if answer.header("connection") == Some("close") {
+            self.rest();
+        }
+    }
+
     /// Returns the bytes up to the end of the connection, or up to a reset.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.read);
@@ -199,7 +207,10 @@ fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
 /// Sends one request on a new connection.
 pub fn ask(address: &str, request: &str) -> Answer {
     let method = request.split(' ').next().unwrap_or_default();
-    Client::to(address).send(request).answer_to(method)
+    let mut client = Client::to(address);
+    let answer = client.send(request).answer_to(method);
+    client.end(&answer);
+    answer
 }
 
 /// Sends a GET for a path of a host on a new connection.
