@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod body;
 mod form;
+mod members;
 mod metrics;
 mod operator;
 mod page;
@@ -15,6 +16,7 @@ mod servers;
 mod status;
 mod stores;
 mod streams;
+mod table;
 mod tap;
 
 use std::cell::Cell;

@@ -17,6 +17,7 @@ use super::access::AccessRules;
 use super::body::{AdminBody, PieceStream};
 use super::operator::Operator;
 use super::process::OwnProcess;
+use super::servers::OfServer;
 use super::status::Snapshots;
 use super::streams::{Events, MOST, MOST_TAPS, TapLines};
 use super::tap::TapQuery;
@@ -133,9 +134,12 @@ impl Answerer {
             "/status.json" if admin.status => reply(StatusCode::OK, "application/json", self.snapshots.json()),
             "/status/events" if admin.status => self.events(&request),
             "/tap" if admin.tap => self.tap(&request, peer.ip),
-            "/stores" if admin.status => json(&stores::list(self.operated.stores)),
+            "/stores" if admin.status => {
+                let stores = stores::list(self.operated.stores);
+                if reads_text(&request) { text(StatusCode::OK, stores::table(&stores)) } else { json(&stores) }
+            }
             "/entry" if admin.status => self.entry(&request, peer).await,
-            "/servers" if admin.servers => json(&servers::list(self.operated.servers)),
+            "/servers" if admin.servers => of_servers(reads_text(&request), &servers::list(self.operated.servers)),
             _ => forbidden(path.trim_start_matches('/')),
         }
     }
@@ -229,6 +233,7 @@ impl Answerer {
             ("drain", _) => return drain(peer),
             _ => {}
         }
+        let as_text = reads_text(&request);
         let parameters = match form::read(request).await {
             Ok(parameters) => parameters,
             Err((status, why)) => return refuse(status, &why),
@@ -238,7 +243,7 @@ impl Answerer {
         match servers::change(servers, place, &parameters) {
             Ok(changed) => {
                 announce(&format!("admin: {} by {peer}", changed.done));
-                json(&changed.servers)
+                of_servers(as_text, &changed.servers)
             }
             Err((status, why)) => refuse(status, &why),
         }
@@ -265,7 +270,8 @@ impl Answerer {
         let about = policy.and_then(|policy| Some((&policy.key, stores.get(usize::from(policy.store))?)));
         let facts = facts(method, &fields, &target, Facts::nothing(method, &fields, settings));
         match purge::carry_out(&facts, site, about, stores).await {
-            Ok(purged) => json(&serde_json::json!({ "purged": purged })),
+            Ok(purged) if reads_text(request) => text(StatusCode::OK, format!("purged: {purged}\n")),
+            Ok(purged) => json(&Purged { purged }),
             Err(Failure::NoRoute) => refuse(StatusCode::NOT_FOUND, "no route with `cache` has this URL"),
             Err(failure) => refuse(failure.status(), failure.reason()),
         }
@@ -370,6 +376,22 @@ fn refuse(status: StatusCode, why: &str) -> AdminResponse {
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> AdminResponse {
     reply(status, "text/plain; charset=utf-8", text.into())
+}
+
+/// The result of a purge.
+#[derive(Serialize)]
+struct Purged {
+    /// How many responses were taken out, or made stale.
+    purged: u64,
+}
+
+/// Whether a client asks for text for people, and not for JSON.
+fn reads_text(request: &Request<Incoming>) -> bool {
+    request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"))
+}
+
+fn of_servers(as_text: bool, servers: &[OfServer<'_>]) -> AdminResponse {
+    if as_text { text(StatusCode::OK, servers::table(servers)) } else { json(&servers) }
 }
 
 fn json(value: &impl Serialize) -> AdminResponse {

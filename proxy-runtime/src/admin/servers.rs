@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::form::Refused;
+use super::table;
 use crate::protocol::{canonical, escape};
 use crate::upstream::{MAX_WEIGHT, ServerChange, Servers, UpstreamState};
 
@@ -47,6 +48,19 @@ fn of_upstream<'s>(upstream: &'s UpstreamState, servers: &'s Servers) -> impl It
         active: status.server.load.active(),
         max_connections: (status.server.limit != u64::MAX).then_some(status.server.limit),
     })
+}
+
+/// Returns servers as a table, for people.
+pub(super) fn table(servers: &[OfServer<'_>]) -> String {
+    let row = |of: &OfServer<'_>| {
+        let notes = [(of.backup, "backup"), (of.discovered, "discovered")];
+        let notes: Vec<_> = notes.into_iter().filter(|(holds, _)| *holds).map(|(_, note)| note).collect();
+        let mut row = [of.upstream, of.server, of.state, of.health].map(str::to_owned).to_vec();
+        row.extend([of.weight.to_string(), of.active.to_string(), notes.join(", ")]);
+        row
+    };
+    let heads = ["UPSTREAM", "SERVER", "STATE", "HEALTH", "WEIGHT", "ACTIVE", ""];
+    table::write(&heads, servers.iter().map(row).collect())
 }
 
 /// A change that was made: the current servers, and a description for the log.

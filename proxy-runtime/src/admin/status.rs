@@ -7,7 +7,6 @@
 mod upstreams;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,11 +16,13 @@ use tokio::time::Instant;
 
 use self::upstreams::OfUpstream;
 use super::Operated;
+use super::members::Members;
 use super::process::OwnProcess;
 use super::stores::{self, OfStore};
 use crate::metrics::CLASSES;
 use crate::metrics::counters::Metrics;
 use crate::metrics::sums;
+use crate::net::expiry::ServedCertificate;
 use crate::observe::recent::recent;
 use crate::protocol::date::Moment;
 use crate::protocol::escape;
@@ -138,7 +139,7 @@ struct OfSite<'a> {
 struct OfRoute<'a> {
     pattern: &'a str,
     /// How many requests, by the class of the status.
-    requests: BTreeMap<&'static str, u64>,
+    requests: Members<u64>,
     response_bytes: u64,
     duration: OfHistogram,
     first_byte: OfHistogram,
@@ -234,8 +235,7 @@ impl<'a> OfProcess<'a> {
 fn sites(metrics: &Metrics) -> (Vec<OfSite<'_>>, usize) {
     let count = |index: usize| metrics.requests(index).iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
     let mut busiest: Vec<(usize, u64)> = (0..metrics.series.len()).map(|index| (index, count(index))).collect();
-    // The sort is stable: routes with equal counts keep their order.
-    busiest.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    busiest.sort_unstable_by_key(|&(index, count)| (std::cmp::Reverse(count), index));
     let left_out = busiest.len().saturating_sub(MOST_ROUTES);
     busiest.truncate(MOST_ROUTES);
     busiest.sort_unstable();
@@ -262,7 +262,8 @@ fn certificates(operated: &Operated) -> (Vec<OfCertificate>, usize) {
     const DAY: i64 = 24 * 3600;
     let mut served = operated.engine.certificates(operated.site);
     let left_out = served.len().saturating_sub(MOST_CERTIFICATES);
-    served.sort_by_key(|certificate| certificate.not_after.unwrap_or(UNIX_EPOCH));
+    let expires = |certificate: &ServedCertificate| certificate.not_after.unwrap_or(UNIX_EPOCH);
+    served.sort_unstable_by(|one, other| expires(one).cmp(&expires(other)).then_with(|| one.names.cmp(&other.names)));
     served.truncate(MOST_CERTIFICATES);
     let now = i64::try_from(Moment::now().0 / 1000).unwrap_or(i64::MAX);
     let listed = served.into_iter().map(|mut certificate| {
@@ -293,7 +294,7 @@ fn notices() -> Vec<OfNotice> {
 }
 
 /// Returns the counts that are not 0.
-fn by_class(counts: [u64; CLASSES.len()]) -> BTreeMap<&'static str, u64> {
+fn by_class(counts: [u64; CLASSES.len()]) -> Members<u64> {
     CLASSES.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
 }
 

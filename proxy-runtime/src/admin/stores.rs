@@ -1,11 +1,12 @@
 //! Caches as JSON: the counters and sizes of the stores ([`list`]), and the responses that are cached under a URL
 //! ([`entry`]).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::members::Members;
+use super::table;
 use crate::cache::{CacheStore, InspectedResponse, StoreStats, groups};
 use crate::protocol::date::Moment;
 use crate::protocol::escape;
@@ -21,6 +22,16 @@ pub(super) struct OfStore<'s> {
 /// Returns all stores.
 pub(super) fn list(stores: &[CacheStore]) -> Vec<OfStore<'_>> {
     stores.iter().map(|store| OfStore { name: &store.name, figures: store.figures() }).collect()
+}
+
+/// Returns stores as a table, for people.
+pub(super) fn table(stores: &[OfStore<'_>]) -> String {
+    let row = |OfStore { name, figures }: &OfStore<'_>| {
+        let figures = [figures.entries, figures.bytes, figures.capacity, figures.fetching];
+        [(*name).to_owned()].into_iter().chain(figures.map(|figure| figure.to_string())).collect()
+    };
+    let heads = ["STORE", "RESPONSES", "BYTES", "CAPACITY", "FETCHING"];
+    table::write(&heads, stores.iter().map(row).collect())
 }
 
 /// The responses that are cached under a URL.
@@ -50,7 +61,7 @@ struct Cached {
     tags: Vec<String>,
     more_tags: bool,
     groups: Vec<String>,
-    fields: BTreeMap<&'static str, String>,
+    fields: Members<String>,
 }
 
 /// The most cached responses that are shown of a URL.

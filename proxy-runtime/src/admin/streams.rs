@@ -81,8 +81,7 @@ impl TapLines {
 
     fn end(&mut self, why: &'static str) -> Bytes {
         self.ended = true;
-        let end = serde_json::json!({ "end": why, "shown": self.shown, "dropped": self.tap.dropped() });
-        format!("{end}\n").into()
+        format!("{{\"end\":\"{why}\",\"shown\":{},\"dropped\":{}}}\n", self.shown, self.tap.dropped()).into()
     }
 }
 

@@ -28,7 +28,7 @@ Commands:
   log-level LEVEL                    Set the level of the error log
 
 Options:
-  --json                  Print responses as they come
+  --json                  Print JSON, not tables
   --user NAME             Who you are, where `admin` has `auth basic`; or variable KILN_CTL_USER
   --password-file FILE    Your password; or variable KILN_CTL_PASSWORD
   --token-file FILE       Your key, where it has `auth bearer`; or variable KILN_CTL_TOKEN

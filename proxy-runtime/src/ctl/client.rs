@@ -4,16 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Method};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::arguments::Ctl;
+use crate::body::own::OwnResponse;
 use crate::context::settings::{self, Address, variable};
 use crate::net::stream::{BufferedStream, Buffers, SocketStream};
 use crate::net::tls::{self, ClientFiles};
@@ -23,13 +21,24 @@ use crate::worker::MIN_BUFFER;
 /// The time-out for connecting, with the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A request to an `admin` endpoint. Its parts were validated as arguments: none has a line end.
+pub(super) struct AdminRequest<'r> {
+    pub(super) method: &'r Method,
+    /// The path and query.
+    pub(super) path: &'r str,
+    pub(super) host: &'r str,
+    pub(super) fields: &'r [(&'static str, &'r str)],
+    /// The body, in the form `a=b&c=d`.
+    pub(super) form: &'r str,
+}
+
 /// A client of an `admin` endpoint.
 pub(super) struct AdminClient {
     address: String,
     /// The name to verify in the endpoint's certificate, if the endpoint has TLS.
     tls: Option<String>,
     files: ClientFiles,
-    authorization: Option<HeaderValue>,
+    authorization: Option<String>,
     buffers: &'static Buffers,
 }
 
@@ -78,24 +87,33 @@ impl AdminClient {
     ///
     /// # Errors
     /// Fails if the endpoint can't be reached, or does not respond in time.
-    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+    pub(super) async fn send(&self, request: &AdminRequest<'_>) -> Result<OwnResponse, String> {
         let failed = |why: String| format!("{}: {why}", self.address);
         let link = timeout(CONNECT, self.connect()).await;
-        let link = link.map_err(|_| failed("it can't be connected to in time".to_owned()))?.map_err(failed)?;
-        let headers = request.headers_mut();
-        headers.entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
+        let mut link = link.map_err(|_| failed("it can't be connected to in time".to_owned()))?.map_err(failed)?;
+        let written = self.written(request);
         let response = async {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(link)).await?;
-            tokio::task::spawn_local(connection);
-            sender.send_request(request).await
+            link.write_all(&written).await.map_err(|error| error.to_string())?;
+            link.flush().await.map_err(|error| error.to_string())?;
+            Ok(OwnResponse::receive(link, request.method).await?)
         };
         let response = timeout(PATIENCE, response).await;
-        let response = response.map_err(|_| failed(format!("no response within {PATIENCE:?}")))?;
-        response.map_err(|error| failed(error.to_string()))
+        response.map_err(|_| failed(format!("no response within {PATIENCE:?}")))?.map_err(failed)
+    }
+
+    /// Returns the bytes of a request.
+    fn written(&self, request: &AdminRequest<'_>) -> Vec<u8> {
+        let AdminRequest { method, path, host, fields, form } = *request;
+        let length = form.len().to_string();
+        let authorization = self.authorization.as_ref().map(|value| ("authorization", value.as_str()));
+        let content = (*method == Method::POST).then_some(("content-length", &*length));
+        let fields = [("host", host), ("connection", "close")].into_iter().chain(fields.iter().copied());
+        let mut written = format!("{method} {path} HTTP/1.1\r\n");
+        for (name, value) in fields.chain(authorization).chain(content) {
+            written.extend([name, ": ", value, "\r\n"]);
+        }
+        written.extend(["\r\n", form]);
+        written.into_bytes()
     }
 
     async fn connect(&self) -> Result<BufferedStream, String> {
@@ -130,7 +148,7 @@ fn host_of(address: &str) -> String {
 }
 
 /// Returns the credentials, if some are given. Secrets come from files and variables: all users of a machine can read arguments.
-fn authorization(ctl: &Ctl) -> Result<Option<HeaderValue>, String> {
+fn authorization(ctl: &Ctl) -> Result<Option<String>, String> {
     let secret = |option: &str, variable: &str| match ctl.options.get(option) {
         Some(path) => {
             let text = String::from_utf8(read(path)?).map_err(|_| format!("`{path}` is not text"))?;
@@ -147,9 +165,10 @@ fn authorization(ctl: &Ctl) -> Result<Option<HeaderValue>, String> {
         (None, None, Some(token)) => format!("Bearer {token}"),
         (None, None, None) => return Ok(None),
     };
-    let mut value = HeaderValue::from_str(&value).map_err(|_| "the key has characters that no field can have")?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    match HeaderValue::from_str(&value) {
+        Ok(_) => Ok(Some(value)),
+        Err(_) => Err("the key has characters that no field can have".to_owned()),
+    }
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {

@@ -10,8 +10,7 @@ use super::proxy_protocol::announce_own;
 use super::server::ServerState;
 use super::servers::Servers;
 use super::state::UpstreamState;
-use crate::body::inbound::Inbound;
-use crate::http1::HeadReader;
+use crate::body::own::OwnResponse;
 
 /// Returns the servers of an upstream, in order.
 pub(crate) fn members(servers: &'static Servers, upstream: &UpstreamState) -> &'static [ServerState] {
@@ -45,35 +44,9 @@ pub(crate) async fn get(
     head.extend_from_slice(request.as_bytes());
     link.write_all(&head).await.map_err(cut)?;
     link.flush().await.map_err(cut)?;
-    let mut reading = HeadReader::default();
-    let head = std::future::poll_fn(|cx| {
-        loop {
-            if let Some(head) = reading.answer(link.bytes(), &Method::GET).map_err(|_| "it is not a valid response")? {
-                link.consume(head.size);
-                return std::task::Poll::Ready(Ok(head));
-            }
-            match std::task::ready!(link.poll_fill(cx)) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return std::task::Poll::Ready(Err("the response is incomplete")),
-            }
-        }
-    });
-    let head = head.await?;
-    if head.start != StatusCode::OK {
-        return Err(format!("it answers {}", head.start.as_u16()));
+    let mut response = OwnResponse::receive(link, &Method::GET).await?;
+    if response.head.start != StatusCode::OK {
+        return Err(format!("it answers {}", response.head.start.as_u16()));
     }
-    let (mut inbound, mut body) = (Inbound::of_server(head.framing), Vec::new());
-    loop {
-        let more = std::future::poll_fn(|cx| inbound.poll(cx, &mut link)).await;
-        if more.map_err(|_| "the response is incomplete")? == 0 {
-            return Ok(body);
-        }
-        inbound.take(&mut link, |data| {
-            body.extend_from_slice(&data[..data.len().min(limit + 1 - body.len())]);
-            data.len()
-        });
-        if body.len() > limit {
-            return Err(format!("more than {} KiB", limit >> 10));
-        }
-    }
+    response.whole(limit).await
 }

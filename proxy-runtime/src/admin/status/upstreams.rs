@@ -1,10 +1,9 @@
 //! Upstreams and their servers in a snapshot ([`list`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 
 use super::{OfHistogram, by_class};
+use crate::admin::members::Members;
 use crate::metrics::counters::{AttemptFailure, Metrics};
 use crate::upstream::{ServerState, Servers, UpstreamState};
 
@@ -36,9 +35,9 @@ struct ServerSnapshot<'a> {
     connections_active: u64,
     connections_idle: u64,
     /// How many responses, by the class of the status.
-    responses: BTreeMap<&'static str, u64>,
+    responses: Members<u64>,
     /// How many attempts without a response, by kind.
-    failures: BTreeMap<&'static str, u64>,
+    failures: Members<u64>,
 }
 
 /// The listed upstreams, and how many upstreams and servers were left out.
@@ -54,14 +53,16 @@ pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> Liste
     let mut listed: Vec<_> = members.map(|(of, server)| (of.index, server, state(of, server))).collect();
     let servers_left_out = listed.len().saturating_sub(MOST);
     if servers_left_out > 0 {
-        listed.sort_by_key(|(_, _, state)| *state == "healthy");
-        listed.truncate(MOST);
+        let (healthy, others): (Vec<_>, Vec<_>) = listed.into_iter().partition(|(_, _, state)| *state == "healthy");
+        listed = others.into_iter().chain(healthy).take(MOST).collect();
     }
-    let mut shown: BTreeSet<usize> = listed.iter().map(|(of, ..)| *of).collect();
+    let mut shown = vec![false; servers.upstreams.len()];
+    for (of, ..) in &listed {
+        shown[*of] = true;
+    }
     // Upstreams without listed servers are added as far as there is room.
-    let room = MOST.saturating_sub(shown.len());
-    let others: Vec<_> = (0..servers.upstreams.len()).filter(|of| !shown.contains(of)).take(room).collect();
-    shown.extend(others);
+    let room = MOST.saturating_sub(shown.iter().filter(|shown| **shown).count());
+    shown.iter_mut().filter(|shown| !**shown).take(room).for_each(|shown| *shown = true);
     let of_upstream = |upstream: &'a UpstreamState| OfUpstream {
         name: &upstream.config.name,
         active: upstream.active(),
@@ -71,18 +72,15 @@ pub(super) fn list<'a>(servers: &'a Servers, metrics: Option<&Metrics>) -> Liste
         response: metrics.map(|metrics| metrics.responses_took(upstream.index).into()),
         servers: Vec::new(),
     };
-    let mut upstreams: BTreeMap<usize, OfUpstream<'a>> =
-        shown.into_iter().map(|of| (of, of_upstream(&servers.upstreams[of]))).collect();
+    let all = servers.upstreams.iter().zip(&shown);
+    let mut upstreams: Vec<_> = all.map(|(upstream, shown)| shown.then(|| of_upstream(upstream))).collect();
     for (of, server, state) in listed {
-        if let Some(upstream) = upstreams.get_mut(&of) {
+        if let Some(Some(upstream)) = upstreams.get_mut(of) {
             upstream.servers.push(of_server(server, state, metrics));
         }
     }
-    ListedUpstreams {
-        upstreams_left_out: servers.upstreams.len() - upstreams.len(),
-        upstreams: upstreams.into_values().collect(),
-        servers_left_out,
-    }
+    let upstreams: Vec<_> = upstreams.into_iter().flatten().collect();
+    ListedUpstreams { upstreams_left_out: servers.upstreams.len() - upstreams.len(), upstreams, servers_left_out }
 }
 
 fn of_server<'a>(server: &'a ServerState, state: &'static str, metrics: Option<&Metrics>) -> ServerSnapshot<'a> {
