@@ -71,6 +71,8 @@ pub enum What {
     MaxStreams(Spanned<Setting<u64>>),
     Workers(Option<Spanned<Setting<u64>>>),
     Drain(Spanned<Setting<Duration>>),
+    /// `memory-limit`: `None` for `auto`.
+    MemoryLimit(Option<Spanned<Setting<u64>>>),
     Request(Request),
     RequestField(Spanned<String>, Spanned<String>),
     RequestCookie(Spanned<String>, Spanned<String>),

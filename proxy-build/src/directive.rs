@@ -121,6 +121,7 @@ const LAST: &[&Directive] = &[
     &process::PROCESS,
     &process::WORKERS,
     &process::DRAIN,
+    &process::MEMORY_LIMIT,
     &process::USER,
     &process::GROUP,
     &process::CAPABILITIES,

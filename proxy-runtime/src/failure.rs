@@ -150,6 +150,8 @@ failures! {
     ClientDisconnected = "client-disconnected", StatusCode::INTERNAL_SERVER_ERROR;
     /// The client reads nothing, and there is no memory for more such clients (`limits memory`).
     MemoryFull = "memory-full", StatusCode::SERVICE_UNAVAILABLE;
+    /// The process uses more memory than `memory-limit`.
+    MemoryLimit = "memory-limit", StatusCode::SERVICE_UNAVAILABLE;
     /// No usable response is cached, and the client accepts only that (RFC 9111 section 5.2.1.7).
     NotCached = "not-cached", StatusCode::GATEWAY_TIMEOUT;
     /// A cached response on disk can't be read, or is damaged.

@@ -25,7 +25,7 @@ use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
 use crate::net::descriptors::Descriptors;
 use crate::net::listen::{self, Accepting};
-use crate::net::memory::{Memory, trim::keep_trimming};
+use crate::net::memory::{Memory, resident, trim::keep_trimming};
 use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
 use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, notice};
@@ -72,6 +72,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let budget: &'static ConnectionBudget =
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
+    let memory_limit = resident::limit(site, settings);
     privileges::give_up(site, settings)?;
     sandbox::enter(site, settings)?;
     observe::notice::start(site, settings).map_err(|refused| vec![refused])?;
@@ -176,6 +177,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         }
         tokio::task::spawn_local(watch_certificates(site, settings, engine, access));
         tokio::task::spawn_local(keep_trimming(memory, budget));
+        tokio::task::spawn_local(memory.resident.keep_measuring(memory_limit));
         tokio::task::spawn_local(keep_rereading(site, settings, engine, access, reread_wanted));
         tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);

@@ -385,6 +385,9 @@ async fn inject(client: &Client, fault: &Fault) -> Result<(), Failure> {
 
 /// Applies `limits` and `timeouts`: checks the head, and returns a body with its limits set.
 fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Result<RequestBody, Failure> {
+    if client.worker.memory.resident.is_exceeded() {
+        return Err(Failure::MemoryLimit);
+    }
     let (policy, settings) = (record.policy(), client.worker.settings);
     let uri = record.target.as_ref().map_or(0, Target::length) as u64;
     if uri > policy.limits.uri.get(settings) {

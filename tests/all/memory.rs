@@ -29,10 +29,12 @@ param uri type=size default="8KiB"
 param store type=size default="64MiB"
 param kept type=size default="8MiB"
 param patience type=duration default="60s"
+param resident type=size default="1TiB"
 param keepalive type=duration default="1m"
 log off
 process {
     workers 2
+    memory-limit (param)resident
 }
 http2 {
     max-streams (param)streams
@@ -384,6 +386,39 @@ fn kept_bodies_are_bounded() {
     while whole("/seen", 60_000) != 200 {
         assert!(Instant::now() < until, "the memory is not released");
     }
+}
+
+/// While the process uses more than `memory-limit`, it refuses requests, and accepts them again once it uses less.
+#[test]
+fn the_whole_process_is_bounded() {
+    let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let front = start(&[("other", &fine.address), ("memory", "1GiB"), ("resident", "96MiB")]);
+    let listen = front.address("listen");
+    assert_eq!(get(listen, "a.test", "/small").status, 200);
+    let body = vec![b'x'; 7 << 20];
+    let halves: Vec<_> = (0..16)
+        .map(|_| {
+            let mut half = Client::to(listen);
+            half.send(format!("PUT /kept HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", body.len() + 1));
+            half.try_send(&body);
+            half
+        })
+        .collect();
+    let until = Instant::now() + PATIENCE;
+    let refused = loop {
+        let answer = get(listen, "a.test", "/small");
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(Instant::now() < until, "the memory is not measured");
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    front.notice("of memory are in use, and 96MiB allowed: requests are refused");
+    drop(halves);
+    while get(listen, "a.test", "/small").status != 200 {
+        assert!(Instant::now() < until, "the memory is not released");
+    }
+    front.notice("memory is available again: requests are accepted");
 }
 
 /// Parameters at start have the same bounds as the settings they are used for; the start fails with the line that declares

@@ -13,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 24,
+    ::proxy_runtime::site::VERSION == 25,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -184,6 +184,7 @@ static PROCESS: Process = Process {
     workers: None,
     drain: Setting::Fixed(Duration::from_millis(30000)),
     max_streams: Setting::Fixed(100),
+    memory_limit: None,
     privileges: None,
     sandbox: Some(Sandbox {
         required: false,

@@ -17,6 +17,7 @@ impl Check<'_> {
             workers: None,
             drain,
             max_streams,
+            memory_limit: None,
             privileges: self.privileges(items),
             sandbox: self.sandbox(items),
         };
@@ -30,10 +31,11 @@ impl Check<'_> {
         for item in items {
             match &item.what {
                 What::Workers(Some(workers)) => process.workers = self.setting(workers, ParamKind::Number),
-                What::Workers(None) | What::Unread => {}
+                What::Workers(None) | What::MemoryLimit(None) | What::Unread => {}
                 What::Drain(timeout) => {
                     process.drain = self.setting(timeout, ParamKind::Duration).unwrap_or(process.drain);
                 }
+                What::MemoryLimit(Some(limit)) => process.memory_limit = self.setting(limit, ParamKind::Size),
                 What::MaxStreams(streams) => {
                     if !self.http2_spoken {
                         self.error("no-effect", "`max-streams` has no effect: no listener speaks HTTP/2", item.span);

@@ -1,7 +1,7 @@
 //! `process`: settings of the process.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{ProcessLine, Top, What};
+use crate::ast::{ProcessLine, Setting, Top, What};
 use crate::syntax::Scalar;
 use crate::value;
 
@@ -74,6 +74,47 @@ site example.com {
 }
 "#,
     read: |r| Some(What::Drain(r.required("timeout", value::setting(value::duration))?)),
+};
+
+pub(super) static MEMORY_LIMIT: Directive = Directive {
+    name: "memory-limit",
+    places: &[Place::Process],
+    args: "auto|off|SIZE",
+    props: &[],
+    body: None,
+    repeats: false,
+    summary: "Refuses requests while the process uses more memory than this.",
+    details: "\
+The size is that of the resident memory, which the process measures four times a second. While it is larger, memory that is free is returned to the
+system, and new requests get 503 with `Retry-After` and the reason `memory-limit`, instead of the kernel ending the process with all of its requests;
+new connections of a `stream` are closed. What is in progress goes on. Once the size has fallen below nineteen twentieths of the limit, requests are accepted again.
+
+`auto` (default): nine tenths of what the control group of the process allows (`memory.max` of version 2, as containers and systemd's MemoryMax= set
+it), or no limit if there is none. `off`: no limit. Caches ([`cache-store`](#cache-store)), [`limits memory`](#limits) and the number of connections have limits of
+their own, whose sum belongs below this one.",
+    example: r#"
+process {
+    memory-limit "512MiB"
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let word = r.peek().and_then(|leaf| match (&leaf.value, &leaf.ty) {
+            (Scalar::Text(word), None) => Some(word.clone()),
+            _ => None,
+        });
+        if word.as_deref() == Some("auto") {
+            r.arg("a SIZE", value::text)?;
+            return Some(What::MemoryLimit(None));
+        }
+        if word.as_deref() == Some("off") {
+            let off = r.arg("a SIZE", value::text)?;
+            return Some(What::MemoryLimit(Some(off.map(|_| Setting::Fixed(u64::MAX)))));
+        }
+        Some(What::MemoryLimit(Some(r.arg("`auto`, `off` or a SIZE", value::size_within(16 << 20, value::MAX_MEMORY))?)))
+    },
 };
 
 pub(super) static USER: Directive = Directive {

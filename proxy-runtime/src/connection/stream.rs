@@ -52,6 +52,9 @@ async fn connect(
     stream: &Stream,
 ) -> Result<(BufferedStream, Lease), Failure> {
     let (worker, timeouts) = (peer.worker, &peer.worker.site.root.timeouts);
+    if worker.memory.resident.is_exceeded() {
+        return Err(Failure::MemoryLimit);
+    }
     let name = if stream.reads_names() {
         let patience = timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
         timeout(patience, worker.engine.server_name(link)).await.map_err(|_| Failure::HandshakeTimeout)?

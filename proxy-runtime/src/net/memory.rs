@@ -7,9 +7,12 @@
 //! a request's body that is kept (`retry`, `mirror`, `block`) ─────→ Memory
 //! ```
 //!
+//! [`resident`] bounds the memory of the whole process, whatever uses it, by refusing requests.
+//!
 //! A charge is an atomic addition, and there is none for a connection with a few exchanges in progress. [`trim`] returns freed memory to
 //! the system.
 
+pub(crate) mod resident;
 pub(crate) mod trim;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,12 +21,15 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
+use self::resident::ResidentMemory;
 use crate::context::settings::Settings;
 use crate::site::Site;
 
 /// The memory budget of the process.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    /// The bound of the process's resident memory.
+    pub(crate) resident: ResidentMemory,
     limit: usize,
     used: AtomicUsize,
     most: AtomicUsize,
@@ -39,6 +45,7 @@ impl Memory {
 
     pub(crate) fn of(limit: u64) -> Memory {
         Memory {
+            resident: ResidentMemory::default(),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             used: AtomicUsize::new(0),
             most: AtomicUsize::new(0),

@@ -14,6 +14,9 @@ use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
 
+/// The value of `Retry-After` where memory is used up, in seconds.
+const MEMORY_RETURNS: &[u8] = b"5";
+
 /// Returns the error response for a failure.
 pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
     let mut answer = page(record, record.policy(), failure.status());
@@ -33,6 +36,7 @@ pub(crate) fn failure(record: &Record, failure: Failure) -> Answer<Bytes> {
         }
         Failure::InsufficientToken => challenge(record, ", error=\"insufficient_scope\"", &mut answer.fields),
         Failure::Maintenance(Some(wait)) => answer.fields.add(b"retry-after", wait.to_string().as_bytes()),
+        Failure::MemoryFull | Failure::MemoryLimit => answer.fields.add(b"retry-after", MEMORY_RETURNS),
         // RFC 9110 section 10.2.3, and draft-ietf-httpapi-ratelimit-headers-10.
         Failure::RateLimited(RateLimited { wait, quota, window, .. }) => {
             answer.fields.add(b"retry-after", wait.to_string().as_bytes());

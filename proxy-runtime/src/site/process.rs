@@ -15,6 +15,8 @@ pub struct Process {
     pub drain: Setting<Duration>,
     /// The most concurrent exchanges on a client's HTTP/2 connection.
     pub max_streams: Setting<u64>,
+    /// The most resident memory, in bytes; `None` is nine tenths of what the control group allows, if it sets a limit.
+    pub memory_limit: Option<Setting<u64>>,
     /// The privileges that the process keeps once its sockets are open.
     pub privileges: Option<Privileges>,
     /// The limits of the process from then on; `None` if the site disables the sandbox.

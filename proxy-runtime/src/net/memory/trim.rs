@@ -50,7 +50,7 @@ fn has_fallen(most: &mut [usize; 2], seen: [(usize, usize); 2]) -> bool {
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod allocator {
+pub(super) mod allocator {
     use std::ffi::c_int;
 
     // SAFETY: the declaration is that of malloc.h: `int malloc_trim(size_t pad)`. The function may be called by any thread at any
@@ -60,7 +60,7 @@ mod allocator {
         safe fn malloc_trim(pad: usize) -> c_int;
     }
 
-    pub(super) fn trim() {
+    pub(in crate::net::memory) fn trim() {
         // The result, whether any memory was released, does not matter.
         let _ = malloc_trim(0);
     }
@@ -68,8 +68,8 @@ mod allocator {
 
 /// Other allocators release memory by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-mod allocator {
-    pub(super) fn trim() {}
+pub(super) mod allocator {
+    pub(in crate::net::memory) fn trim() {}
 }
 
 #[cfg(test)]
