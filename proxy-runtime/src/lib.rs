@@ -65,6 +65,8 @@ mod run;
 #[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod service;
+#[cfg(feature = "serve")]
 mod shutdown;
 #[cfg(feature = "serve")]
 mod signals;

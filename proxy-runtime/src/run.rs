@@ -30,6 +30,7 @@ use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
 use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, notice};
 use crate::serve::warm::keep_warm;
+use crate::service::{ServiceManager, ServiceState};
 use crate::shutdown::{Phases, supervise};
 use crate::signals;
 use crate::site::Site;
@@ -107,8 +108,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let reread_wanted: &'static Notify = Box::leak(Box::default());
     let drain_wanted: &'static Notify = Box::leak(Box::default());
     signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, phases).map_err(failed)?;
+    let manager = ServiceManager::start(workers).map_err(failed)?;
     for (index, sockets) in sockets.drain(..).enumerate() {
         let (log, stop, done) = (log.buffers(), stopped.clone(), done.clone());
+        let alive = manager.clone().beat(index);
         let shared = WorkerShared {
             site,
             settings,
@@ -127,7 +130,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                work(index, &shared, sockets, log, stop);
+                work(index, &shared, sockets, log, stop, alive);
                 drop(done);
             })
             .map_err(failed)?;
@@ -160,6 +163,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     for listener in site.listeners {
         announce(&format!("listening on {}", listener.address.get(settings)));
     }
+    manager.tell(ServiceState::Ready);
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
     main.block_on(async {
@@ -178,10 +182,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         tokio::task::spawn_local(watch_certificates(site, settings, engine, access));
         tokio::task::spawn_local(keep_trimming(memory, budget));
         tokio::task::spawn_local(memory.resident.keep_measuring(memory_limit));
-        tokio::task::spawn_local(keep_rereading(site, settings, engine, access, reread_wanted));
+        tokio::task::spawn_local(keep_rereading(site, settings, engine, access, (reread_wanted, manager.clone())));
         tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);
-        supervise(&stop, phases, &mut all_done).await;
+        supervise(&stop, phases, &mut all_done, || manager.tell(ServiceState::Stopping)).await;
     });
     let until = Instant::now() + phases.settle;
     if let Some(export) = &export {
@@ -283,11 +287,13 @@ async fn keep_rereading(
     settings: &'static Settings,
     engine: &'static Engine,
     access: &'static AccessState,
-    wanted: &'static Notify,
+    (wanted, manager): (&'static Notify, ServiceManager),
 ) {
     loop {
         wanted.notified().await;
+        manager.tell(ServiceState::Reloading);
         reread(site, settings, engine, access).await;
+        manager.tell(ServiceState::Ready);
     }
 }
 
@@ -314,13 +320,14 @@ async fn reread(
     }
 }
 
-/// Runs a worker. The first one makes the requests of `warm`.
+/// Runs a worker. The first one makes the requests of `warm`. `alive` runs as long as the worker does.
 fn work(
     number: usize,
     shared: &WorkerShared,
     sockets: Vec<Accepting>,
     log: LogBuffers,
     stop: watch::Receiver<StopSignal>,
+    alive: impl Future<Output = ()> + 'static,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -328,6 +335,7 @@ fn work(
     };
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(number, shared, log, stop.clone())));
     runtime.block_on(async move {
+        tokio::task::spawn_local(alive);
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(worker.keep_sweeping());
         for (about, store) in worker.site.stores.iter().zip(worker.stores).filter(|_| number == 0) {

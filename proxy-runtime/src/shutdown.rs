@@ -40,11 +40,17 @@ impl Phases {
     }
 }
 
-/// Waits for the signal to stop, then for the workers: until they have ended, the time for exchanges is over, or a second
-/// signal arrives.
-pub(crate) async fn supervise(stop: &watch::Sender<StopSignal>, phases: Phases, all_done: &mut mpsc::Receiver<()>) {
+/// Waits for the signal to stop, which `begins` is called at, then for the workers: until they have ended, the time for exchanges is
+/// over, or a second signal arrives.
+pub(crate) async fn supervise(
+    stop: &watch::Sender<StopSignal>,
+    phases: Phases,
+    all_done: &mut mpsc::Receiver<()>,
+    begins: impl FnOnce(),
+) {
     let mut stopping = stop.subscribe();
     let _ = stopping.wait_for(|stop| *stop != StopSignal::No).await;
+    begins();
     let complete = tokio::select! {
         _ = all_done.recv() => true,
         () = tokio::time::sleep(phases.exchanges) => false,

@@ -49,6 +49,7 @@ mod resend;
 mod sandbox;
 mod servers;
 mod servers_admin;
+mod service;
 mod sockets;
 mod status;
 mod tidy;

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use kiln_tests::client::get;
+use kiln_tests::client::{Client, get};
 use kiln_tests::kiln::{kiln, scratch, stderr, stdout, target};
 use kiln_tests::origin::Origin;
-use kiln_tests::proxy::{Proxy, address, build_text};
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
+
+use crate::service::Manager;
 
 const ESCAPES: &str = r#"
 use std::net::{TcpListener, TcpStream};
@@ -34,6 +37,9 @@ pub fn escape(request: &mut Request<'_>) -> Flow {
         "trace" => match unsafe { ptrace(0, 0, 0, 0) } {
             -1 => Err(std::io::Error::last_os_error()),
             _ => Ok(()),
+        },
+        "hang" => loop {
+            std::thread::park();
         },
         _ => return Flow::Continue,
     };
@@ -108,6 +114,8 @@ fn escapes_fail() {
     let (listen, free) = (address(), address());
     let mut command = Command::new(target().join("debug/sandbox-escapes"));
     command.current_dir(&dir).arg(format!("--listen={listen}")).arg(format!("--backend={}", backend.address));
+    let manager = Manager::new("sandbox-notify");
+    manager.manages(&mut command, Duration::from_millis(800));
     let proxy = Proxy::spawn(command, [("listen".to_owned(), listen.clone())].into());
     assert!(!proxy.noticed().iter().any(|line| line.contains("sandbox")), "{:?}", proxy.noticed());
 
@@ -142,6 +150,14 @@ fn escapes_fail() {
         stored.header("cache-status")
     );
     assert!(Path::new(&elsewhere).exists());
+
+    // A service manager hears of it from within, and hears nothing once a worker hangs.
+    manager.expect("WATCHDOG=1\n");
+    Client::to(&listen).send("GET /x?what=hang HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let until = Instant::now() + PATIENCE;
+    while manager.next(Duration::from_secs(2)).is_some() {
+        assert!(Instant::now() < until, "a worker that hangs is not noticed");
+    }
 }
 
 #[test]
