@@ -1,10 +1,11 @@
 //! Draws a site as a page: [`page`] creates one self-contained HTML file.
 //!
 //! It shows the map (listeners, hosts, routes, handlers), the findings, the routes in order of precedence with their
-//! policies, the time-outs along the path of a request, the series of metrics, and the sizes of the tables, all from the model and the plan.
+//! policies, the time-outs along the path of a request, the series of metrics, what the sandbox allows, and the sizes of the tables, all from the model and the plan.
 
 mod map;
 mod metrics;
+mod sandbox;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -40,6 +41,9 @@ pub fn page(compiled: &Compiled) -> Option<String> {
     section(&mut out, "timeouts", "Time-outs along the path of a request", &timeouts(site));
     if let Some(admin) = site.admin.as_ref().filter(|admin| admin.metrics) {
         section(&mut out, "metrics", "Metrics, and how many series each can have", &metrics::table(site, admin));
+    }
+    if let Some(allowed) = &site.process.sandbox {
+        section(&mut out, "sandbox", "Sandbox of the process", &sandbox::list(site, allowed));
     }
     section(&mut out, "tables", "Tables in the binary", &tables(&plan));
     out += &format!("</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n");

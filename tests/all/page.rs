@@ -53,6 +53,41 @@ fn the_page_is_self_contained() {
 }
 
 #[test]
+fn what_the_sandbox_allows() {
+    let check = |site: &str, expected: &[&str]| {
+        let page = page(site);
+        let shown =
+            page.split_once("id=\"sandbox\"").map(|(_, after)| after.split("</section>").next().unwrap_or_default());
+        for row in expected {
+            assert!(shown.is_some_and(|shown| shown.contains(row)), "{row}: {shown:?}");
+        }
+    };
+    check(
+        SITE,
+        &[
+            "<th>reads</th><td>the folder of keys</td>",
+            "<th>writes</th><td>none</td>",
+            "<th>connects to TCP ports</th><td>80</td>",
+        ],
+    );
+    check(
+        "param store type=string\ncache-store main memory=\"1MiB\" {\n disk (param)store size=\"1GiB\"\n}\nsite example.com {\n cache main\n \
+         proxy \"https://a.test:8443\"\n}\n",
+        &[
+            "<td>certificate authorities<br>files of the system's resolver</td>",
+            "<th>writes</th><td>(param)store</td>",
+            "<th>connects to TCP ports</th><td>8443</td>",
+        ],
+    );
+    check(
+        "site example.com {\n respond 200\n}\n",
+        &["<th>reads</th><td>none</td>", "<th>connects to TCP ports</th><td>none</td>"],
+    );
+    let off = "process {\n sandbox off\n}\nsite example.com {\n respond 200\n}\n";
+    assert!(!page(off).contains("id=\"sandbox\""));
+}
+
+#[test]
 fn a_browser_shows_it() {
     let browser = ["chromium", "chromium-browser", "google-chrome"]
         .into_iter()
