@@ -160,17 +160,28 @@ impl Item {
     }
 }
 
-/// A line of `process` about privileges and the sandbox.
+/// A line of `process` about privileges, the sandbox and takeovers.
 #[derive(Debug)]
 pub enum ProcessLine {
     /// `user`.
     User(Spanned<String>),
     /// `group`.
     Group(Spanned<String>),
-    /// `sandbox`: `None` for `sandbox off`, otherwise whether it is required.
+    /// `capabilities none`.
     NoCapabilities,
-    /// `sandbox`: none, or whether it is required.
+    /// `sandbox`: `None` for `sandbox off`, otherwise whether it is required.
     Sandbox(Option<bool>),
+    /// `takeover`.
+    Takeover(Takeover),
+}
+
+/// `takeover` of `process`.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named as the properties, which the reference explains")]
+pub struct Takeover {
+    pub path: Spanned<Setting<String>>,
+    pub canary: Option<Spanned<Setting<Duration>>>,
+    pub max_error_percent: Option<Spanned<u64>>,
 }
 
 /// A directive of the top level.

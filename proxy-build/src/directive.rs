@@ -126,6 +126,7 @@ const LAST: &[&Directive] = &[
     &process::GROUP,
     &process::CAPABILITIES,
     &process::SANDBOX,
+    &process::TAKEOVER,
     &http2::HTTP2,
     &http2::MAX_STREAMS,
     &param::PARAM,

@@ -333,6 +333,9 @@ pub const MAX_STREAMS: u64 = 100;
 /// How long running exchanges may continue after SIGTERM, by default.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long a new process serves before the old one ends, by default.
+pub const CANARY: Duration = Duration::from_secs(10);
+
 /// The default listener of a site.
 pub const LISTEN: &str = "[::]:8080";
 
@@ -355,7 +358,7 @@ pub const PLAIN: Speaks = Speaks {
 
 impl Site {
     /// Returns the optional features of the runtime, and whether the site needs them.
-    pub fn features(&self) -> [(Feature, bool); 9] {
+    pub fn features(&self) -> [(Feature, bool); 10] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
@@ -377,6 +380,7 @@ impl Site {
             (feature("dns", "ASKS_DNS", "finds servers by DNS"), self.upstreams.iter().any(Upstream::asks_dns)),
             (feature("jwt", "CHECKS_TOKENS", "verifies tokens"), !self.key_sources.is_empty()),
             (feature("logs", "WRITES_LOGS", "writes logs to files or sockets"), self.outputs().any(needs_more)),
+            (feature("takeover", "TAKES_OVER", "hands its sockets over"), self.process.takeover.is_some()),
             (feature("tls", "SPEAKS_TLS", "speaks TLS"), self.speaks_tls() || self.exports_by_tls()),
             (feature("trace", "EXPORTS_TRACES", "exports traces"), self.trace.is_some()),
         ]

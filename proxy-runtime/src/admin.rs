@@ -39,6 +39,7 @@ use self::operator::Operator;
 use crate::access::state::AccessState;
 use crate::cache::CacheStore;
 use crate::context::settings::{self, Address, Settings, StartError};
+use crate::handover::{Handover, paused, resumed};
 use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
 use crate::net::listen::Bound;
@@ -91,6 +92,8 @@ pub(crate) struct Operated {
     pub(crate) stop: watch::Receiver<StopSignal>,
     /// Begins the drain.
     pub(crate) drain: &'static Notify,
+    /// Pauses accepting; `None` if the site has no `takeover`.
+    pub(crate) handover: Option<&'static Handover>,
 }
 
 /// Returns why the process must not start: others could change something at an address that only the start gives.
@@ -142,25 +145,37 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
         Bound::Tcp(socket) => (Some(TcpListener::from_std(socket)?), None),
         Bound::Unix(socket) => (None, Some(UnixListener::from_std(socket)?)),
     };
+    let Operated { handover, admin, .. } = *answerer.operated;
+    let mut pauses = handover.map(|handover| handover.follow(u32::from(admin.listener)));
+    let accept = async || match (&tcp, &unix) {
+        (Some(tcp), _) => {
+            let (stream, peer) = tcp.accept().await?;
+            Ok((SocketStream::Tcp(stream), Operator { ip: peer.ip().to_canonical(), ..Operator::LOCAL }))
+        }
+        // A client of a unix socket is on this machine.
+        (None, Some(unix)) => {
+            let (stream, _) = unix.accept().await?;
+            let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+            Ok((SocketStream::Unix(stream), Operator { uid, ..Operator::LOCAL }))
+        }
+        (None, None) => std::future::pending::<io::Result<_>>().await,
+    };
     loop {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        let accepted = match (&tcp, &unix) {
-            (Some(tcp), _) => tcp.accept().await.map(|(stream, peer)| {
-                let peer = Operator { ip: peer.ip().to_canonical(), ..Operator::LOCAL };
-                tokio::task::spawn_local(secure(SocketStream::Tcp(stream), peer, Rc::clone(&answerer), place));
-            }),
-            // A client of a unix socket is on this machine.
-            (None, Some(unix)) => unix.accept().await.map(|(stream, _)| {
-                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                let peer = Operator { uid, ..Operator::LOCAL };
-                tokio::task::spawn_local(secure(SocketStream::Unix(stream), peer, Rc::clone(&answerer), place));
-            }),
-            (None, None) => return Ok(()),
+        let accepted = tokio::select! {
+            biased;
+            () = paused(&mut pauses) => None,
+            accepted = accept() => Some(accepted),
         };
-        if accepted.is_err() {
+        let Some(accepted) = accepted else {
+            resumed(&mut pauses).await;
+            continue;
+        };
+        match accepted {
+            Ok((stream, peer)) => drop(tokio::task::spawn_local(secure(stream, peer, Rc::clone(&answerer), place))),
             // Descriptors ran out, or the client has closed the connection: this passes, but an immediate retry would
             // not help.
-            tokio::time::sleep(PAUSE).await;
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }

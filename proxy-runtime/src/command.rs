@@ -1,4 +1,5 @@
-//! The command line of the binary: flags, help, checks. Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.
+//! The command line of the binary: flags, help, checks. Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage, 3 a takeover was rolled
+//! back.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -12,8 +13,9 @@ use crate::context::settings::{Settings, StartError, variable};
 use crate::ctl;
 use crate::net::tls::{self, Engine};
 use crate::protocol::escape;
+use crate::run::serve;
 use crate::site::{Param, ParamKind, Setting, Site};
-use crate::{net::listen, observe, rehearse};
+use crate::{net::listen, observe, rehearse, takeover};
 
 /// The command of the binary.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ enum Command {
     Version,
     Help,
     SelfTest,
+    Upgrade,
     Licences,
     #[cfg(feature = "admin")]
     Ctl(ctl::Ctl),
@@ -64,7 +67,15 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
         #[cfg(feature = "admin")]
         Command::Ctl(ctl) => return ctl::run(site, &ctl),
         Command::Check => return finish(check(site, &given)),
-        Command::Serve => return finish(settings(site, &given).and_then(|settings| crate::run::serve(site, settings))),
+        Command::Serve => return finish(settings(site, &given).and_then(|settings| serve(site, settings, false))),
+        Command::Upgrade => {
+            let (text, failed) = tested(site, &settings(site, &given).unwrap_or_default());
+            if failed > 0 {
+                eprintln!("{text}error: the site's tests fail: the running process goes on");
+                return ExitCode::FAILURE;
+            }
+            return finish(settings(site, &given).and_then(|settings| serve(site, settings, true)));
+        }
     }
     ExitCode::SUCCESS
 }
@@ -96,6 +107,7 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
             Long("manifest") => Command::Manifest,
             Long("licences") => Command::Licences,
             Long("self-test") => Command::SelfTest,
+            Long("upgrade") if site.process.takeover.is_some() => Command::Upgrade,
             #[cfg(feature = "admin")]
             Value(word) if word == "ctl" => {
                 let ctl = ctl::parse(site, &mut parser, given)?;
@@ -130,6 +142,9 @@ fn help(site: &Site) -> String {
         \x20 --help        Print this\n",
         site.name
     );
+    if site.process.takeover.is_some() {
+        out.push_str("  --upgrade     Run the tests, and take over from the running process\n");
+    }
     if site.admin.is_some() {
         out.push_str("\nCommands:\n  ctl COMMAND   Operate the running proxy by its `admin`; see `ctl --help`\n");
     }
@@ -151,7 +166,7 @@ fn help(site: &Site) -> String {
     out.push_str(
         "\nSignals: TERM and INT stop (running exchanges are finished first; a second one ends the process at once), HUP reads files again,\n\
         USR1 opens log files again, USR2 only writes a line to the error log.\n\
-        Exit codes: 0 success, 1 the start or a test failed, 2 wrong usage.\n",
+        Exit codes: 0 success, 1 the start, a test or a worker failed, 2 wrong usage, 3 a takeover was rolled back.\n",
     );
     out
 }
@@ -228,6 +243,10 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
         refused.extend(unavailable);
         Vec::new()
     });
+    let taken_over = takeover::probe(site, &settings).unwrap_or_else(|unavailable| {
+        refused.push(unavailable);
+        None
+    });
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -250,6 +269,9 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
     }
     if let Some(sandbox) = &site.process.sandbox {
         print!("{}", Allowed::of(sandbox, site, &settings));
+    }
+    if let Some((path, availability)) = taken_over {
+        println!("takeover {path}: {availability}");
     }
     for (listener, availability) in site.listeners.iter().zip(available) {
         println!("listen {}: {availability}", listener.address.get(&settings));

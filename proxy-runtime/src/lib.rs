@@ -55,6 +55,9 @@ mod failure;
 #[cfg(feature = "serve")]
 mod file_pool;
 #[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "takeover"), path = "handover/absent.rs")]
+mod handover;
+#[cfg(feature = "serve")]
 mod http1;
 #[cfg(feature = "serve")]
 mod http2;
@@ -70,6 +73,9 @@ mod service;
 mod shutdown;
 #[cfg(feature = "serve")]
 mod signals;
+#[cfg(feature = "serve")]
+#[cfg_attr(not(feature = "takeover"), path = "takeover/absent.rs")]
+mod takeover;
 #[cfg(feature = "serve")]
 mod upstream;
 #[cfg(feature = "serve")]
@@ -95,6 +101,9 @@ pub const HAS_ADMIN: bool = cfg!(feature = "admin");
 
 /// Whether this was built to write logs to files and sockets; what a site that does asserts.
 pub const WRITES_LOGS: bool = cfg!(feature = "logs");
+
+/// Whether a new process can take over from this one; asserted by the output of sites that use it.
+pub const TAKES_OVER: bool = cfg!(feature = "takeover");
 
 /// Whether the export of traces is enabled; asserted by the output of sites that use it.
 pub const EXPORTS_TRACES: bool = cfg!(feature = "trace");

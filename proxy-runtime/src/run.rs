@@ -4,6 +4,7 @@
 //! Shared data of workers lives as long as the process and is leaked once, so that tasks can hold plain references.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -24,25 +25,26 @@ use crate::metrics::BUCKETS;
 use crate::metrics::counters::Metrics;
 use crate::net::budget::ConnectionBudget;
 use crate::net::descriptors::Descriptors;
-use crate::net::listen::{self, Accepting};
+use crate::net::listen::{self, Accepting, Inherited};
 use crate::net::memory::{Memory, resident, trim::keep_trimming};
 use crate::net::stream::Buffers;
 use crate::net::tls::{self, Engine};
 use crate::observe::{self, AccessLog, LogBuffers, announce, announce_warning, notice};
 use crate::serve::warm::keep_warm;
 use crate::service::{ServiceManager, ServiceState};
-use crate::shutdown::{Phases, supervise};
+use crate::shutdown::{AliveGuard, Phases, supervise};
 use crate::signals;
 use crate::site::Site;
+use crate::takeover::{self, Takeover};
 use crate::trace::{TraceExport, Tracer};
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
 use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
 
-/// Serves until the process is told to stop.
+/// Serves until the process is told to stop. With `upgrade`, it takes over from the running process.
 ///
 /// # Errors
 /// Fails if the start fails; each error has the line of the site.
-pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitCode, Vec<StartError>> {
+pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) -> Result<ExitCode, Vec<StartError>> {
     observe::notice::hold();
     let site = pages::settle(site, pages::WORTHWHILE);
     compress::keep_memory(site);
@@ -68,7 +70,16 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let tracer = Tracer::new(site, settings).map_err(|refused| vec![refused])?;
-    let (mut sockets, admin_socket) = listen::bind_all(site, settings, workers)?;
+    let mut received = takeover::receive(site, settings, upgrade)?;
+    let mut inherited = Inherited::take();
+    received.pass_on(&mut inherited);
+    let bound = listen::bind_all(site, settings, workers, &mut inherited)?;
+    received.left(&inherited);
+    #[cfg(feature = "takeover")]
+    engine.adopt_ticket_keys(&received.ticket_keys());
+    let takeover = Takeover::prepare(site, settings, workers, received, bound.handed_over)?;
+    drop(inherited);
+    let handover = takeover.as_ref().map(Takeover::handover);
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static ConnectionBudget =
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
@@ -109,9 +120,11 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     let drain_wanted: &'static Notify = Box::leak(Box::default());
     signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, phases).map_err(failed)?;
     let manager = ServiceManager::start(workers).map_err(failed)?;
-    for (index, sockets) in sockets.drain(..).enumerate() {
+    let died: &'static AtomicBool = Box::leak(Box::default());
+    for (index, sockets) in bound.workers.into_iter().enumerate() {
         let (log, stop, done) = (log.buffers(), stopped.clone(), done.clone());
-        let alive = manager.clone().beat(index);
+        let beat = manager.clone().beat(index);
+        let alive = AliveGuard { worker: index, stop: stopped.clone(), died, drain: drain_wanted };
         let shared = WorkerShared {
             site,
             settings,
@@ -126,17 +139,18 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             metrics,
             taps,
             tracer,
+            handover,
         };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                work(index, &shared, sockets, log, stop, alive);
-                drop(done);
+                let (_done, _alive) = (done, alive);
+                work(index, &shared, sockets, log, stop, beat);
             })
             .map_err(failed)?;
     }
     #[cfg(feature = "admin")]
-    if let (Some(admin), Some(socket)) = (site.admin, admin_socket) {
+    if let (Some(admin), Some(socket)) = (site.admin, bound.admin) {
         let (stop, drain) = (stopped.clone(), drain_wanted);
         let operated = Operated {
             site,
@@ -154,18 +168,20 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
             taps,
             stop,
             drain,
+            handover,
         };
         admin::start(socket, operated).map_err(failed)?;
     }
     #[cfg(not(feature = "admin"))]
-    drop(admin_socket);
-    drop((done, stopped));
+    drop(bound.admin);
+    drop(done);
     for listener in site.listeners {
         announce(&format!("listening on {}", listener.address.get(settings)));
     }
     manager.tell(ServiceState::Ready);
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
+    let rolled_back = takeover.as_ref().map(Takeover::outcome);
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
@@ -185,6 +201,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
         tokio::task::spawn_local(keep_rereading(site, settings, engine, access, (reread_wanted, manager.clone())));
         tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);
+        if let Some(takeover) = takeover {
+            tokio::task::spawn_local(takeover.run(engine, stopped, drain_wanted));
+        }
         supervise(&stop, phases, &mut all_done, || manager.tell(ServiceState::Stopping)).await;
     });
     let until = Instant::now() + phases.settle;
@@ -203,7 +222,10 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings) -> Result<ExitC
     observe::notice::finish(phases.notices);
     // The end does not wait for a DNS lookup that hangs.
     main.shutdown_background();
-    Ok(ExitCode::SUCCESS)
+    if let Some(reason) = rolled_back.as_ref().and_then(|rolled_back| rolled_back.get()) {
+        return Ok(takeover::end(reason));
+    }
+    Ok(if died.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Returns the counters of workers, if metrics are enabled.
@@ -241,7 +263,9 @@ fn reserve(site: &Site, workers: usize) -> usize {
     let admin = if site.admin.is_some() { ADMIN } else { 0 };
     let logs = site.outputs.len() + site.errors.map_or(0, |errors| errors.outputs.len());
     let trace = if site.trace.is_some() { TRACE } else { 0 };
-    let listeners = site.listeners.len() * workers;
+    // With `takeover`, they have another descriptor each, and the process speaks to a new one.
+    let (copies, takeover) = if site.process.takeover.is_some() { (2, 4) } else { (1, 0) };
+    let listeners = site.listeners.len() * workers * copies + takeover;
     MOMENTARY + logs + JOURNAL * journals + listeners + EVENT_LOOP * (workers + 2) + checks + admin + trace
 }
 
@@ -320,14 +344,14 @@ async fn reread(
     }
 }
 
-/// Runs a worker. The first one makes the requests of `warm`. `alive` runs as long as the worker does.
+/// Runs a worker. The first one makes the requests of `warm`. `beat` runs as long as the worker does.
 fn work(
     number: usize,
     shared: &WorkerShared,
     sockets: Vec<Accepting>,
     log: LogBuffers,
     stop: watch::Receiver<StopSignal>,
-    alive: impl Future<Output = ()> + 'static,
+    beat: impl Future<Output = ()> + 'static,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -335,7 +359,7 @@ fn work(
     };
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(number, shared, log, stop.clone())));
     runtime.block_on(async move {
-        tokio::task::spawn_local(alive);
+        tokio::task::spawn_local(beat);
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(worker.keep_sweeping());
         for (about, store) in worker.site.stores.iter().zip(worker.stores).filter(|_| number == 0) {

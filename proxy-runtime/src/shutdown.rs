@@ -1,11 +1,13 @@
-//! The end of the process: its phases ([`Phases`]), which together take no longer than `drain timeout`, and the wait for the workers
-//! ([`supervise`]).
+//! The end of the process: its phases ([`Phases`]), which together take no longer than `drain timeout`, the wait for the workers
+//! ([`supervise`]), and the end because a worker has died ([`AliveGuard`]).
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::observe::announce_warning;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::observe::{announce_warning, notice};
 use crate::worker::StopSignal;
 
 /// How long each phase may take.
@@ -61,6 +63,27 @@ pub(crate) async fn supervise(
         stop.send_replace(StopSignal::Now);
         // Aborting means dropping tasks: a worker that does not do so in time never will.
         let _ = tokio::time::timeout(phases.abort, all_done.recv()).await;
+    }
+}
+
+/// Held by a worker's thread. If the thread ends while the process is not stopping, the process drains, and ends with an error: a service manager
+/// starts another one, whereas a process without some of its workers would serve badly and unnoticed.
+pub(crate) struct AliveGuard {
+    pub(crate) worker: usize,
+    pub(crate) stop: watch::Receiver<StopSignal>,
+    /// Whether a worker has died.
+    pub(crate) died: &'static AtomicBool,
+    /// Begins the drain.
+    pub(crate) drain: &'static Notify,
+}
+
+impl Drop for AliveGuard {
+    fn drop(&mut self) {
+        if *self.stop.borrow() == StopSignal::No {
+            notice::error(&format!("worker {} has died: the process ends", self.worker));
+            self.died.store(true, Ordering::Relaxed);
+            self.drain.notify_one();
+        }
     }
 }
 

@@ -80,7 +80,7 @@ impl Caught {
                     false
                 }
                 _ = self.user2.recv() => {
-                    announce("SIGUSR2: nothing is done, as this version can't start its successor by itself");
+                    announce("SIGUSR2: nothing is done, as a process can't start its successor: see `takeover`");
                     false
                 }
                 () = over(deadline) => std::process::exit(0),

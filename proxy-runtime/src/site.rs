@@ -51,7 +51,7 @@ pub use self::log::{
 };
 pub use self::log_field::{LogField, LogFieldDeclaration, LogMember, SECRET_FIELDS};
 pub use self::policy::{ErrorPage, Limits, Policy, PolicyId, Timeouts};
-pub use self::process::{Privileges, Process, Sandbox};
+pub use self::process::{Privileges, Process, Sandbox, Takeover};
 pub use self::replace::ResponseBody;
 pub use self::routes::{Matches, RequestFilters, ResponseFilters, Route, Routes};
 pub use self::test::{Expect, ExpectField, Side, Test};
@@ -195,7 +195,7 @@ pub struct Host {
 }
 
 /// The flags of a compiled proxy, which are not allowed as names of parameters.
-pub const FLAGS: [&str; 7] = ["help", "version", "check", "self-test", "config", "manifest", "licences"];
+pub const FLAGS: [&str; 8] = ["help", "version", "check", "self-test", "config", "manifest", "licences", "upgrade"];
 
 /// The statuses of the proxy's own error responses, which `error-page` accepts.
 pub const OWN_ERRORS: [u16; 18] =

@@ -17,6 +17,7 @@ use crate::content::compress::Compressing;
 use crate::content::replace::Replacer;
 use crate::context::facts::RequestId;
 use crate::context::settings::Settings;
+use crate::handover::Handover;
 use crate::metrics::counters::{Counters, Metrics};
 use crate::net::budget::ConnectionBudget;
 use crate::net::descriptors::Descriptors;
@@ -258,6 +259,8 @@ pub(crate) struct WorkerShared {
     pub(crate) taps: Option<&'static Taps>,
     /// Decides about traces; `None` if the site has no `trace`.
     pub(crate) tracer: Option<&'static Tracer>,
+    /// The state of takeovers; `None` if the site has no `takeover`.
+    pub(crate) handover: Option<&'static Handover>,
 }
 
 /// How often a worker measures itself.

@@ -52,6 +52,7 @@ mod servers_admin;
 mod service;
 mod sockets;
 mod status;
+mod takeover;
 mod tidy;
 mod tls;
 mod tracing;

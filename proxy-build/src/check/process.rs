@@ -1,13 +1,17 @@
 //! Checks `process` and `http2`: settings of the whole process.
 
-use proxy_runtime::site::{Acme, ParamKind, Privileges, Process, Sandbox, Setting};
+use proxy_runtime::context::settings;
+use proxy_runtime::site::{Acme, ParamKind, Privileges, Process, Sandbox, Setting, Takeover};
 
 use super::Check;
 use crate::ast::{Item, ProcessLine, What};
 use crate::model;
-use crate::report::Diagnostic;
+use crate::report::{Diagnostic, Help};
 use crate::sandbox;
 use crate::source::Span;
+
+/// The default of `max-error-percent`.
+const MAX_ERROR_PERCENT: u64 = 5;
 
 impl Check<'_> {
     /// Checks `process`. `privileged` is the span of a listener with a port below 1024.
@@ -20,6 +24,7 @@ impl Check<'_> {
             memory_limit: None,
             privileges: self.privileges(items),
             sandbox: self.sandbox(items),
+            takeover: self.takeover(items),
         };
         let keeps_user = !items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
         if let Some(listener) = privileged.filter(|_| keeps_user) {
@@ -52,14 +57,14 @@ impl Check<'_> {
     /// Checks `user`, `group` and `capabilities`.
     fn privileges(&mut self, items: &[Item]) -> Option<Privileges> {
         let lines = items.iter().filter_map(|item| Some((item.span, item.line::<ProcessLine>()?)));
-        let lines = lines.filter(|(_, line)| !matches!(line, ProcessLine::Sandbox(_)));
+        let lines = lines.filter(|(_, line)| !matches!(line, ProcessLine::Sandbox(_) | ProcessLine::Takeover(_)));
         let (first, _) = lines.clone().next()?;
         let mut privileges = Privileges { user: None, group: None, place: self.place(first) };
         for (span, line) in lines {
             match line {
                 ProcessLine::User(user) => privileges.user = Some(user.value.clone().into()),
                 ProcessLine::Group(group) => privileges.group = Some(group.value.clone().into()),
-                ProcessLine::NoCapabilities | ProcessLine::Sandbox(_) => {}
+                ProcessLine::NoCapabilities | ProcessLine::Sandbox(_) | ProcessLine::Takeover(_) => {}
             }
             let with_user = items.iter().any(|item| matches!(item.line(), Some(ProcessLine::User(_))));
             match line {
@@ -73,6 +78,34 @@ impl Check<'_> {
             }
         }
         Some(privileges)
+    }
+
+    /// Checks `takeover`.
+    fn takeover(&mut self, items: &[Item]) -> Option<Takeover> {
+        let (span, written) = items.iter().find_map(|item| match item.line() {
+            Some(ProcessLine::Takeover(written)) => Some((item.span, written)),
+            _ => None,
+        })?;
+        let path = self.text_setting(&written.path)?;
+        if let Setting::Fixed(fixed) = &path
+            && let Err(reason) = settings::address(&format!("unix:{fixed}"))
+        {
+            let message = format!("`{fixed}` can't be the path of a unix socket: {reason}");
+            let name =
+                fixed.rsplit('/').next().filter(|name| (1..=64).contains(&name.len())).unwrap_or("takeover.sock");
+            let help = Help::write(written.path.span, format!("\"/run/proxy/{name}\""));
+            self.report.add(Diagnostic::error("bad-socket-path", message, written.path.span).help(help));
+        }
+        let canary = self.or(written.canary.as_ref(), ParamKind::Duration, Setting::Fixed(model::CANARY));
+        if let (Setting::Fixed(fixed), Some(written)) = (canary, &written.canary)
+            && fixed > Takeover::LONGEST_CANARY
+        {
+            let message = "a canary takes at most an hour: two processes share the work for that long";
+            let help = Help::write(written.span, "\"1h\"");
+            self.report.add(Diagnostic::error("out-of-range", message, written.span).help(help));
+        }
+        let max_error_percent = written.max_error_percent.as_ref().map_or(MAX_ERROR_PERCENT, |percent| percent.value);
+        Some(Takeover { path, canary, max_error_percent, place: self.place(span) })
     }
 
     /// Returns the sandbox as written, before the site's needs are known.

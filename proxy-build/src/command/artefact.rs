@@ -310,7 +310,7 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "logs", "tls", "trace"];
+        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "logs", "takeover", "tls", "trace"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
@@ -323,6 +323,8 @@ mod tests {
         check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
         check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
         check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);
+        let takeover = "process {\n takeover \"/run/a.sock\"\n}\nsite * {\n respond 200\n}";
+        check(takeover, false, &["takeover"]);
         let trace = |url: &str| format!("trace otlp \"{url}/v1/traces\"\nsite * {{\n respond 200\n}}");
         check(&trace("http://a.test:4318"), false, &["trace"]);
         check(&trace("https://a.test"), false, &["tls", "trace"]);

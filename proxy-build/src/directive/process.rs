@@ -1,7 +1,7 @@
 //! `process`: settings of the process.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{ProcessLine, Setting, Top, What};
+use crate::ast::{ProcessLine, Setting, Takeover, Top, What};
 use crate::syntax::Scalar;
 use crate::value;
 
@@ -204,6 +204,56 @@ site example.com {
 }
 "#,
     read: |r| Some(What::line(ProcessLine::Sandbox(r.arg("`off`, `best-effort` or `required`", value::word(SANDBOXES))?.value))),
+};
+
+pub(super) static TAKEOVER: Directive = Directive {
+    name: "takeover",
+    places: &[Place::Process],
+    args: "PATH",
+    props: &[
+        Prop::new(
+            "canary",
+            "DURATION",
+            "How long the new process serves before the old one ends; at most an hour. Default `\"10s\"`.",
+        ),
+        Prop::new(
+            "max-error-percent",
+            "N",
+            "The share of responses with 5xx above which the new process gives the sockets back, in percent. Default 5.",
+        ),
+    ],
+    body: None,
+    repeats: false,
+    summary: "Replaces the binary without losing a connection: `PROXY --upgrade` takes over from the running process.",
+    details: "\
+The running process listens on the unix socket PATH, which only its user and root can open. A new binary that is started with `--upgrade` and the same flags
+
+1. runs the site's tests and verifies parameters, files and certificates, as `--self-test` and `--check` do;
+2. receives all listening sockets of the running process, those of `admin` and unix sockets included, and the keys of session tickets. It binds only addresses that are new.
+   Connections that wait to be accepted stay where they are;
+3. starts its workers. The old process stops accepting, but keeps its sockets, and goes on with the connections that it has;
+4. counts its responses for the time of `canary`. One with a status of 5xx counts as an error, whoever made it, and so does one that breaks off because a server failed. With more than
+   `max-error-percent` errors, and at least five, it rolls back at once.
+
+Then the old process drains as after SIGTERM, and ends with 0. A rollback is the reverse: the old process accepts again at once, and the new one drains, says why, and ends with 3. If the new
+process crashes, is killed or hangs before it has decided, the old one accepts again by itself. A new binary that fails before step 3 ends with 1, and the old process has not stopped accepting.
+
+The new process is started by an operator, a service manager or a script, because the sandbox forbids the old one to run programs. Where no process is running, `--upgrade` starts as without it.
+The folder of PATH must exist, and only users that are trusted may write to it. Counters of metrics, of limits and caches in memory begin at zero in a new process.",
+    example: r#"
+process {
+    takeover "/run/proxy/takeover.sock" canary="30s" max-error-percent=1
+}
+site example.com {
+    proxy "http://127.0.0.1:3000"
+}
+"#,
+    read: |r| {
+        let path = r.arg("a PATH", value::setting(value::text));
+        let canary = r.prop("canary", value::setting(value::duration));
+        let max_error_percent = r.prop("max-error-percent", value::integer(0, 100));
+        Some(What::line(ProcessLine::Takeover(Takeover { path: path?, canary, max_error_percent })))
+    },
 };
 
 const SANDBOXES: &[(&str, Option<bool>)] = &[("off", None), ("best-effort", Some(false)), ("required", Some(true))];

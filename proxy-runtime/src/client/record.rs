@@ -365,6 +365,10 @@ impl Drop for Record {
         if self.unseen {
             return self.traced();
         }
+        if let Some(handover) = self.worker.handover {
+            let failed = self.status >= 500 || self.failure.is_some_and(|failure| failure.status().is_server_error());
+            handover.count(self.worker.number, failed);
+        }
         if let Some(cache) = self.route.as_ref().and_then(|route| route.policy.cache.as_ref()) {
             self.worker.stores[usize::from(cache.store)].count(self.worker.number, self.cache.0);
         }

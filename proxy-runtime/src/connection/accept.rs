@@ -1,18 +1,22 @@
 //! Accepts connections from a listener's socket until the drain begins; each becomes a task of the worker ([`accept`]).
+//!
+//! Closing a socket resets the connections that wait in its queue. So they are accepted when the drain begins, unless another process has the socket, too,
+//! and accepts instead of this one ([`Handover`](crate::handover::Handover)).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use super::begin::{Accepted, serve};
 use crate::client::peer::Peer;
 use crate::client::record::Record;
+use crate::handover::{paused, resumed};
 use crate::net::descriptors;
-use crate::net::listen::Bound;
+use crate::net::listen::{self, Bound};
 use crate::net::stream::SocketStream;
 use crate::observe::notice;
 use crate::protocol::fields::Fields;
@@ -34,12 +38,21 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
         Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
     };
     let mut stop = worker.stop.clone();
+    let mut pauses = worker.handover.map(|handover| handover.follow(listener));
     let mut pause = SHORTEST_PAUSE;
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop != StopSignal::No) => return Ok(()),
-            accepted = listening.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop != StopSignal::No) => return empty(worker, listener, listening),
+            () = paused(&mut pauses) => None,
+            accepted = listening.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop != StopSignal::No) => return Ok(()),
+                () = resumed(&mut pauses) => continue,
+            }
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -59,6 +72,60 @@ pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+        }
+    }
+}
+
+/// The most connections that are accepted at the end: as many as a queue holds.
+const MOST_WAITING: i32 = listen::BACKLOG;
+
+/// Accepts the connections that are waiting.
+fn empty(worker: &'static Worker, listener: u32, listening: Listening) -> io::Result<()> {
+    match listening {
+        Listening::Tcp(socket) => {
+            let socket = socket.into_std()?;
+            accept_waiting(
+                || socket.accept(),
+                |(stream, peer)| {
+                    stream.set_nonblocking(true)?;
+                    let _ = stream.set_nodelay(true);
+                    admit(worker, listener, SocketStream::Tcp(TcpStream::from_std(stream)?), peer.ip().to_canonical());
+                    Ok(())
+                },
+            );
+        }
+        Listening::Unix(socket) => {
+            let socket = socket.into_std()?;
+            accept_waiting(
+                || socket.accept(),
+                |(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    admit(
+                        worker,
+                        listener,
+                        SocketStream::Unix(UnixStream::from_std(stream)?),
+                        Ipv4Addr::LOCALHOST.into(),
+                    );
+                    Ok(())
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Accepts until the queue is empty, or descriptors run out.
+fn accept_waiting<T>(mut accept: impl FnMut() -> io::Result<T>, mut admit: impl FnMut(T) -> io::Result<()>) {
+    for _ in 0..MOST_WAITING {
+        let passed = match accept() {
+            Ok(accepted) => admit(accepted),
+            Err(error) => Err(error),
+        };
+        match passed {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                return;
+            }
+            _ => {}
         }
     }
 }

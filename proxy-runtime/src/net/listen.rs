@@ -1,6 +1,6 @@
 //! Listening sockets: bound before anything is served, one per worker and listener ([`Bound`]).
 //!
-//! Sockets that a parent process passes on (`LISTEN_FDS`) are used instead of binding.
+//! Sockets that others pass on ([`Inherited`]) are used instead of binding: a parent process (`LISTEN_FDS`), or the running process at a takeover.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +14,7 @@ use crate::net::accounts;
 use crate::site::{Listener, Site, SocketFile};
 
 /// The listen backlog; the kernel may limit it further.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// The most unsent bytes that the kernel buffers per connection: more of it is memory that slow readers cost, megabytes each
 /// (tcp(7), `TCP_NOTSENT_LOWAT`).
@@ -40,70 +40,99 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// Returns another descriptor of the socket.
+    pub(crate) fn try_clone(&self) -> io::Result<Bound> {
+        Ok(match self {
+            Bound::Tcp(socket) => Bound::Tcp(socket.try_clone()?),
+            Bound::Unix(socket) => Bound::Unix(socket.try_clone()?),
+        })
+    }
+}
+
 /// The listener's index, and its socket.
 pub(crate) type Accepting = (u32, Bound);
 
-/// The sockets of each worker; and the socket of `admin`.
-type AllBound = (Vec<Vec<Accepting>>, Option<Bound>);
+/// The bound sockets.
+pub(crate) struct AllBound {
+    /// Those of each worker.
+    pub(crate) workers: Vec<Vec<Accepting>>,
+    pub(crate) admin: Option<Bound>,
+    /// Another descriptor of each, if the site has `takeover`, to hand over to the next process.
+    #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
+    pub(crate) handed_over: Vec<Accepting>,
+}
 
-/// Binds every listener, once per worker, and that of `admin` once.
+/// Binds every listener, once per worker, and that of `admin` once. Inherited sockets are used first.
 ///
 /// # Errors
 /// One for each address that can't be bound.
-pub(crate) fn bind_all(site: &Site, settings: &Settings, workers: usize) -> Result<AllBound, Vec<StartError>> {
-    let mut inherited = Inherited::take();
+pub(crate) fn bind_all(
+    site: &Site,
+    settings: &Settings,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<AllBound, Vec<StartError>> {
     let measures = site.policies().any(|policy| policy.limits.min_rate > 0);
     let queue = if measures { FINE_QUEUE as u32 } else { QUEUE };
     let mut per_worker: Vec<Vec<Accepting>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut admin = None;
+    let (mut admin, mut handed_over) = (None, Vec::new());
     let mut refused = Vec::new();
     for (index, listener) in (0..).zip(site.listeners) {
         let count = if listener.speaks.admin { 1 } else { workers };
-        match bind(listener, settings, count, &mut inherited) {
-            Ok(mut sockets) if listener.speaks.admin => admin = sockets.pop(),
-            Ok(sockets) => {
-                sockets.iter().for_each(|socket| socket.bound_queue(queue));
-                for (worker, socket) in per_worker.iter_mut().zip(sockets) {
-                    worker.push((index, socket));
+        let mut bound = || -> io::Result<()> {
+            let mut sockets = bind(listener, settings, count, inherited)?;
+            if site.process.takeover.is_some() {
+                for socket in &sockets {
+                    handed_over.push((index, socket.try_clone()?));
                 }
             }
-            Err(error) => {
-                let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
-                refused.push(StartError { message, place: listener.place.clone() });
+            if listener.speaks.admin {
+                admin = sockets.pop();
+                return Ok(());
             }
+            sockets.iter().for_each(|socket| socket.bound_queue(queue));
+            for (worker, socket) in spread(sockets, workers)? {
+                per_worker[worker].push((index, socket));
+            }
+            Ok(())
+        };
+        if let Err(error) = bound() {
+            let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
+            refused.push(StartError { message, place: listener.place.clone() });
         }
     }
-    if refused.is_empty() { Ok((per_worker, admin)) } else { Err(refused) }
+    if refused.is_empty() { Ok(AllBound { workers: per_worker, admin, handed_over }) } else { Err(refused) }
 }
 
+/// Distributes sockets over workers, so that each socket has a worker, and each worker a socket. Workers share a socket if there are more of
+/// them, and have several if there are fewer: both happen if another process has bound them.
+fn spread(sockets: Vec<Bound>, workers: usize) -> io::Result<Vec<(usize, Bound)>> {
+    let count = sockets.len();
+    let shared = (count..workers).map(|worker| Ok((worker, sockets[worker % count].try_clone()?)));
+    let shared = shared.collect::<io::Result<Vec<_>>>()?;
+    Ok(sockets.into_iter().enumerate().map(|(index, socket)| (index % workers, socket)).chain(shared).collect())
+}
+
+/// Returns the sockets of a listener: at least one.
 fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mut Inherited) -> io::Result<Vec<Bound>> {
     let address = settings::address(listener.address.get(settings)).map_err(io::Error::other)?;
     let file = &listener.file;
     if *file != SocketFile::default() && !matches!(address, Address::Unix(_)) {
         return Err(io::Error::other("`mode` and `owner` are for unix sockets, and this is not one"));
     }
-    let first = match (inherited.find(&address), address) {
-        (Some(socket), Address::Unix(path)) => {
+    let found = inherited.take_all(&address)?;
+    match address {
+        Address::Unix(path) if !found.is_empty() => {
             set_mode(path, file)?;
             set_owner(path, file)?;
-            socket
+            Ok(found)
         }
-        (Some(socket), _) => socket,
-        (None, Address::Unix(path)) => Bound::Unix(bind_unix(path, file)?),
-        (None, Address::Tcp(host, port)) => {
-            // One socket per worker: the kernel distributes connections over them.
-            return (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect();
-        }
-    };
-    let mut sockets = vec![first];
-    for _ in 1..workers {
-        let another = match &sockets[0] {
-            Bound::Tcp(socket) => Bound::Tcp(socket.try_clone()?),
-            Bound::Unix(socket) => Bound::Unix(socket.try_clone()?),
-        };
-        sockets.push(another);
+        Address::Tcp(..) if !found.is_empty() => Ok(found),
+        Address::Unix(path) => Ok(vec![Bound::Unix(bind_unix(path, file)?)]),
+        // One socket per worker: the kernel distributes connections over them.
+        Address::Tcp(host, port) => (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect(),
     }
-    Ok(sockets)
 }
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
@@ -144,7 +173,11 @@ fn bind_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::UnixListener> {
+/// Binds a unix socket, whose file may have been left behind by a process that has ended.
+///
+/// # Errors
+/// Fails if another process listens there, or the file can't be created.
+pub(crate) fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::UnixListener> {
     if is_left_behind(path) {
         std::fs::remove_file(path)?;
     }
@@ -221,10 +254,10 @@ impl std::fmt::Display for Availability {
 /// # Errors
 /// One for each address that can't be bound.
 pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availability>, Vec<StartError>> {
-    let mut inherited = Inherited::take();
+    let inherited = Inherited::take();
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for listener in site.listeners {
-        match probe(listener.address.get(settings), &mut inherited) {
+        match probe(listener.address.get(settings), &inherited) {
             Ok(availability) => found.push(availability),
             Err(error) => {
                 let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
@@ -235,14 +268,16 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
     if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
-fn probe(address: &str, inherited: &mut Inherited) -> io::Result<Availability> {
+fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {
     let address = settings::address(address).map_err(io::Error::other)?;
-    match (inherited.find(&address), address) {
-        (Some(_), _) => Ok(Availability::Inherited),
-        (None, Address::Unix(path)) => probe_unix(path),
+    if inherited.0.iter().any(|passed| is_at(&passed.socket, &address)) {
+        return Ok(Availability::Inherited);
+    }
+    match address {
+        Address::Unix(path) => probe_unix(path),
         // A socket that is only bound takes no connections from one that listens. The kernel shares an address among the
         // processes of one user if all request that (SO_REUSEPORT, socket(7)).
-        (None, Address::Tcp(host, port)) => match bind_address(host, port, false) {
+        Address::Tcp(host, port) => match bind_address(host, port, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 bind_address(host, port, true).map(|_| Availability::Shared)
             }
@@ -251,13 +286,21 @@ fn probe(address: &str, inherited: &mut Inherited) -> io::Result<Availability> {
     }
 }
 
-fn probe_unix(path: &str) -> io::Result<Availability> {
+/// Returns whether this process may use a file of this user.
+fn is_mine(user: u32) -> bool {
+    let own = rustix::process::geteuid();
+    own.is_root() || own.as_raw() == user
+}
+
+/// Checks whether a unix socket can be created, or a process of this user listens there.
+///
+/// # Errors
+/// Neither is possible.
+pub(crate) fn probe_unix(path: &str) -> io::Result<Availability> {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     match Path::new(path).symlink_metadata() {
         Ok(_) if is_left_behind(path) => Ok(Availability::Free),
-        Ok(file) if file.file_type().is_socket() && file.uid() == rustix::process::geteuid().as_raw() => {
-            Ok(Availability::Shared)
-        }
+        Ok(file) if file.file_type().is_socket() && is_mine(file.uid()) => Ok(Availability::Shared),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(_) => {
             // Binding a temporary name shows whether a socket can be created there.
@@ -268,45 +311,75 @@ fn probe_unix(path: &str) -> io::Result<Availability> {
     }
 }
 
-/// Sockets that a parent process passes on.
-struct Inherited(Vec<Bound>);
+/// Sockets that a parent process passes on, or the running process at a takeover.
+pub(crate) struct Inherited(Vec<PassedSocket>);
+
+struct PassedSocket {
+    socket: Bound,
+    /// The index of the running process's listener.
+    listener: Option<u32>,
+}
 
 impl Inherited {
-    fn take() -> Inherited {
+    /// Takes the sockets of a parent process.
+    pub(crate) fn take() -> Inherited {
         let mut handed = listenfd::ListenFd::from_env();
         let mut sockets = Vec::new();
         for index in 0..handed.len() {
-            if let Ok(Some(socket)) = handed.take_tcp_listener(index) {
-                sockets.push(Bound::Tcp(socket));
-            } else if let Ok(Some(socket)) = handed.take_unix_listener(index) {
-                sockets.push(Bound::Unix(socket));
-            }
+            let socket = match handed.take_tcp_listener(index) {
+                Ok(Some(socket)) => Bound::Tcp(socket),
+                _ => match handed.take_unix_listener(index) {
+                    Ok(Some(socket)) => Bound::Unix(socket),
+                    _ => continue,
+                },
+            };
+            sockets.push(PassedSocket { socket, listener: None });
         }
         Inherited(sockets)
     }
 
-    fn find(&mut self, address: &Address<'_>) -> Option<Bound> {
-        let index = self.0.iter().position(|socket| match (socket, address) {
-            (Bound::Tcp(socket), Address::Tcp(host, port)) => socket.local_addr().is_ok_and(|local| {
-                let wanted = match *host {
-                    "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-                    "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                    host => host.parse().ok(),
-                };
-                let any = |ip: IpAddr| ip.is_unspecified();
-                local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
-            }),
-            (Bound::Unix(socket), Address::Unix(path)) => {
-                socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(Path::new(path)))
+    /// Adds a socket of a listener of the running process.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn add(&mut self, listener: u32, socket: Bound) {
+        self.0.push(PassedSocket { socket, listener: Some(listener) });
+    }
+
+    /// Returns the running process's listeners of which no socket was taken.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn left(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(|passed| passed.listener)
+    }
+
+    /// Takes all sockets with this address.
+    fn take_all(&mut self, address: &Address<'_>) -> io::Result<Vec<Bound>> {
+        let found = self.0.extract_if(.., |passed| is_at(&passed.socket, address));
+        let found: Vec<_> = found.map(|passed| passed.socket).collect();
+        for socket in &found {
+            match socket {
+                Bound::Tcp(socket) => socket.set_nonblocking(true)?,
+                Bound::Unix(socket) => socket.set_nonblocking(true)?,
             }
-            _ => false,
-        })?;
-        let socket = self.0.swap_remove(index);
-        let nonblocking = match &socket {
-            Bound::Tcp(socket) => socket.set_nonblocking(true),
-            Bound::Unix(socket) => socket.set_nonblocking(true),
-        };
-        nonblocking.ok().map(|()| socket)
+        }
+        Ok(found)
+    }
+}
+
+/// Returns whether a socket listens on this address.
+fn is_at(socket: &Bound, address: &Address<'_>) -> bool {
+    match (socket, address) {
+        (Bound::Tcp(socket), Address::Tcp(host, port)) => socket.local_addr().is_ok_and(|local| {
+            let wanted = match *host {
+                "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                host => host.parse().ok(),
+            };
+            let any = |ip: IpAddr| ip.is_unspecified();
+            local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
+        }),
+        (Bound::Unix(socket), Address::Unix(path)) => {
+            socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(Path::new(path)))
+        }
+        _ => false,
     }
 }
 
@@ -326,5 +399,20 @@ mod tests {
         socket.set_nonblocking(false).expect("a socket");
         let (accepted, _) = socket.accept().expect("accepted");
         assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().expect("an option"), QUEUE);
+    }
+
+    #[test]
+    fn each_socket_has_a_worker_and_each_worker_a_socket() {
+        let check = |sockets: usize, workers: usize, expected: &[usize]| {
+            let bound = (0..sockets).map(|_| bind_tcp("127.0.0.1", 0).map(Bound::Tcp)).collect::<io::Result<_>>();
+            let spread = spread(bound.expect("sockets"), workers).expect("descriptors");
+            let found: Vec<_> = spread.iter().map(|(worker, _)| *worker).collect();
+            assert_eq!(found, expected, "{sockets} sockets, {workers} workers");
+        };
+        check(1, 1, &[0]);
+        check(1, 3, &[0, 1, 2]);
+        check(3, 3, &[0, 1, 2]);
+        check(5, 2, &[0, 1, 0, 1, 0]);
+        check(2, 5, &[0, 1, 2, 3, 4]);
     }
 }

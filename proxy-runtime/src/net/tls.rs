@@ -19,6 +19,8 @@ mod explain;
 pub(crate) mod keeper;
 mod provider;
 mod server;
+#[cfg_attr(not(feature = "takeover"), path = "tls/library_tickets.rs")]
+mod tickets;
 
 #[cfg(feature = "trace")]
 pub(crate) use self::client::verifying as verifying_client;

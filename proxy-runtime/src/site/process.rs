@@ -21,6 +21,27 @@ pub struct Process {
     pub privileges: Option<Privileges>,
     /// The limits of the process from then on; `None` if the site disables the sandbox.
     pub sandbox: Option<Sandbox>,
+    /// How a new process takes over from the running one, if it may.
+    pub takeover: Option<Takeover>,
+}
+
+/// `takeover`.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone)]
+pub struct Takeover {
+    /// The path of the unix socket of the running process.
+    pub path: Setting<Text>,
+    /// How long the new process serves before the old one ends.
+    pub canary: Setting<Duration>,
+    /// The share of responses with errors above which the new process rolls back, in percent.
+    pub max_error_percent: u64,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+impl Takeover {
+    /// The longest canary window.
+    pub const LONGEST_CANARY: Duration = Duration::from_secs(3600);
 }
 
 /// The lines `user`, `group` and `capabilities`: if there is one of them, all capabilities are dropped.

@@ -26,6 +26,14 @@ impl Engine {
         Vec::new()
     }
 
+    #[cfg(feature = "takeover")]
+    pub(crate) fn ticket_keys(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "takeover")]
+    pub(crate) fn adopt_ticket_keys(&self, _: &[Vec<u8>]) {}
+
     pub(crate) fn reload(&self, _: &Site, _: &Settings) -> Vec<StartError> {
         Vec::new()
     }

@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ClientConfig;
 
 use super::server::TlsConfigs;
+use super::tickets::TicketKeys;
 use super::{acme, client, server};
 use crate::context::settings::{Settings, StartError};
 #[cfg(feature = "admin")]
@@ -19,6 +20,8 @@ pub(crate) struct Engine {
     pub(super) served: Vec<ArcSwap<TlsConfigs>>,
     /// The configurations for servers, in the order of the site's upstreams.
     pub(super) asked: Vec<ArcSwapOption<ClientConfig>>,
+    /// The keys for session tickets.
+    pub(super) tickets: TicketKeys,
     /// The pending ACME challenges.
     pub(crate) challenges: acme::Challenges,
 }
@@ -31,8 +34,10 @@ impl Engine {
     pub(crate) fn new(site: &Site, settings: &Settings) -> Result<Engine, Vec<StartError>> {
         let mut refused = Vec::new();
         let mut kept = |outcome: Result<_, Vec<StartError>>| outcome.map_err(|found| refused.extend(found)).ok();
+        let tickets = TicketKeys::default();
         let served = site.tls.iter().filter_map(|tls| {
-            kept(server::make(tls, acme_certificate(tls, site, settings), settings).map(ArcSwap::from_pointee))
+            let made = server::make(tls, acme_certificate(tls, site, settings), settings, &tickets);
+            kept(made.map(ArcSwap::from_pointee))
         });
         let served = served.collect();
         let mut asked = Vec::new();
@@ -44,7 +49,19 @@ impl Engine {
         }
         refused.extend(acme::refused(site, settings));
         let challenges = acme::Challenges::default();
-        if refused.is_empty() { Ok(Engine { served, asked, challenges }) } else { Err(refused) }
+        if refused.is_empty() { Ok(Engine { served, asked, tickets, challenges }) } else { Err(refused) }
+    }
+
+    /// Returns the keys for session tickets, to hand them over to a new process.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn ticket_keys(&self) -> Vec<Vec<u8>> {
+        self.tickets.hand_over()
+    }
+
+    /// Goes on with keys that another process has handed over, so that clients can resume its sessions.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn adopt_ticket_keys(&self, handed_over: &[Vec<u8>]) {
+        handed_over.iter().for_each(|keys| self.tickets.adopt(keys));
     }
 
     #[cfg(feature = "admin")]
@@ -75,7 +92,7 @@ impl Engine {
             if !matches!(tls.certificates, Certificates::Files(_)) {
                 continue;
             }
-            match server::make(tls, None, settings) {
+            match server::make(tls, None, settings, &self.tickets) {
                 Ok(made) => served.store(Arc::new(made)),
                 Err(found) => refused.extend(found),
             }

@@ -237,7 +237,7 @@ impl CertificateKeeper {
         }
         let candidate =
             server::candidate(pem.as_bytes(), pem.as_bytes(), None).map_err(|error| flaw(error.to_string()))?;
-        let served: TlsConfigs = server::with(vec![candidate], self.tls, self.settings)
+        let served: TlsConfigs = server::with(vec![candidate], self.tls, self.settings, &self.engine.tickets)
             .map_err(|refused| flaw(refused.first().map(ToString::to_string).unwrap_or_default()))?;
         self.engine.served[self.index].store(Arc::new(served));
         self.current = Some(CurrentCertificate::new(&chain));

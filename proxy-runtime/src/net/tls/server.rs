@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::crypto::{GetRandomFailed, aws_lc_rs};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::ticketer::TicketRotator;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
 
 use super::provider::provider;
+use super::tickets::TicketKeys;
 use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, CertificateError, Chain, covers};
 use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, Tls, TlsVersion};
@@ -50,7 +48,12 @@ impl TlsConfigs {
 ///
 /// # Errors
 /// One for each invalid certificate or key.
-pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
+pub(super) fn make(
+    tls: &Tls,
+    stored: Option<Vec<u8>>,
+    settings: &Settings,
+    tickets: &TicketKeys,
+) -> Result<TlsConfigs, Vec<StartError>> {
     let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let keys = match &tls.certificates {
         Certificates::Files(files) => certified(files, settings)?,
@@ -60,14 +63,19 @@ pub(super) fn make(tls: &Tls, stored: Option<Vec<u8>>, settings: &Settings) -> R
             vec![internal(tls).map_err(|error| refuse(format!("can't make a certificate: {error}")))?]
         }
     };
-    with(keys, tls, settings)
+    with(keys, tls, settings, tickets)
 }
 
 /// Builds the configurations with these certificates.
 ///
 /// # Errors
 /// Another part of the configuration is invalid.
-pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -> Result<TlsConfigs, Vec<StartError>> {
+pub(super) fn with(
+    keys: Vec<HostCertificate>,
+    tls: &Tls,
+    settings: &Settings,
+    tickets: &TicketKeys,
+) -> Result<TlsConfigs, Vec<StartError>> {
     let refuse = |message: String| vec![StartError { message, place: tls.place.clone() }];
     let provider = provider(&tls.groups);
     let versions: &[&SupportedProtocolVersion] = match tls.min_version {
@@ -94,8 +102,7 @@ pub(super) fn with(keys: Vec<HostCertificate>, tls: &Tls, settings: &Settings) -
     match &tls.tickets {
         Some(rotate) => {
             let seconds = u32::try_from(rotate.get(settings).as_secs()).unwrap_or(u32::MAX).max(1);
-            let rotator = TicketRotator::new(seconds, ticket_key).map_err(|error| refuse(error.to_string()))?;
-            config.ticketer = Arc::new(rotator);
+            config.ticketer = tickets.ticketer(tls, settings, seconds).map_err(refuse)?;
         }
         None => config.send_tls13_tickets = 0,
     }
@@ -184,30 +191,6 @@ fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertSto
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     Ok(roots)
-}
-
-/// Creates a key for session tickets.
-fn ticket_key() -> Result<Box<dyn ProducesTickets>, GetRandomFailed> {
-    let key = aws_lc_rs::Ticketer::new().map_err(|_| GetRandomFailed)?;
-    Ok(Box::new(TicketKey(key)))
-}
-
-#[derive(Debug)]
-struct TicketKey(Arc<dyn ProducesTickets>);
-
-impl ProducesTickets for TicketKey {
-    fn enabled(&self) -> bool {
-        self.0.enabled()
-    }
-    fn lifetime(&self) -> u32 {
-        self.0.lifetime()
-    }
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.0.encrypt(plain)
-    }
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.0.decrypt(cipher)
-    }
 }
 
 /// Warnings about certificates that can be served: expired, for other hosts, in the wrong order.

@@ -1,0 +1,132 @@
+//! What workers have to do with a takeover ([`Handover`]): they pause accepting while a new process serves, and a new process counts its errors.
+//!
+//! Pausing costs an accept a look at a `watch`, counting costs an exchange a load and a store. `handover/absent.rs` has the same names for sites
+//! without `takeover`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+/// The state that workers share with the code of takeovers.
+pub(crate) struct Handover {
+    /// Whether accepting is paused, by the index of the listener.
+    paused: watch::Sender<Vec<bool>>,
+    counters: Box<[CanaryCounter]>,
+}
+
+/// The counts of one worker, which alone writes them; in a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct CanaryCounter {
+    responses: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// What a new process has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CanaryCount {
+    pub(crate) responses: u64,
+    /// How many of them had a status of 5xx, or broke off because a server or the proxy failed.
+    pub(crate) errors: u64,
+}
+
+impl Handover {
+    pub(crate) fn new(listeners: usize, workers: usize) -> Handover {
+        let counters = (0..workers).map(|_| CanaryCounter::default()).collect();
+        Handover { paused: watch::Sender::new(vec![false; listeners]), counters }
+    }
+
+    /// Pauses these listeners.
+    pub(crate) fn pause(&self, listeners: &[u32]) {
+        self.paused.send_modify(|paused| {
+            for (index, paused) in (0..).zip(paused) {
+                *paused = listeners.contains(&index);
+            }
+        });
+    }
+
+    /// Ends the pause of all listeners.
+    pub(crate) fn resume(&self) {
+        self.pause(&[]);
+    }
+
+    /// Follows the pauses of a listener.
+    pub(crate) fn follow(&self, listener: u32) -> Pauses {
+        Pauses { paused: self.paused.subscribe(), listener: listener as usize }
+    }
+
+    /// Counts a response of a worker.
+    pub(crate) fn count(&self, worker: usize, failed: bool) {
+        let Some(counter) = self.counters.get(worker) else { return };
+        let add = |to: &AtomicU64, number| to.store(to.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+        add(&counter.responses, 1);
+        add(&counter.errors, u64::from(failed));
+    }
+
+    /// Returns the sums over all workers.
+    pub(crate) fn counted(&self) -> CanaryCount {
+        let sum = |of: fn(&CanaryCounter) -> &AtomicU64| {
+            self.counters.iter().map(|counter| of(counter).load(Ordering::Relaxed)).sum()
+        };
+        CanaryCount { responses: sum(|counter| &counter.responses), errors: sum(|counter| &counter.errors) }
+    }
+}
+
+/// The pauses of one listener.
+pub(crate) struct Pauses {
+    paused: watch::Receiver<Vec<bool>>,
+    listener: usize,
+}
+
+impl Pauses {
+    /// Waits until accepting is paused, or is not.
+    async fn become_set(&mut self, wanted: bool) {
+        let listener = self.listener;
+        let is = |paused: &Vec<bool>| paused.get(listener).is_some_and(|paused| *paused == wanted);
+        // The sender lives as long as the process.
+        if self.paused.wait_for(is).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until another process accepts instead of this one.
+pub(crate) async fn paused(pauses: &mut Option<Pauses>) {
+    match pauses {
+        Some(pauses) => pauses.become_set(true).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until that is over.
+pub(crate) async fn resumed(pauses: &mut Option<Pauses>) {
+    if let Some(pauses) = pauses {
+        pauses.become_set(false).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn listeners_are_paused_by_themselves() {
+        let handover = Handover::new(2, 1);
+        let (mut first, mut second) = (Some(handover.follow(0)), Some(handover.follow(1)));
+        resumed(&mut first).await;
+        handover.pause(&[1, 7]);
+        paused(&mut second).await;
+        resumed(&mut first).await;
+        handover.resume();
+        resumed(&mut second).await;
+    }
+
+    #[test]
+    fn counts_are_summed() {
+        let handover = Handover::new(0, 2);
+        for (worker, failed) in [(0, false), (1, true), (1, false), (2, true)] {
+            handover.count(worker, failed);
+        }
+        assert_eq!(handover.counted(), CanaryCount { responses: 3, errors: 1 });
+    }
+}

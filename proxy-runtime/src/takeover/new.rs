@@ -1,0 +1,228 @@
+//! The side of the new process (`--upgrade`): receives the sockets ([`receive`]), and decides whether it goes on ([`take_over`]).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::geteuid;
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::canary::judge;
+use super::message::{Channel, Message, PATIENCE, VERSION};
+use super::old::unexpected;
+use super::{Takeover, refused, whole_millis};
+use crate::context::settings::{Settings, StartError};
+use crate::net::accounts;
+use crate::net::listen::{Bound, Inherited};
+use crate::observe::{announce, announce_warning, notice};
+use crate::site::{self, Site};
+use crate::worker::StopSignal;
+
+/// The most sockets that are received.
+const MOST_SOCKETS: usize = 1 << 16;
+
+/// How often errors are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a running process has handed over.
+#[derive(Default)]
+pub(crate) struct Received {
+    /// Its socket for takeovers.
+    pub(super) own: Option<UnixListener>,
+    pub(super) old: Option<OldProcess>,
+    /// Its listening sockets.
+    sockets: Vec<(u32, Bound)>,
+    ticket_keys: Vec<Vec<u8>>,
+}
+
+/// The running process, until the verdict.
+pub(super) struct OldProcess {
+    stream: std::os::unix::net::UnixStream,
+    /// Its listeners that this process listens for.
+    took: Vec<u32>,
+}
+
+impl Received {
+    /// Passes the sockets on to be bound.
+    pub(crate) fn pass_on(&mut self, inherited: &mut Inherited) {
+        let took = self.old.as_mut().map(|old| &mut old.took);
+        took.into_iter().for_each(|took| took.extend(self.sockets.iter().map(|(listener, _)| *listener)));
+        self.sockets.drain(..).for_each(|(listener, socket)| inherited.add(listener, socket));
+    }
+
+    /// The sockets that are left were not bound: the old process goes on accepting from those.
+    pub(crate) fn left(&mut self, inherited: &Inherited) {
+        let Some(old) = &mut self.old else { return };
+        let left: Vec<_> = inherited.left().collect();
+        old.took.retain(|listener| !left.contains(listener));
+        old.took.dedup();
+    }
+
+    /// Returns the keys of session tickets.
+    pub(crate) fn ticket_keys(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.ticket_keys)
+    }
+}
+
+/// Receives the sockets of the running process, if `upgrade` is set and there is one. Blocks for a few seconds at most.
+///
+/// # Errors
+/// The running process doesn't respond, or refuses.
+pub(crate) fn receive(site: &'static Site, settings: &Settings, upgrade: bool) -> Result<Received, Vec<StartError>> {
+    let Some(written) = site.process.takeover.as_ref().filter(|_| upgrade) else { return Ok(Received::default()) };
+    let refused = |error: io::Error| refused(written, settings, &error.to_string());
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let path = written.path.get(settings);
+    match runtime.block_on(received(site, path)) {
+        Ok(received) => Ok(received),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            notice(&format!("takeover: no process listens on `{path}`, so there is nothing to take over"));
+            Ok(Received::default())
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+async fn received(site: &Site, path: &str) -> io::Result<Received> {
+    let stream = tokio::time::timeout(PATIENCE, UnixStream::connect(path)).await??;
+    let user = site.process.privileges.as_ref().and_then(|privileges| privileges.user.as_deref());
+    let user = user.map(accounts::user).transpose()?;
+    let peer = stream.peer_cred()?.uid();
+    if peer != 0 && peer != geteuid().as_raw() && Some(peer) != user {
+        return Err(io::Error::other(format!("the running process is of user {peer}, who is not trusted")));
+    }
+    let channel = Channel(stream);
+    channel.send(&Message::Hello(VERSION), None).await?;
+    let mut received = Received::default();
+    loop {
+        let next = channel.expect().await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => io::Error::other("it does not respond; another takeover may be under way"),
+            io::ErrorKind::UnexpectedEof => io::Error::other("it has closed the connection; its error log tells why"),
+            _ => error,
+        });
+        match next? {
+            (Message::Own, Some(descriptor)) => match listening(descriptor)? {
+                Bound::Unix(own) => received.own = Some(own),
+                Bound::Tcp(_) => return Err(unexpected(&Message::Own)),
+            },
+            (Message::Socket(listener), Some(descriptor)) if received.sockets.len() < MOST_SOCKETS => {
+                received.sockets.push((listener, listening(descriptor)?));
+            }
+            (Message::TicketKeys(keys), _) if received.ticket_keys.len() < MOST_SOCKETS => {
+                received.ticket_keys.push(keys);
+            }
+            (Message::Complete, _) => break,
+            (other, _) => return Err(unexpected(&other)),
+        }
+    }
+    received.old = Some(OldProcess { stream: channel.0.into_std()?, took: Vec::new() });
+    Ok(received)
+}
+
+/// Returns a listening socket.
+fn listening(descriptor: OwnedFd) -> io::Result<Bound> {
+    let is_listening =
+        sockopt::socket_acceptconn(&descriptor)? && sockopt::socket_type(&descriptor)? == SocketType::STREAM;
+    match sockopt::socket_domain(&descriptor)? {
+        AddressFamily::INET | AddressFamily::INET6 if is_listening => Ok(Bound::Tcp(descriptor.into())),
+        AddressFamily::UNIX if is_listening => Ok(Bound::Unix(descriptor.into())),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a descriptor is not a listening socket")),
+    }
+}
+
+/// Tells the old process that this one serves, waits for the end of the canary, and decides. The workers must be running.
+///
+/// # Errors
+/// The old process goes on, for this reason, and this one must drain.
+pub(super) async fn take_over(
+    old: &OldProcess,
+    takeover: &Takeover,
+    stop: watch::Receiver<StopSignal>,
+) -> Result<(), String> {
+    let started = |error: io::Error| format!("the old process does not respond: {error}");
+    let stream = old.stream.try_clone().and_then(UnixStream::from_std).map_err(started)?;
+    let channel = Channel(stream);
+    let canary = takeover.written.canary.get(takeover.settings).min(site::Takeover::LONGEST_CANARY);
+    let took = old.took.iter().map(|&listener| Message::Took(listener));
+    for message in took.chain([Message::Serving(canary)]) {
+        // If this fails, the reply tells why: the old process sends `Refused` unless it has ended.
+        let _ = channel.send(&message, None).await;
+    }
+    match channel.expect().await {
+        Ok((Message::Paused, _)) => {}
+        Ok((other, _)) => return Err(started(unexpected(&other))),
+        Err(error) if is_gone(&error) => return goes_on("the old process has ended"),
+        Err(error) => return Err(started(error)),
+    }
+    announce(&format!("takeover: serving for {canary:?} before the old process ends"));
+    let began = Instant::now();
+    let verdict = tokio::select! {
+        verdict = canary_of(takeover, began + canary, stop) => verdict,
+        ended = channel.receive() => {
+            return match ended {
+                Err(error) if is_gone(&error) => goes_on("the old process has ended"),
+                Ok((Message::Resumed, _)) => Err("the old process accepts again".to_owned()),
+                Ok((other, _)) => Err(unexpected(&other).to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+        }
+    };
+    let (message, verdict) = match verdict {
+        Ok(()) => (Message::Commit, Ok(())),
+        Err(reason) => {
+            (Message::RollBack(reason.clone()), Err(format!("{reason}, after {:?}", whole_millis(began.elapsed()))))
+        }
+    };
+    let _ = channel.send(&message, None).await;
+    let replied = channel.expect().await.map(|(reply, _)| reply);
+    let count = takeover.handover.counted();
+    let counts = format!("{} responses, {} errors", count.responses, count.errors);
+    match (replied, verdict) {
+        (Ok(Message::Draining), Ok(())) => {
+            announce(&format!("takeover: complete: {counts} in {:?}", whole_millis(began.elapsed())));
+            Ok(())
+        }
+        (Ok(Message::Resumed), Ok(())) => Err("the old process accepts again: the verdict came too late".to_owned()),
+        (Ok(_), Err(reason)) => Err(reason),
+        (Err(error), _) if is_gone(&error) => goes_on("the old process has ended"),
+        (Ok(_) | Err(_), _) => goes_on("the old process does not respond"),
+    }
+}
+
+/// This process goes on whatever it has counted: no other one is left.
+fn goes_on(why: &str) -> Result<(), String> {
+    announce_warning(&format!("takeover: {why}; this process goes on"));
+    Ok(())
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Waits until the end of the canary.
+///
+/// # Errors
+/// There are too many errors, or this process has to stop.
+async fn canary_of(takeover: &Takeover, until: Instant, mut stop: watch::Receiver<StopSignal>) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop != StopSignal::No) => {
+                return Err("the new process has to stop".to_owned());
+            }
+            () = tokio::time::sleep_until(until.min(Instant::now() + LOOK)) => {}
+        }
+        if let Some(reason) = judge(takeover.handover.counted(), takeover.written.max_error_percent) {
+            return Err(reason);
+        }
+        if Instant::now() >= until {
+            return Ok(());
+        }
+    }
+}

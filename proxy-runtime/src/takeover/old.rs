@@ -1,0 +1,151 @@
+//! The side of the running process: hands its sockets over, pauses while the new process serves, and drains or goes on ([`serve`]).
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use rustix::process::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
+
+use super::message::{Channel, Message, PATIENCE, VERSION};
+use super::{Takeover, whole_millis};
+use crate::net::listen::Bound;
+use crate::net::tls::Engine;
+use crate::observe::{announce, announce_warning};
+use crate::site;
+
+/// How long a new process may take to start once it has the sockets. This process accepts meanwhile.
+const START: Duration = Duration::from_secs(120);
+
+/// How much later than announced a verdict may come.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves new processes, one after the other, until one has taken over.
+///
+/// # Errors
+/// The socket can't be registered with the event loop.
+pub(super) async fn serve(takeover: &Takeover, engine: &Engine) -> io::Result<()> {
+    let own = takeover.own.try_clone()?;
+    own.set_nonblocking(true)?;
+    let own = UnixListener::from_std(own)?;
+    loop {
+        let Ok((stream, _)) = own.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        match Box::pin(hand_over(stream, takeover, engine)).await {
+            Ok(process) => {
+                announce(&format!("takeover: {process} goes on, and this process ends"));
+                return Ok(());
+            }
+            Err(reason) => announce_warning(&format!("takeover: {reason}")),
+        }
+    }
+}
+
+/// Hands over to a new process. Returns its name.
+///
+/// # Errors
+/// This process goes on, for this reason.
+async fn hand_over(stream: UnixStream, takeover: &Takeover, engine: &Engine) -> Result<String, String> {
+    let peer = stream.peer_cred().map_err(|error| format!("a process without credentials: {error}"))?;
+    let process = format!("process {}", peer.pid().unwrap_or_default());
+    if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
+        return Err(format!("{process} of user {} is neither root's nor of this user", peer.uid()));
+    }
+    let channel = Channel(stream);
+    let (took, within) = match begun(&channel, &process, takeover, engine).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Without this, a new process that still runs would take this one for ended.
+            let _ = channel.send(&Message::Refused(error.to_string()), None).await;
+            return Err(format!("{process} did not take over: {error}; nothing has changed"));
+        }
+    };
+    takeover.handover.pause(&took);
+    announce(&format!("takeover: {process} serves, and decides within {within:?}; accepting is paused"));
+    let since = Instant::now();
+    let reason = match verdict(&channel, within).await {
+        Ok(Message::Commit) => {
+            // Even if this does not arrive, the new process goes on: the connection ends without `Resumed`.
+            let _ = channel.send(&Message::Draining, None).await;
+            return Ok(process);
+        }
+        Ok(Message::RollBack(reason)) => format!("{process} rolls back: {reason}"),
+        Ok(other) => format!("{process} has no verdict: {}", unexpected(&other)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => format!("{process} has not decided in time"),
+        Err(error) => format!("{process} has ended without a verdict: {error}"),
+    };
+    takeover.handover.resume();
+    let _ = channel.send(&Message::Resumed, None).await;
+    Err(format!("{reason}; accepting again after {:?}", whole_millis(since.elapsed())))
+}
+
+/// Sends the sockets, and waits until the new process serves. Returns the listeners that it took over, and when it decides.
+async fn begun(
+    channel: &Channel,
+    process: &str,
+    takeover: &Takeover,
+    engine: &Engine,
+) -> io::Result<(Vec<u32>, Duration)> {
+    match channel.expect().await?.0 {
+        Message::Hello(VERSION) => {}
+        Message::Hello(version) => {
+            let reason = format!("the running process has version {VERSION} of takeovers, the new one {version}");
+            return Err(io::Error::other(reason));
+        }
+        other => return Err(unexpected(&other)),
+    }
+    send_all(channel, takeover, engine).await?;
+    announce(&format!("takeover: {process} has the sockets, and starts"));
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it does not serve after {START:?}"));
+    tokio::time::timeout(START, serving(channel)).await.map_err(late)?
+}
+
+async fn send_all(channel: &Channel, takeover: &Takeover, engine: &Engine) -> io::Result<()> {
+    channel.send(&Message::Own, Some(takeover.own.as_fd())).await?;
+    for (listener, socket) in &takeover.sockets {
+        let descriptor = match socket {
+            Bound::Tcp(socket) => socket.as_fd(),
+            Bound::Unix(socket) => socket.as_fd(),
+        };
+        channel.send(&Message::Socket(*listener), Some(descriptor)).await?;
+    }
+    for keys in engine.ticket_keys() {
+        channel.send(&Message::TicketKeys(keys), None).await?;
+    }
+    channel.send(&Message::Complete, None).await
+}
+
+async fn serving(channel: &Channel) -> io::Result<(Vec<u32>, Duration)> {
+    let mut took = Vec::new();
+    loop {
+        match channel.receive().await?.0 {
+            Message::Took(listener) if !took.contains(&listener) => took.push(listener),
+            Message::Serving(within) => {
+                return Ok((took, within.min(site::Takeover::LONGEST_CANARY)));
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+async fn verdict(channel: &Channel, within: Duration) -> io::Result<Message> {
+    channel.send(&Message::Paused, None).await?;
+    let received = tokio::time::timeout(within + MARGIN + PATIENCE, channel.receive()).await??;
+    Ok(received.0)
+}
+
+pub(super) fn unexpected(message: &Message) -> io::Error {
+    // Without the content, which may be secret.
+    let name = match message {
+        Message::Refused(reason) => return io::Error::other(reason.clone()),
+        Message::TicketKeys(_) => "TicketKeys".to_owned(),
+        other => format!("{other:?}"),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not expected now"))
+}

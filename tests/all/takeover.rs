@@ -1,0 +1,486 @@
+//! `takeover`: a new process takes over from the running one under load without losing a request, and one that is bad gives back what it has
+//! got.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kiln_tests::certificates::Authority;
+use kiln_tests::client::{Client, get};
+use kiln_tests::kiln::{scratch, stderr, stdout};
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
+
+const SITE: &str = r#"
+param listen type=addr
+param secure type=addr
+param socket type=addr
+param admin type=addr
+param takeover type=string
+param canary type=duration default="400ms"
+param text type=string default="first"
+process {
+    workers WORKERS
+    takeover (param)takeover canary=(param)canary max-error-percent=10
+    drain timeout="5s"
+    sandbox required
+}
+listen (param)listen
+listen (param)socket
+listen secure (param)secure {
+    tls
+}
+admin (param)admin {
+    metrics
+}
+site a.test {
+    respond STATUS (param)text
+}
+site b.test {
+    listen secure
+    tls {
+        certificate "DIR/b.pem" key="DIR/b.key"
+    }
+    respond 200 "secured"
+}
+test "the text" {
+    request "http://a.test/"
+    expect status=STATUS body="first"
+}
+"#;
+
+/// A site with several binaries, and the addresses that all of them are given.
+struct Swapped {
+    dir: PathBuf,
+    addresses: HashMap<String, String>,
+}
+
+impl Swapped {
+    fn new(name: &str) -> Swapped {
+        let dir = scratch(name);
+        Authority::new(&dir).sign("b", "b", &["b.test"]);
+        let unix = |name: &str| format!("unix:{}/{name}", dir.display());
+        let addresses = [
+            ("listen", address()),
+            ("secure", address()),
+            ("socket", unix("site.sock")),
+            ("admin", unix("admin.sock")),
+            ("takeover", dir.join("takeover.sock").display().to_string()),
+        ];
+        let addresses = addresses.map(|(name, value)| (name.to_owned(), value)).into();
+        Swapped { dir, addresses }
+    }
+
+    /// Builds a version of the site.
+    fn build(&self, name: &str, workers: usize, status: u16) -> PathBuf {
+        let text = SITE.replace("DIR", self.dir.to_str().expect("UTF-8")).replace("STATUS", &status.to_string());
+        build_text(name, &text.replace("WORKERS", &workers.to_string()))
+    }
+
+    fn command(&self, binary: &Path, flags: &[&str]) -> Command {
+        let mut command = Command::new(binary);
+        command.args(self.addresses.iter().map(|(name, value)| format!("--{name}={value}"))).args(flags);
+        command
+    }
+
+    /// Starts a version, which serves once this returns.
+    fn start(&self, binary: &Path, flags: &[&str]) -> Proxy {
+        Proxy::spawn(self.command(binary, flags), self.addresses.clone())
+    }
+
+    /// Runs a version that ends by itself.
+    fn run(&self, binary: &Path, flags: &[&str]) -> Output {
+        self.command(binary, flags).output().expect("it runs, and ends by itself")
+    }
+
+    fn address(&self, name: &str) -> &str {
+        &self.addresses[name]
+    }
+
+    fn path(&self, name: &str) -> &Path {
+        Path::new(self.addresses[name].trim_start_matches("unix:"))
+    }
+
+    /// Returns the response of whoever accepts.
+    fn ask(&self) -> String {
+        get(self.address("listen"), "a.test", "/").text()
+    }
+}
+
+/// Clients that send requests until they are stopped.
+struct Load {
+    stopped: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn new() -> Load {
+        Load { stopped: Arc::default(), answered: Arc::default(), clients: Vec::new() }
+    }
+
+    /// Adds a client; `exchange` sends a request, and returns what went wrong.
+    fn add(&mut self, mut exchange: impl FnMut() -> Result<(), String> + Send + 'static) {
+        let (stopped, answered) = (Arc::clone(&self.stopped), Arc::clone(&self.answered));
+        self.clients.push(std::thread::spawn(move || {
+            let mut lost = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                match exchange() {
+                    Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
+                    Err(reason) => lost.push(reason),
+                }
+            }
+            lost
+        }));
+    }
+
+    /// Adds clients of all kinds.
+    fn on(swapped: &Swapped) -> Load {
+        let mut load = Load::new();
+        let listen = swapped.address("listen").to_owned();
+        let socket = swapped.path("socket").to_owned();
+        for _ in 0..2 {
+            let (address, mut kept) = (listen.clone(), None);
+            load.add(move || over_kept(&mut kept, || std::net::TcpStream::connect(&address)));
+            let address = listen.clone();
+            load.add(move || once(|| std::net::TcpStream::connect(&address)));
+        }
+        let path = socket.clone();
+        load.add(move || once(|| UnixStream::connect(&path)));
+        let mut kept = None;
+        load.add(move || over_kept(&mut kept, || UnixStream::connect(&socket)));
+        load
+    }
+
+    /// Stops them; returns how many requests were answered, and what went wrong with the others.
+    fn end(self) -> (usize, Vec<String>) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let lost = self.clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect();
+        (self.answered.load(Ordering::Relaxed), lost)
+    }
+}
+
+/// Sends a request on a new connection.
+fn once<S: std::io::Read + std::io::Write>(connect: impl Fn() -> std::io::Result<S>) -> Result<(), String> {
+    let exchange = || {
+        let mut stream = connect()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    match exchange() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
+        other => Err(format!("new connection: {other:?}")),
+    }
+}
+
+/// Sends a request on a kept connection, which is opened if there is none, and dropped if the response says so.
+fn over_kept<S: std::io::Read + std::io::Write>(
+    kept: &mut Option<S>,
+    connect: impl Fn() -> std::io::Result<S>,
+) -> Result<(), String> {
+    let mut exchange = || {
+        let mut stream = kept.take().map_or_else(connect, Ok)?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")?;
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        // The responses are short.
+        while !answer.ends_with(b"first") && !answer.ends_with(b"second") {
+            match stream.read(&mut buffer)? {
+                0 => break,
+                read => answer.extend_from_slice(&buffer[..read]),
+            }
+        }
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        if answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close") {
+            *kept = Some(stream);
+        }
+        Ok::<_, std::io::Error>(answer)
+    };
+    match exchange() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
+        other => Err(format!("kept connection: {other:?}")),
+    }
+}
+
+#[test]
+fn nothing_is_lost() {
+    let swapped = Swapped::new("takeover-load");
+    let versions = [swapped.build("takeover-first", 2, 200), swapped.build("takeover-second", 5, 200)];
+    let mut old = swapped.start(&versions[0], &["--upgrade"]);
+    old.notice("so there is nothing to take over");
+    let mode = |name: &str| swapped.path(name).metadata().expect("a socket").permissions().mode() & 0o777;
+    assert_eq!(mode("takeover"), 0o600);
+    let inode = |name: &str| swapped.path(name).metadata().expect("a socket").ino();
+    let inodes = ["socket", "admin", "takeover"].map(inode);
+
+    let load = Load::on(&swapped);
+    for round in 0..4 {
+        std::thread::sleep(Duration::from_millis(100));
+        let new = swapped.start(&versions[(round + 1) % 2], &["--upgrade"]);
+        new.notice("takeover: complete: ");
+        old.notice("accepting is paused");
+        let end = old.wait();
+        assert_eq!(end.code(), Some(0), "{:#?}", old.noticed());
+        old.notice(&format!("takeover: process {} goes on, and this process ends", new.pid()));
+        old = new;
+    }
+    let (answered, lost) = load.end();
+    assert_eq!(lost, [""; 0], "{} of {answered} requests were lost", lost.len());
+    assert!(answered > 100, "only {answered} requests were sent");
+    assert_eq!(["socket", "admin", "takeover"].map(inode), inodes, "the files of the sockets have stayed");
+    let mut admin = UnixStream::connect(swapped.path("admin")).expect("connected");
+    admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut metrics = String::new();
+    admin.read_to_string(&mut metrics).expect("a response");
+    assert!(metrics.contains("kiln_build_info"), "{metrics}");
+    // Without --upgrade, it is an error that a process is running, and it goes on.
+    let refused = swapped.run(&versions[0], &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("a process is running; with --upgrade, this one takes over"), "{refused:?}");
+    let checked = swapped.run(&versions[0], &["--check"]);
+    let takeover = format!("takeover {}: in use by a running instance", swapped.address("takeover"));
+    assert!(stdout(&checked).contains(&takeover), "{checked:?}");
+    assert_eq!(swapped.ask(), "first");
+}
+
+#[test]
+fn errors_roll_back() {
+    let swapped = Swapped::new("takeover-errors");
+    let old = swapped.start(&swapped.build("takeover-good", 2, 200), &[]);
+    let bad = swapped.build("takeover-bad", 3, 500);
+    let mut new = swapped.start(&bad, &["--upgrade", "--canary=60s"]);
+    new.notice("takeover: serving for 60s before the old process ends");
+    let began = Instant::now();
+    let mut errors = 0;
+    while !old.noticed().iter().any(|line| line.contains("rolls back: ")) {
+        errors += usize::from(get(swapped.address("listen"), "a.test", "/").status == 500);
+        assert!(began.elapsed() < Duration::from_secs(5), "there is no rollback");
+    }
+    assert!((5..200).contains(&errors), "{errors} requests were answered with errors");
+    assert_eq!(new.wait().code(), Some(3));
+    let said = new.notice("error: the takeover was rolled back: ");
+    assert!(said.contains(" responses were errors, more than 10%, after "), "{said}");
+    new.notice("takeover: rolled back: ");
+    old.notice("rolls back: ");
+    for _ in 0..20 {
+        assert_eq!(get(swapped.address("listen"), "a.test", "/").status, 200);
+    }
+
+    // Another one can take over from the same process.
+    let good = swapped.build("takeover-good", 1, 200);
+    let new = swapped.start(&good, &["--upgrade", "--text=first"]);
+    new.notice("takeover: complete: ");
+}
+
+#[test]
+fn a_crash_rolls_back() {
+    let swapped = Swapped::new("takeover-crash");
+    let binary = swapped.build("takeover-crash", 2, 200);
+    let old = swapped.start(&binary, &[]);
+    for signal in ["KILL", "TERM"] {
+        let mut new = swapped.start(&binary, &["--upgrade", "--canary=60s"]);
+        new.notice("takeover: serving for 60s before the old process ends");
+        new.signal(signal);
+        if signal == "TERM" {
+            assert_eq!(new.wait().code(), Some(3));
+            new.notice("the new process has to stop");
+        }
+        old.notice(if signal == "KILL" {
+            "has ended without a verdict"
+        } else {
+            "rolls back: the new process has to stop"
+        });
+        for _ in 0..20 {
+            assert_eq!(swapped.ask(), "first");
+        }
+    }
+    // The other way round: the old process crashes, and the new one goes on.
+    let new = swapped.start(&binary, &["--upgrade", "--canary=60s"]);
+    new.notice("takeover: serving for 60s before the old process ends");
+    old.signal("KILL");
+    new.notice("takeover: the old process has ended; this process goes on");
+    assert_eq!(swapped.ask(), "first");
+    let next = swapped.start(&binary, &["--upgrade"]);
+    next.notice("takeover: complete: ");
+}
+
+#[test]
+fn a_process_that_hangs_does_not_decide() {
+    let swapped = Swapped::new("takeover-hang");
+    let binary = swapped.build("takeover-hang", 1, 200);
+    let old = swapped.start(&binary, &[]);
+    let mut new = swapped.start(&binary, &["--upgrade", "--canary=1s"]);
+    old.notice("accepting is paused");
+    new.signal("STOP");
+    old.notice("has not decided in time; accepting again after ");
+    assert_eq!(swapped.ask(), "first");
+    new.signal("CONT");
+    assert_eq!(new.wait().code(), Some(3));
+    assert_eq!(swapped.ask(), "first");
+}
+
+#[test]
+fn bad_starts_change_nothing() {
+    let swapped = Swapped::new("takeover-starts");
+    let binary = swapped.build("takeover-starts", 2, 200);
+    let old = swapped.start(&binary, &[]);
+    // The site's own tests fail with this parameter.
+    let failed = swapped.run(&binary, &["--upgrade", "--text=second"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).contains("FAIL  the text"), "{failed:?}");
+    assert!(stderr(&failed).contains("error: the site's tests fail: the running process goes on"), "{failed:?}");
+    assert!(!old.noticed().iter().any(|line| line.contains("takeover")), "{:?}", old.noticed());
+
+    // This fails after it has got the sockets: another process has an address that only the new one listens on.
+    let taken = std::net::TcpListener::bind(address()).expect("bound");
+    let other = format!("--secure={}", taken.local_addr().expect("an address"));
+    let failed = swapped.run(&binary, &["--upgrade", &other]);
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    assert!(stderr(&failed).contains("can't listen on"), "{failed:?}");
+    old.notice("nothing has changed");
+
+    // Strangers at the socket are not waited for.
+    for bytes in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"H\0\0\0\x04\0\0\0\x63", b"C\0\0\0\0"] {
+        let mut stranger = UnixStream::connect(swapped.path("takeover")).expect("connected");
+        stranger.write_all(bytes).expect("sent");
+        stranger.shutdown(std::net::Shutdown::Write).expect("shut down");
+        stranger.set_read_timeout(Some(PATIENCE)).expect("set");
+        let mut said = Vec::new();
+        stranger.read_to_end(&mut said).expect("closed");
+        assert!(!said.starts_with(b"S") && !said.starts_with(b"O"), "{said:?}");
+    }
+    assert_eq!(swapped.ask(), "first");
+    let new = swapped.start(&binary, &["--upgrade"]);
+    new.notice("takeover: complete: ");
+}
+
+#[test]
+fn listeners_come_and_go() {
+    let swapped = Swapped::new("takeover-listeners");
+    let binary = swapped.build("takeover-listeners", 2, 200);
+    let mut old = swapped.start(&binary, &[]);
+    let before = swapped.address("listen").to_owned();
+    let after = address();
+    let new = swapped.start(&binary, &["--upgrade", "--canary=2s"]);
+    drop(new);
+    old.notice("has ended without a verdict");
+
+    let moved = format!("--listen={after}");
+    let new = swapped.start(&binary, &["--upgrade", "--canary=1s", &moved]);
+    new.notice("takeover: serving for 1s before the old process ends");
+    // The new process does not listen on the old address, so the old one goes on there, until it ends.
+    assert_eq!(get(&before, "a.test", "/").text(), "first");
+    assert_eq!(get(&after, "a.test", "/").text(), "first");
+    new.notice("takeover: complete: ");
+    assert_eq!(old.wait().code(), Some(0));
+    assert_eq!(get(&after, "a.test", "/").text(), "first");
+    assert!(std::net::TcpStream::connect(&before).is_err());
+}
+
+/// Returns whether the session of the file was resumed, by `openssl`.
+fn resumed(address: &str, session: &[&str]) -> bool {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-ign_eof", "-connect", address, "-servername", "b.test"])
+        .args(session)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let request = b"GET / HTTP/1.1\r\nHost: b.test\r\nConnection: close\r\n\r\n";
+    child.stdin.take().expect("piped").write_all(request).expect("sent");
+    let output = child.wait_with_output().expect("an end");
+    assert!(stdout(&output).contains("secured"), "{}", stdout(&output));
+    stdout(&output).contains("Reused, TLSv1.3")
+}
+
+#[test]
+fn sessions_are_resumed() {
+    let swapped = Swapped::new("takeover-tls");
+    let binary = swapped.build("takeover-tls", 2, 200);
+    let mut old = swapped.start(&binary, &[]);
+    let session = swapped.dir.join("session");
+    let session = session.to_str().expect("UTF-8");
+    assert!(!resumed(swapped.address("secure"), &["-sess_out", session]));
+    for _ in 0..2 {
+        let new = swapped.start(&binary, &["--upgrade"]);
+        new.notice("takeover: complete: ");
+        old.wait();
+        assert!(resumed(swapped.address("secure"), &["-sess_in", session]));
+        old = new;
+    }
+    // A process that starts by itself has keys of its own.
+    old.signal("TERM");
+    old.wait();
+    let _other = swapped.start(&binary, &[]);
+    assert!(!resumed(swapped.address("secure"), &["-sess_in", session]));
+}
+
+/// Root hands over to root, and both become another user within the sandbox.
+#[test]
+fn privileges_are_given_up_again() {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| stdout(&output).trim() == "0");
+    if !root {
+        return eprintln!("SKIPPED: only root can become another user");
+    }
+    let dir = PathBuf::from(format!("/tmp/kiln-takeover-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a folder");
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).expect("set");
+    let path = dir.join("takeover.sock");
+    let text = format!(
+        "param listen type=addr\nprocess {{\n workers 2\n user \"65534\"\n group \"65534\"\n sandbox required\n takeover \"{}\" canary=\"200ms\"\n}}\n\
+         listen (param)listen\nsite a.test {{\n respond 200 \"here\"\n}}\n",
+        path.display()
+    );
+    let binary = build_text("takeover-privileges", &text);
+    std::fs::copy(&binary, dir.join("proxy")).expect("copied");
+    let listen = address();
+    let start = |as_user: bool| {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new(dir.join("proxy"));
+        command.arg("--upgrade").arg(format!("--listen={listen}"));
+        if as_user {
+            command.uid(65534).gid(65534);
+        }
+        Proxy::spawn(command, [("listen".to_owned(), listen.clone())].into())
+    };
+    let mut old = start(false);
+    let about = path.metadata().expect("a socket");
+    assert_eq!((about.uid(), about.permissions().mode() & 0o777), (65534, 0o600));
+    for as_user in [false, true] {
+        let new = start(as_user);
+        new.notice("takeover: complete: ");
+        assert_eq!(old.wait().code(), Some(0), "{:?}", old.noticed());
+        assert_eq!(get(&listen, "a.test", "/").text(), "here");
+        old = new;
+    }
+    drop(old);
+    std::fs::remove_dir_all(dir).expect("removed");
+}
+
+/// Connections that wait in the queues of sockets are served when the process stops, as closing the sockets would reset them.
+#[test]
+fn queues_are_emptied_at_the_end() {
+    let text = "param listen type=addr\nprocess {\n workers 2\n}\nlisten (param)listen\nsite a.test {\n respond 200 \"here\"\n}\n";
+    let mut proxy = Proxy::of_text("takeover-queues", text, &[]);
+    proxy.signal("STOP");
+    let connect = |_| {
+        let mut client = Client::to(proxy.address("listen"));
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        client
+    };
+    let clients: Vec<_> = (0..200).map(connect).collect();
+    proxy.signal("TERM");
+    proxy.signal("CONT");
+    for mut client in clients {
+        assert_eq!(client.answer().text(), "here");
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
