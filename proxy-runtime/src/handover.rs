@@ -5,13 +5,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The state that workers share with the code of takeovers.
 pub(crate) struct Handover {
     /// Whether accepting is paused, by the index of the listener.
     paused: watch::Sender<Vec<bool>>,
     counters: Box<[CanaryCounter]>,
+    /// There was an error.
+    failed: Notify,
 }
 
 /// The counts of one worker, which alone writes them; in a cache line of its own.
@@ -33,7 +35,7 @@ pub(crate) struct CanaryCount {
 impl Handover {
     pub(crate) fn new(listeners: usize, workers: usize) -> Handover {
         let counters = (0..workers).map(|_| CanaryCounter::default()).collect();
-        Handover { paused: watch::Sender::new(vec![false; listeners]), counters }
+        Handover { paused: watch::Sender::new(vec![false; listeners]), counters, failed: Notify::new() }
     }
 
     /// Pauses these listeners.
@@ -43,6 +45,11 @@ impl Handover {
                 *paused = listeners.contains(&index);
             }
         });
+    }
+
+    /// Pauses all listeners: what waits in their queues is left to the other process.
+    pub(crate) fn pause_all(&self) {
+        self.paused.send_modify(|paused| paused.fill(true));
     }
 
     /// Ends the pause of all listeners.
@@ -60,7 +67,15 @@ impl Handover {
         let Some(counter) = self.counters.get(worker) else { return };
         let add = |to: &AtomicU64, number| to.store(to.load(Ordering::Relaxed) + number, Ordering::Relaxed);
         add(&counter.responses, 1);
-        add(&counter.errors, u64::from(failed));
+        if failed {
+            add(&counter.errors, 1);
+            self.failed.notify_one();
+        }
+    }
+
+    /// Waits until there has been another error.
+    pub(crate) async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// Returns the sums over all workers.

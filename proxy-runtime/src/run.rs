@@ -35,7 +35,7 @@ use crate::service::{ServiceManager, ServiceState};
 use crate::shutdown::{AliveGuard, Phases, supervise};
 use crate::signals;
 use crate::site::Site;
-use crate::takeover::{self, Takeover};
+use crate::takeover::{self, TakeoverTask};
 use crate::trace::{TraceExport, Tracer};
 use crate::upstream::{Dialler, Servers, keep_checking, keep_discovering, keep_resolving};
 use crate::worker::{MIN_BUFFER, StopSignal, Worker, WorkerShared};
@@ -77,9 +77,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     received.left(&inherited);
     #[cfg(feature = "takeover")]
     engine.adopt_ticket_keys(&received.ticket_keys());
-    let takeover = Takeover::prepare(site, settings, workers, received, bound.handed_over)?;
+    let takeover = TakeoverTask::prepare(site, settings, workers, received, bound.handed_over);
     drop(inherited);
-    let handover = takeover.as_ref().map(Takeover::handover);
+    let handover = takeover.as_ref().map(TakeoverTask::handover);
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
     let budget: &'static ConnectionBudget =
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
@@ -181,7 +181,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     manager.tell(ServiceState::Ready);
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
-    let rolled_back = takeover.as_ref().map(Takeover::outcome);
+    let rolled_back = takeover.as_ref().map(TakeoverTask::outcome);
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));

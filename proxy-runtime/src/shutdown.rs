@@ -105,4 +105,26 @@ mod tests {
         check(300, 0, 100, 50, 300);
         check(0, 0, 100, 50, 300);
     }
+
+    #[test]
+    fn a_worker_that_dies_ends_the_process() {
+        let died: &'static AtomicBool = Box::leak(Box::default());
+        let drain: &'static Notify = Box::leak(Box::default());
+        let (stop, stopped) = watch::channel(StopSignal::No);
+        let alive = |worker| AliveGuard { worker, stop: stopped.clone(), died, drain };
+        stop.send_replace(StopSignal::Drain);
+        drop(alive(0));
+        assert!(!died.load(Ordering::Relaxed), "workers end when the process stops");
+        stop.send_replace(StopSignal::No);
+        let guard = alive(1);
+        let worker = std::thread::spawn(move || {
+            let _alive = guard;
+            panic!("as a bug would");
+        });
+        worker.join().expect_err("a panic");
+        assert!(died.load(Ordering::Relaxed));
+        let mut notified = std::pin::pin!(drain.notified());
+        let polled = notified.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        assert!(polled.is_ready(), "the drain begins");
+    }
 }

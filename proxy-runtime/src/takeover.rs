@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::new::{Received, receive};
+pub(crate) use self::new::{ReceivedSockets, receive};
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
 use crate::net::listen::{self, Accepting, Availability};
@@ -38,7 +38,7 @@ use crate::site::{self, Site, SocketFile};
 use crate::worker::StopSignal;
 
 /// The part of this process in takeovers.
-pub(crate) struct Takeover {
+pub(crate) struct TakeoverTask {
     settings: &'static Settings,
     written: &'static site::Takeover,
     handover: &'static Handover,
@@ -48,33 +48,22 @@ pub(crate) struct Takeover {
     sockets: Vec<Accepting>,
     /// The old process, if it has handed over.
     old: Option<new::OldProcess>,
+    /// Why the takeover was rolled back, once it was.
     rolled_back: Arc<OnceLock<String>>,
 }
 
-/// Why a takeover was rolled back, once it was.
-pub(crate) type RolledBack = Arc<OnceLock<String>>;
-
-impl Takeover {
-    /// Prepares takeovers from this process; `None` if the site has none. Binds the socket for it, unless the old process has handed its
-    /// own over.
-    ///
-    /// # Errors
-    /// The socket can't be bound.
+impl TakeoverTask {
+    /// Prepares takeovers from this process; `None` if the site has none.
     pub(crate) fn prepare(
         site: &'static Site,
         settings: &'static Settings,
         workers: usize,
-        received: Received,
+        received: ReceivedSockets,
         sockets: Vec<Accepting>,
-    ) -> Result<Option<Takeover>, Vec<StartError>> {
-        let Some(written) = &site.process.takeover else { return Ok(None) };
-        let Received { own, old, .. } = received;
-        let own = match own {
-            Some(own) => own,
-            None => bind(site, written, settings).map_err(|error| refused(written, settings, &error.to_string()))?,
-        };
+    ) -> Option<TakeoverTask> {
+        let (written, own) = (site.process.takeover.as_ref()?, received.own?);
         let handover = Box::leak(Box::new(Handover::new(site.listeners.len(), workers)));
-        Ok(Some(Takeover { settings, written, handover, own, sockets, old, rolled_back: Arc::default() }))
+        Some(TakeoverTask { settings, written, handover, own, sockets, old: received.old, rolled_back: Arc::default() })
     }
 
     /// Returns what workers have to do with it.
@@ -83,7 +72,7 @@ impl Takeover {
     }
 
     /// Returns where the reason for a rollback will be.
-    pub(crate) fn outcome(&self) -> RolledBack {
+    pub(crate) fn outcome(&self) -> Arc<OnceLock<String>> {
         Arc::clone(&self.rolled_back)
     }
 
@@ -99,8 +88,10 @@ impl Takeover {
         {
             announce_warning(&format!("takeover: rolled back: {reason}"));
             let _ = self.rolled_back.set(reason);
+            self.handover.pause_all();
             return drain.notify_one();
         }
+        self.handover.resume();
         tokio::select! {
             handed_over = old::serve(&self, engine) => match handed_over {
                 Ok(()) => drain.notify_one(),

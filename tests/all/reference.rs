@@ -241,6 +241,7 @@ fn every_directive_runs_in_a_case() {
         "tests/all/privileges.rs",
         "tests/all/sandbox.rs",
         "tests/all/sockets.rs",
+        "tests/all/takeover.rs",
         "tests/all/intake.rs",
         "tests/all/compress.rs",
         "tests/all/macros.rs",

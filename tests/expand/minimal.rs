@@ -200,6 +200,7 @@ static PROCESS: Process = Process {
             line: 1,
         },
     }),
+    takeover: None,
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

@@ -305,6 +305,7 @@ static PROCESS: Process = Process {
             line: 1,
         },
     }),
+    takeover: None,
 };
 static TRUSTED: Trusted = Trusted {
     networks: Borrowed(&[]),

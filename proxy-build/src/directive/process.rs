@@ -228,7 +228,7 @@ pub(super) static TAKEOVER: Directive = Directive {
     details: "\
 The running process listens on the unix socket PATH, which only its user and root can open. A new binary that is started with `--upgrade` and the same flags
 
-1. runs the site's tests and verifies parameters, files and certificates, as `--self-test` and `--check` do;
+1. runs the site's tests, and reads parameters, files and certificates as at every start;
 2. receives all listening sockets of the running process, those of `admin` and unix sockets included, and the keys of session tickets. It binds only addresses that are new.
    Connections that wait to be accepted stay where they are;
 3. starts its workers. The old process stops accepting, but keeps its sockets, and goes on with the connections that it has;
@@ -236,7 +236,7 @@ The running process listens on the unix socket PATH, which only its user and roo
    `max-error-percent` errors, and at least five, it rolls back at once.
 
 Then the old process drains as after SIGTERM, and ends with 0. A rollback is the reverse: the old process accepts again at once, and the new one drains, says why, and ends with 3. If the new
-process crashes, is killed or hangs before it has decided, the old one accepts again by itself. A new binary that fails before step 3 ends with 1, and the old process has not stopped accepting.
+process crashes, is killed or hangs before it has decided, the old one accepts again by itself. A new binary that fails before step 3 ends with 1, and the old process never stops accepting.
 
 The new process is started by an operator, a service manager or a script, because the sandbox forbids the old one to run programs. Where no process is running, `--upgrade` starts as without it.
 The folder of PATH must exist, and only users that are trusted may write to it. Counters of metrics, of limits and caches in memory begin at zero in a new process.",

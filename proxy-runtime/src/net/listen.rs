@@ -317,6 +317,7 @@ pub(crate) struct Inherited(Vec<PassedSocket>);
 struct PassedSocket {
     socket: Bound,
     /// The index of the running process's listener.
+    #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
     listener: Option<u32>,
 }
 

@@ -13,39 +13,37 @@ use crate::site::Site;
 use crate::worker::StopSignal;
 
 /// Nothing was handed over.
-pub(crate) struct Received;
+pub(crate) struct ReceivedSockets;
 
-impl Received {
+impl ReceivedSockets {
     pub(crate) fn pass_on(&mut self, _: &mut Inherited) {}
 
     pub(crate) fn left(&mut self, _: &Inherited) {}
 }
 
-pub(crate) fn receive(_: &Site, _: &Settings, _: bool) -> Result<Received, Vec<StartError>> {
-    Ok(Received)
+pub(crate) fn receive(_: &Site, _: &Settings, _: bool) -> Result<ReceivedSockets, Vec<StartError>> {
+    Ok(ReceivedSockets)
 }
 
 /// No process takes over.
-pub(crate) enum Takeover {}
+pub(crate) enum TakeoverTask {}
 
-pub(crate) type RolledBack = Arc<OnceLock<String>>;
-
-impl Takeover {
+impl TakeoverTask {
     pub(crate) fn prepare(
         _: &Site,
         _: &Settings,
         _: usize,
-        _: Received,
+        _: ReceivedSockets,
         _: Vec<Accepting>,
-    ) -> Result<Option<Takeover>, Vec<StartError>> {
-        Ok(None)
+    ) -> Option<TakeoverTask> {
+        None
     }
 
     pub(crate) fn handover(&self) -> &'static Handover {
         match *self {}
     }
 
-    pub(crate) fn outcome(&self) -> RolledBack {
+    pub(crate) fn outcome(&self) -> Arc<OnceLock<String>> {
         match *self {}
     }
 

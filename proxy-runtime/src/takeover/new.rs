@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
 
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use super::canary::judge;
 use super::message::{Channel, Message, PATIENCE, VERSION};
 use super::old::unexpected;
-use super::{Takeover, refused, whole_millis};
+use super::{TakeoverTask, bind, refused, whole_millis};
 use crate::context::settings::{Settings, StartError};
 use crate::net::accounts;
 use crate::net::listen::{Bound, Inherited};
@@ -27,12 +26,9 @@ use crate::worker::StopSignal;
 /// The most sockets that are received.
 const MOST_SOCKETS: usize = 1 << 16;
 
-/// How often errors are looked at.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// What a running process has handed over.
 #[derive(Default)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedSockets {
     /// Its socket for takeovers.
     pub(super) own: Option<UnixListener>,
     pub(super) old: Option<OldProcess>,
@@ -48,7 +44,7 @@ pub(super) struct OldProcess {
     took: Vec<u32>,
 }
 
-impl Received {
+impl ReceivedSockets {
     /// Passes the sockets on to be bound.
     pub(crate) fn pass_on(&mut self, inherited: &mut Inherited) {
         let took = self.old.as_mut().map(|old| &mut old.took);
@@ -70,26 +66,37 @@ impl Received {
     }
 }
 
-/// Receives the sockets of the running process, if `upgrade` is set and there is one. Blocks for a few seconds at most.
+/// Receives the sockets of the running process, if `upgrade` is set and there is one; otherwise, binds the socket for takeovers. Blocks for
+/// a few seconds at most.
 ///
 /// # Errors
-/// The running process doesn't respond, or refuses.
-pub(crate) fn receive(site: &'static Site, settings: &Settings, upgrade: bool) -> Result<Received, Vec<StartError>> {
-    let Some(written) = site.process.takeover.as_ref().filter(|_| upgrade) else { return Ok(Received::default()) };
+/// The running process doesn't respond, or refuses; or it runs, and `upgrade` is not set.
+pub(crate) fn receive(
+    site: &'static Site,
+    settings: &Settings,
+    upgrade: bool,
+) -> Result<ReceivedSockets, Vec<StartError>> {
+    let Some(written) = &site.process.takeover else { return Ok(ReceivedSockets::default()) };
     let refused = |error: io::Error| refused(written, settings, &error.to_string());
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
-    let path = written.path.get(settings);
-    match runtime.block_on(received(site, path)) {
-        Ok(received) => Ok(received),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            notice(&format!("takeover: no process listens on `{path}`, so there is nothing to take over"));
-            Ok(Received::default())
+    let mut all = ReceivedSockets::default();
+    if upgrade {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+        let path = written.path.get(settings);
+        match runtime.block_on(received(site, path)) {
+            Ok(received) => all = received,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                notice(&format!("takeover: no process listens on `{path}`, so there is nothing to take over"));
+            }
+            Err(error) => return Err(refused(error)),
         }
-        Err(error) => Err(refused(error)),
     }
+    if all.own.is_none() {
+        all.own = Some(bind(site, written, settings).map_err(refused)?);
+    }
+    Ok(all)
 }
 
-async fn received(site: &Site, path: &str) -> io::Result<Received> {
+async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
     let stream = tokio::time::timeout(PATIENCE, UnixStream::connect(path)).await??;
     let user = site.process.privileges.as_ref().and_then(|privileges| privileges.user.as_deref());
     let user = user.map(accounts::user).transpose()?;
@@ -99,7 +106,7 @@ async fn received(site: &Site, path: &str) -> io::Result<Received> {
     }
     let channel = Channel(stream);
     channel.send(&Message::Hello(VERSION), None).await?;
-    let mut received = Received::default();
+    let mut received = ReceivedSockets::default();
     loop {
         let next = channel.expect().await.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => io::Error::other("it does not respond; another takeover may be under way"),
@@ -142,7 +149,7 @@ fn listening(descriptor: OwnedFd) -> io::Result<Bound> {
 /// The old process goes on, for this reason, and this one must drain.
 pub(super) async fn take_over(
     old: &OldProcess,
-    takeover: &Takeover,
+    takeover: &TakeoverTask,
     stop: watch::Receiver<StopSignal>,
 ) -> Result<(), String> {
     let started = |error: io::Error| format!("the old process does not respond: {error}");
@@ -209,14 +216,19 @@ fn is_gone(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// There are too many errors, or this process has to stop.
-async fn canary_of(takeover: &Takeover, until: Instant, mut stop: watch::Receiver<StopSignal>) -> Result<(), String> {
+async fn canary_of(
+    takeover: &TakeoverTask,
+    until: Instant,
+    mut stop: watch::Receiver<StopSignal>,
+) -> Result<(), String> {
     loop {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop != StopSignal::No) => {
                 return Err("the new process has to stop".to_owned());
             }
-            () = tokio::time::sleep_until(until.min(Instant::now() + LOOK)) => {}
+            () = takeover.handover.failed() => {}
+            () = tokio::time::sleep_until(until) => {}
         }
         if let Some(reason) = judge(takeover.handover.counted(), takeover.written.max_error_percent) {
             return Err(reason);

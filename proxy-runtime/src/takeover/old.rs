@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use super::message::{Channel, Message, PATIENCE, VERSION};
-use super::{Takeover, whole_millis};
+use super::{TakeoverTask, whole_millis};
 use crate::net::listen::Bound;
 use crate::net::tls::Engine;
 use crate::observe::{announce, announce_warning};
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The socket can't be registered with the event loop.
-pub(super) async fn serve(takeover: &Takeover, engine: &Engine) -> io::Result<()> {
+pub(super) async fn serve(takeover: &TakeoverTask, engine: &Engine) -> io::Result<()> {
     let own = takeover.own.try_clone()?;
     own.set_nonblocking(true)?;
     let own = UnixListener::from_std(own)?;
@@ -51,7 +51,7 @@ pub(super) async fn serve(takeover: &Takeover, engine: &Engine) -> io::Result<()
 ///
 /// # Errors
 /// This process goes on, for this reason.
-async fn hand_over(stream: UnixStream, takeover: &Takeover, engine: &Engine) -> Result<String, String> {
+async fn hand_over(stream: UnixStream, takeover: &TakeoverTask, engine: &Engine) -> Result<String, String> {
     let peer = stream.peer_cred().map_err(|error| format!("a process without credentials: {error}"))?;
     let process = format!("process {}", peer.pid().unwrap_or_default());
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
@@ -89,7 +89,7 @@ async fn hand_over(stream: UnixStream, takeover: &Takeover, engine: &Engine) -> 
 async fn begun(
     channel: &Channel,
     process: &str,
-    takeover: &Takeover,
+    takeover: &TakeoverTask,
     engine: &Engine,
 ) -> io::Result<(Vec<u32>, Duration)> {
     match channel.expect().await?.0 {
@@ -106,7 +106,7 @@ async fn begun(
     tokio::time::timeout(START, serving(channel)).await.map_err(late)?
 }
 
-async fn send_all(channel: &Channel, takeover: &Takeover, engine: &Engine) -> io::Result<()> {
+async fn send_all(channel: &Channel, takeover: &TakeoverTask, engine: &Engine) -> io::Result<()> {
     channel.send(&Message::Own, Some(takeover.own.as_fd())).await?;
     for (listener, socket) in &takeover.sockets {
         let descriptor = match socket {

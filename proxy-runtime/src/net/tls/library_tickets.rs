@@ -11,7 +11,7 @@ use crate::site::Tls;
 
 /// The library has the keys.
 #[derive(Default)]
-pub(super) struct TicketKeys;
+pub(super) struct TicketKeys {}
 
 impl TicketKeys {
     #[allow(clippy::unused_self, reason = "as the other has keys")]
