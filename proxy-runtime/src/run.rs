@@ -178,7 +178,6 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     for listener in site.listeners {
         announce(&format!("listening on {}", listener.address.get(settings)));
     }
-    manager.tell(ServiceState::Ready);
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
     let rolled_back = takeover.as_ref().map(TakeoverTask::outcome);
@@ -201,10 +200,23 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         tokio::task::spawn_local(keep_rereading(site, settings, engine, access, (reread_wanted, manager.clone())));
         tokio::task::spawn_local(observe::notice::keep_counting());
         tls::keeper::keep_certificates(site, settings, engine);
-        if let Some(takeover) = takeover {
-            tokio::task::spawn_local(takeover.run(engine, stopped, drain_wanted));
-        }
+        let ready = {
+            let manager = manager.clone();
+            move || manager.tell(ServiceState::Ready)
+        };
+        let takeover = match takeover {
+            // A process that takes over is ready once it has decided to go on.
+            Some(takeover) => Some(tokio::task::spawn_local(takeover.run(engine, stopped, drain_wanted, ready))),
+            None => {
+                ready();
+                None
+            }
+        };
         supervise(&stop, phases, &mut all_done, || manager.tell(ServiceState::Stopping)).await;
+        if let Some(takeover) = takeover {
+            // It tells the old process that this one stops, if that has not ended yet.
+            let _ = tokio::time::timeout(phases.abort, takeover).await;
+        }
     });
     let until = Instant::now() + phases.settle;
     if let Some(export) = &export {

@@ -76,12 +76,13 @@ impl TakeoverTask {
         Arc::clone(&self.rolled_back)
     }
 
-    /// Completes the takeover from the old process, and then serves new ones, until the process stops. Workers must be running.
+    /// Completes the takeover from the old process, calls `ready`, and then serves new processes, until this one stops. Workers must be running.
     pub(crate) async fn run(
         mut self,
         engine: &'static Engine,
         mut stop: watch::Receiver<StopSignal>,
         drain: &'static Notify,
+        ready: impl FnOnce(),
     ) {
         if let Some(old) = self.old.take()
             && let Err(reason) = new::take_over(&old, &self, stop.clone()).await
@@ -92,6 +93,7 @@ impl TakeoverTask {
             return drain.notify_one();
         }
         self.handover.resume();
+        ready();
         tokio::select! {
             handed_over = old::serve(&self, engine) => match handed_over {
                 Ok(()) => drain.notify_one(),

@@ -188,6 +188,7 @@ fn values_that_are_not_utf8_are_kept() {
         ("protocol/forwarded.rs", 1, "an address: an invalid one ends the chain of trusted addresses"),
         ("serve/files.rs", 1, "a capture of a path, which is UTF-8: no other file can be named"),
         ("serve/warm.rs", 1, "a URL in a list: one that is not ASCII is reported as invalid"),
+        ("takeover/message.rs", 1, "a reason for people"),
         ("worker.rs", 1, "a line of the proxy itself"),
     ];
     for (path, text) in rust_files(&["proxy-runtime/src"]) {

@@ -88,9 +88,10 @@ impl Check<'_> {
         })?;
         let path = self.text_setting(&written.path)?;
         if let Setting::Fixed(fixed) = &path
-            && let Err(reason) = settings::address(&format!("unix:{fixed}"))
+            && settings::address(&format!("unix:{fixed}")).is_err()
         {
-            let message = format!("`{fixed}` can't be the path of a unix socket: {reason}");
+            let message =
+                format!("`{fixed}` can't be the path of a unix socket, which is absolute and has at most 107 bytes");
             let name =
                 fixed.rsplit('/').next().filter(|name| (1..=64).contains(&name.len())).unwrap_or("takeover.sock");
             let help = Help::write(written.path.span, format!("\"/run/proxy/{name}\""));

@@ -157,7 +157,10 @@ fn admit(worker: &'static Worker, listener: u32, stream: SocketStream, peer: IpA
             if let Some(counters) = worker.counters {
                 counters.accepted();
             }
-            tokio::task::spawn_local(serve(worker, Accepted { stream, peer, listener, permit }));
+            tokio::task::spawn_local(serve(
+                worker,
+                Accepted { stream, peer, listener, permit, running: worker.running() },
+            ));
         }
         Err(failure) => {
             const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n503 Service Unavailable\n";

@@ -24,7 +24,7 @@ use crate::net::clock::{Timer, after};
 use crate::net::stream::{BufferedStream, SocketStream};
 use crate::protocol::fields::Fields;
 use crate::site::ProxyProtocolIn;
-use crate::worker::Worker;
+use crate::worker::{DrainGuard, Worker};
 
 /// An accepted connection, counted against the limits until it is dropped.
 pub(super) struct Accepted {
@@ -33,12 +33,13 @@ pub(super) struct Accepted {
     /// The index of the listener.
     pub(super) listener: u32,
     pub(super) permit: Permit,
+    /// The drain waits for it from the moment it is accepted.
+    pub(super) running: DrainGuard,
 }
 
 /// Serves a connection until it is closed.
 pub(crate) async fn serve(worker: &'static Worker, accepted: Accepted) {
-    let _running = worker.running();
-    let Accepted { stream, peer, listener, mut permit } = accepted;
+    let Accepted { stream, peer, listener, mut permit, running: _running } = accepted;
     let speaks = &worker.site.listeners[listener as usize].speaks;
     let mut peer = Peer::new(worker, listener, peer);
     if worker.announces {

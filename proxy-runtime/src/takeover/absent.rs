@@ -48,7 +48,13 @@ impl TakeoverTask {
     }
 
     #[allow(clippy::unused_async, reason = "as the other is")]
-    pub(crate) async fn run(self, _: &'static Engine, _: watch::Receiver<StopSignal>, _: &'static Notify) {
+    pub(crate) async fn run(
+        self,
+        _: &'static Engine,
+        _: watch::Receiver<StopSignal>,
+        _: &'static Notify,
+        _: impl FnOnce(),
+    ) {
         match self {}
     }
 }
