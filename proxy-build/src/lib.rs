@@ -19,6 +19,8 @@ pub mod check;
 pub mod code;
 pub mod declaration;
 #[cfg(feature = "kiln")]
+pub mod deploy;
+#[cfg(feature = "kiln")]
 pub mod diff;
 pub mod directive;
 pub mod emit;
@@ -187,9 +189,10 @@ pub fn compile_for_crate(path: &Path, shown: &str, prepared: bool) -> Compiled {
     compiled
 }
 
-/// Like [`compile`], for a binary without the user's crate, and therefore without functions for `filter`.
+/// Like [`compile`], for a binary without the user's crate, and therefore without functions for `filter`. It names files relative to the
+/// folder of the site, so that it is the same wherever that is.
 pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
-    let mut compiled = compile(path, shown);
+    let mut compiled = compile_from(Sources::portable(), path, shown);
     let mut hosts = compiled.model.iter().flat_map(|model| &model.hosts);
     let with_functions = hosts.find_map(|host| host.routes.iter().find(|route| !route.functions.is_empty()));
     if let Some(route) = with_functions {
@@ -210,12 +213,10 @@ pub fn compile_without_crate(path: &Path, shown: &str) -> Compiled {
 /// The parser's recursion is bounded; the cost is linear, except for routes of one pattern, which are compared in
 /// pairs.
 pub fn compile(path: &Path, shown: &str) -> Compiled {
-    let (mut sources, mut report) = (Sources::default(), Report::default());
-    let file = sources.read(path, shown, &mut report);
-    finish(sources, report, file)
+    compile_from(Sources::default(), path, shown)
 }
 
-/// Like [`compile`], with given sources; see [`Sources::for_comparison`].
+/// Like [`compile`], with given sources; see [`Sources::for_comparison`] and [`Sources::portable`].
 pub fn compile_from(mut sources: Sources, path: &Path, shown: &str) -> Compiled {
     let mut report = Report::default();
     let file = sources.read(path, shown, &mut report);

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::command::artefact::recipe::Settings;
+
 /// Compiles a site description into one immutable reverse proxy.
 #[derive(Parser)]
 #[command(
@@ -57,6 +59,66 @@ enum Command {
         /// Link everything in, so that the binary runs in an empty root
         #[arg(long = "static")]
         static_link: bool,
+        /// Sign the binary and its provenance with this secret key of minisign
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
+    },
+    /// Build a site again, and compare the result with a binary
+    ///
+    /// Exit codes: 0 the same bytes; 1 other bytes, or a wrong signature; 2 it can't be told.
+    Verify {
+        /// The binary
+        binary: PathBuf,
+        /// The site file that it should be built from
+        file: PathBuf,
+        /// The public key of minisign (a file, or the key itself) that the binary must be signed with
+        #[arg(long, value_name = "KEY")]
+        public_key: Option<PathBuf>,
+    },
+    /// Build the proxy of a site as an image for containers, without Docker: an archive in the layout of OCI
+    Image {
+        /// The site file
+        file: PathBuf,
+        /// The archive to write
+        #[arg(short, long)]
+        output: PathBuf,
+        /// The name of the image; default: that of the site, `:latest`
+        #[arg(long, value_name = "NAME:TAG")]
+        tag: Option<String>,
+        /// Build quickly instead of small and fast
+        #[arg(long)]
+        fast: bool,
+        /// The certificates of the authorities that servers are verified by; default: those of this machine
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+    },
+    /// Write a unit of systemd for a site, with its user and folders
+    Unit {
+        /// The site file
+        file: PathBuf,
+        /// The folder to write to; standard output where not given
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// The name of the service and its user; default: that of the site
+        #[arg(long)]
+        name: Option<String>,
+        /// The path of the binary on the machine that runs it; default: /usr/local/bin/NAME
+        #[arg(long, value_name = "PATH")]
+        binary: Option<String>,
+    },
+    /// Write manifests of Kubernetes for the image of a site: a base for Kustomize
+    Kubernetes {
+        /// The site file
+        file: PathBuf,
+        /// The folder to write to; standard output where not given
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// The name of the objects; default: that of the site
+        #[arg(long)]
+        name: Option<String>,
+        /// The image; default: its name, `:latest`
+        #[arg(long)]
+        image: Option<String>,
     },
     /// Build the proxy of a site quickly, and run it
     Run {
@@ -177,8 +239,20 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::New { dir } => run::new::new(&dir),
         Command::Check { file, format, deny } => run::check::check(&file, format, &deny),
-        Command::Build { file, output, fast, static_link } => {
-            run::build::build(&file, output.as_deref(), fast, static_link)
+        Command::Build { file, output, fast, static_link, sign } => {
+            run::build::build(&file, output.as_deref(), Settings::new(fast, static_link), sign.as_deref())
+        }
+        Command::Verify { binary, file, public_key } => {
+            return run::verify::verify(&binary, &file, public_key.as_deref());
+        }
+        Command::Image { file, output, tag, fast, ca } => {
+            run::image::image(&file, &output, tag.as_deref(), fast, ca.as_deref())
+        }
+        Command::Unit { file, output, name, binary } => {
+            run::unit::unit(&file, output.as_deref(), name.as_deref(), binary.as_deref())
+        }
+        Command::Kubernetes { file, output, name, image } => {
+            run::kubernetes::kubernetes(&file, output.as_deref(), name.as_deref(), image.as_deref())
         }
         Command::Run { file, arguments } => run::run::run(&file, &arguments),
         Command::Dev { file, arguments } => run::dev::dev(&file, &arguments),

@@ -29,9 +29,12 @@ pub(crate) fn empty(required: bool, place: Place) -> Sandbox {
 
 /// Fills a sandbox with the needs of the site; returns `None` if the site runs programs, whose needs nobody knows.
 pub(crate) fn derive(site: &Site, written: Sandbox) -> Option<Sandbox> {
-    if site.acme.as_ref().is_some_and(runs_programs) {
-        return None;
-    }
+    let runs_programs = site.acme.as_ref().is_some_and(runs_programs);
+    (!runs_programs).then(|| needs(site, written))
+}
+
+/// Fills a sandbox with the needs of the site itself, whatever programs it runs.
+pub(crate) fn needs(site: &Site, written: Sandbox) -> Sandbox {
     let mut needs = Needs::default();
     for route in site.hosts.iter().flat_map(|host| &host.routes) {
         needs.handler(&route.handler);
@@ -47,7 +50,7 @@ pub(crate) fn derive(site: &Site, written: Sandbox) -> Option<Sandbox> {
         needs.connect.add(&trace.url);
         needs.verifies |= site.exports_by_tls();
     }
-    Some(Sandbox {
+    Sandbox {
         read: list(needs.read.list),
         read_files: list(needs.read_files.list),
         write: list(needs.write.list),
@@ -56,7 +59,7 @@ pub(crate) fn derive(site: &Site, written: Sandbox) -> Option<Sandbox> {
         resolves: needs.resolves,
         verifies: needs.verifies,
         ..written
-    })
+    }
 }
 
 /// Returns whether programs are run for certificates: those of `dns exec`.

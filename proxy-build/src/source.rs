@@ -38,6 +38,8 @@ pub struct Sources {
     archive: Option<Archive>,
     /// Folders that an include's pattern searches, or that are embedded.
     folders: Vec<PathBuf>,
+    /// Whether the result names files relative to the folder of the main one.
+    portable: bool,
     /// The spans of the first include by a pattern, and of the first embedded folder.
     pattern: Option<Span>,
     bundled: Option<Span>,
@@ -67,6 +69,11 @@ impl Sources {
         Sources { archive: Some(archive), ..Sources::default() }
     }
 
+    /// Sources whose names in the result don't depend on where the site's folder is.
+    pub fn portable() -> Sources {
+        Sources { portable: true, ..Sources::default() }
+    }
+
     /// Returns whether assets are represented by digests.
     pub fn compares(&self) -> bool {
         self.archive.is_some()
@@ -90,7 +97,7 @@ impl Sources {
         Some(archive.files.keys().filter(|name| pattern.matches(name)).cloned().collect())
     }
 
-    /// Returns the assets by their names in messages, with the digests of their content.
+    /// Returns the assets by their names in the result, with the digests of their content.
     pub fn assets(&self) -> impl Iterator<Item = (&str, &str)> {
         self.asset_names.iter().map(|(name, digest)| (name.as_str(), digest.as_str()))
     }
@@ -193,7 +200,8 @@ impl Sources {
                 bytes = sha256(&bytes).into_bytes();
             }
         } else {
-            self.asset_names.insert(shown, sha256(&bytes));
+            let name = self.portable_name(&shown).to_owned();
+            self.asset_names.insert(name, sha256(&bytes));
         }
         let bytes: &'static [u8] = bytes.leak();
         self.assets.insert(path, bytes);
@@ -292,12 +300,22 @@ impl Sources {
 
     /// Returns the location of a span for messages at run time.
     pub fn place(&self, span: Span) -> proxy_runtime::site::Place {
-        proxy_runtime::site::Place { file: self.shown(span.file).to_owned().into(), line: self.line(span) }
+        proxy_runtime::site::Place {
+            file: self.portable_name(self.shown(span.file)).to_owned().into(),
+            line: self.line(span),
+        }
     }
 
-    /// Returns the site files, in the order they were read: their names in messages, and their text.
+    /// Returns the site files, in the order they were read: their names in the result, and their text.
     pub fn site_files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|file| (file.shown.as_str(), file.text.as_str()))
+        self.files.iter().map(|file| (self.portable_name(&file.shown), file.text.as_str()))
+    }
+
+    /// Returns the name in the result of a file with this name in messages.
+    fn portable_name<'a>(&self, shown: &'a str) -> &'a str {
+        let folder = self.files.first().and_then(|main| Path::new(&main.shown).parent());
+        let within = folder.filter(|_| self.portable).and_then(|folder| Path::new(shown).strip_prefix(folder).ok());
+        within.and_then(Path::to_str).unwrap_or(shown)
     }
 
     /// Returns all files that the result depends on.

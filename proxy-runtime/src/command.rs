@@ -29,20 +29,33 @@ enum Command {
     SelfTest,
     Upgrade,
     Licences,
+    Sbom,
     #[cfg(feature = "admin")]
     Ctl(ctl::Ctl),
 }
 
-/// Runs the program of a compiled site: serves it, or executes the command of its flags.
-pub fn run(site: &'static Site) -> ExitCode {
-    run_licensed(
-        site,
-        "This proxy is part of a program of its own, whose build knows what it is made of: see `cargo tree`.\n",
-    )
+/// What a binary carries about itself, apart from its site.
+#[derive(Debug, Clone, Copy)]
+pub struct Documents<'a> {
+    /// The licences of all linked code, as text.
+    pub licences: &'a str,
+    /// The software bill of materials, as JSON of CycloneDX.
+    pub sbom: Option<&'a [u8]>,
 }
 
-/// Runs the program, with the licences of all linked code, as text.
-pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
+/// The documents of a program that Kiln has not built.
+const UNKNOWN: Documents<'static> = Documents {
+    licences: "This proxy is part of a program of its own, whose build knows what it is made of: see `cargo tree`.\n",
+    sbom: None,
+};
+
+/// Runs the program of a compiled site: serves it, or executes the command of its flags.
+pub fn run(site: &'static Site) -> ExitCode {
+    run_documented(site, UNKNOWN)
+}
+
+/// Runs the program, which carries these documents.
+pub fn run_documented(site: &'static Site, documents: Documents<'_>) -> ExitCode {
     let (command, given) = match parse(site, lexopt::Parser::from_env()) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -54,7 +67,15 @@ pub fn run_licensed(site: &'static Site, licences: &str) -> ExitCode {
         Command::Help => print!("{}", help(site)),
         Command::Version => print!("{}", version(site)),
         // If standard output is closed, nobody can be told; a pager may have ended.
-        Command::Licences => drop(std::io::stdout().write_all(licences.as_bytes())),
+        Command::Licences => drop(std::io::stdout().write_all(documents.licences.as_bytes())),
+        Command::Sbom => match documents.sbom {
+            // If standard output is closed, nobody can be told.
+            Some(sbom) => drop(std::io::stdout().write_all(sbom)),
+            None => {
+                eprintln!("error: only the build of this program knows what it is made of: see `cargo tree`");
+                return ExitCode::FAILURE;
+            }
+        },
         Command::Config => print!("{}", config(site)),
         // If standard output is closed, nobody can be told.
         Command::Manifest => drop(std::io::stdout().write_all(&manifest(site))),
@@ -106,6 +127,7 @@ fn parse(site: &Site, mut parser: lexopt::Parser) -> Result<(Command, HashMap<St
             Long("config") => Command::Config,
             Long("manifest") => Command::Manifest,
             Long("licences") => Command::Licences,
+            Long("sbom") => Command::Sbom,
             Long("self-test") => Command::SelfTest,
             Long("upgrade") if site.process.takeover.is_some() => Command::Upgrade,
             #[cfg(feature = "admin")]
@@ -138,6 +160,7 @@ fn help(site: &Site) -> String {
         \x20 --config      Print the site it was built from\n\
         \x20 --manifest    Print what it was built from as JSON, for `kiln diff`\n\
         \x20 --licences    Print what is linked in, and the licences of it\n\
+        \x20 --sbom        Print what is linked in as JSON (CycloneDX)\n\
         \x20 --version     Print versions and the site's hash\n\
         \x20 --help        Print this\n",
         site.name

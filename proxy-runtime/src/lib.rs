@@ -113,7 +113,7 @@ pub const COMPRESSES: bool = cfg!(feature = "compress");
 
 pub use bytes;
 #[cfg(feature = "serve")]
-pub use command::{run, run_licensed, self_test};
+pub use command::{Documents, run, run_documented, self_test};
 pub use http;
 #[cfg(feature = "dns")]
 pub use upstream::discover::dns::resolve;

@@ -195,7 +195,8 @@ pub struct Host {
 }
 
 /// The flags of a compiled proxy, which are not allowed as names of parameters.
-pub const FLAGS: [&str; 8] = ["help", "version", "check", "self-test", "config", "manifest", "licences", "upgrade"];
+pub const FLAGS: [&str; 9] =
+    ["help", "version", "check", "self-test", "config", "manifest", "licences", "sbom", "upgrade"];
 
 /// The statuses of the proxy's own error responses, which `error-page` accepts.
 pub const OWN_ERRORS: [u16; 18] =

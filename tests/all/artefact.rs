@@ -1,10 +1,13 @@
-//! The result of `kiln build` depends on the site, Kiln and the toolchain: not on the path, nor on the user. And it needs only
-//! `kiln` itself, cargo, and the crates.
+//! The result of `kiln build` depends on the site, Kiln and the toolchain: not on the path, nor on the user. It needs only
+//! `kiln` itself, cargo, and the crates. It says what it is made of, and `kiln verify` builds it again.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use kiln_tests::kiln::{command, scratch, stderr};
+use kiln_tests::kiln::{command, scratch, stderr, stdout};
+use minisign::KeyPair;
+use proxy_build::source::sha256;
+use serde_json::Value;
 
 const SITE: &str = "site * {\n    respond 200 \"made of {path}\"\n}\n";
 
@@ -37,12 +40,16 @@ impl User {
         command.output().expect("kiln runs")
     }
 
-    fn build(&self, folder: &Path, name: &str) -> Vec<u8> {
-        std::fs::create_dir_all(folder).expect("made");
+    /// Builds the site of a folder, with its path as it is seen from another one.
+    fn build(&self, from: &Path, folder: &str, name: &str) -> Vec<u8> {
+        let folder = from.join(folder);
+        std::fs::create_dir_all(&folder).expect("made");
         std::fs::write(folder.join("site.kdl"), SITE).expect("written");
-        let output = self.kiln(folder, &["build", "--fast", "site.kdl", "-o", name]);
+        let (site, binary) = (folder.join("site.kdl"), folder.join(name));
+        let within = |path: &Path| path.strip_prefix(from).expect("within").to_str().expect("text").to_owned();
+        let output = self.kiln(from, &["build", "--fast", &within(&site), "-o", &within(&binary)]);
         assert!(output.status.success(), "{}", stderr(&output));
-        std::fs::read(folder.join(name)).expect("a binary")
+        std::fs::read(binary).expect("a binary")
     }
 }
 
@@ -62,6 +69,138 @@ fn licences(folder: &Path) {
     }
 }
 
+/// Scanners for vulnerabilities find the linked packages, also after `strip`.
+fn packages(folder: &Path) {
+    let check = |binary: &Path| {
+        let info = auditable_info::audit_info_from_file(binary, auditable_info::Limits::default());
+        let info = info.unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        let names: Vec<&str> = info.packages.iter().map(|package| package.name.as_str()).collect();
+        for (name, is_there) in [("tokio", true), ("proxy-runtime", true), ("syn", false), ("rustls", false)] {
+            assert_eq!(names.contains(&name), is_there, "{name}: {names:?}");
+        }
+        assert_eq!(info.packages.iter().filter(|package| package.root).count(), 1);
+        assert!(info.packages.iter().any(|package| package.root && !package.dependencies.is_empty()));
+    };
+    check(&folder.join("shop.v1"));
+    let stripped = folder.join("stripped");
+    let strip = std::process::Command::new("strip").arg("-o").arg(&stripped).arg(folder.join("shop.v1")).status();
+    match strip {
+        Ok(status) if status.success() => check(&stripped),
+        _ => eprintln!("SKIPPED: there is no `strip`, so nothing is seen of what it leaves"),
+    }
+}
+
+/// The SBOM names the site's files, the packages and how they were built, and no time.
+fn sbom(folder: &Path) {
+    let output = std::process::Command::new(folder.join("shop.v1")).arg("--sbom").output().expect("it runs");
+    let sbom: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&sbom["bomFormat"], &sbom["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    let components = sbom["components"].as_array().expect("a list");
+    let component = |name: &str| components.iter().find(|component| component["name"] == name);
+    let tokio = component("tokio").expect("tokio");
+    assert_eq!(tokio["licenses"][0]["expression"], "MIT");
+    assert_eq!(tokio["purl"], format!("pkg:cargo/tokio@{}", tokio["version"].as_str().expect("a version")));
+    assert_eq!(tokio["hashes"][0]["content"].as_str().map(str::len), Some(64));
+    assert_eq!(component("site.kdl").expect("the site")["hashes"][0]["content"], sha256(SITE.as_bytes()));
+    assert!(component("syn").is_none() && component("rustls").is_none(), "only what is linked");
+    let references: Vec<&Value> = components
+        .iter()
+        .map(|component| &component["bom-ref"])
+        .chain([&sbom["metadata"]["component"]["bom-ref"]])
+        .collect();
+    for dependency in sbom["dependencies"].as_array().expect("a list") {
+        let targets = dependency["dependsOn"].as_array().expect("a list");
+        for reference in targets.iter().chain([&dependency["ref"]]) {
+            assert!(references.contains(&reference), "{reference} is no component");
+        }
+    }
+    let properties = sbom["metadata"]["properties"].as_array().expect("a list");
+    let property =
+        |name: &str| properties.iter().find(|property| property["name"] == name).map(|found| &found["value"]);
+    assert_eq!(property("kiln:profile"), Some(&"release".into()));
+    assert!(property("kiln:rustc").and_then(Value::as_str).is_some_and(|rustc| rustc.starts_with("rustc 1.")));
+    assert!(sbom["metadata"]["timestamp"].is_null() && sbom["serialNumber"].is_null(), "the same each time");
+}
+
+/// The provenance names the binary and what it was built of.
+fn provenance(folder: &Path, binary: &[u8]) {
+    let text = std::fs::read_to_string(folder.join("shop.v1.provenance.json")).expect("a file");
+    let statement: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    assert_eq!(statement["subject"][0]["name"], "shop.v1");
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], sha256(binary));
+    let materials = statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array().expect("a list");
+    let named = |key: &str, start: &str| {
+        materials.iter().find(|material| material[key].as_str().is_some_and(|name| name.starts_with(start)))
+    };
+    assert_eq!(named("name", "site.kdl").expect("the site")["digest"]["sha256"], sha256(SITE.as_bytes()));
+    assert!(named("name", "Cargo.lock").is_some() && named("name", "rustc 1.").is_some(), "{text}");
+    assert!(named("uri", "pkg:cargo/tokio@1.").is_some(), "{text}");
+}
+
+/// `kiln verify`: the exit code and a part of what it says.
+fn verified(user: &User, folder: &Path, arguments: &[&str], expected: (i32, &str)) {
+    let output = user.kiln(folder, &[&["verify"], arguments].concat());
+    let said = stdout(&output) + &stderr(&output);
+    assert_eq!(output.status.code(), Some(expected.0), "{arguments:?}: {said}");
+    assert!(said.contains(expected.1), "{arguments:?}: {said}");
+}
+
+/// A binary is compared with a build of its site by another user; differences have names.
+fn verification(user: &User, folder: &Path, binary: &[u8]) {
+    let check = |arguments: &[&str], code, says| verified(user, folder, arguments, (code, says));
+    check(&["shop.v1", "site.kdl"], 0, "shop.v1: the same bytes as a build of site.kdl");
+    let mut changed = binary.to_vec();
+    let text = changed.windows(8).position(|part| part == b"made of ").expect("the text");
+    changed[text] = b'M';
+    std::fs::write(folder.join("changed"), &changed).expect("written");
+    check(&["changed", "site.kdl"], 1, "changed bytes\n  first difference: byte ");
+    check(&["changed", "site.kdl"], 1, ", in section .");
+    std::fs::write(folder.join("other.kdl"), SITE.replace("200", "201")).expect("written");
+    check(&["shop.v1", "other.kdl"], 1, "file site.kdl: only in the binary");
+    std::fs::write(folder.join("wrong.kdl"), "site *").expect("written");
+    check(&["shop.v1", "wrong.kdl"], 2, "wrong.kdl has errors");
+    check(&["site.kdl", "site.kdl"], 2, "site.kdl is no binary of Linux");
+    check(&["/proc/self/exe", "site.kdl"], 2, "was not made by `kiln build`");
+    check(&["missing", "site.kdl"], 2, "can't read missing");
+}
+
+/// A signed build is verified by the public key, and by no other.
+fn signatures(user: &User, folder: &Path) {
+    let pair = |name: &str| {
+        let pair = KeyPair::generate_unencrypted_keypair().expect("a key");
+        let (public, secret) = (pair.pk.to_box().expect("a key"), pair.sk.to_box(None).expect("a key"));
+        std::fs::write(folder.join(format!("{name}.pub")), public.into_string()).expect("written");
+        std::fs::write(folder.join(format!("{name}.key")), secret.into_string()).expect("written");
+        pair.pk.to_base64()
+    };
+    let (public, _) = (pair("ours"), pair("others"));
+    let built = |key: &str| user.kiln(folder, &["build", "--fast", "site.kdl", "-o", "signed", "--sign", key]);
+    let output = built("ours.pub");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("can't sign with ours.pub"), "{}", stderr(&output));
+    let output = built("ours.key");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let check = |arguments: &[&str], code, says| verified(user, folder, arguments, (code, says));
+    check(
+        &["signed", "site.kdl", "--public-key", "ours.pub"],
+        0,
+        "signed: signed with the key ours.pub\nsigned: the same",
+    );
+    check(&["signed", "site.kdl", "--public-key", &public], 0, "signed: the same bytes");
+    check(&["signed", "site.kdl", "--public-key", "others.pub"], 1, "signed: not signed with the key others.pub");
+    check(&["signed", "site.kdl", "--public-key", "site.kdl"], 2, "site.kdl is no public key");
+    check(&["shop.v1", "site.kdl", "--public-key", "ours.pub"], 2, "can't read shop.v1.minisig");
+    // The provenance is signed as well.
+    let statement = std::fs::read(folder.join("signed.provenance.json")).expect("a file");
+    let signature = std::fs::read_to_string(folder.join("signed.provenance.json.minisig")).expect("a signature");
+    let signature = minisign::SignatureBox::from_string(&signature).expect("a signature");
+    let key = minisign::PublicKey::from_base64(&public).expect("a key");
+    minisign::verify(&key, &signature, std::io::Cursor::new(statement), true, false, false).expect("signed");
+    assert!(signature.trusted_comment().expect("a comment").starts_with("file:signed site:"));
+}
+
 #[test]
 fn the_same_bytes_from_two_folders_and_two_users() {
     let folder = scratch("artefact");
@@ -69,15 +208,21 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     let here = folder.join("here");
     std::fs::create_dir_all(&here).expect("made");
     std::fs::write(here.join("shop.new"), "not to be touched").expect("written");
-    let made = one.build(&here, "shop.v1");
-    assert!(made == other.build(&folder.join("elsewhere/deep"), "shop"), "builds are reproducible");
+    let made = one.build(&here, "", "shop.v1");
+    assert!(made == other.build(&folder, "elsewhere/deep", "shop"), "builds are reproducible");
     let place = folder.as_os_str().as_encoded_bytes();
     assert!(!made.windows(place.len()).any(|part| part == place), "no local path is in the binary");
     let mut names: Vec<_> =
         std::fs::read_dir(&here).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["shop.new", "shop.v1", "shop.v1.licences.txt", "site.kdl"], "no other files are written");
+    let expected = ["shop.new", "shop.v1", "shop.v1.licences.txt", "shop.v1.provenance.json", "site.kdl"];
+    assert_eq!(names, expected, "no other files are written");
     licences(&here);
+    packages(&here);
+    sbom(&here);
+    provenance(&here, &made);
+    verification(&other, &here, &made);
+    signatures(&one, &here);
 
     // The build of the site's previous version is not kept.
     let changed = SITE.replace("made of", "made again of");

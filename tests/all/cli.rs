@@ -337,7 +337,8 @@ fn building() {
     let mut made: Vec<_> =
         std::fs::read_dir(&dir).expect("the folder").map(|entry| entry.expect("an entry").file_name()).collect();
     made.sort();
-    assert_eq!(made, ["shop", "shop.kdl", "shop.licences.txt"], "only the artefact and its licences");
+    let expected = ["shop", "shop.kdl", "shop.licences.txt", "shop.provenance.json"];
+    assert_eq!(made, expected, "only the artefact, its licences and its provenance");
     assert!(dir.join("shop").is_file());
 }
 

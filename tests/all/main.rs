@@ -14,6 +14,7 @@ mod cli;
 mod compress;
 mod corpus;
 mod ctl;
+mod deploy;
 mod descriptors;
 mod details;
 mod diagnostics;

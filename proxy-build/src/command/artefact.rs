@@ -7,20 +7,31 @@
 //! excluded: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
 //! the paths of sources and caches are replaced by names.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+mod auditable;
+mod cargo;
+mod licences;
+mod packages;
+mod provenance;
+pub(crate) mod recipe;
+pub(crate) mod sbom;
+mod toolchain;
+
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use proxy_build::Compiled;
 use proxy_build::bundle::{self, Effort};
+use proxy_build::emit::Output;
 use proxy_build::model::Site;
 use proxy_build::source::sha256;
 use serde_json::Value;
 
+use self::cargo::{Crate, given_flags, places};
+use self::packages::Packages;
+use self::recipe::{DIST, Recipe, Settings};
+use self::toolchain::Toolchain;
+use super::failed;
 use super::source::Source;
-use super::{failed, licences};
 
 /// The profiles of the workspace, from the compiler profiles on.
 pub(crate) const PROFILES: &str = include_str!("../../templates/profiles.toml");
@@ -30,55 +41,99 @@ pub(crate) struct Artefact {
     pub(crate) path: PathBuf,
     /// The licences of all linked code, as text.
     pub(crate) licences: String,
+    /// What its provenance says of the build.
+    predicate: Value,
     _alone: File,
+}
+
+impl Artefact {
+    /// Returns the provenance of a copy of the binary with this name and content.
+    pub(crate) fn provenance(&self, name: &str, binary: &[u8]) -> String {
+        provenance::statement(name, binary, &self.predicate)
+    }
 }
 
 /// Builds a compiled site.
 ///
 /// # Errors
 /// The cache can't be used, or cargo failed.
-pub(crate) fn make(compiled: &Compiled, file: &Path, profile: &str, static_link: bool) -> Result<Artefact, String> {
+pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Result<Artefact, String> {
     let output = compiled.output(proxy_build::BUNDLE.as_ref()).ok_or("the site is wrong")?;
     let model = compiled.model.as_ref().ok_or("the site is wrong")?;
     let cache = cache()?;
     let target = cache.join("target");
     std::fs::create_dir_all(&target).map_err(failed(format!("can't make {}", target.display())))?;
-    let alone = alone(&target, profile)?;
+    let alone = alone(&target, settings.profile)?;
     let source = Source::find(&cache)?;
-    let folder = cache.join("sites").join(format!("{}-{profile}", place(file)));
+    let folder = cache.join("sites").join(format!("{}-{}", place(file), settings.profile));
     let src = folder.join("src");
     std::fs::create_dir_all(&src).map_err(failed(format!("can't make {}", src.display())))?;
     link(&folder, &source)?;
 
-    let (items, site) = (output.items, output.site);
-    let main = format!(
-        "{items}\nfn main() -> ::std::process::ExitCode {{\n    ::proxy_runtime::run_licensed({site}, include_str!(\"licences.txt\"))\n}}\n"
-    );
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
-    let features = features(model, all);
+    let recipe = Recipe {
+        settings,
+        features: features(model, all),
+        flags: given_flags(),
+        source: source.name(),
+        toolchain: Toolchain::find(&folder)?,
+    };
+    let main = main_file(&output);
     // The linked code is determined by the source and its features.
-    let mut content = format!("{} {features:?}\n{main}", source.name()).into_bytes();
+    let mut content = format!("{} {:?}\n{main}", recipe.source, recipe.features).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
     if !model.bundle.is_empty() {
-        let effort = if profile == "dist" { Effort::Most } else { Effort::Quick };
+        let effort = if settings.profile == DIST { Effort::Most } else { Effort::Quick };
         let bundle = bundle::bundle(model, &folder.join("compressed"), effort, progress);
         let bundle = bundle.map_err(failed("can't compile files in"))?;
         content.extend_from_slice(&bundle);
         write_if_changed(&src.join(proxy_build::BUNDLE), bundle)?;
     }
-    let crate_ = Crate { name: format!("site-{}", &sha256(&content)[..16]), folder, target, profile, static_link };
+    let crate_ = Crate { name: format!("site-{}", &sha256(&content)[..16]), folder, target, recipe: &recipe };
     let before = crate_.name_before();
     let inherited = source.inherited()?;
-    lock(&crate_.folder, &source.lock()?, &format!("{inherited}{features:?}"))?;
-    write_if_changed(&crate_.folder.join("Cargo.toml"), manifest(&crate_.name, &source.name(), &features, &inherited))?;
+    lock(&crate_.folder, &source.lock()?, &format!("{inherited}{:?}", recipe.features))?;
+    let manifest = manifest(&crate_.name, &recipe.source, &recipe.features, &inherited);
+    write_if_changed(&crate_.folder.join("Cargo.toml"), manifest)?;
     let metadata = crate_.metadata()?;
-    let licences = licences::collect(&metadata)?;
-    write_if_changed(&src.join("licences.txt"), &licences)?;
+    // Cargo has reduced it to what the site needs.
+    let lock = std::fs::read_to_string(crate_.folder.join("Cargo.lock")).map_err(failed("can't read Cargo.lock"))?;
+    let packages = Packages::new(&metadata, &lock);
+    let licences = licences::collect(&packages)?;
+    write_if_changed(&src.join(LICENCES), &licences)?;
+    write_if_changed(&src.join(SBOM), sbom::write(compiled, &packages, &recipe))?;
+    write_if_changed(&src.join(DEPENDENCIES), auditable::write(&packages, &crate_.name)?)?;
     let path = crate_.build(&places(&metadata, &cache))?;
     if let Some(before) = before.filter(|before| *before != crate_.name) {
         crate_.forget(&before)?;
     }
-    Ok(Artefact { path, licences, _alone: alone })
+    let predicate = provenance::predicate(compiled, &packages, &recipe, &lock);
+    Ok(Artefact { path, licences, predicate, _alone: alone })
+}
+
+/// The files of a site's crate that are compiled in.
+const LICENCES: &str = "licences.txt";
+const SBOM: &str = "sbom.json";
+const DEPENDENCIES: &str = "dependencies";
+
+/// Returns the main file of a site's crate. Two of the constants have sections of their own, where programs find them that don't run the
+/// binary.
+fn main_file(output: &Output) -> String {
+    let (items, site) = (&output.items, &output.site);
+    let section = |name: &str, section: &str, file: &str| {
+        format!(
+            "#[unsafe(link_section = \"{section}\")]\nstatic {name}: [u8; include_bytes!(\"{file}\").len()] = \
+            *include_bytes!(\"{file}\");\n"
+        )
+    };
+    let (sbom, dependencies) =
+        (section("SBOM", sbom::SECTION, SBOM), section("DEPENDENCIES", auditable::SECTION, DEPENDENCIES));
+    format!(
+        "{items}\n{sbom}{dependencies}fn main() -> ::std::process::ExitCode {{\n    \
+        // Without a use, it would not be linked.\n    ::std::hint::black_box(&DEPENDENCIES);\n    \
+        ::proxy_runtime::run_documented({site}, ::proxy_runtime::Documents {{ \
+        licences: include_str!(\"{LICENCES}\"), sbom: Some(&SBOM) }})\n}}\n"
+    )
 }
 
 /// Locks a profile, from writing the crate to using its result: two builds may be of the same site.
@@ -143,131 +198,6 @@ fn manifest(name: &str, runtime: &str, features: &[&str], inherited: &str) -> St
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
         proxy-runtime = {{ path = \"{runtime}\"{features} }}\n\n{inherited}{profile}"
     )
-}
-
-/// The crate of a site, and its build settings.
-struct Crate<'a> {
-    name: String,
-    folder: PathBuf,
-    target: PathBuf,
-    profile: &'a str,
-    static_link: bool,
-}
-
-impl Crate<'_> {
-    /// Returns the name of its last build, which contains a hash of the content.
-    fn name_before(&self) -> Option<String> {
-        let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml")).ok()?;
-        let name = manifest.lines().find_map(|line| line.strip_prefix("name = "))?.trim_matches('"');
-        name.starts_with("site-").then(|| name.to_owned())
-    }
-
-    /// Returns a cargo command for the crate.
-    fn cargo(&self, command: &str) -> Command {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.folder).arg(command);
-        cargo.env("CARGO_TARGET_DIR", &self.target).env_remove("CARGO_MANIFEST_DIR");
-        cargo
-    }
-
-    fn build(&self, places: &[(PathBuf, &str)]) -> Result<PathBuf, String> {
-        let mut cargo = self.cargo("build");
-        cargo.arg("--profile").arg(self.profile);
-        let mut flags = given_flags();
-        let mut made_in = self.target.clone();
-        if self.static_link {
-            let host = host_triple()?;
-            flags.extend(["-C".into(), "target-feature=+crt-static".into()]);
-            // Naming the target keeps build scripts and macros dynamic.
-            cargo.arg("--target").arg(&host);
-            made_in.push(host);
-        }
-        let mut c_flags = std::env::var_os("CFLAGS").unwrap_or_default();
-        for (place, name) in places {
-            flags.push(joined(&["--remap-path-prefix=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
-            // These flags are separated by blanks.
-            if !place.as_os_str().as_encoded_bytes().contains(&b' ') {
-                c_flags.push(joined(&[" -ffile-prefix-map=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
-            }
-        }
-        // These override the flags in cargo's configuration files, which do not belong to the site.
-        cargo
-            .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
-            .env("CFLAGS", c_flags);
-        let status =
-            cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
-        if !status.success() {
-            return Err(format!(
-                "cargo failed; if it is about {}/src/main.rs, that is a bug in kiln: please report it",
-                self.folder.display()
-            ));
-        }
-        Ok(made_in.join(self.profile).join(&self.name))
-    }
-
-    /// Returns the metadata of all packages that the site is built from.
-    fn metadata(&self) -> Result<Value, String> {
-        let mut metadata = self.cargo("metadata");
-        metadata.args(["--format-version=1", "--filter-platform", &host_triple()?]).stderr(Stdio::inherit());
-        let output =
-            metadata.output().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
-        if !output.status.success() {
-            return Err("cargo can't find what the site is built from".to_owned());
-        }
-        serde_json::from_slice(&output.stdout).map_err(failed("cargo metadata"))
-    }
-
-    /// Removes the results of the site's previous version, as each change of a site is another crate.
-    fn forget(&self, before: &str) -> Result<(), String> {
-        let host = if self.static_link { host_triple()? } else { String::new() };
-        let made_in = self.target.join(host).join(self.profile);
-        let begins = [before.to_owned(), before.replace('-', "_")];
-        for folder in ["", "deps", ".fingerprint"].map(|folder| made_in.join(folder)) {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                if !begins.iter().any(|begins| name.as_encoded_bytes().starts_with(begins.as_bytes())) {
-                    continue;
-                }
-                let path = entry.path();
-                let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-                removed.map_err(failed(format!("can't remove {}", path.display())))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Folders whose paths would be in the binary, with their replacements: cargo's sources, and the cache.
-fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
-    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
-    let downloaded = packages.iter().filter(|package| package["source"].is_string());
-    let folder = |package: &Value| Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned());
-    let sources: BTreeSet<PathBuf> = downloaded.filter_map(folder).collect();
-    sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
-}
-
-/// Returns the compiler flags of the user's environment.
-fn given_flags() -> Vec<OsString> {
-    let given = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
-    match (given("CARGO_ENCODED_RUSTFLAGS"), given("RUSTFLAGS")) {
-        (Some(encoded), _) => encoded.split('\x1f').map(OsString::from).collect(),
-        (None, Some(flags)) => flags.split_whitespace().map(OsString::from).collect(),
-        (None, None) => Vec::new(),
-    }
-}
-
-fn joined(parts: &[&std::ffi::OsStr]) -> OsString {
-    parts.iter().copied().collect()
-}
-
-fn host_triple() -> Result<String, String> {
-    let rustc = Command::new("rustc").arg("-vV").output().map_err(failed("can't run rustc"))?;
-    let text = String::from_utf8_lossy(&rustc.stdout).into_owned();
-    text.lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-        .ok_or_else(|| "rustc does not tell its host".to_owned())
 }
 
 /// Returns a name for a site's folder in the cache, derived from its path.

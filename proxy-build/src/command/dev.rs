@@ -21,6 +21,7 @@ use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::Setting;
 
 use self::proxies::RunningProxies;
+use super::artefact::recipe::Settings;
 use super::{Outcome, artefact, compile_to_build, failed};
 
 /// Several saves in quick succession count as one change.
@@ -83,7 +84,7 @@ fn swap(
     sockets: &mut Sockets,
     proxies: &RunningProxies,
 ) -> Result<(), String> {
-    let artefact = artefact::make(compiled, file, "release", false)?;
+    let artefact = artefact::make(compiled, file, Settings::QUICK)?;
     sockets.open(compiled)?;
     let mut command = proxies::command(&artefact.path, arguments);
     let mappings = sockets.mappings()?;

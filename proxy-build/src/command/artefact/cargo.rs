@@ -1,0 +1,128 @@
+//! Runs cargo on the crate of a site ([`Crate`]).
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::recipe::Recipe;
+use crate::command::failed;
+
+/// The crate of a site, and its build settings.
+pub(super) struct Crate<'a> {
+    pub(super) name: String,
+    pub(super) folder: PathBuf,
+    pub(super) target: PathBuf,
+    pub(super) recipe: &'a Recipe,
+}
+
+impl Crate<'_> {
+    /// Returns the name of its last build, which contains a hash of the content.
+    pub(super) fn name_before(&self) -> Option<String> {
+        let manifest = std::fs::read_to_string(self.folder.join("Cargo.toml")).ok()?;
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = "))?.trim_matches('"');
+        name.starts_with("site-").then(|| name.to_owned())
+    }
+
+    /// Returns a cargo command for the crate.
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.folder).arg(command);
+        cargo.env("CARGO_TARGET_DIR", &self.target).env_remove("CARGO_MANIFEST_DIR");
+        cargo
+    }
+
+    pub(super) fn build(&self, places: &[(PathBuf, &str)]) -> Result<PathBuf, String> {
+        let mut cargo = self.cargo("build");
+        cargo.arg("--profile").arg(self.recipe.settings.profile);
+        let mut flags: Vec<OsString> = self.recipe.flags.iter().map(OsString::from).collect();
+        let mut made_in = self.target.clone();
+        if self.recipe.settings.static_link {
+            let host = &self.recipe.toolchain.host;
+            flags.extend(["-C".into(), "target-feature=+crt-static".into()]);
+            // Naming the target keeps build scripts and macros dynamic.
+            cargo.arg("--target").arg(host);
+            made_in.push(host);
+        }
+        let mut c_flags = std::env::var_os("CFLAGS").unwrap_or_default();
+        for (place, name) in places {
+            flags.push(joined(&["--remap-path-prefix=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
+            // These flags are separated by blanks.
+            if !place.as_os_str().as_encoded_bytes().contains(&b' ') {
+                c_flags.push(joined(&[" -ffile-prefix-map=".as_ref(), place.as_os_str(), "=".as_ref(), name.as_ref()]));
+            }
+        }
+        // These override the flags in cargo's configuration files, which do not belong to the site.
+        cargo
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
+            .env("CFLAGS", c_flags);
+        let status =
+            cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
+        if !status.success() {
+            return Err(format!(
+                "cargo failed; if it is about {}/src/main.rs, that is a bug in kiln: please report it",
+                self.folder.display()
+            ));
+        }
+        Ok(made_in.join(self.recipe.settings.profile).join(&self.name))
+    }
+
+    /// Returns the metadata of all packages that the site is built from.
+    pub(super) fn metadata(&self) -> Result<Value, String> {
+        let mut metadata = self.cargo("metadata");
+        metadata
+            .args(["--format-version=1", "--filter-platform", &self.recipe.toolchain.host])
+            .stderr(Stdio::inherit());
+        let output =
+            metadata.output().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
+        if !output.status.success() {
+            return Err("cargo can't find what the site is built from".to_owned());
+        }
+        serde_json::from_slice(&output.stdout).map_err(failed("cargo metadata"))
+    }
+
+    /// Removes the results of the site's previous version, as each change of a site is another crate.
+    pub(super) fn forget(&self, before: &str) -> Result<(), String> {
+        let Recipe { settings, toolchain, .. } = self.recipe;
+        let made_in = self.target.join(if settings.static_link { &*toolchain.host } else { "" }).join(settings.profile);
+        let begins = [before.to_owned(), before.replace('-', "_")];
+        for folder in ["", "deps", ".fingerprint"].map(|folder| made_in.join(folder)) {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if !begins.iter().any(|begins| name.as_encoded_bytes().starts_with(begins.as_bytes())) {
+                    continue;
+                }
+                let path = entry.path();
+                let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                removed.map_err(failed(format!("can't remove {}", path.display())))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folders whose paths would be in the binary, with their replacements: cargo's sources, and the cache.
+pub(super) fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
+    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
+    let downloaded = packages.iter().filter(|package| package["source"].is_string());
+    let folder = |package: &Value| Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned());
+    let sources: BTreeSet<PathBuf> = downloaded.filter_map(folder).collect();
+    sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
+}
+
+/// Returns the compiler flags of the user's environment.
+pub(super) fn given_flags() -> Vec<String> {
+    let given = |name: &str| std::env::var(name).ok().filter(|given| !given.is_empty());
+    match (given("CARGO_ENCODED_RUSTFLAGS"), given("RUSTFLAGS")) {
+        (Some(encoded), _) => encoded.split('\x1f').map(str::to_owned).collect(),
+        (None, Some(flags)) => flags.split_whitespace().map(str::to_owned).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn joined(parts: &[&std::ffi::OsStr]) -> OsString {
+    parts.iter().copied().collect()
+}

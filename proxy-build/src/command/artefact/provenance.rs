@@ -1,0 +1,60 @@
+//! The provenance of a binary: an in-toto statement (v1) with SLSA's predicate for builds (provenance v1), which says of what and by what it was
+//! built. It names no time and no machine, so that the same build has the same one.
+
+use proxy_build::Compiled;
+use proxy_build::source::sha256;
+use serde_json::{Value, json};
+
+use super::packages::Packages;
+use super::recipe::Recipe;
+
+/// The kind of build, and who builds: the command itself, on a machine that vouches for nothing.
+const KILN: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/kiln-build/v1");
+
+/// Returns the predicate. `lock` is the text of `Cargo.lock`.
+pub(super) fn predicate(compiled: &Compiled, packages: &Packages<'_>, recipe: &Recipe, lock: &str) -> Value {
+    let file = |name: &str, digest: &str| json!({"name": name, "digest": {"sha256": digest}});
+    let texts = compiled.sources.site_files().map(|(name, text)| file(name, &sha256(text.as_bytes())));
+    let assets = compiled.sources.assets().map(|(name, digest)| file(name, digest));
+    let published = packages
+        .linked
+        .iter()
+        .filter_map(|package| Some(json!({"uri": package.url(), "digest": {"sha256": package.checksum?}})));
+    let rustc = match &recipe.toolchain.commit {
+        Some(commit) => json!({"name": recipe.toolchain.rustc, "digest": {"gitCommit": commit}}),
+        None => json!({"name": recipe.toolchain.rustc}),
+    };
+    let materials = texts.chain(assets).chain([file("Cargo.lock", &sha256(lock.as_bytes())), rustc]).chain(published);
+    json!({
+        "buildDefinition": {
+            "buildType": KILN,
+            "externalParameters": {
+                "site": compiled.sources.site_files().next().map(|(name, _)| name),
+                "siteDigest": {"sha256": compiled.digest()},
+                "profile": recipe.settings.profile,
+                "static": recipe.settings.static_link,
+                "target": recipe.toolchain.host,
+                "rustflags": recipe.flags,
+            },
+            "internalParameters": {
+                "features": recipe.features,
+                "source": recipe.source,
+                "cc": recipe.toolchain.cc,
+                "libc": recipe.toolchain.libc,
+            },
+            "resolvedDependencies": materials.collect::<Vec<_>>(),
+        },
+        "runDetails": {"builder": {"id": KILN, "version": {"kiln": env!("CARGO_PKG_VERSION")}}},
+    })
+}
+
+/// Returns the statement about a file with this name and content.
+pub(super) fn statement(name: &str, binary: &[u8], predicate: &Value) -> String {
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": name, "digest": {"sha256": sha256(binary)}}],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": predicate,
+    });
+    format!("{statement:#}\n")
+}

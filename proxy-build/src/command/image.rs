@@ -1,0 +1,111 @@
+//! `kiln image`: the binary of a site as an image for containers, without Docker. The same site, Kiln and toolchain give the same bytes.
+
+mod layer;
+mod layout;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use proxy_build::Compiled;
+use proxy_build::deploy::Footprint;
+use serde_json::{Map, Value, json};
+
+use self::layer::Content;
+use self::layout::Layout;
+use super::artefact::recipe::Settings;
+use super::{Outcome, artefact, compile_to_build, failed, service_name};
+
+/// Where systems have the certificates of authorities.
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+pub(crate) fn image(file: &Path, output: &Path, tag: Option<&str>, fast: bool, ca: Option<&Path>) -> Outcome {
+    let name = service_name(file, None)?;
+    let tag = tag.map_or_else(|| format!("{name}:latest"), str::to_owned);
+    if tag.is_empty() || tag.contains(|char: char| char.is_whitespace() || char.is_control() || char == '@') {
+        return Err(format!("`{tag}` is no name of an image: NAME:TAG is expected"));
+    }
+    let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
+    let Some(site) = &compiled.model else { return Ok(ExitCode::FAILURE) };
+    let footprint = Footprint::of(site);
+    let (uid, gid) = footprint.ids()?;
+    let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
+    // An image has no libraries.
+    let artefact = artefact::make(&compiled, file, Settings::new(fast, true))?;
+    let binary = std::fs::read(&artefact.path).map_err(failed(format!("can't read {}", artefact.path.display())))?;
+    let content = Content {
+        binary: &binary,
+        ca: ca.as_deref(),
+        writable: footprint.writable(),
+        user: footprint.account().0.filter(|user| user.parse::<u32>().is_err()).unwrap_or("proxy"),
+        ids: (uid, gid),
+    };
+    let layer = content.layer().map_err(failed("can't make the layer"))?;
+    let config = config(&footprint, (uid, gid), labels(&name, &compiled));
+    let layout = Layout::new(&layer, config, &tag).map_err(failed("can't make the image"))?;
+    std::fs::write(output, layout.archive().map_err(failed("can't make the image"))?)
+        .map_err(failed(format!("can't write {}", output.display())))?;
+    anstream::eprintln!("{}: {:.1} MB, {tag}, {}", output.display(), layout.size() as f64 / 1e6, layout.digest());
+    mounts(&footprint);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the certificates of authorities.
+fn authorities(given: Option<&Path>) -> Result<Vec<u8>, String> {
+    let found = || AUTHORITIES.map(PathBuf::from).into_iter().find(|path| path.is_file());
+    let path = given.map(Path::to_owned).or_else(found).ok_or(
+        "the site verifies servers by the system's authorities, and this machine has no certificates of them: give --ca FILE",
+    )?;
+    std::fs::read(&path).map_err(failed(format!("can't read {}", path.display())))
+}
+
+/// Returns the part of the image's configuration that containers are started with.
+fn config(footprint: &Footprint<'_>, (uid, gid): (u32, u32), labels: Value) -> Value {
+    let set = |names: Vec<String>| -> Map<String, Value> { names.into_iter().map(|name| (name, json!({}))).collect() };
+    let ports = footprint.reachable().map(|endpoint| format!("{}/tcp", endpoint.port)).collect();
+    let mut config = json!({
+        "User": format!("{uid}:{gid}"),
+        "ExposedPorts": set(ports),
+        "Entrypoint": ["/proxy"],
+        "WorkingDir": "/",
+        "StopSignal": "SIGTERM",
+        "Labels": labels,
+    });
+    let volumes = footprint.writable();
+    if !volumes.is_empty() {
+        config["Volumes"] = set(volumes).into();
+    }
+    // Not part of OCI's configuration, but read by Docker and Podman. From within, `ctl` reaches each address of `admin`.
+    if footprint.is_checked_by_ctl() {
+        const SECOND: u64 = 1_000_000_000;
+        config["Healthcheck"] = json!({
+            "Test": ["CMD", "/proxy", "ctl", "ready"], "Interval": 10 * SECOND, "Timeout": 5 * SECOND, "StartPeriod": 5 * SECOND,
+        });
+    }
+    config
+}
+
+/// Returns the labels of the image, by the names of OCI.
+fn labels(name: &str, compiled: &Compiled) -> Value {
+    let digest = compiled.digest();
+    json!({
+        "org.opencontainers.image.title": name,
+        "org.opencontainers.image.version": digest[..16],
+        "io.github.kiln-proxy.site.sha256": digest,
+        "io.github.kiln-proxy.kiln.version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Says what a container needs besides the image.
+fn mounts(footprint: &Footprint<'_>) {
+    for path in footprint.folders.iter().chain(&footprint.files) {
+        anstream::eprintln!("not in the image, and to be mounted: {path}");
+    }
+    for (variable, param) in footprint.required() {
+        anstream::eprintln!("to be set in its environment: {variable}, a value of the type {}", param.kind);
+    }
+}

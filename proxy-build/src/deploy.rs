@@ -1,0 +1,17 @@
+//! Deployment of a site: what it needs of the system that it runs on ([`Footprint`]), and files for service managers, which are written from
+//! that: a unit for systemd ([`unit`]), manifests for Kubernetes ([`kubernetes`]).
+
+mod footprint;
+pub mod kubernetes;
+pub mod unit;
+
+pub use self::footprint::{Endpoint, Footprint, HealthProbe, SocketPath};
+
+/// A generated file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// Its name, without a folder.
+    pub name: String,
+    /// Its content.
+    pub text: String,
+}

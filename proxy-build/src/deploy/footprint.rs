@@ -1,0 +1,412 @@
+//! What a site needs of the system that it runs on ([`Footprint`]). Values of parameters are their defaults; what only the start will know is listed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
+use proxy_runtime::site::{Admin, FilePath, Handler, Listener, LogTarget, Param, Place, Setting, SocketFile, Text};
+
+use crate::model::{Route, Site};
+use crate::pattern::{HostPattern, Segment};
+use crate::sandbox;
+
+/// What a site needs.
+#[derive(Debug)]
+pub struct Footprint<'a> {
+    site: &'a Site,
+    /// The TCP ports that it listens on.
+    pub endpoints: Vec<Endpoint>,
+    /// The unix sockets that it makes.
+    pub sockets: Vec<SocketPath>,
+    /// The folders that it serves files from.
+    pub folders: Vec<String>,
+    /// The files that it reads, and reads again.
+    pub files: Vec<String>,
+    /// The folders that it writes to, apart from those of its sockets.
+    pub written: Vec<String>,
+    /// The unix sockets of its upstreams.
+    pub connected: Vec<String>,
+    /// The folder of `acme`, whose content must survive.
+    pub state: Option<String>,
+    /// Whether it verifies servers by the system's certificate authorities.
+    pub verifies: bool,
+    /// Whether it resolves names of servers.
+    pub resolves: bool,
+    /// Whether messages to syslog name the host.
+    pub names_host: bool,
+}
+
+/// A TCP port that a site listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whether only the machine itself can connect.
+    pub local: bool,
+    /// The port.
+    pub port: u16,
+    /// Whether connections use TLS.
+    pub tls: bool,
+    /// Whether it is the endpoint for operators.
+    pub admin: bool,
+    /// The index of its listener.
+    listener: usize,
+}
+
+/// A unix socket that a site makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPath {
+    /// Its path.
+    pub path: String,
+    /// Its permissions.
+    pub file: SocketFile,
+}
+
+/// How others find out whether the proxy is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthProbe {
+    /// By a request: to this port, for this path, with this host if the site needs one.
+    Http {
+        /// The port.
+        port: u16,
+        /// Whether the port uses TLS.
+        tls: bool,
+        /// The path.
+        path: String,
+        /// The value of `Host`.
+        host: Option<String>,
+    },
+    /// By the command `ctl ready` of the binary.
+    Ctl,
+    /// By connecting to this port.
+    Connect(u16),
+}
+
+/// The paths of `admin` for probes.
+const READY: &str = "/readyz";
+const ALIVE: &str = "/healthz";
+
+/// The address that a machine reaches itself by.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl<'a> Footprint<'a> {
+    /// Returns what a site needs.
+    pub fn of(site: &'a Site) -> Footprint<'a> {
+        let needs = sandbox::needs(site, sandbox::empty(false, Place { file: "".into(), line: 0 }));
+        let known = |paths: &[Setting<Text>]| -> Vec<String> {
+            paths.iter().filter_map(|path| text(site, path)).map(str::to_owned).collect()
+        };
+        let mut files = known(&needs.read_files);
+        files.extend(site.files.iter().filter_map(|file| match &file.path {
+            FilePath::Fixed(path) => Some(path.to_string()),
+            FilePath::Param(index) => site.params.get(usize::from(*index))?.default.as_deref().map(str::to_owned),
+        }));
+        let mut written = known(&needs.write);
+        let log_folders = known(&needs.write_files);
+        written.extend(log_folders.iter().filter_map(|file| Some(Path::new(file).parent()?.to_str()?.to_owned())));
+        let mut folders = known(&needs.read);
+        for paths in [&mut files, &mut written, &mut folders] {
+            paths.sort();
+            paths.dedup();
+        }
+        let (mut endpoints, mut sockets) = (Vec::new(), Vec::new());
+        for (index, listener) in site.listeners.iter().enumerate() {
+            match text(site, &listener.address).and_then(|address| settings::address(address).ok()) {
+                Some(Address::Tcp(host, port)) => endpoints.push(endpoint(listener, index, host, port)),
+                Some(Address::Unix(path)) => {
+                    sockets.push(SocketPath { path: path.to_owned(), file: listener.file.clone() });
+                }
+                None => {}
+            }
+        }
+        let servers = site.upstreams.iter().flat_map(|upstream| upstream.servers.iter());
+        let connected = servers.filter_map(|server| match settings::address(text(site, &server.address)?) {
+            Ok(Address::Unix(path)) => Some(path.to_owned()),
+            _ => None,
+        });
+        let errors = site.errors.iter().flat_map(|errors| errors.outputs.iter());
+        let mut outputs = site.outputs.iter().chain(errors);
+        Footprint {
+            site,
+            connected: connected.collect(),
+            names_host: outputs.any(|output| matches!(output.target, LogTarget::Syslog(_))),
+            endpoints,
+            sockets,
+            folders,
+            files,
+            written,
+            state: site.acme.as_ref().and_then(|acme| text(site, &acme.state)).map(str::to_owned),
+            verifies: needs.verifies,
+            resolves: needs.resolves,
+        }
+    }
+
+    /// Returns the endpoints that other machines can connect to.
+    pub fn reachable(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|endpoint| !endpoint.local)
+    }
+
+    /// Returns those for clients.
+    pub fn public(&self) -> impl Iterator<Item = &Endpoint> {
+        self.reachable().filter(|endpoint| !endpoint.admin)
+    }
+
+    /// Returns whether a port needs a privilege.
+    pub fn privileged_ports(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.port < 1024)
+    }
+
+    /// Returns the parameters of the site.
+    pub fn params(&self) -> &'a [Param] {
+        &self.site.params
+    }
+
+    /// Returns the parameters that must be given at start, by their variables.
+    pub fn required(&self) -> impl Iterator<Item = (String, &'a Param)> {
+        let required = self.site.params.iter().filter(|param| param.default.is_none());
+        required.map(|param| (variable(&param.name), param))
+    }
+
+    /// Returns how long the process may take to end.
+    pub fn drain(&self) -> Duration {
+        let default = crate::model::DRAIN;
+        match self.site.process.drain {
+            Setting::Fixed(drain) => drain,
+            Setting::Param(index) => match default_of(self.site, index) {
+                Some(ParamValue::Duration(drain)) => drain,
+                _ => default,
+            },
+        }
+    }
+
+    /// Returns the bytes of memory that the site lets caches and clients use.
+    pub fn memory(&self) -> u64 {
+        let stores = self.site.stores.iter().map(|store| self.number(store.memory)).fold(0, u64::saturating_add);
+        stores.saturating_add(self.number(self.site.root.limits.memory))
+    }
+
+    /// Returns the number of client connections.
+    pub fn connections(&self) -> u64 {
+        self.number(self.site.root.limits.connections)
+    }
+
+    fn number(&self, setting: Setting<u64>) -> u64 {
+        match setting {
+            Setting::Fixed(number) => number,
+            Setting::Param(index) => match default_of(self.site, index) {
+                Some(ParamValue::Number(number)) => number,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Returns the user and the group that the site names.
+    pub fn account(&self) -> (Option<&'a str>, Option<&'a str>) {
+        let privileges = self.site.process.privileges.as_ref();
+        let user = privileges.and_then(|privileges| privileges.user.as_deref());
+        (user, privileges.and_then(|privileges| privileges.group.as_deref()))
+    }
+
+    /// Returns the user and the group of the process in an image: those of the site if they are numbers, else some that no system
+    /// uses.
+    ///
+    /// # Errors
+    /// The site wants to be root.
+    pub fn ids(&self) -> Result<(u32, u32), String> {
+        const NOBODY: u32 = 65532;
+        let (user, group) = self.account();
+        let number = |name: Option<&str>| name.and_then(|name| name.parse::<u32>().ok());
+        let user = number(user).unwrap_or(NOBODY);
+        if user == 0 {
+            return Err("an image is never run as root: name another `user` in `process`".to_owned());
+        }
+        Ok((user, number(group).unwrap_or(user)))
+    }
+
+    /// Returns whether the proxy gives up capabilities by itself, once its sockets are open.
+    pub fn drops_capabilities(&self) -> bool {
+        self.site.process.privileges.is_some()
+    }
+
+    /// Returns whether `ctl ready` of the binary reaches `admin` from the machine itself, without credentials.
+    pub fn is_checked_by_ctl(&self) -> bool {
+        self.open_admin().is_some_and(|admin| {
+            let by_tcp = self.endpoints.iter().any(|endpoint| endpoint.admin);
+            !by_tcp || admin.allow.is_empty() || admin.allow.iter().any(|network| network.contains(&LOCAL))
+        })
+    }
+
+    /// Returns `admin`, unless its clients need credentials or the name in a certificate.
+    fn open_admin(&self) -> Option<&Admin> {
+        let admin = self.site.admin.as_ref().filter(|admin| admin.auth.is_none())?;
+        let listener = self.site.listeners.get(usize::from(admin.listener))?;
+        (!listener.speaks.tls).then_some(admin)
+    }
+
+    /// Returns how others find out whether the proxy is ready for requests; `None` if it listens on no port.
+    pub fn ready(&self) -> Option<HealthProbe> {
+        if self.is_checked_by_ctl() {
+            return Some(HealthProbe::Ctl);
+        }
+        if let (Some(endpoint), Some(_)) = (self.reachable().find(|endpoint| endpoint.admin), self.open_admin()) {
+            return Some(HealthProbe::Http { port: endpoint.port, tls: false, path: READY.to_owned(), host: None });
+        }
+        self.health_route().or_else(|| Some(HealthProbe::Connect(self.public().next()?.port)))
+    }
+
+    /// Returns how others find out whether the process lives, whatever becomes of its upstreams.
+    pub fn alive(&self) -> Option<HealthProbe> {
+        match self.ready() {
+            Some(HealthProbe::Http { port, .. })
+                if self.endpoints.iter().any(|other| other.admin && other.port == port) =>
+            {
+                Some(HealthProbe::Http { port, tls: false, path: ALIVE.to_owned(), host: None })
+            }
+            _ => Some(HealthProbe::Connect(self.public().next()?.port)),
+        }
+    }
+
+    /// Returns a request to a route with `health`.
+    fn health_route(&self) -> Option<HealthProbe> {
+        let is_health = |route: &&Route| matches!(route.handler, Handler::Health(_)) && route.matchers.is_empty();
+        self.site.hosts.iter().find_map(|host| {
+            let route = host.routes.iter().filter(is_health).find(|route| {
+                let literal = |segment: &Segment| matches!(segment, Segment::Literal(_) | Segment::AnyCase(_));
+                route.pattern.segments.iter().all(literal)
+            })?;
+            let endpoint = self.public().find(|endpoint| host.listeners.contains(&endpoint.listener))?;
+            let name = host.hosts.iter().find_map(|host| match host {
+                HostPattern::Exact(name) => Some(Some(name.clone())),
+                HostPattern::Any => Some(None),
+                HostPattern::Wildcard(_) => None,
+            })?;
+            Some(HealthProbe::Http {
+                port: endpoint.port,
+                tls: endpoint.tls,
+                path: route.pattern.text.clone(),
+                host: name,
+            })
+        })
+    }
+
+    /// Returns all folders that the process writes to, also for sockets.
+    pub fn writable(&self) -> Vec<String> {
+        let sockets = self.sockets.iter().filter_map(|socket| Path::new(&socket.path).parent()?.to_str());
+        let mut all: Vec<String> =
+            self.written.iter().map(String::as_str).chain(sockets).filter_map(|folder| absolute(folder)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+fn endpoint(listener: &Listener, index: usize, host: &str, port: u16) -> Endpoint {
+    // A stream's own connections are encrypted from end to end.
+    let tls = listener.speaks.tls;
+    Endpoint { local: is_loopback(host), port, tls, admin: listener.speaks.admin, listener: index }
+}
+
+/// Returns a value that is known at build, or by a parameter's default.
+fn text<'a>(site: &'a Site, setting: &'a Setting<Text>) -> Option<&'a str> {
+    match setting {
+        Setting::Fixed(text) => Some(text),
+        Setting::Param(index) => site.params.get(usize::from(*index))?.default.as_deref(),
+    }
+}
+
+fn default_of(site: &Site, index: u16) -> Option<ParamValue> {
+    let param = site.params.get(usize::from(index))?;
+    param.kind.parse(param.default.as_deref()?).ok()
+}
+
+/// Returns a path without `.` and `..`; `None` for the root itself. One that is relative, which only the default of a parameter can be, is that of a process
+/// that is started in the root, as services and containers are.
+pub(super) fn absolute(path: &str) -> Option<String> {
+    let mut out = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => drop(out.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out.to_str().filter(|path| *path != "/").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: impl Fn(&Footprint<'_>)) {
+        let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
+        let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+        expected(&Footprint::of(site));
+    }
+
+    #[test]
+    fn ports_and_paths() {
+        check(
+            "param at type=addr default=\":80\"\nparam root type=string default=\"/srv/www\"\nadmin \"unix:/run/shop/admin.sock\"\n\
+             acme email=\"a@a.test\" state=\"/var/lib/shop/acme\"\ncache-store main memory=\"64MiB\" {\n disk \"/var/cache/shop\" size=\"1GiB\"\n}\n\
+             listen (param)at\nlisten \":443\" {\n tls\n}\nlog access {\n to file \"/var/log/shop/access.log\"\n}\n\
+             site a.example.com {\n tls acme\n auth api-key (file)\"/etc/shop/keys\"\n route \"/f/*\" {\n files (param)root\n }\n\
+             route \"/*\" {\n cache main\n proxy \"https://b.test\"\n }\n}",
+            |footprint| {
+                let ports: Vec<_> = footprint.public().map(|endpoint| (endpoint.port, endpoint.tls)).collect();
+                assert_eq!(ports, [(80, false), (443, true)]);
+                assert_eq!(footprint.folders, ["/srv/www"]);
+                assert_eq!(footprint.files, ["/etc/shop/keys"]);
+                assert_eq!(footprint.written, ["/var/cache/shop", "/var/lib/shop/acme", "/var/log/shop"]);
+                let all = ["/run/shop", "/var/cache/shop", "/var/lib/shop/acme", "/var/log/shop"];
+                assert_eq!(footprint.writable(), all);
+                assert!(footprint.privileged_ports() && footprint.verifies && footprint.resolves);
+                assert_eq!(footprint.memory(), (64 << 20) + (10 << 20));
+                assert_eq!(footprint.state.as_deref(), Some("/var/lib/shop/acme"));
+            },
+        );
+    }
+
+    #[test]
+    fn probes() {
+        let probe = |top: &str, route: &str, ready: HealthProbe, alive: HealthProbe| {
+            let text = format!("{top}\nsite a.test {{\n {route}\n route \"/*\" {{\n respond 200\n }}\n}}");
+            check(&text, |footprint| {
+                assert_eq!(
+                    (footprint.ready(), footprint.alive()),
+                    (Some(ready.clone()), Some(alive.clone())),
+                    "{text}"
+                );
+            });
+        };
+        let http = |port, path: &str, host: Option<&str>| HealthProbe::Http {
+            port,
+            tls: false,
+            path: path.to_owned(),
+            host: host.map(str::to_owned),
+        };
+        let connect = HealthProbe::Connect(8080);
+        probe("", "", connect.clone(), connect.clone());
+        probe(
+            "admin \"0.0.0.0:9000\" {\n allow \"10.0.0.0/8\"\n}",
+            "",
+            http(9000, "/readyz", None),
+            http(9000, "/healthz", None),
+        );
+        probe("admin \"127.0.0.1:9000\"", "", HealthProbe::Ctl, connect.clone());
+        probe("admin \"0.0.0.0:9000\" {\n allow \"127.0.0.1\"\n}", "", HealthProbe::Ctl, connect.clone());
+        probe("admin \"unix:/run/a/admin.sock\"", "", HealthProbe::Ctl, connect.clone());
+        let health = "route \"/readyz\" {\n health\n }";
+        probe("", health, http(8080, "/readyz", Some("a.test")), connect.clone());
+        // Its clients need a key.
+        probe("admin \"0.0.0.0:9000\" {\n auth bearer (file)\"/k\"\n}", "", connect.clone(), connect);
+    }
+
+    #[test]
+    fn absolute_paths() {
+        let check = |path: &str, expected: Option<&str>| assert_eq!(absolute(path).as_deref(), expected);
+        check("cache", Some("/cache"));
+        check("/srv/./www/../b", Some("/srv/b"));
+        check("../../..", None);
+        check("/../etc", Some("/etc"));
+    }
+}

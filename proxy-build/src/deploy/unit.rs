@@ -1,0 +1,330 @@
+//! A unit of systemd for a site ([`write`]): the user and the folders that it needs, and all else taken away.
+
+use std::fmt::Write as _;
+
+use super::Generated;
+use super::footprint::{Footprint, absolute};
+
+/// How long systemd waits after the time of the drain before it kills the process.
+const SPARE: u64 = 10;
+
+/// How long workers may be stuck before systemd restarts the service.
+const WATCHDOG: u64 = 30;
+
+/// Folders that systemd makes for a service, and the settings that name their content.
+const OWNED: [(&str, &str, &str); 4] = [
+    ("/var/lib/", "StateDirectory", "StateDirectoryMode=0750\n"),
+    ("/var/cache/", "CacheDirectory", "CacheDirectoryMode=0750\n"),
+    ("/var/log/", "LogsDirectory", "LogsDirectoryMode=0750\n"),
+    // Others connect to sockets in it.
+    ("/run/", "RuntimeDirectory", ""),
+];
+
+/// What does not depend on the site.
+const HARDENED: &str = "\
+NoNewPrivileges=yes
+ProtectSystem=strict
+PrivateDevices=yes
+PrivateIPC=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+";
+
+/// Returns the unit, its user for systemd-sysusers, and its folders for systemd-tmpfiles, where there are any. `name` is that of the service, and of
+/// its user if the site has none; `site` is shown.
+pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) -> Vec<Generated> {
+    let (user, group) = account(footprint, name);
+    let writable = footprint.writable();
+    let others: Vec<&String> = writable.iter().filter(|path| owned(path).is_none()).collect();
+    let header = format!("# Written by `kiln unit` for {site}.\n");
+    let file = |suffix: &str, text: String| Generated { name: format!("{name}{suffix}"), text };
+    let mut out = vec![file(".service", format!("{header}{}", service(footprint, name, binary, (&user, &group))))];
+    if let Some(users) = sysusers(name, &user, &group) {
+        out.push(file(".sysusers.conf", header.clone() + &users));
+    }
+    if !others.is_empty() {
+        let lines = others.iter().map(|path| format!("d {} 0750 {user} {group} -\n", quoted(path)));
+        out.push(file(".tmpfiles.conf", header + &lines.collect::<String>()));
+    }
+    out
+}
+
+/// Returns the user and the group of the process.
+fn account(footprint: &Footprint<'_>, name: &str) -> (String, String) {
+    let (user, group) = footprint.account();
+    let user = user.unwrap_or(name);
+    (user.to_owned(), group.unwrap_or(user).to_owned())
+}
+
+fn service(footprint: &Footprint<'_>, name: &str, binary: &str, (user, group): (&str, &str)) -> String {
+    let mut out = format!(
+        "[Unit]\nDescription={name}, a reverse proxy\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\n\
+        Type=notify\nNotifyAccess=main\nWatchdogSec={WATCHDOG}\n"
+    );
+    let mut line = |name: &str, value: &str| {
+        // A write to a String cannot fail.
+        let _ = writeln!(out, "{name}={value}");
+    };
+    if !footprint.params().is_empty() {
+        // A file that is not there is an error where a parameter has no default.
+        let optional = if footprint.required().next().is_none() { "-" } else { "" };
+        line("EnvironmentFile", &format!("{optional}/etc/default/{name}"));
+    }
+    line("ExecStartPre", &format!("{} --check", quoted(binary)));
+    line("ExecStart", &quoted(binary));
+    line("ExecReload", "/bin/kill -HUP $MAINPID");
+    line("Restart", "on-failure");
+    line("TimeoutStopSec", &(footprint.drain().as_secs().saturating_add(SPARE)).to_string());
+    line("LimitNOFILE", &descriptors(footprint).to_string());
+    line("User", user);
+    line("Group", group);
+    folders(footprint, &mut line);
+    access(footprint, &mut line);
+    out + HARDENED + "\n[Install]\nWantedBy=multi-user.target\n"
+}
+
+/// Writes the folders that the process may write to.
+fn folders(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
+    let writable = footprint.writable();
+    for (prefix, setting, mode) in OWNED {
+        let within: Vec<String> = writable.iter().filter_map(|path| path.strip_prefix(prefix)).map(quoted).collect();
+        if !within.is_empty() {
+            line(setting, &within.join(" "));
+            if let Some((setting, mode)) = mode.trim_end().split_once('=') {
+                line(setting, mode);
+            }
+        }
+    }
+    let others: Vec<String> = writable.iter().filter(|path| owned(path).is_none()).map(|path| quoted(path)).collect();
+    if !others.is_empty() {
+        line("ReadWritePaths", &others.join(" "));
+    }
+}
+
+/// Writes what the process may do that a part of all sites needs.
+fn access(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
+    let gives_away = footprint.sockets.iter().any(|socket| socket.file.user.is_some());
+    let shares = footprint.sockets.iter().filter_map(|socket| socket.file.group.as_deref());
+    let shares: Vec<&str> = shares.collect();
+    let mut capabilities = Vec::new();
+    if footprint.privileged_ports() {
+        capabilities.push("CAP_NET_BIND_SERVICE");
+    }
+    if gives_away {
+        capabilities.push("CAP_CHOWN");
+    }
+    let capabilities = capabilities.join(" ");
+    line("CapabilityBoundingSet", &capabilities);
+    line("AmbientCapabilities", &capabilities);
+    if !shares.is_empty() {
+        // A process may give a file to a group that it is in.
+        line("SupplementaryGroups", &shares.join(" "));
+    }
+    if capabilities.is_empty() && shares.is_empty() {
+        line("PrivateUsers", "yes");
+    }
+    // Without permissions of their own, sockets depend on the mask.
+    if footprint.sockets.iter().all(|socket| socket.file.mode.is_some()) {
+        line("UMask", "0077");
+    }
+    let netlink = if footprint.resolves { " AF_NETLINK" } else { "" };
+    line("RestrictAddressFamilies", &format!("AF_INET AF_INET6 AF_UNIX{netlink}"));
+    // The proxy limits itself further, by Landlock and seccomp.
+    line(
+        "SystemCallFilter",
+        "@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+    );
+    line("SystemCallFilter", "~@privileged @resources");
+    if footprint.drops_capabilities() {
+        line("SystemCallFilter", "capset");
+    }
+    if gives_away || !shares.is_empty() {
+        line("SystemCallFilter", "@chown");
+    }
+    if !footprint.names_host {
+        line("ProcSubset", "pid");
+    }
+    let used = |folder: &str| uses(footprint, folder);
+    let home = ["/home/", "/root/", "/run/user/"].map(used);
+    let writes_home = footprint
+        .writable()
+        .iter()
+        .any(|path| ["/home/", "/root/", "/run/user/"].iter().any(|home| path.starts_with(home)));
+    line(
+        "ProtectHome",
+        if writes_home {
+            "no"
+        } else if home.contains(&true) {
+            "read-only"
+        } else {
+            "yes"
+        },
+    );
+    line("PrivateTmp", if used("/tmp/") || used("/var/tmp/") { "no" } else { "yes" });
+}
+
+/// Returns whether the site uses anything below a folder.
+fn uses(footprint: &Footprint<'_>, folder: &str) -> bool {
+    let written = footprint.writable();
+    let all = footprint.folders.iter().chain(&footprint.files).chain(&footprint.connected).chain(&written);
+    all.filter_map(|path| absolute(path)).any(|path| format!("{path}/").starts_with(folder))
+}
+
+/// Returns the setting whose folders contain a path, where systemd makes that folder.
+fn owned(path: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(prefix, ..)| path.starts_with(prefix)).map(|(_, setting, _)| *setting)
+}
+
+/// Each proxied connection takes two descriptors.
+fn descriptors(footprint: &Footprint<'_>) -> u64 {
+    footprint.connections().saturating_mul(2).saturating_add(4096).clamp(65_536, 1 << 20)
+}
+
+/// Returns lines for systemd-sysusers; `None` if the user is a number, which has to exist.
+fn sysusers(name: &str, user: &str, group: &str) -> Option<String> {
+    let is_number = |name: &str| name.bytes().all(|digit| digit.is_ascii_digit());
+    if is_number(user) {
+        return None;
+    }
+    let mut out = String::new();
+    if group != user && !is_number(group) {
+        let _ = writeln!(out, "g {group} -");
+    }
+    let of_group = if group == user { "-".to_owned() } else { format!("-:{group}") };
+    let _ = writeln!(out, "u {user} {of_group} \"The reverse proxy {name}\"");
+    Some(out)
+}
+
+/// Returns a word for systemd: its specifiers escaped, and quoted if that is needed.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@+,".contains(&byte);
+    if word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    let mut out = "\"".to_owned();
+    for char in word.chars() {
+        match char {
+            '%' => out.push_str("%%"),
+            '"' | '\\' => out.extend(['\\', char]),
+            '\n' => out.push_str("\\n"),
+            '$' => out.push_str("$$"),
+            _ => out.push(char),
+        }
+    }
+    out + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> Vec<Generated> {
+        let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
+        let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+        write(&Footprint::of(site), "shop", "/usr/local/bin/shop", "site.kdl")
+    }
+
+    #[track_caller]
+    fn check(text: &str, has: &[&str], lacks: &[&str]) {
+        let service = &written(text)[0].text;
+        for part in has {
+            assert!(service.contains(&format!("\n{part}\n")), "{part} is missing:\n{service}");
+        }
+        for part in lacks {
+            assert!(!service.contains(part), "{part} is there:\n{service}");
+        }
+    }
+
+    #[test]
+    fn capabilities() {
+        let site = "site * {\n respond 200\n}";
+        check(
+            &format!("listen \":8080\"\n{site}"),
+            &["CapabilityBoundingSet=", "AmbientCapabilities=", "PrivateUsers=yes", "UMask=0077", "ProcSubset=pid"],
+            &["CAP_", "StateDirectory", "EnvironmentFile", "capset", "@chown"],
+        );
+        let bind = "AmbientCapabilities=CAP_NET_BIND_SERVICE";
+        check(&format!("listen \":80\"\n{site}"), &[bind], &["PrivateUsers"]);
+        check(
+            &format!("listen \"unix:/run/shop/a.sock\" owner=\":ops\"\n{site}"),
+            &["RuntimeDirectory=shop", "SupplementaryGroups=ops", "SystemCallFilter=@chown"],
+            &["CAP_", "PrivateUsers", "UMask", "RuntimeDirectoryMode"],
+        );
+        check(
+            &format!("listen \"unix:/run/shop/a.sock\" owner=\"ops\" mode=\"0660\"\n{site}"),
+            &["AmbientCapabilities=CAP_CHOWN", "SystemCallFilter=@chown", "UMask=0077"],
+            &[],
+        );
+        check(
+            &format!("process {{\n capabilities none\n drain timeout=\"5s\"\n}}\nlisten \":443\"\n{site}"),
+            &["SystemCallFilter=capset", bind, "TimeoutStopSec=15", "User=shop"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn paths() {
+        check(
+            "param root type=string\ncache-store main memory=\"1MiB\" {\n disk \"/var/cache/shop/a b\" size=\"1GiB\"\n disk \"/data/100%\" size=\"1GiB\"\n}\n\
+             log access {\n to file \"/var/log/shop/access.log\"\n to syslog \"udp:10.0.0.1:514\"\n}\n\
+             limits connections=100000\nsite * {\n route \"/a/*\" {\n files \"/home/shop/www\"\n }\n route \"/b/*\" {\n files (param)root\n }\n\
+             route \"/*\" {\n cache main\n proxy \"unix:/tmp/app.sock\"\n }\n}",
+            &[
+                "CacheDirectory=\"shop/a b\"",
+                "CacheDirectoryMode=0750",
+                "LogsDirectory=shop",
+                "ReadWritePaths=\"/data/100%%\"",
+                "EnvironmentFile=/etc/default/shop",
+                "LimitNOFILE=204096",
+                "ProtectHome=read-only",
+            ],
+            &["StateDirectory", "ProcSubset"],
+        );
+        check(
+            "upstream a {\n server \"unix:/tmp/app.sock\"\n}\nsite * {\n proxy a\n}",
+            &["PrivateTmp=no", "ProtectHome=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"],
+            &[],
+        );
+        check(
+            "site * {\n proxy \"http://app.test\"\n}",
+            &["RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn users_and_folders() {
+        let check = |top: &str, expected: &[(&str, &str)]| {
+            let files = written(&format!("{top}\nsite * {{\n respond 200\n}}"));
+            let body =
+                |file: &Generated| file.text.split_once('\n').map(|(_, text)| text.to_owned()).unwrap_or_default();
+            let found: Vec<_> = files[1..].iter().map(|file| (file.name.clone(), body(file))).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(name, text)| (format!("shop.{name}"), (*text).to_owned())).collect();
+            assert_eq!(found, expected, "{top}");
+        };
+        check("", &[("sysusers.conf", "u shop - \"The reverse proxy shop\"\n")]);
+        check("process {\n user \"65534\"\n}", &[]);
+        check(
+            "process {\n user web\n group www\n}\nlog access {\n to file \"/data/shop/access.log\"\n}",
+            &[
+                ("sysusers.conf", "g www -\nu web -:www \"The reverse proxy shop\"\n"),
+                ("tmpfiles.conf", "d /data/shop 0750 web www -\n"),
+            ],
+        );
+    }
+}
