@@ -21,7 +21,7 @@ const SITES: [(&str, &str); 4] = [
         "shop",
         r#"
 param backend type=addr
-param level type=string default="a \"b\""
+param spare type=duration default="20s"
 admin "127.0.0.1:9000" {
     metrics
 }
@@ -35,8 +35,12 @@ log access {
 }
 process {
     capabilities none
-    drain timeout="20s"
+    drain timeout=(param)spare
 }
+upstream app {
+    server (param)backend
+}
+lint allow cache-behind-auth
 site shop.example.com {
     tls acme
     auth api-key (file)"/etc/shop/keys"
@@ -45,7 +49,7 @@ site shop.example.com {
     }
     route "/*" {
         cache main
-        proxy "http://app.internal:3000"
+        proxy app
     }
 }
 "#,
@@ -134,10 +138,12 @@ fn users_and_folders_of_a_unit() {
         std::fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nshop:x:990:990::/:/bin/sh\n")
             .expect("written");
         std::fs::write(root.join("etc/group"), "root:x:0:\nshop:x:990:\n").expect("written");
+        // With another root, paths of files would be in that.
         let output = Command::new(program)
             .arg(format!("--root={}", root.display()))
             .args(if program == "systemd-tmpfiles" { &["--create"][..] } else { &[] })
-            .arg(out.join(file))
+            .arg("-")
+            .stdin(std::fs::File::open(out.join(file)).expect("a file"))
             .output()
             .expect("it runs");
         let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| stdout(&output).trim() == "0");
@@ -240,7 +246,7 @@ fn shop(pod: &Yaml, manifests: &HashMap<String, Yaml>, said: &str) {
     assert_eq!(manifests["Deployment"]["spec"]["replicas"].as_i64(), Some(1));
     let literals = manifests["Kustomization"]["configMapGenerator"][0]["literals"].as_vec().expect("a list");
     let literals: Vec<_> = literals.iter().filter_map(Yaml::as_str).collect();
-    assert_eq!(literals, ["BACKEND=", "LEVEL=a \"b\""]);
+    assert_eq!(literals, ["BACKEND=", "SPARE=20s"]);
     assert_eq!(pod["containers"][0]["envFrom"][0]["configMapRef"]["name"].as_str(), Some("shop"));
     for part in [
         "/etc/shop: kubectl create secret generic shop-etc-shop --from-file=keys=FILE\n",
@@ -337,10 +343,11 @@ fn an_image_runs_in_an_empty_root() {
         eprintln!("SKIPPED: neither chroot nor unshare is allowed here, so nothing is seen of the image running");
         return;
     }
-    let proxy = Proxy::spawn(command, HashMap::from([("listen".to_owned(), here.clone())]));
+    let mut proxy = Proxy::spawn(command, HashMap::from([("listen".to_owned(), here.clone())]));
     let response = get(&here, "shop.test", "/");
     assert_eq!((response.status, response.text().as_str()), (200, "from an image"));
-    drop(proxy);
+    proxy.signal("TERM");
+    assert!(proxy.wait().success());
     let log =
         std::fs::read_to_string(root.join("var/log/shop/access.log")).expect("the log, in a folder of the user's");
     assert!(log.contains("200"), "{log}");

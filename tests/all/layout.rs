@@ -19,7 +19,7 @@ const CRATES: &[&str] = &["proxy-build", "proxy-macros", "proxy-runtime"];
 
 /// The modules of the compiler that come after `check`: they must not see the syntax.
 const AFTER_CHECK: &[&str] =
-    &["model", "lower", "plan", "emit", "testing", "loops", "bundle", "explain", "page", "diff"];
+    &["model", "lower", "plan", "emit", "testing", "loops", "bundle", "explain", "page", "diff", "deploy"];
 
 #[test]
 fn imports_make_no_circle() {

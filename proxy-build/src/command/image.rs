@@ -37,13 +37,11 @@ pub(crate) fn image(file: &Path, output: &Path, tag: Option<&str>, fast: bool, c
     // An image has no libraries.
     let artefact = artefact::make(&compiled, file, Settings::new(fast, true))?;
     let binary = std::fs::read(&artefact.path).map_err(failed(format!("can't read {}", artefact.path.display())))?;
-    let content = Content {
-        binary: &binary,
-        ca: ca.as_deref(),
-        writable: footprint.writable(),
-        user: footprint.account().0.filter(|user| user.parse::<u32>().is_err()).unwrap_or("proxy"),
-        ids: (uid, gid),
-    };
+    let is_name = |account: &&str| account.parse::<u32>().is_err();
+    let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
+    let names = (user, footprint.account().1.filter(is_name).unwrap_or(user));
+    let content =
+        Content { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
     let layer = content.layer().map_err(failed("can't make the layer"))?;
     let config = config(&footprint, (uid, gid), labels(&name, &compiled));
     let layout = Layout::new(&layer, config, &tag).map_err(failed("can't make the image"))?;

@@ -292,7 +292,7 @@ impl<'a> Footprint<'a> {
     pub fn writable(&self) -> Vec<String> {
         let sockets = self.sockets.iter().filter_map(|socket| Path::new(&socket.path).parent()?.to_str());
         let mut all: Vec<String> =
-            self.written.iter().map(String::as_str).chain(sockets).filter_map(|folder| absolute(folder)).collect();
+            self.written.iter().map(String::as_str).chain(sockets).filter_map(absolute).collect();
         all.sort();
         all.dedup();
         all

@@ -118,7 +118,7 @@ impl Volume {
 
 /// Returns the volumes of a site, each path once.
 fn volumes(footprint: &Footprint<'_>, name: &str) -> Result<Vec<Volume>, String> {
-    let state = footprint.state.as_deref().and_then(|state| absolute(state));
+    let state = footprint.state.as_deref().and_then(absolute);
     let kind_of = |path: &String| if Some(path) == state.as_ref() { VolumeKind::State } else { VolumeKind::Scratch };
     let mut all: Vec<(String, VolumeKind)> =
         footprint.writable().into_iter().map(|path| (path.clone(), kind_of(&path))).collect();

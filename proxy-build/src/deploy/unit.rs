@@ -146,7 +146,7 @@ fn access(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
     // The proxy limits itself further, by Landlock and seccomp.
     line(
         "SystemCallFilter",
-        "@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+        "@system-service mincore seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self",
     );
     line("SystemCallFilter", "~@privileged @resources");
     if footprint.drops_capabilities() {

@@ -13,8 +13,8 @@ pub(super) struct Content<'a> {
     pub(super) ca: Option<&'a [u8]>,
     /// The folders that the process writes to.
     pub(super) writable: Vec<String>,
-    /// The name of its user.
-    pub(super) user: &'a str,
+    /// The names of its user and group.
+    pub(super) names: (&'a str, &'a str),
     /// The numbers of user and group.
     pub(super) ids: (u32, u32),
 }
@@ -37,8 +37,9 @@ impl Content<'_> {
     /// A path is too long for an archive.
     pub(super) fn layer(&self) -> io::Result<Vec<u8>> {
         let (uid, gid) = self.ids;
-        let passwd = format!("root:x:0:0:root:/:/sbin/nologin\n{0}:x:{uid}:{gid}:{0}:/:/sbin/nologin\n", self.user);
-        let group = format!("root:x:0:\n{}:x:{gid}:\n", self.user);
+        let (user, group) = self.names;
+        let passwd = format!("root:x:0:0:root:/:/sbin/nologin\n{user}:x:{uid}:{gid}:{user}:/:/sbin/nologin\n");
+        let group = format!("root:x:0:\n{group}:x:{gid}:\n");
         let mut entries = BTreeMap::new();
         let file = |mode, content| Entry { mode, content: Some(content), owner: ROOT };
         entries.insert("proxy".to_owned(), file(0o555, self.binary));
@@ -103,7 +104,7 @@ mod tests {
             binary: b"elf",
             ca: Some(b"pem"),
             writable: vec!["/run/shop".to_owned(), "/var/lib/shop/acme".to_owned()],
-            user: "web",
+            names: ("web", "www"),
             ids: (65532, 65532),
         };
         let layer = content.layer().expect("a layer");
