@@ -164,6 +164,7 @@ fn verification(user: &User, folder: &Path, binary: &[u8]) {
     check(&["site.kdl", "site.kdl"], 2, "site.kdl is no binary of Linux");
     check(&["/proc/self/exe", "site.kdl"], 2, "was not made by `kiln build`");
     check(&["missing", "site.kdl"], 2, "can't read missing");
+    check(&["/dev/zero", "site.kdl"], 2, "can't read /dev/zero: not a file");
 }
 
 /// A signed build is verified by the public key, and by no other.

@@ -10,7 +10,7 @@ use proxy_build::Compiled;
 use proxy_build::deploy::Footprint;
 use serde_json::{Map, Value, json};
 
-use self::layer::Content;
+use self::layer::RootFiles;
 use self::layout::Layout;
 use super::artefact::recipe::Settings;
 use super::{Outcome, artefact, compile_to_build, failed, service_name};
@@ -40,9 +40,9 @@ pub(crate) fn image(file: &Path, output: &Path, tag: Option<&str>, fast: bool, c
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
     let names = (user, footprint.account().1.filter(is_name).unwrap_or(user));
-    let content =
-        Content { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
-    let layer = content.layer().map_err(failed("can't make the layer"))?;
+    let files =
+        RootFiles { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
+    let layer = files.layer().map_err(failed("can't make the layer"))?;
     let config = config(&footprint, (uid, gid), labels(&name, &compiled));
     let layout = Layout::new(&layer, config, &tag).map_err(failed("can't make the image"))?;
     std::fs::write(output, layout.archive().map_err(failed("can't make the image"))?)
@@ -105,5 +105,36 @@ fn mounts(footprint: &Footprint<'_>) {
     }
     for (variable, param) in footprint.required() {
         anstream::eprintln!("to be set in its environment: {variable}, a value of the type {}", param.kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration() {
+        let check = |text: &str, expected: Value| {
+            let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text);
+            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+            let config = config(&Footprint::of(site), (7, 8), json!({}));
+            for (member, value) in expected.as_object().expect("an object") {
+                assert_eq!(config[member], *value, "{member} of {text}");
+            }
+        };
+        let site = "site * {\n respond 200\n}";
+        let plain = json!({"User": "7:8", "ExposedPorts": {"8080/tcp": {}}, "Healthcheck": null, "Volumes": null});
+        check(site, plain);
+        let health = json!({
+            "Test": ["CMD", "/proxy", "ctl", "ready"],
+            "Interval": 10_000_000_000u64, "Timeout": 5_000_000_000u64, "StartPeriod": 5_000_000_000u64,
+        });
+        // What listens on the loopback address can't be published.
+        let local = json!({"Healthcheck": health, "ExposedPorts": {"8080/tcp": {}}, "Volumes": null});
+        check(&format!("admin \"127.0.0.1:9000\"\n{site}"), local);
+        let socket = json!({"Healthcheck": health, "Volumes": {"/run/shop": {}}});
+        check(&format!("admin \"unix:/run/shop/admin.sock\"\n{site}"), socket);
+        let guarded = json!({"Healthcheck": null, "ExposedPorts": {"8080/tcp": {}, "9000/tcp": {}}});
+        check(&format!("admin \"0.0.0.0:9000\" {{\n auth bearer (file)\"/k/key\"\n}}\n{site}"), guarded);
     }
 }

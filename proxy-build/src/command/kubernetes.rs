@@ -12,7 +12,7 @@ pub(crate) fn kubernetes(file: &Path, output: Option<&Path>, name: Option<&str>,
     let name = service_name(file, name)?;
     let Some(site) = compile(file).and_then(|compiled| compiled.model) else { return Ok(ExitCode::FAILURE) };
     let image = image.map_or_else(|| format!("{name}:latest"), str::to_owned);
-    let site_file = file.file_name().unwrap_or_default().to_string_lossy();
+    let site_file = file.file_name().unwrap_or_default().to_string_lossy().replace(char::is_control, "?");
     let names = ManifestNames { name: &name, image: &image, site: &site_file };
     let (files, notes) = write(&Footprint::of(&site), &names)?;
     let written = write_generated(&files, output, "---\n")?;

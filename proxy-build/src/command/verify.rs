@@ -23,7 +23,7 @@ pub(crate) fn verify(binary: &Path, file: &Path, public_key: Option<&Path>) -> E
 
 fn verified(binary: &Path, file: &Path, public_key: Option<&Path>) -> Result<bool, String> {
     let name = binary.display();
-    let given = std::fs::read(binary).map_err(|error| format!("can't read {name}: {error}"))?;
+    let given = read(binary).map_err(|why| format!("can't read {name}: {why}"))?;
     if let Some(key) = public_key {
         if !signature::verifies(binary, &given, key)? {
             print(&format!("{name}: not signed with the key {}\n", key.display()))?;
@@ -46,10 +46,32 @@ fn verified(binary: &Path, file: &Path, public_key: Option<&Path>) -> Result<boo
             "nothing that binaries say of themselves: another C compiler or C library, or changed bytes".to_owned(),
         );
     }
+    let more = differences.len().saturating_sub(LISTED);
+    differences.truncate(LISTED);
+    if more > 0 {
+        differences.push(format!("and {more} more"));
+    }
     differences.push(first_difference(&given, &made));
     print(&format!("{name}: not the same bytes as a build of {}\n", file.display()))?;
-    print(&differences.iter().map(|difference| format!("  {difference}\n")).collect::<String>())?;
+    // What a binary says may be meant for terminals.
+    let lines = differences.iter().map(|line| format!("  {}\n", line.replace(char::is_control, "?")));
+    print(&lines.collect::<String>())?;
     Ok(false)
+}
+
+/// The largest binary that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// The most differences that are listed.
+const LISTED: usize = 50;
+
+fn read(binary: &Path) -> Result<Vec<u8>, String> {
+    let found = std::fs::metadata(binary).map_err(|error| error.to_string())?;
+    match found.is_file() {
+        true if found.len() <= LARGEST => std::fs::read(binary).map_err(|error| error.to_string()),
+        true => Err(format!("it has more than {} MiB", LARGEST >> 20)),
+        false => Err("not a file".to_owned()),
+    }
 }
 
 /// Says where two binaries begin to differ.

@@ -1,4 +1,4 @@
-//! The file system of an image ([`Content`]): the binary, and the few files that it needs.
+//! The file system of an image ([`RootFiles`]): the binary, and the few files that it needs.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
 /// What is in the image.
-pub(super) struct Content<'a> {
+pub(super) struct RootFiles<'a> {
     pub(super) binary: &'a [u8],
     /// The certificates of authorities.
     pub(super) ca: Option<&'a [u8]>,
@@ -30,7 +30,7 @@ struct Entry<'a> {
 /// The owner of what the process only reads.
 const ROOT: (u32, u32) = (0, 0);
 
-impl Content<'_> {
+impl RootFiles<'_> {
     /// Returns the layer as an archive, without compression: entries sorted by their paths, and without times.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn entries_are_sorted_and_owned() {
-        let content = Content {
+        let content = RootFiles {
             binary: b"elf",
             ca: Some(b"pem"),
             writable: vec!["/run/shop".to_owned(), "/var/lib/shop/acme".to_owned()],
