@@ -157,6 +157,10 @@ fn verification(user: &User, folder: &Path, binary: &[u8]) {
     std::fs::write(folder.join("changed"), &changed).expect("written");
     check(&["changed", "site.kdl"], 1, "changed bytes\n  first difference: byte ");
     check(&["changed", "site.kdl"], 1, ", in section .");
+    let statement = std::fs::read_to_string(folder.join("shop.v1.provenance.json")).expect("a file");
+    let statement = statement.replace(&sha256(binary), &sha256(&changed)).replace("\"libc\": \"", "\"libc\": \"old ");
+    std::fs::write(folder.join("changed.provenance.json"), statement).expect("written");
+    check(&["changed", "site.kdl"], 1, "C library: \"old ");
     std::fs::write(folder.join("other.kdl"), SITE.replace("200", "201")).expect("written");
     check(&["shop.v1", "other.kdl"], 1, "file site.kdl: only in the binary");
     std::fs::write(folder.join("wrong.kdl"), "site *").expect("written");

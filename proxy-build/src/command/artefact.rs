@@ -51,6 +51,11 @@ impl Artefact {
     pub(crate) fn provenance(&self, name: &str, binary: &[u8]) -> String {
         provenance::statement(name, binary, &self.predicate)
     }
+
+    /// Returns what the provenance of another binary says that this one's does not, in words.
+    pub(crate) fn other_tools(&self, statement: &str, binary: &[u8]) -> Vec<String> {
+        provenance::other_tools(statement, binary, &self.predicate)
+    }
 }
 
 /// Builds a compiled site.

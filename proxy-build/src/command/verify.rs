@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use proxy_build::source::sha256;
 
 use self::description::{Description, section_at};
-use super::{artefact, compile_to_build, print, signature};
+use super::{artefact, compile_to_build, print, signature, suffixed};
 
 /// Exit codes: 0 the same bytes, 1 other bytes or a wrong signature, 2 an error.
 pub(crate) fn verify(binary: &Path, file: &Path, public_key: Option<&Path>) -> ExitCode {
@@ -41,6 +41,10 @@ fn verified(binary: &Path, file: &Path, public_key: Option<&Path>) -> Result<boo
         return Ok(true);
     }
     let mut differences = theirs.differences(&Description::of(&made)?);
+    // The C compiler is told there alone: where it does not matter, binaries are the same.
+    if let Ok(statement) = read(&suffixed(binary, ".provenance.json")) {
+        differences.extend(artefact.other_tools(&String::from_utf8_lossy(&statement), &given));
+    }
     if differences.is_empty() {
         differences.push(
             "nothing that binaries say of themselves: another C compiler or C library, or changed bytes".to_owned(),

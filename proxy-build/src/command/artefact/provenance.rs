@@ -58,3 +58,38 @@ pub(super) fn statement(name: &str, binary: &[u8], predicate: &Value) -> String 
     });
     format!("{statement:#}\n")
 }
+
+/// Compares the C compiler and library of a statement, if it is about this binary, with those of a predicate.
+pub(super) fn other_tools(statement: &str, binary: &[u8], predicate: &Value) -> Vec<String> {
+    let statement: Value = serde_json::from_str(statement).unwrap_or_default();
+    if statement["subject"][0]["digest"]["sha256"] != sha256(binary) {
+        return Vec::new();
+    }
+    let tool = |predicate: &Value, name: &str| predicate["buildDefinition"]["internalParameters"][name].clone();
+    let compared = [("cc", "C compiler"), ("libc", "C library")].map(|(name, words)| {
+        let (theirs, ours) = (tool(&statement["predicate"], name), tool(predicate, name));
+        (theirs != ours).then(|| format!("{words}: {theirs} by the provenance of the binary, {ours} here"))
+    });
+    compared.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools() {
+        let predicate = |cc: &str| json!({"buildDefinition": {"internalParameters": {"cc": cc, "libc": "glibc 2.36"}}});
+        let check = |statement: &str, expected: &[&str]| {
+            assert_eq!(other_tools(statement, b"elf", &predicate("cc 12")), expected, "{statement}");
+        };
+        check(&statement("a", b"elf", &predicate("cc 12")), &[]);
+        check(
+            &statement("a", b"elf", &predicate("cc 13")),
+            &["C compiler: \"cc 13\" by the provenance of the binary, \"cc 12\" here"],
+        );
+        // It is about another binary, or none.
+        check(&statement("a", b"other", &predicate("cc 13")), &[]);
+        check("", &[]);
+    }
+}
