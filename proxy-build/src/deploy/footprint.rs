@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
-use proxy_runtime::site::{Admin, FilePath, Handler, Listener, LogTarget, Param, Place, Setting, SocketFile, Text};
+use proxy_runtime::site::{
+    Admin, FilePath, Handler, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text,
+};
 
 use crate::model::{Route, Site};
 use crate::pattern::{HostPattern, Segment};
@@ -118,6 +120,10 @@ impl<'a> Footprint<'a> {
                 None => {}
             }
         }
+        if let Some(path) = site.process.takeover.as_ref().and_then(|takeover| text(site, &takeover.path)) {
+            let file = SocketFile { mode: Some(0o600), user: None, group: None };
+            sockets.push(SocketPath { path: path.to_owned(), file });
+        }
         let servers = site.upstreams.iter().flat_map(|upstream| upstream.servers.iter());
         let connected = servers.filter_map(|server| match settings::address(text(site, &server.address)?) {
             Ok(Address::Unix(path)) => Some(path.to_owned()),
@@ -176,6 +182,18 @@ impl<'a> Footprint<'a> {
                 _ => default,
             },
         }
+    }
+
+    /// Returns how long a new process serves before the running one ends, if it takes over from it.
+    pub fn canary(&self) -> Option<Duration> {
+        let takeover = self.site.process.takeover.as_ref()?;
+        Some(match takeover.canary {
+            Setting::Fixed(canary) => canary,
+            Setting::Param(index) => match default_of(self.site, index) {
+                Some(ParamValue::Duration(canary)) => canary,
+                _ => Takeover::LONGEST_CANARY,
+            },
+        })
     }
 
     /// Returns the bytes of memory that the site lets caches and clients use.

@@ -8,6 +8,9 @@ use super::footprint::{Footprint, absolute};
 /// How long systemd waits after the time of the drain before it kills the process.
 const SPARE: u64 = 10;
 
+/// How long a process may take to start, before a takeover.
+const START: u64 = 90;
+
 /// How long workers may be stuck before systemd restarts the service.
 const WATCHDOG: u64 = 30;
 
@@ -52,7 +55,9 @@ pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) ->
     let others: Vec<&String> = writable.iter().filter(|path| owned(path).is_none()).collect();
     let header = format!("# Written by `kiln unit` for {site}.\n");
     let file = |suffix: &str, text: String| Generated { name: format!("{name}{suffix}"), text };
-    let mut out = vec![file(".service", format!("{header}{}", service(footprint, name, binary, (&user, &group))))];
+    // With `takeover`, each version of the binary is an instance of a template.
+    let suffix = if footprint.canary().is_some() { "@.service" } else { ".service" };
+    let mut out = vec![file(suffix, format!("{header}{}", service(footprint, name, binary, (&user, &group))))];
     if let Some(users) = sysusers(name, &user, &group) {
         out.push(file(".sysusers.conf", header.clone() + &users));
     }
@@ -84,8 +89,21 @@ fn service(footprint: &Footprint<'_>, name: &str, binary: &str, (user, group): (
         let optional = if footprint.required().next().is_none() { "-" } else { "" };
         line("EnvironmentFile", &format!("{optional}/etc/default/{name}"));
     }
-    line("ExecStartPre", &format!("{} --check", quoted(binary)));
-    line("ExecStart", &quoted(binary));
+    match footprint.canary() {
+        Some(canary) => {
+            // The specifier of the instance is not escaped.
+            line("ExecStart", &format!("{}-%i --upgrade", quoted(binary)));
+            line("TimeoutStartSec", &canary.as_secs().saturating_add(START).to_string());
+            // 3 is a rollback: the other instance serves.
+            line("RestartPreventExitStatus", "3");
+            // The socket of `takeover` outlives the instance that has made it.
+            line("RuntimeDirectoryPreserve", "yes");
+        }
+        None => {
+            line("ExecStartPre", &format!("{} --check", quoted(binary)));
+            line("ExecStart", &quoted(binary));
+        }
+    }
     line("ExecReload", "/bin/kill -HUP $MAINPID");
     line("Restart", "on-failure");
     line("TimeoutStopSec", &(footprint.drain().as_secs().saturating_add(SPARE)).to_string());
@@ -274,6 +292,25 @@ mod tests {
             &["SystemCallFilter=capset", bind, "TimeoutStopSec=15", "User=shop"],
             &[],
         );
+    }
+
+    #[test]
+    fn instances() {
+        let site = "process {\n takeover \"/run/shop/takeover.sock\" canary=\"2m\"\n}\nsite * {\n respond 200\n}";
+        check(
+            site,
+            &[
+                "ExecStart=/usr/local/bin/shop-%i --upgrade",
+                "TimeoutStartSec=210",
+                "RestartPreventExitStatus=3",
+                "RuntimeDirectory=shop",
+                "RuntimeDirectoryPreserve=yes",
+                "User=shop",
+            ],
+            &["ExecStartPre"],
+        );
+        assert_eq!(written(site)[0].name, "shop@.service");
+        check("site * {\n respond 200\n}", &["ExecStartPre=/usr/local/bin/shop --check"], &["--upgrade", "Preserve"]);
     }
 
     #[test]
