@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use kiln_tests::client::ask;
 use kiln_tests::kiln::scratch;
@@ -229,4 +229,25 @@ fn exhausted_descriptors() {
         limit(&proxy, 256);
         assert_eq!(asked.join().expect("a response"), Some(200));
     });
+}
+
+/// A worker whose event loop can't be created ends the process, which would serve with fewer workers otherwise, or with none. Descriptors
+/// that a parent process passes on are unknown to the budget, so that the last ones to be opened fail.
+#[test]
+fn a_worker_that_can_not_start_ends_the_process() {
+    let site = "param listen type=addr\nprocess {\n workers 4\n}\nlisten (param)listen\nsite * {\n respond 200\n}\n";
+    let binary = build_text("descriptors-worker", site);
+    let start = |passed_on: usize| {
+        let script = "ulimit -n 110; for fd in $(seq 10 $1); do eval \"exec $fd</dev/null\"; done; exec timeout 20 \"$2\" \"$3\"";
+        let listen = format!("--listen={}", address());
+        let arguments = [script, "bash", &(9 + passed_on).to_string(), binary.to_str().expect("UTF-8"), &listen];
+        Command::new("bash").arg("-c").args(arguments).output().expect("bash runs")
+    };
+    // With more of them, the start fails before.
+    let listens = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("listening on");
+    let died = (60..100).rev().map(start).find(listens).expect("it starts");
+    let said = String::from_utf8_lossy(&died.stderr).into_owned();
+    assert_eq!(died.status.code(), Some(1), "{said}");
+    assert!(said.contains("a worker can't start: ") && said.contains("has died: the process ends"), "{said}");
+    assert!(said.contains("stopped"), "{said}");
 }
