@@ -8,7 +8,7 @@ use proxy_runtime::balance::{Balancer, Candidates, Dice, Load, PickContext, hash
 use proxy_runtime::protocol::target::Target;
 use proxy_runtime::rehearse::find;
 use proxy_runtime::router::route::RouteLookup;
-use proxy_runtime::site::{BalancePolicy, NormalForm, Site};
+use proxy_runtime::site::{BalancePolicy, NormalForm, RequestVersion, Site};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -93,7 +93,7 @@ fn allocates_nothing(site: &'static Site) {
     ] {
         let lines = [("Host", host), ("X-Version", "2"), ("Cookie", "a=b; session=c")];
         let fields = lines.into_iter().collect();
-        let client: (std::net::IpAddr, bool) = ("192.0.2.7".parse().expect("an address"), false);
+        let client = ("192.0.2.7".parse().expect("an address"), RequestVersion::Http1);
         let raw = || {
             // As created by the parser of heads: with spare capacity for the host.
             let mut raw = String::with_capacity(path.len() + 64);

@@ -83,6 +83,8 @@ pub(crate) struct Check<'a> {
     pub(crate) underscores: bool,
     /// Whether some listener uses HTTP/2.
     pub(crate) http2_spoken: bool,
+    /// Whether a listener speaks HTTP/3.
+    pub(crate) http3_spoken: bool,
     pub(crate) presets: Names<(Span, Vec<Item>)>,
     pub(crate) files: Vec<FileRef>,
     pub(crate) made: Rc<TableCache>,
@@ -184,6 +186,7 @@ impl<'a> Check<'a> {
             trace_fields: None,
             underscores: false,
             http2_spoken: false,
+            http3_spoken: false,
             presets: Names::default(),
             files: Vec::new(),
             expressions: HashMap::new(),

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use proxy_runtime::context::settings::{self, Address};
+use proxy_runtime::context::view::RequestVersion;
 use proxy_runtime::protocol::canonical;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
 use proxy_runtime::site::{Proxy, Setting, Upstream};
@@ -31,7 +32,8 @@ pub fn explain(
     let plan = lower(model);
     let uri: http::Uri = url.parse().map_err(|error| format!("`{url}`: {error}"))?;
     let listener = listener(model, &uri)?;
-    let request = Rehearsal { method, url, listener: listener as u32, headers, body: 0, from, http2: false };
+    let request =
+        Rehearsal { method, url, listener: listener as u32, headers, body: 0, from, version: RequestVersion::Http1 };
     let outcome = rehearse(&plan, &request, &crate::testing::build_settings(model))?;
     let mut out = Text(String::new());
     out.line("request", format!("{method} {url} from {from}"));
@@ -104,7 +106,7 @@ fn process(model: &Site) -> String {
     if model.listeners.iter().any(|listener| listener.speaks.tls) {
         said.push(format!("handshakes={}", number(&limits.handshakes)));
     }
-    if model.listeners.iter().any(|listener| listener.speaks.http2) {
+    if model.listeners.iter().any(|listener| listener.speaks.http2 || listener.speaks.http3) {
         said.push(format!("max-streams={}", number(&model.process.max_streams)));
     }
     said.join(" ")

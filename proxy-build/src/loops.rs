@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::Method;
 use proxy_runtime::context::settings::{self, Address, Settings};
+use proxy_runtime::context::view::RequestVersion;
 use proxy_runtime::rehearse::{Rehearsal, RehearsalOutcome, rehearse};
 use proxy_runtime::router::route::RouteId;
 use proxy_runtime::site::{HostField, Proxy, Server, Setting, Text};
@@ -134,7 +135,7 @@ impl Walk<'_> {
             headers: step.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             body: 0,
             from: step.from,
-            http2: false,
+            version: RequestVersion::Http1,
         };
         let outcome = rehearse(self.plan, &request, &self.settings).ok()?;
         if outcome.route.is_none() && outcome.handler != Some("redirect-https") {

@@ -198,6 +198,8 @@ pub enum Matcher {
     Grpc,
     /// A request that uses HTTP/2.
     Http2,
+    /// A request that uses HTTP/3.
+    Http3,
     /// Any request: HTTP/1, if no other version is used.
     Always,
     /// The path, and the first slot of its captures (if it has any).
@@ -348,6 +350,7 @@ pub const LISTEN_PLAIN: &str = "[::]:80";
 pub const PLAIN: Speaks = Speaks {
     http1: true,
     http2: false,
+    http3: false,
     tls: false,
     default: None,
     redirect_https: false,
@@ -378,6 +381,10 @@ impl Site {
                 policies().any(|policy| policy.compress.is_some()),
             ),
             (feature("dns", "ASKS_DNS", "finds servers by DNS"), self.upstreams.iter().any(Upstream::asks_dns)),
+            (
+                feature("h3", "SPEAKS_HTTP3", "speaks HTTP/3"),
+                self.listeners.iter().any(|listener| listener.speaks.http3),
+            ),
             (feature("jwt", "CHECKS_TOKENS", "verifies tokens"), !self.key_sources.is_empty()),
             (feature("logs", "WRITES_LOGS", "writes logs to files or sockets"), self.outputs().any(needs_more)),
             (feature("takeover", "TAKES_OVER", "hands its sockets over"), self.process.takeover.is_some()),

@@ -91,6 +91,7 @@ impl Plan<'_> {
             Matcher::WebSocket => matcher::websocket(view),
             Matcher::Grpc => matcher::grpc(view),
             Matcher::Http2 => matcher::http2(view),
+            Matcher::Http3 => matcher::http3(view),
             Matcher::Always => true,
             Matcher::PathRegex(pattern, None) => self.regexes[self.regex(pattern)].1.is_match(view.path.as_bytes()),
             Matcher::PathRegex(pattern, Some(first)) => {

@@ -49,6 +49,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let secured = check.sites_tls(&root.sites);
     let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
+    check.http3_spoken = listeners.list.iter().any(|listener| listener.speaks.http3);
     let defaults = check.layer(&root.policies, &Layer::default());
     policy::ALL.iter().for_each(|kind| kind.check_root(&mut check, &defaults, &listeners.list));
     let process = check.process(&root.process, listeners.privileged);

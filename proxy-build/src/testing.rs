@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proxy_runtime::context::settings::Settings;
+use proxy_runtime::context::view::RequestVersion;
 use proxy_runtime::rehearse::{self, Rehearsal};
 use proxy_runtime::site::{Param, ParamKind};
 
@@ -63,7 +64,7 @@ fn is_cached(site: &Site, plan: &Plan<'_>, settings: &Settings, warmed: &Warmed,
         headers: vec![("user-agent", "kiln"), ("accept", "*/*"), ("accept-encoding", "gzip, deflate")],
         body: 0,
         from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        http2: false,
+        version: RequestVersion::Http1,
     };
     let outcome = match rehearse::rehearse(plan, &request, settings) {
         Ok(outcome) if outcome.not_asked => return,

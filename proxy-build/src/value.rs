@@ -23,7 +23,7 @@ pub use self::amount::{MAX_HEADERS, MAX_KEPT_BODY, MAX_MEMORY, MAX_URI, keepaliv
 pub use self::cookie::{cookie_attribute, cookie_name};
 pub use self::file::{file_at_start, file_source, media, own_file};
 pub use self::path::{MAX_SEGMENTS, is_capture_name, pattern, prefix};
-pub use self::protocol::{PROXY_PROTOCOLS, http_version};
+pub use self::protocol::{PROXY_PROTOCOLS, http_version, upstream_http_version};
 pub use self::retry::{GRPC_STATUSES, retry_on};
 
 mod access;

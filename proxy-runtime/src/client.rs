@@ -4,6 +4,8 @@
 
 pub(crate) mod http1;
 pub(crate) mod http2;
+#[cfg(feature = "h3")]
+pub(crate) mod http3;
 pub(crate) mod peer;
 pub(crate) mod record;
 pub(crate) mod request_body;
@@ -17,13 +19,15 @@ use http::StatusCode;
 
 use self::http1::Http1Client;
 use self::http2::Http2Client;
+#[cfg(feature = "h3")]
+use self::http3::Http3Client;
 use self::peer::Peer;
 use crate::body::inbound::BodyError;
 use crate::net::clock::Timer;
 use crate::protocol::fields::Fields;
 use crate::worker::Worker;
 
-/// The client's side of an exchange: of a whole connection in HTTP/1.1, of a stream in HTTP/2.
+/// The client's side of an exchange: of a whole connection in HTTP/1.1, of a stream in HTTP/2 and HTTP/3.
 pub(crate) struct Client {
     pub(crate) worker: &'static Worker,
     pub(crate) peer: Rc<Peer>,
@@ -41,6 +45,8 @@ pub(crate) struct Client {
 pub(crate) enum Wire {
     Http1(Http1Client),
     Http2(Http2Client),
+    #[cfg(feature = "h3")]
+    Http3(Http3Client),
     /// None: the exchange is the proxy's own.
     Nobody,
 }
@@ -64,6 +70,8 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().poll(cx, &mut http1.link.borrow_mut()),
             Wire::Http2(http2) => http2.poll_body(cx),
+            #[cfg(feature = "h3")]
+            Wire::Http3(http3) => http3.poll_body(cx),
             Wire::Nobody => Poll::Ready(Ok(0)),
         }
     }
@@ -73,6 +81,8 @@ impl Client {
         let took = match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().take(&mut http1.link.borrow_mut(), to),
             Wire::Http2(http2) => http2.take_body(to),
+            #[cfg(feature = "h3")]
+            Wire::Http3(http3) => http3.take_body(to),
             Wire::Nobody => 0,
         };
         self.received.set(self.received.get() + took as u64);
@@ -84,6 +94,8 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.inbound.borrow_mut().decoder.trailers.take(),
             Wire::Http2(http2) => http2.trailers(),
+            #[cfg(feature = "h3")]
+            Wire::Http3(http3) => http3.trailers(),
             Wire::Nobody => None,
         }
     }
@@ -111,6 +123,8 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => Some(&http1.expects_continue),
             Wire::Http2(http2) => Some(&http2.expects_continue),
+            #[cfg(feature = "h3")]
+            Wire::Http3(http3) => Some(&http3.expects_continue),
             Wire::Nobody => None,
         }
     }
@@ -120,6 +134,8 @@ impl Client {
         match &self.wire {
             Wire::Http1(http1) => http1.interim(status, fields),
             Wire::Http2(http2) => http2.interim(status, fields),
+            #[cfg(feature = "h3")]
+            Wire::Http3(http3) => http3.interim(status, fields),
             Wire::Nobody => {}
         }
     }

@@ -60,6 +60,9 @@ failures! {
     BadFraming = "bad-framing", StatusCode::BAD_REQUEST;
     /// The client violates HTTP/2, which ends the connection (RFC 9113 section 5.4.1).
     Http2Protocol = "http2-protocol", StatusCode::BAD_REQUEST;
+    /// The client violates HTTP/3 or QUIC, which ends the connection (RFC 9114 section 8).
+    #[cfg_attr(not(feature = "h3"), allow(dead_code, reason = "made by `h3` alone"))]
+    Http3Protocol = "http3-protocol", StatusCode::BAD_REQUEST;
     /// The client sends an excessive number of useless HTTP/2 frames (RFC 9113 section 10.5).
     FrameFlood = "frame-flood", StatusCode::BAD_REQUEST;
     /// A major version of HTTP other than 1, in HTTP/1.1's format (RFC 9110 section 15.6.6).

@@ -3,7 +3,7 @@
 
 pub(crate) mod budget;
 mod fields;
-mod flood;
+pub(crate) mod flood;
 mod frames;
 mod hpack;
 pub(crate) mod monitor;

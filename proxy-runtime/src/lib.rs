@@ -61,6 +61,8 @@ mod handover;
 mod http1;
 #[cfg(feature = "serve")]
 mod http2;
+#[cfg(feature = "h3")]
+mod http3;
 #[cfg(feature = "serve")]
 mod observe;
 #[cfg(feature = "serve")]
@@ -86,6 +88,9 @@ pub const ASKS_DNS: bool = cfg!(feature = "dns");
 
 /// Whether TLS is enabled; asserted by the output of sites that use it.
 pub const SPEAKS_TLS: bool = cfg!(feature = "tls");
+
+/// Whether HTTP/3 is enabled; asserted by the output of sites that use it.
+pub const SPEAKS_HTTP3: bool = cfg!(feature = "h3");
 
 /// Whether ACME is enabled; asserted by the output of sites that use it.
 pub const SPEAKS_ACME: bool = cfg!(feature = "acme");

@@ -16,6 +16,8 @@ pub(crate) mod expiry;
 pub(crate) mod listen;
 #[cfg(feature = "serve")]
 pub(crate) mod memory;
+#[cfg(feature = "h3")]
+pub(crate) mod quic;
 #[cfg(feature = "serve")]
 pub(crate) mod secured;
 #[cfg(feature = "serve")]

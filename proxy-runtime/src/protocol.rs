@@ -12,6 +12,7 @@ pub mod escape;
 pub mod fields;
 pub(crate) mod forwarded;
 pub mod grpc;
+pub mod huffman;
 pub mod media;
 pub mod methods;
 #[cfg(feature = "serve")]

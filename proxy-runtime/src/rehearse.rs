@@ -61,7 +61,7 @@ fn answered(
         authority: target.authority(arrived.scheme).unwrap_or_default(),
         path: target.path(),
         query: target.query(),
-        protocol: if request.http2 { "HTTP/2.0" } else { "HTTP/1.1" },
+        protocol: request.version.name(),
         client: arrived.client,
         captures: &found.captures,
         route: rules.pattern(route),

@@ -44,6 +44,7 @@ use crate::client::request_body::RequestBody;
 use crate::content::cookies;
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Facts;
+use crate::context::view::RequestVersion;
 use crate::failure::Failure;
 use crate::filter::Functions;
 use crate::filter::intake;
@@ -101,6 +102,8 @@ fn finished(record: &mut Record, mut answer: Answer<Body>) -> Answer<Body> {
     if let Some(policy) = record.route.and_then(|route| route.policy.compress.as_ref()) {
         answer = compress(policy, record, answer);
     }
+    #[cfg(feature = "h3")]
+    record.advertise_http3(&mut answer.fields);
     record.responds_with(&answer.fields);
     record.shows(&answer.fields);
     answer
@@ -130,7 +133,7 @@ pub(crate) fn refuse_malformed(client: &Client, record: &mut Record, failure: Fa
 /// Returns the error response for a failure, and records the failure.
 pub(crate) fn refuse(record: &mut Record, failure: Failure) -> Answer<Body> {
     record.failed(failure);
-    if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
+    if record.version >= Version::HTTP_2 && grpc::is_call(&record.fields) {
         let answer = local_response::grpc_failure(failure);
         record.answered(answer.status.as_u16());
         return answer;
@@ -236,7 +239,7 @@ fn way(client: &Client, record: &mut Record, target: String) -> Result<RouteDeci
     }
 
     // Find the route.
-    let about = (record.client, record.version == Version::HTTP_2);
+    let about = (record.client, RequestVersion::of(record.version));
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
     let asked = preflight(site, root, record, about);
     let asks = asked.is_some();
@@ -324,7 +327,7 @@ fn cors(record: &Record) -> Option<&'static Cors> {
 }
 
 /// Returns the route for a CORS preflight (Fetch standard, "CORS-preflight request"), if that route has CORS rules.
-fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, bool)) -> Option<RouteLookup> {
+fn preflight(site: &Site, root: Node, record: &Record, about: (IpAddr, RequestVersion)) -> Option<RouteLookup> {
     let method = crate::access::preflight(&record.method, &record.fields)?;
     let found = rehearse::find(site, root, record.target.as_ref()?, &method, &record.fields, about);
     let RouteLookup::Route(id, _) = &found else { return None };

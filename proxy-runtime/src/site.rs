@@ -65,6 +65,7 @@ pub use self::upstream::*;
 pub use crate::context::addresses::Addresses;
 pub use crate::context::claims::Algorithm;
 pub use crate::context::param::{FilePath, FileRef, Param, ParamKind, Setting};
+pub use crate::context::view::RequestVersion;
 pub use crate::filter::intake::{FieldRules, TrustedHeader};
 pub use crate::protocol::canonical::NormalForm;
 pub use crate::protocol::methods::Methods;

@@ -31,7 +31,7 @@ use tokio::sync::{Notify, watch};
 pub(crate) use self::new::{ReceivedSockets, receive};
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
-use crate::net::listen::{self, Accepting, Availability};
+use crate::net::listen::{self, Availability, Bound};
 use crate::net::tls::Engine;
 use crate::observe::announce_warning;
 use crate::site::{self, Site, SocketFile};
@@ -45,7 +45,7 @@ pub(crate) struct TakeoverTask {
     /// The socket that takeovers are requested at.
     own: UnixListener,
     /// The listening sockets, by the index of their listener.
-    sockets: Vec<Accepting>,
+    sockets: Vec<(u32, Bound)>,
     /// The old process, if it has handed over.
     old: Option<new::OldProcess>,
     /// Why the takeover was rolled back, once it was.
@@ -59,7 +59,7 @@ impl TakeoverTask {
         settings: &'static Settings,
         workers: usize,
         received: ReceivedSockets,
-        sockets: Vec<Accepting>,
+        sockets: Vec<(u32, Bound)>,
     ) -> Option<TakeoverTask> {
         let (written, own) = (site.process.takeover.as_ref()?, received.own?);
         let handover = Box::leak(Box::new(Handover::new(site.listeners.len(), workers)));

@@ -49,6 +49,9 @@ pub(crate) struct Worker {
     process: WorkerShared,
     /// Its counters, if metrics are enabled.
     pub(crate) counters: Option<&'static Counters>,
+    /// The values of `Alt-Svc` by the index of the listener, for those with HTTP/3.
+    #[cfg(feature = "h3")]
+    pub(crate) alternatives: Vec<Option<String>>,
     /// Whether any upstream uses PROXY headers.
     pub(crate) announces: bool,
     pub(crate) pools: Rc<Pools>,
@@ -104,6 +107,8 @@ impl Worker {
             number,
             process: *shared,
             counters: metrics.and_then(|metrics| metrics.workers.get(number)),
+            #[cfg(feature = "h3")]
+            alternatives: crate::net::quic::alternatives(site, settings),
             announces: site.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             pools: Rc::new(Pools::new(servers, dialler)),
             shared: SharedPools::new(servers, dialler),

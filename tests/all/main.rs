@@ -31,6 +31,7 @@ mod fuzz;
 mod guessing;
 mod heads;
 mod http2;
+mod http3;
 mod intake;
 mod layout;
 mod lock;

@@ -9,6 +9,7 @@ use proxy_build::ast::{HostPattern, Segment};
 use proxy_build::lower::lower;
 use proxy_build::model::{Matcher, Route, Site};
 use proxy_runtime::context::settings::Settings;
+use proxy_runtime::context::view::RequestVersion;
 use proxy_runtime::rehearse::{Rehearsal, rehearse};
 
 /// The rules in their slowest form: of all routes whose pattern and matchers match the request, the most specific.
@@ -180,7 +181,7 @@ proptest! {
             if a { headers.push(("x-a", "1")); }
             if b { headers.push(("x-b", "1")); }
             let url = format!("http://{host}{path}");
-            let request = Rehearsal { method, url: &url, listener: 0, headers: headers.clone(), body: 0, from: "192.0.2.1".parse().unwrap(), http2: false };
+            let request = Rehearsal { method, url: &url, listener: 0, headers: headers.clone(), body: 0, from: "192.0.2.1".parse().unwrap(), version: RequestVersion::Http1 };
             let outcome = rehearse(&plan, &request, &Settings::default()).expect("a request");
             let found = outcome.route.map(|route| {
                 let route = plan.routes[route as usize].model;

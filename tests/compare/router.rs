@@ -12,7 +12,7 @@ use proxy_runtime::protocol::fields::Fields;
 use proxy_runtime::protocol::target::Target;
 use proxy_runtime::rehearse::find;
 use proxy_runtime::router::table::NONE;
-use proxy_runtime::site::{Bundle, NormalForm, Routes, Site};
+use proxy_runtime::site::{Bundle, NormalForm, RequestVersion, Routes, Site};
 
 use crate::row;
 
@@ -183,7 +183,7 @@ fn measure(site: &Site, many: Many, size: usize, least: &mut [Duration]) {
             _ => (text, one_host.clone()),
         }
     };
-    let client: (std::net::IpAddr, bool) = ("192.0.2.1".parse().expect("an address"), false);
+    let client = ("192.0.2.1".parse().expect("an address"), RequestVersion::Http1);
     let form = NormalForm { encoded_slash: false, merge_slashes: true, refuse_parameters: false };
     for _ in 0..ROUNDS {
         for (lot, least) in least.iter_mut().enumerate() {

@@ -162,6 +162,7 @@ static LISTENERS: &[Listener] = &[
         speaks: Speaks {
             http1: true,
             http2: false,
+            http3: false,
             tls: false,
             default: None,
             redirect_https: false,

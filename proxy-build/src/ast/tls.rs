@@ -24,6 +24,7 @@ pub enum InListen {
 pub enum HttpVersion {
     H1,
     H2,
+    H3,
 }
 
 /// `tls` at the top level, or in a site.

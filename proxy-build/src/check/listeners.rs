@@ -9,7 +9,7 @@ use super::{Check, ListenItem, list};
 use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, Top, What};
 use crate::model;
 use crate::nearest::nearest;
-use crate::report::{Diagnostic, Help};
+use crate::report::{Diagnostic, Edit, Help};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.
@@ -178,6 +178,12 @@ impl Check<'_> {
         declared: &mut Vec<DeclaredListener>,
     ) -> Option<usize> {
         let found = self.address(address)?;
+        if speaks.http3 && matches!(&found, Setting::Fixed(address) if address.starts_with("unix:")) {
+            let message = "`h3` needs an address with a port, and this is a unix socket";
+            self.report
+                .add(Diagnostic::error("no-http3", message, address.span).help(Help::write(address.span, "\":8443\"")));
+            return None;
+        }
         if let Some(index) = declared.iter().position(|other| same_socket(&other.listener.address, &found)) {
             if !shared
                 && !declared[index].shared
@@ -293,14 +299,12 @@ impl Check<'_> {
     /// Reads the protocols in the braces of a `listen`.
     fn speaks(&mut self, items: &[Item]) -> Speaks {
         let mut speaks = model::PLAIN;
-        let mut versions: Option<(Span, Vec<HttpVersion>)> = None;
+        let mut versions: Option<&[Spanned<HttpVersion>]> = None;
         let mut networks = Vec::new();
-        for Item { span, what, .. } in items {
+        for Item { what, .. } in items {
             let What::InListen(item) = what else { continue };
             match item {
-                InListen::Http(written) => {
-                    versions = Some((*span, written.iter().map(|version| version.value).collect()))
-                }
+                InListen::Http(written) => versions = Some(written),
                 InListen::Tls(name) => {
                     speaks.tls = true;
                     let default = name.as_ref().and_then(|name| self.tls.look_up("tls", name, self.report));
@@ -333,15 +337,37 @@ impl Check<'_> {
         }
         // Over TLS, the client chooses by ALPN.
         speaks.http2 = speaks.tls;
-        if let Some((_, versions)) = &versions {
-            speaks.http1 = versions.contains(&HttpVersion::H1);
-            speaks.http2 = versions.contains(&HttpVersion::H2);
+        if let Some(versions) = versions {
+            let speaks_version = |wanted| versions.iter().any(|version| version.value == wanted);
+            speaks.http1 = speaks_version(HttpVersion::H1);
+            speaks.http2 = speaks_version(HttpVersion::H2);
+            if let Some(http3) = versions.iter().find(|version| version.value == HttpVersion::H3) {
+                speaks.http3 = self.speaks_http3(&speaks, http3.span);
+            }
         }
         let redirects = items.iter().find(|item| matches!(item.what, What::InListen(InListen::RedirectHttps)));
         if let (true, Some(item)) = (speaks.tls, redirects) {
             self.error("no-effect", "`redirect-https` has no effect: all requests here are `https`", item.span);
         }
         speaks
+    }
+
+    /// Checks whether a listener can speak HTTP/3, which the word at `span` asks for.
+    fn speaks_http3(&mut self, speaks: &Speaks, span: Span) -> bool {
+        let without = || Help::told("leave `h3` out", vec![Edit { at: span, text: String::new() }]);
+        let (message, help) = if !speaks.http1 && !speaks.http2 {
+            // RFC 9114 section 3.1.1: a response over TCP says that there is HTTP/3.
+            let message = "`h3` needs `h1` or `h2` beside it, by which clients learn of it";
+            (message, Help::write(span, "h1 h2 h3"))
+        } else if !speaks.tls {
+            ("`h3` needs `tls` on the listener: HTTP/3 is always encrypted", without())
+        } else if speaks.proxy_protocol.is_some() {
+            ("`h3` can't be behind a PROXY header, which is for TCP", without())
+        } else {
+            return true;
+        };
+        self.report.add(Diagnostic::error("no-http3", message, span).help(help));
+        false
     }
 
     /// Checks that each site can be served on its listeners: with TLS if the listener uses it, and not where its

@@ -208,9 +208,14 @@ impl Check<'_> {
             found.push(match protocol.value {
                 Protocol::WebSocket => Matcher::WebSocket,
                 Protocol::Grpc => Matcher::Grpc,
-                Protocol::Http1 if self.http2_spoken => Matcher::Not(vec![Matcher::Http2]),
-                Protocol::Http1 => Matcher::Always,
+                Protocol::Http1 => match (self.http2_spoken, self.http3_spoken) {
+                    (false, false) => Matcher::Always,
+                    (true, false) => Matcher::Not(vec![Matcher::Http2]),
+                    (false, true) => Matcher::Not(vec![Matcher::Http3]),
+                    (true, true) => Matcher::Not(vec![Matcher::Any(vec![Matcher::Http2, Matcher::Http3])]),
+                },
                 Protocol::Http2 if self.http2_spoken => Matcher::Http2,
+                Protocol::Http3 if self.http3_spoken => Matcher::Http3,
                 Protocol::Http2 | Protocol::Http3 => {
                     self.report.add(
                         Diagnostic::error(
@@ -220,7 +225,7 @@ impl Check<'_> {
                         )
                         .help(match protocol.value {
                             Protocol::Http2 => "let a listener speak it: listen \":8080\" { http h1 h2; }",
-                            _ => "HTTP/3 is not supported yet",
+                            _ => "let a listener speak it: listen \":8443\" { tls; http h1 h2 h3; }",
                         }),
                     );
                     continue;
@@ -306,6 +311,7 @@ pub fn describe(matcher: &Matcher) -> String {
         Matcher::WebSocket => "protocol websocket".to_owned(),
         Matcher::Grpc => "protocol grpc".to_owned(),
         Matcher::Http2 => "protocol http2".to_owned(),
+        Matcher::Http3 => "protocol http3".to_owned(),
         Matcher::Always => "protocol http1".to_owned(),
         Matcher::PathRegex(regex, _) => format!("path-regex \"{regex}\""),
         Matcher::Not(inner) => format!("not ({})", join(inner, " and ")),

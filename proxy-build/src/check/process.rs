@@ -42,8 +42,12 @@ impl Check<'_> {
                 }
                 What::MemoryLimit(Some(limit)) => process.memory_limit = self.setting(limit, ParamKind::Size),
                 What::MaxStreams(streams) => {
-                    if !self.http2_spoken {
-                        self.error("no-effect", "`max-streams` has no effect: no listener speaks HTTP/2", item.span);
+                    if !self.http2_spoken && !self.http3_spoken {
+                        self.error(
+                            "no-effect",
+                            "`max-streams` has no effect: no listener speaks HTTP/2 or HTTP/3",
+                            item.span,
+                        );
                     }
                     process.max_streams = self.setting(streams, ParamKind::Number).unwrap_or(process.max_streams);
                 }

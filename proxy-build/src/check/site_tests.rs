@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use proxy_runtime::site::{Expect, ExpectField, Test, Text};
+use proxy_runtime::site::{Expect, ExpectField, RequestVersion, Test, Text};
 
 use super::Check;
 use crate::ast::{self, Protocol, What};
@@ -47,7 +47,7 @@ impl Check<'_> {
             return None;
         }
         let (mut headers, mut cookies) = (Vec::new(), Vec::new());
-        let (mut from, mut body, mut http2) = (CLIENT, 0, false);
+        let (mut from, mut body, mut version) = (CLIENT, 0, RequestVersion::Http1);
         for item in &request.items {
             match &item.what {
                 What::RequestField(name, value) => {
@@ -59,7 +59,11 @@ impl Check<'_> {
                 What::RequestCookie(name, value) => cookies.push(format!("{name}={value}")),
                 What::RequestBody(size) => body = size.value,
                 What::RequestProtocol(protocol) => {
-                    http2 = protocol.value == Protocol::Http2;
+                    version = match protocol.value {
+                        Protocol::Http2 => RequestVersion::Http2,
+                        Protocol::Http3 => RequestVersion::Http3,
+                        _ => RequestVersion::Http1,
+                    };
                     headers.extend(said_by(protocol.value));
                 }
                 What::From(address) => from = address.value,
@@ -80,7 +84,7 @@ impl Check<'_> {
                 place: self.place(test.name.span),
                 method: request.method.value.into(),
                 url: request.url.value.into(),
-                http2,
+                version,
                 listener: 0,
                 headers: list(headers),
                 body,

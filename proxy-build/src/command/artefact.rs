@@ -245,7 +245,7 @@ mod tests {
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
             assert_eq!(features(site, all), expected, "{text}");
         };
-        let every = ["acme", "admin", "auth", "compress", "dns", "jwt", "logs", "takeover", "tls", "trace"];
+        let every = ["acme", "admin", "auth", "compress", "dns", "h3", "jwt", "logs", "takeover", "tls", "trace"];
         check("site * {\n respond 200\n}", false, &[]);
         check("site * {\n respond 200\n}", true, &[]);
         check("site * {\n compress\n respond 200\n}", false, &["compress"]);
@@ -256,6 +256,8 @@ mod tests {
         let jwt = "site * {\n auth jwt (file)\"k\" {\n algorithms ES256\n }\n respond 200\n}";
         check(jwt, false, &["jwt"]);
         check("site a.test {\n tls internal\n respond 200\n}", false, &["tls"]);
+        let http3 = "listen \":8443\" {\n tls\n http h1 h2 h3\n}\nsite a.test {\n tls internal\n respond 200\n}";
+        check(http3, false, &["h3", "tls"]);
         check("site * {\n proxy \"https://a.test\"\n}", false, &["tls"]);
         check("upstream a {\n discover dns \"a.test:80\"\n}\nsite * {\n proxy a\n}", false, &["dns"]);
         let takeover = "process {\n takeover \"/run/a.sock\"\n}\nsite * {\n respond 200\n}";

@@ -162,7 +162,7 @@ pub(super) static BODY: Directive = Directive {
 pub(super) static REQUEST_PROTOCOL: Directive = Directive {
     name: "protocol",
     places: &[Place::Request],
-    args: "websocket|grpc|http1|http2",
+    args: "websocket|grpc|http1|http2|http3",
     props: &[],
     body: None,
     repeats: false,
@@ -175,6 +175,7 @@ pub(super) static REQUEST_PROTOCOL: Directive = Directive {
             ("grpc", Protocol::Grpc),
             ("http1", Protocol::Http1),
             ("http2", Protocol::Http2),
+            ("http3", Protocol::Http3),
         ]);
         Some(What::RequestProtocol(r.arg("a protocol", words)?))
     },

@@ -75,6 +75,7 @@ impl Conjunction<'_> {
             Matcher::WebSocket => quote!(matcher::websocket(view)),
             Matcher::Grpc => quote!(matcher::grpc(view)),
             Matcher::Http2 => quote!(matcher::http2(view)),
+            Matcher::Http3 => quote!(matcher::http3(view)),
             Matcher::Always => quote!(true),
             Matcher::PathRegex(pattern, None) => {
                 let regex = numbered("REGEX", self.plan.regex(pattern));

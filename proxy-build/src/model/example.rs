@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use proxy_runtime::context::view::RequestVersion;
 use proxy_runtime::protocol::canonical::encoded_parameter;
 
 use crate::pattern::ValueOf;
@@ -41,9 +42,13 @@ impl Example {
         format!("http://{}{}{query}", self.host, self.path)
     }
 
-    /// Returns whether it uses HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        self.of(ValueOf::Header).any(|(name, value)| name == HTTP_VERSION && value == "HTTP/2")
+    /// Returns its version of HTTP.
+    pub(crate) fn version(&self) -> RequestVersion {
+        match self.of(ValueOf::Header).find(|(name, _)| *name == HTTP_VERSION) {
+            Some((_, "HTTP/2")) => RequestVersion::Http2,
+            Some((_, "HTTP/3")) => RequestVersion::Http3,
+            _ => RequestVersion::Http1,
+        }
     }
 
     /// Returns its header fields, including cookies.
@@ -63,8 +68,10 @@ impl fmt::Display for Example {
         if self.client != ANYBODY {
             with.push(format!("client {}", self.client));
         }
-        if self.is_http2() {
-            with.push("HTTP/2".to_owned());
+        match self.version() {
+            RequestVersion::Http1 => {}
+            RequestVersion::Http2 => with.push("HTTP/2".to_owned()),
+            RequestVersion::Http3 => with.push("HTTP/3".to_owned()),
         }
         if with.is_empty() { Ok(()) } else { write!(f, " with {}", with.join(", ")) }
     }

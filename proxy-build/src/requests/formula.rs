@@ -80,6 +80,7 @@ impl Requests {
                 self.of_value(ValueOf::Header, "content-type", &test)
             }
             Matcher::Http2 => self.of_value(ValueOf::Header, HTTP_VERSION, &ValueTest::Equals("HTTP/2".to_owned())),
+            Matcher::Http3 => self.of_value(ValueOf::Header, HTTP_VERSION, &ValueTest::Equals("HTTP/3".to_owned())),
             Matcher::Always => Formula::All(Vec::new()),
             Matcher::PathRegex(pattern, _) => {
                 Formula::Atom(Atom::Path { language: self.table(pattern), hints: Vec::new() })

@@ -29,7 +29,7 @@ site grpc.example.com {
 }
 "#,
     read: |r| {
-        let version = r.arg("a version", value::http_version)?;
+        let version = r.arg("a version", value::upstream_http_version)?;
         Some(What::in_upstream(Http(version.value)))
     },
 };

@@ -23,6 +23,7 @@ use super::streams::{Events, MOST, MOST_TAPS, TapLines};
 use super::tap::TapQuery;
 use super::{Operated, form, metrics, page, servers, stores};
 use crate::context::facts::Facts;
+use crate::context::view::RequestVersion;
 use crate::failure::Failure;
 use crate::metrics::text::Format;
 use crate::net::stream::Buffers;
@@ -207,7 +208,7 @@ impl Answerer {
         let Ok(mut target) = Target::parse(url.to_owned(), &host, Version::HTTP_11) else {
             return refuse(StatusCode::BAD_REQUEST, "the URL is malformed");
         };
-        let policy = purge::policy_of(site, &mut target, &host, (peer.ip, false));
+        let policy = purge::policy_of(site, &mut target, &host, (peer.ip, RequestVersion::Http1));
         let facts = facts(&Method::GET, &host, &target, Facts::nothing(&Method::GET, &host, settings));
         match policy.and_then(|policy| purge::place_of(&facts, site, policy, stores)) {
             Some((store, urls)) => json(&stores::entry(store, urls).await),
@@ -266,7 +267,7 @@ impl Answerer {
             return refuse(StatusCode::BAD_REQUEST, "the host or the path is malformed");
         };
         let method = request.method();
-        let policy = purge::policy_of(site, &mut target, &fields, (peer.ip, false));
+        let policy = purge::policy_of(site, &mut target, &fields, (peer.ip, RequestVersion::Http1));
         let about = policy.and_then(|policy| Some((&policy.key, stores.get(usize::from(policy.store))?)));
         let facts = facts(method, &fields, &target, Facts::nothing(method, &fields, settings));
         match purge::carry_out(&facts, site, about, stores).await {

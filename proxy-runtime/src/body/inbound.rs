@@ -14,6 +14,7 @@ pub(crate) struct Inbound {
 }
 
 /// Why a received body is incomplete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
     /// Its framing is malformed.
     Malformed,

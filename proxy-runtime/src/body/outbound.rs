@@ -1,4 +1,4 @@
-//! Writes a message over HTTP/1.1: [`Outbound`], a head and then the body as it arrives.
+//! Writes a message over HTTP/1.1 or HTTP/3: [`Outbound`], a head and then the body as it arrives.
 //!
 //! A request is sent at once. The head of a response is held back until it is known whether its body begins: until the first byte is
 //! sent, a response that breaks can still be replaced by another. It waits only for data that has already arrived ([`YieldOnce`]).
@@ -11,6 +11,9 @@ use tokio::time::Instant;
 
 use super::source::Source;
 use crate::failure::Failure;
+use crate::http1::Framing;
+#[cfg(feature = "h3")]
+use crate::http3::head;
 use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
 
@@ -27,7 +30,7 @@ pub(crate) struct Outbound {
     begun: bool,
     /// For a response: the turn of the event loop before its head is sent without a body.
     look_around: Option<YieldOnce>,
-    chunked: bool,
+    framing: BodyFraming,
     /// How much of the source's data is announced and sent from its own buffer.
     promised: usize,
     /// The source has ended, and all of its data is in `out`.
@@ -38,6 +41,25 @@ pub(crate) struct Outbound {
     blocked: Option<Instant>,
     /// How many bytes of the body were sent.
     pub(crate) body: u64,
+}
+
+/// How a body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyFraming {
+    /// The head says where it ends.
+    Bare,
+    /// HTTP/1.1: chunks (RFC 9112 section 7.1).
+    Chunked,
+    /// HTTP/3: a DATA frame for each piece, or one for all, whose header was sent with the head.
+    #[cfg(feature = "h3")]
+    Frames { begun: bool },
+}
+
+impl BodyFraming {
+    /// Returns how a body of HTTP/1.1 is framed.
+    pub(crate) fn of(framing: Framing) -> BodyFraming {
+        if framing == Framing::Chunked { BodyFraming::Chunked } else { BodyFraming::Bare }
+    }
 }
 
 /// Why a message could not be sent completely.
@@ -75,14 +97,14 @@ impl YieldOnce {
 
 impl Outbound {
     /// Sends the `head` of a request, and its body, chunked or as it is.
-    pub(crate) fn request(head: Vec<u8>, chunked: bool) -> Outbound {
+    pub(crate) fn request(head: Vec<u8>, framing: BodyFraming) -> Outbound {
         Outbound {
             out: head,
             sent: 0,
             held: 0,
             begun: false,
             look_around: None,
-            chunked,
+            framing,
             promised: 0,
             ended: false,
             failed: None,
@@ -92,8 +114,8 @@ impl Outbound {
     }
 
     /// Sends a response. If its body fails, the data before is sent first.
-    pub(crate) fn answer(head: Vec<u8>, chunked: bool) -> Outbound {
-        Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, chunked) }
+    pub(crate) fn answer(head: Vec<u8>, framing: BodyFraming) -> Outbound {
+        Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, framing) }
     }
 
     /// Returns whether nothing was sent.
@@ -184,7 +206,7 @@ impl Outbound {
             self.body += std::mem::take(&mut self.held);
         }
         self.promised -= took;
-        if took > 0 && self.promised == 0 && self.chunked {
+        if took > 0 && self.promised == 0 && self.framing == BodyFraming::Chunked {
             self.out.extend_from_slice(b"\r\n");
         }
     }
@@ -233,9 +255,16 @@ impl Outbound {
 
     fn put<S: Source>(&mut self, source: &mut S) {
         let took = source.take(|data| {
-            if self.chunked {
+            match self.framing {
+                BodyFraming::Bare => {}
                 // A write to a Vec cannot fail.
-                let _ = io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len()));
+                BodyFraming::Chunked => {
+                    drop(io::Write::write_fmt(&mut self.out, format_args!("{:x}\r\n", data.len())));
+                }
+                #[cfg(feature = "h3")]
+                BodyFraming::Frames { begun: true } => {}
+                #[cfg(feature = "h3")]
+                BodyFraming::Frames { begun: false } => head::write_data(&mut self.out, data.len() as u64),
             }
             if data.len() > TOGETHER {
                 self.promised = data.len();
@@ -245,17 +274,26 @@ impl Outbound {
             self.out.extend_from_slice(data);
             data.len()
         });
-        if took > 0 && self.chunked {
+        if took > 0 && self.framing == BodyFraming::Chunked {
             self.out.extend_from_slice(b"\r\n");
         }
     }
 
     fn finish(&mut self, trailers: Option<Fields>) {
         self.ended = true;
-        if self.chunked {
-            self.out.extend_from_slice(b"0\r\n");
-            trailers.unwrap_or_default().write(&mut self.out);
-            self.out.extend_from_slice(b"\r\n");
+        match self.framing {
+            BodyFraming::Bare => {}
+            BodyFraming::Chunked => {
+                self.out.extend_from_slice(b"0\r\n");
+                trailers.unwrap_or_default().write(&mut self.out);
+                self.out.extend_from_slice(b"\r\n");
+            }
+            #[cfg(feature = "h3")]
+            BodyFraming::Frames { .. } => {
+                if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+                    head::write_trailers(&mut self.out, &trailers);
+                }
+            }
         }
     }
 

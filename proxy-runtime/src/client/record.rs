@@ -24,6 +24,8 @@ use crate::protocol::trace_context::TraceId;
 use crate::router::captures::Captures;
 use crate::site::{LogField, LogFormat, Policy, Route};
 use crate::trace::ExchangeTrace;
+#[cfg(feature = "h3")]
+use crate::worker::StopSignal;
 use crate::worker::Worker;
 
 /// An exchange, from the request's first byte to the response's last.
@@ -256,6 +258,17 @@ impl Record {
         }
     }
 
+    /// Tells the client that the listener has HTTP/3 (RFC 7838), unless the worker is draining.
+    #[cfg(feature = "h3")]
+    pub(crate) fn advertise_http3(&self, fields: &mut Fields) {
+        let alternative = self.worker.alternatives.get(self.peer.listener as usize);
+        if let Some(Some(alternative)) = alternative
+            && *self.worker.stop.borrow() == StopSignal::No
+        {
+            fields.set("alt-svc", alternative.as_bytes());
+        }
+    }
+
     /// Records the reason for a failure; the first one counts.
     pub(crate) fn failed(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
@@ -323,6 +336,7 @@ impl Record {
             protocol: match self.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2.0",
+                Version::HTTP_3 => "HTTP/3.0",
                 _ => "HTTP/1.1",
             },
             tls: self.peer.secured.as_ref().map_or("", |secured| secured.version.name()),

@@ -16,7 +16,7 @@ use crate::client::peer::Peer;
 use crate::client::record::Record;
 use crate::handover::{paused, resumed};
 use crate::net::descriptors;
-use crate::net::listen::{self, Bound};
+use crate::net::listen::{self, AcceptFrom, Bound};
 use crate::net::stream::SocketStream;
 use crate::observe::notice;
 use crate::protocol::fields::Fields;
@@ -32,10 +32,12 @@ enum Listening {
 ///
 /// # Errors
 /// The socket can't be registered with the event loop.
-pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: Bound) -> io::Result<()> {
+pub(crate) async fn accept(worker: &'static Worker, listener: u32, socket: AcceptFrom) -> io::Result<()> {
     let listening = match socket {
-        Bound::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
-        Bound::Unix(socket) => Listening::Unix(UnixListener::from_std(socket)?),
+        #[cfg(feature = "h3")]
+        AcceptFrom::Quic(socket) => return super::quic::accept(worker, listener, socket).await,
+        AcceptFrom::Stream(Bound::Tcp(socket)) => Listening::Tcp(TcpListener::from_std(socket)?),
+        AcceptFrom::Stream(Bound::Unix(socket)) => Listening::Unix(UnixListener::from_std(socket)?),
     };
     let mut stop = worker.stop.clone();
     let mut pauses = worker.handover.map(|handover| handover.follow(listener));

@@ -12,7 +12,7 @@ use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::draining::{DRAIN_GRACE, Draining, LINGER};
-use crate::body::outbound::{Outbound, SendError};
+use crate::body::outbound::{BodyFraming, Outbound, SendError};
 use crate::body::pace::Pace;
 use crate::client::http1::Http1Client;
 use crate::client::peer::Peer;
@@ -232,7 +232,7 @@ async fn send(
     if manner.to_head || answer.status == StatusCode::NO_CONTENT || answer.status == StatusCode::NOT_MODIFIED {
         answer.body = Body::None(None);
     }
-    let mut outbound = Outbound::answer(head, framing == Framing::Chunked);
+    let mut outbound = Outbound::answer(head, BodyFraming::of(framing));
     let mut pace = Pace::new(record.policy().limits.min_rate, FINE_QUEUE);
     let mut given_up = false;
     let mut file = file(&mut answer, framing, &http1.link.borrow().stream);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::context::view::RequestView;
+use crate::context::view::{RequestVersion, RequestView};
 use crate::protocol::canonical::decodes_to;
 use crate::router::regex::Regex;
 
@@ -74,7 +74,12 @@ pub fn websocket(view: &RequestView<'_>) -> bool {
 
 /// Returns whether the request uses HTTP/2.
 pub fn http2(view: &RequestView<'_>) -> bool {
-    view.http2
+    view.version == RequestVersion::Http2
+}
+
+/// Returns whether the request uses HTTP/3.
+pub fn http3(view: &RequestView<'_>) -> bool {
+    view.version == RequestVersion::Http3
 }
 
 /// Returns whether the request is a gRPC call.

@@ -25,8 +25,40 @@ pub struct RequestView<'a> {
     pub headers: &'a Fields,
     /// The client's address: the peer's, or the one that a trusted peer reports.
     pub client: IpAddr,
-    /// Whether the request uses HTTP/2.
-    pub http2: bool,
+    /// The version of HTTP.
+    pub version: RequestVersion,
+}
+
+/// A version of HTTP, as matchers tell them apart.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestVersion {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/3.
+    Http3,
+}
+
+impl RequestVersion {
+    /// Returns the version of a request.
+    pub fn of(version: http::Version) -> RequestVersion {
+        match version {
+            http::Version::HTTP_2 => RequestVersion::Http2,
+            http::Version::HTTP_3 => RequestVersion::Http3,
+            _ => RequestVersion::Http1,
+        }
+    }
+
+    /// Returns the usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            RequestVersion::Http1 => "HTTP/1.1",
+            RequestVersion::Http2 => "HTTP/2.0",
+            RequestVersion::Http3 => "HTTP/3.0",
+        }
+    }
 }
 
 impl<'a> RequestView<'a> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::waits::{Deadlines, ExchangeError, MAX_INTERIM, NotProcessed, Waits, pass_on};
 use crate::body::inbound::{BodyError, Inbound};
-use crate::body::outbound::{Outbound, SendError};
+use crate::body::outbound::{BodyFraming, Outbound, SendError};
 use crate::body::source::Source;
 use crate::client::Client;
 use crate::client::request_body::RequestBody;
@@ -56,7 +56,7 @@ impl Http1Exchange {
             channel: Some(channel),
             lease: Some(lease),
             method,
-            upload: Outbound::request(head, body.framing == Framing::Chunked),
+            upload: Outbound::request(head, BodyFraming::of(body.framing)),
             body,
             clock: Deadlines::new(waits, began),
             refused: false,

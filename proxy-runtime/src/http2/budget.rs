@@ -94,11 +94,19 @@ impl StreamBudget {
     pub(crate) fn admit(self: &Rc<Self>, request: &Request<RecvStream>) -> Option<(HeldMemory, Option<WindowCredit>)> {
         let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
-        let head = self.hold((fields.sum::<usize>() + path).saturating_sub(SMALL_HEAD))?;
         let length = request.headers().get(http::header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(u32::MAX);
-        let body = (!request.body().is_end_stream()).then(|| self.receive(length.min(WINDOW)));
-        Some((head, body.flatten()))
+        self.admit_parts(fields.sum::<usize>() + path, (!request.body().is_end_stream()).then_some(length))
+    }
+
+    /// The same for a head of this size, and for a body of this length if there is one.
+    pub(crate) fn admit_parts(
+        self: &Rc<Self>,
+        head: usize,
+        body: Option<u32>,
+    ) -> Option<(HeldMemory, Option<WindowCredit>)> {
+        let head = self.hold(head.saturating_sub(SMALL_HEAD))?;
+        Some((head, body.and_then(|length| self.receive(length.min(WINDOW)))))
     }
 
     /// Reserves memory; `None` if there is none.

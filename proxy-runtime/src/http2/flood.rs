@@ -13,31 +13,31 @@ const CAPACITY: u32 = 4096;
 const PER_SECOND: u32 = 1024;
 
 /// The price of a frame.
-pub(super) const FRAME: u32 = 1;
+pub(crate) const FRAME: u32 = 1;
 
 /// The price of a stream reset: work may have been done for it.
-pub(super) const RESET: u32 = 2;
+pub(crate) const RESET: u32 = 2;
 
 /// The credit for a sent head: it pays for the next head, the stream's reset, window updates and PINGs.
-pub(super) const FOR_HEAD: u32 = 8;
+pub(crate) const FOR_HEAD: u32 = 8;
 
 /// The credit for sent DATA: it pays for window updates of stream and connection, and for PINGs that measure.
-pub(super) const FOR_DATA: u32 = 4;
+pub(crate) const FOR_DATA: u32 = 4;
 
 /// The allowance of a peer.
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     left: u32,
     /// When the allowance last grew.
     seen: Instant,
 }
 
 impl Allowance {
-    pub(super) fn new(now: Instant) -> Allowance {
+    pub(crate) fn new(now: Instant) -> Allowance {
         Allowance { left: CAPACITY, seen: now }
     }
 
     /// Spends a price. `false`: the peer has exceeded its allowance. The clock is only read if necessary.
-    pub(super) fn spend(&mut self, price: u32, now: impl FnOnce() -> Instant) -> bool {
+    pub(crate) fn spend(&mut self, price: u32, now: impl FnOnce() -> Instant) -> bool {
         if self.left < price {
             let now = now();
             let passed = now.saturating_duration_since(self.seen).as_millis();
@@ -52,7 +52,7 @@ impl Allowance {
         left.is_some()
     }
 
-    pub(super) fn earn(&mut self, amount: u32) {
+    pub(crate) fn earn(&mut self, amount: u32) {
         self.left = self.left.saturating_add(amount).min(CAPACITY);
     }
 }

@@ -63,6 +63,12 @@ impl ConnectionBudget {
         (self.shaking.fetch_add(1, Ordering::Relaxed) < self.handshakes).then_some(counted)
     }
 
+    /// Returns whether half of the handshakes that are allowed are under way.
+    #[cfg(feature = "h3")]
+    pub(crate) fn is_shaking_much(&self) -> bool {
+        self.shaking.load(Ordering::Relaxed) >= self.handshakes / 2
+    }
+
     /// Counts a connection, and its client if that is known.
     pub(crate) fn admit(&'static self, client: Option<IpAddr>) -> Result<Permit, Failure> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::context::settings::{self, Address, Settings, StartError};
 use crate::net::accounts;
+#[cfg(feature = "h3")]
+use crate::net::quic::{QuicSocket, SOCKET_BUFFER};
 use crate::site::{Listener, Site, SocketFile};
 
 /// The listen backlog; the kernel may limit it further.
@@ -50,8 +52,16 @@ impl Bound {
     }
 }
 
+/// A socket that a worker accepts from.
+#[derive(Debug)]
+pub(crate) enum AcceptFrom {
+    Stream(Bound),
+    #[cfg(feature = "h3")]
+    Quic(QuicSocket),
+}
+
 /// The listener's index, and its socket.
-pub(crate) type Accepting = (u32, Bound);
+pub(crate) type Accepting = (u32, AcceptFrom);
 
 /// The bound sockets.
 pub(crate) struct AllBound {
@@ -60,7 +70,7 @@ pub(crate) struct AllBound {
     pub(crate) admin: Option<Bound>,
     /// Another descriptor of each, if the site has `takeover`, to hand over to the next process.
     #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
-    pub(crate) handed_over: Vec<Accepting>,
+    pub(crate) handed_over: Vec<(u32, Bound)>,
 }
 
 /// Binds every listener, once per worker, and that of `admin` once. Inherited sockets are used first.
@@ -93,16 +103,46 @@ pub(crate) fn bind_all(
             }
             sockets.iter().for_each(|socket| socket.bound_queue(queue));
             for (worker, socket) in spread(sockets, workers)? {
-                per_worker[worker].push((index, socket));
+                per_worker[worker].push((index, AcceptFrom::Stream(socket)));
+            }
+            #[cfg(feature = "h3")]
+            if listener.speaks.http3 {
+                for (worker, socket) in per_worker.iter_mut().zip(bind_quic(listener, settings, workers)?) {
+                    worker.push((index, AcceptFrom::Quic(socket)));
+                }
             }
             Ok(())
         };
         if let Err(error) = bound() {
-            let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
-            refused.push(StartError { message, place: listener.place.clone() });
+            refused.push(cannot_listen(listener, settings, &error));
         }
     }
     if refused.is_empty() { Ok(AllBound { workers: per_worker, admin, handed_over }) } else { Err(refused) }
+}
+
+fn cannot_listen(listener: &Listener, settings: &Settings, error: &io::Error) -> StartError {
+    let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
+    StartError { message, place: listener.place.clone() }
+}
+
+/// Binds the UDP sockets for HTTP/3: one per worker, over which the kernel distributes datagrams by their addresses.
+#[cfg(feature = "h3")]
+fn bind_quic(listener: &Listener, settings: &Settings, workers: usize) -> io::Result<Vec<QuicSocket>> {
+    let sockets = (0..workers).map(|_| bind_udp(listener.address.get(settings), true));
+    Ok(QuicSocket::of_workers(sockets.collect::<io::Result<_>>()?))
+}
+
+#[cfg(feature = "h3")]
+fn bind_udp(address: &str, shared: bool) -> io::Result<std::net::UdpSocket> {
+    match settings::address(address).map_err(io::Error::other)? {
+        Address::Tcp(host, port) => {
+            let socket = bind_address((host, port), Type::DGRAM, shared)?;
+            // Buffers of the usual size lose datagrams of fast uploads; the kernel may allow less.
+            let _ = (socket.set_recv_buffer_size(SOCKET_BUFFER), socket.set_send_buffer_size(SOCKET_BUFFER));
+            Ok(socket.into())
+        }
+        Address::Unix(_) => Err(io::Error::other("HTTP/3 needs an address with a port")),
+    }
 }
 
 /// Distributes sockets over workers, so that each socket has a worker, and each worker a socket. Workers share a socket if there are more of
@@ -136,23 +176,23 @@ fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mu
 }
 
 fn bind_tcp(host: &str, port: u16) -> io::Result<std::net::TcpListener> {
-    let socket = bind_address(host, port, true)?;
+    let socket = bind_address((host, port), Type::STREAM, true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
 /// Binds a socket without listening.
-fn bind_address(host: &str, port: u16, shared: bool) -> io::Result<Socket> {
+fn bind_address((host, port): (&str, u16), kind: Type, shared: bool) -> io::Result<Socket> {
     let all = host.is_empty() || host == "::";
     let address = match host {
         "" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().map_err(io::Error::other)?,
     };
-    match bind_socket(SocketAddr::new(address, port), shared) {
+    match bind_socket(SocketAddr::new(address, port), kind, shared) {
         // Without IPv6 on this machine, bind to its IPv4 addresses.
         Err(error) if all && matches!(error.raw_os_error(), Some(NO_FAMILY | NO_ADDRESS)) => {
-            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), shared)
+            bind_socket(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), kind, shared)
         }
         outcome => outcome,
     }
@@ -162,12 +202,15 @@ fn bind_address(host: &str, port: u16, shared: bool) -> io::Result<Socket> {
 const NO_FAMILY: i32 = 97;
 const NO_ADDRESS: i32 = 99;
 
-fn bind_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+fn bind_socket(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Socket> {
+    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_reuse_address(true)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
     socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -259,10 +302,13 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
     for listener in site.listeners {
         match probe(listener.address.get(settings), &inherited) {
             Ok(availability) => found.push(availability),
-            Err(error) => {
-                let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
-                refused.push(StartError { message, place: listener.place.clone() });
-            }
+            Err(error) => refused.push(cannot_listen(listener, settings, &error)),
+        }
+        #[cfg(feature = "h3")]
+        if listener.speaks.http3
+            && let Err(error) = bind_udp(listener.address.get(settings), true)
+        {
+            refused.push(cannot_listen(listener, settings, &error));
         }
     }
     if refused.is_empty() { Ok(found) } else { Err(refused) }
@@ -277,9 +323,9 @@ fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {
         Address::Unix(path) => probe_unix(path),
         // A socket that is only bound takes no connections from one that listens. The kernel shares an address among the
         // processes of one user if all request that (SO_REUSEPORT, socket(7)).
-        Address::Tcp(host, port) => match bind_address(host, port, false) {
+        Address::Tcp(host, port) => match bind_address((host, port), Type::STREAM, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                bind_address(host, port, true).map(|_| Availability::Shared)
+                bind_address((host, port), Type::STREAM, true).map(|_| Availability::Shared)
             }
             outcome => outcome.map(|_| Availability::Free),
         },
@@ -390,7 +436,7 @@ mod tests {
 
     #[test]
     fn queues_are_inherited() {
-        let socket = bind_socket((Ipv4Addr::LOCALHOST, 0).into(), true).expect("a socket");
+        let socket = bind_socket((Ipv4Addr::LOCALHOST, 0).into(), Type::STREAM, true).expect("a socket");
         socket.listen(1).expect("it listens");
         let socket = std::net::TcpListener::from(socket);
         let address = socket.local_addr().expect("an address");

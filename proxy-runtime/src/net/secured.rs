@@ -6,6 +6,7 @@ use crate::context::facts::ClientCertificate;
 use crate::site::{KeyExchangeGroup, Tls, TlsVersion};
 
 /// The result of a TLS handshake.
+#[derive(Clone)]
 pub(crate) struct Secured {
     /// The index of the `tls` that was used.
     pub(crate) tls: u16,

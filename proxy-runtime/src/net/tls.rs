@@ -18,6 +18,8 @@ mod explain;
 #[cfg_attr(not(feature = "acme"), path = "tls/no_keeper.rs")]
 pub(crate) mod keeper;
 mod provider;
+#[cfg(feature = "h3")]
+pub(crate) mod quic;
 mod server;
 #[cfg_attr(not(feature = "takeover"), path = "tls/library_tickets.rs")]
 mod tickets;

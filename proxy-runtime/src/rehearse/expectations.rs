@@ -17,7 +17,7 @@ pub fn outcome(rules: &impl SiteRules, test: &Test, settings: &Settings) -> Resu
         headers,
         body: test.body,
         from: test.from,
-        http2: test.http2,
+        version: test.version,
     };
     rehearse(rules, &request, settings)
 }

@@ -9,6 +9,7 @@ use super::rules::SiteRules;
 use crate::access::trust;
 use crate::content::respond;
 use crate::context::settings::Settings;
+use crate::context::view::RequestVersion;
 use crate::filter::intake;
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
@@ -29,8 +30,8 @@ pub struct Rehearsal<'a> {
     pub body: u64,
     /// The peer: the client, unless it is in `trusted-proxies`.
     pub from: IpAddr,
-    /// The request uses HTTP/2.
-    pub http2: bool,
+    /// The version of HTTP.
+    pub version: RequestVersion,
 }
 
 /// A request whose site is known.

@@ -9,7 +9,7 @@ use super::outcome::{EarlyOutcome, RehearsalOutcome};
 use super::request::{Rehearsal, SiteRequest};
 use super::rules::SiteRules;
 use crate::access;
-use crate::context::view::RequestView;
+use crate::context::view::{RequestVersion, RequestView};
 use crate::filter::intake;
 use crate::protocol::fields::Fields;
 use crate::protocol::target::Target;
@@ -22,10 +22,10 @@ pub fn find(
     target: &Target,
     method: &Method,
     headers: &Fields,
-    (client, http2): (IpAddr, bool),
+    (client, version): (IpAddr, RequestVersion),
 ) -> RouteLookup {
     let (host, path, query) = (target.host(), target.path(), target.query());
-    let view = RequestView { method, host, path, query, headers, client, http2 };
+    let view = RequestView { method, host, path, query, headers, client, version };
     rules.tables().route(root, target.path(), |route, captures| {
         if !rules.matches(route, &view, captures) {
             return RouteVerdict::No;
@@ -51,7 +51,7 @@ pub(super) fn of(
 ) -> Result<FoundRoute, EarlyOutcome> {
     let site = arrived.root.id();
     let refused = |status, reason| Err(RehearsalOutcome::refused(Some(site), status, reason));
-    let about = (arrived.client, request.http2);
+    let about = (arrived.client, request.version);
     let find = |method: &Method| find(rules, arrived.root, &arrived.target, method, &arrived.fields, about);
     let has_cors = |route| rules.access(route).is_some_and(|access| access.cors.is_some());
     let preflight = access::preflight(&arrived.method, &arrived.fields).map(|asked| find(&asked));

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::client::record::Record;
 use crate::content::respond::Answer;
+use crate::context::view::RequestVersion;
 use crate::protocol::fields::{Fields, number};
 use crate::protocol::target::Target;
 use crate::rehearse;
@@ -29,7 +30,7 @@ pub(super) fn goes_no_further(site: &Site, root: Node, record: &Record) -> Optio
         return None;
     }
     let target = record.target.as_ref()?;
-    let about = (record.client, record.version == http::Version::HTTP_2);
+    let about = (record.client, RequestVersion::of(record.version));
     let takes = |method: &Method| {
         matches!(rehearse::find(site, root, target, method, &record.fields, about), RouteLookup::Route(..))
     };

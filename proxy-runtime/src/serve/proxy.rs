@@ -126,7 +126,7 @@ pub(super) async fn ask(
 
 /// Returns the total time-out: for a gRPC call, no longer than the client's deadline.
 fn total(record: &Record, total: Duration) -> Duration {
-    if record.version == Version::HTTP_2 && grpc::is_call(&record.fields) {
+    if record.version >= Version::HTTP_2 && grpc::is_call(&record.fields) {
         return grpc::deadline(&record.fields).map_or(total, |deadline| total.min(deadline));
     }
     total
@@ -224,6 +224,7 @@ fn head(
         // RFC 9110 section 7.6.3.
         via: match record.version {
             Version::HTTP_2 => "2 kiln",
+            Version::HTTP_3 => "3 kiln",
             Version::HTTP_10 => "1.0 kiln",
             _ => "1.1 kiln",
         },

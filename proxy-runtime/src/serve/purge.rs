@@ -8,6 +8,7 @@ use http::Method;
 use crate::cache::{CacheStore, Pattern, Purge, groups, key};
 use crate::context::facts::Facts;
 use crate::context::settings::{self, Address};
+use crate::context::view::RequestVersion;
 use crate::failure::Failure;
 use crate::observe::notice;
 use crate::protocol::date::Moment;
@@ -22,7 +23,7 @@ use crate::site::{self, Site};
 pub(crate) const PURGE: &str = "PURGE";
 
 /// The client's address, and whether it uses HTTP/2.
-pub(crate) type Asker = (IpAddr, bool);
+pub(crate) type Asker = (IpAddr, RequestVersion);
 
 #[cfg(feature = "admin")]
 /// Returns the cache policy for a GET of the URL, on any listener. Normalizes the target.

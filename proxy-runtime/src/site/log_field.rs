@@ -56,7 +56,7 @@ fields! {
     Host "host" "url.domain" true "The host, in lower case and without a port.";
     Path "path" "url.path" true "The path in normal form.";
     Query "query" "url.query" false "The query, without `?`.";
-    Protocol "protocol" "http.version" true "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`; in ECS without `HTTP/`.";
+    Protocol "protocol" "http.version" true "`HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0` or `HTTP/3.0`; in ECS without `HTTP/`.";
     Status "status" "http.response.status_code" true "The status that was sent; none where nothing was.";
     Bytes "bytes" "http.response.body.bytes" true "Bytes of the response's body that were sent.";
     RequestBytes "request-bytes" "http.request.body.bytes" false "Bytes of the request's body that were received.";

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::context::view::RequestVersion;
 use crate::value::{List, Place, Text};
 
 /// `test`.
@@ -24,8 +25,8 @@ pub struct Test {
     pub body: u64,
     /// The client's address.
     pub from: IpAddr,
-    /// The request uses HTTP/2.
-    pub http2: bool,
+    /// The version of HTTP.
+    pub version: RequestVersion,
     /// The expected result.
     pub expect: Expect,
 }

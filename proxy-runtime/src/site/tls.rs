@@ -14,6 +14,8 @@ pub struct Speaks {
     pub http1: bool,
     /// HTTP/2: by ALPN (RFC 7301), without TLS by prior knowledge (RFC 9113 section 3.3).
     pub http2: bool,
+    /// HTTP/3, by UDP on the same port (RFC 9114).
+    pub http3: bool,
     /// Connections use TLS.
     pub tls: bool,
     /// The index of the [`Tls`] for clients that name an unknown host; `None` rejects them.

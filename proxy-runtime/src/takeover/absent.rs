@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
-use crate::net::listen::{Accepting, Availability, Inherited};
+use crate::net::listen::{Availability, Bound, Inherited};
 use crate::net::tls::Engine;
 use crate::site::Site;
 use crate::worker::StopSignal;
@@ -34,7 +34,7 @@ impl TakeoverTask {
         _: &Settings,
         _: usize,
         _: ReceivedSockets,
-        _: Vec<Accepting>,
+        _: Vec<(u32, Bound)>,
     ) -> Option<TakeoverTask> {
         None
     }

@@ -117,6 +117,7 @@ fn of_exchange(attributes: &mut Attributes<'_>, facts: &Facts<'_>, failure: Opti
     attributes.display(declared::CLIENT, facts.client);
     let version = match facts.protocol {
         "HTTP/2.0" => "2",
+        "HTTP/3.0" => "3",
         other => other.trim_start_matches("HTTP/"),
     };
     attributes.text(declared::VERSION, version.as_bytes());

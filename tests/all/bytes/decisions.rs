@@ -10,7 +10,7 @@ use proxy_runtime::context::facts::Facts;
 use proxy_runtime::context::matcher;
 use proxy_runtime::context::settings::Settings;
 use proxy_runtime::context::template::{Piece, Template};
-use proxy_runtime::context::view::RequestView;
+use proxy_runtime::context::view::{RequestVersion, RequestView};
 use proxy_runtime::protocol::fields::Fields;
 use proxy_runtime::site::{Key, Mark, Part};
 
@@ -92,7 +92,7 @@ proptest! {
             query: None,
             headers: &fields,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            http2: false,
+            version: RequestVersion::Http1,
         };
         let is = |wanted: &str| expected.iter().any(|value| value == wanted.as_bytes());
         prop_assert_eq!(matcher::cookie(&view, "session"), !expected.is_empty());

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use rustls::server::Acceptor;
-use rustls::{NamedGroup, ProtocolVersion};
+use rustls::{CommonState, NamedGroup, ProtocolVersion};
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -77,32 +77,7 @@ impl Engine {
             };
             (Failure::Handshake(why), Some(link))
         })?;
-        let session = stream.get_ref().1;
-        let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
-            Rc::new(ClientCertificate {
-                subject: Chain::of_der(der).map(|chain| chain.subject()).unwrap_or_default(),
-                fingerprint: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-            })
-        });
-        let secured = Secured {
-            tls,
-            version: match session.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
-                _ => TlsVersion::V12,
-            },
-            cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
-            name: name.map(String::into_boxed_str),
-            group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
-                NamedGroup::X25519MLKEM768 => Some(KeyExchangeGroup::X25519MlKem768),
-                NamedGroup::X25519 => Some(KeyExchangeGroup::X25519),
-                NamedGroup::secp256r1 => Some(KeyExchangeGroup::Secp256r1),
-                NamedGroup::secp384r1 => Some(KeyExchangeGroup::Secp384r1),
-                _ => None,
-            }),
-            http2: session.alpn_protocol() == Some(b"h2"),
-            certificate,
-        };
+        let secured = secured(stream.get_ref().1, tls, name);
         Ok((SocketStream::Tls(Box::new(stream.into())), secured))
     }
 
@@ -135,7 +110,7 @@ impl Engine {
 
     /// Returns the index of the `tls` for a name. A client without a server name (which connects to an address) gets that of
     /// the site whose host is the local address `own`, the default, or the only one.
-    fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
+    pub(super) fn chosen(&self, site: &Site, listener: u32, name: Option<&str>, own: Option<IpAddr>) -> Option<u16> {
         let speaks = &site.listeners[listener as usize].speaks;
         let of_site = |host: &str| {
             let root = site.tables.site(listener, host)?;
@@ -153,5 +128,34 @@ impl Engine {
                 of_site(&host.unwrap_or_default()).or(speaks.default).or_else(only)
             }
         }
+    }
+}
+
+/// Returns the result of a handshake for `name`, by the rules of the `tls` with this index.
+pub(super) fn secured(session: &CommonState, tls: u16, name: Option<String>) -> Secured {
+    let certificate = session.peer_certificates().and_then(<[_]>::first).map(|der| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+        Rc::new(ClientCertificate {
+            subject: Chain::of_der(der).map(|chain| chain.subject()).unwrap_or_default(),
+            fingerprint: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    });
+    Secured {
+        tls,
+        version: match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => TlsVersion::V13,
+            _ => TlsVersion::V12,
+        },
+        cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default(),
+        name: name.map(String::into_boxed_str),
+        group: session.negotiated_key_exchange_group().and_then(|group| match group.name() {
+            NamedGroup::X25519MLKEM768 => Some(KeyExchangeGroup::X25519MlKem768),
+            NamedGroup::X25519 => Some(KeyExchangeGroup::X25519),
+            NamedGroup::secp256r1 => Some(KeyExchangeGroup::Secp256r1),
+            NamedGroup::secp384r1 => Some(KeyExchangeGroup::Secp384r1),
+            _ => None,
+        }),
+        http2: session.alpn_protocol() == Some(b"h2"),
+        certificate,
     }
 }

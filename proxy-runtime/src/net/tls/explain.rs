@@ -20,7 +20,7 @@ pub(super) fn explain(error: &io::Error) -> &'static str {
     }
 }
 
-fn of_library(error: &Error) -> &'static str {
+pub(super) fn of_library(error: &Error) -> &'static str {
     match error {
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => NO_CIPHER_SUITE,
         Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => NO_GROUP,
@@ -62,7 +62,7 @@ fn of_library(error: &Error) -> &'static str {
 }
 
 /// Alerts from the client, mostly about the proxy's certificate (RFC 8446 section 6.2).
-fn of_alert(alert: AlertDescription) -> &'static str {
+pub(super) fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::UnknownCA => {
             "the client sent the alert unknown_ca: it does not trust the certificate's issuer"

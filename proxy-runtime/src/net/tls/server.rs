@@ -22,6 +22,8 @@ pub(super) struct TlsConfigs {
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
     both: Arc<ServerConfig>,
+    #[cfg(feature = "h3")]
+    http3: Arc<ServerConfig>,
     #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
     certificates: Arc<CertResolver>,
 }
@@ -31,6 +33,18 @@ impl TlsConfigs {
     /// The certificates: hosts, and when they expire.
     pub(super) fn certificates(&self) -> impl Iterator<Item = (&[String], SystemTime)> {
         self.certificates.0.iter().map(|shown| (shown.hosts.as_slice(), shown.not_after))
+    }
+
+    /// Whether there is no certificate yet.
+    #[cfg(feature = "h3")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// The configuration for HTTP/3.
+    #[cfg(feature = "h3")]
+    pub(super) fn http3(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.http3)
     }
 
     /// `None` until there is a certificate.
@@ -112,7 +126,16 @@ pub(super) fn with(
         Arc::new(config)
     };
     let (http1, http2, both) = (with(&[b"http/1.1"]), with(&[b"h2"]), with(&[b"h2", b"http/1.1"]));
-    Ok(TlsConfigs { empty, http1, http2, both, certificates })
+    Ok(TlsConfigs {
+        empty,
+        http1,
+        http2,
+        both,
+        #[cfg(feature = "h3")]
+        // RFC 9114 section 3.1.
+        http3: with(&[b"h3"]),
+        certificates,
+    })
 }
 
 /// Chooses a certificate for a client.

@@ -9,6 +9,7 @@ use crate::client::record::Record;
 use crate::content::respond::Answer;
 use crate::context::facts::Facts;
 use crate::context::matcher;
+use crate::context::view::RequestVersion;
 use crate::failure::Failure;
 use crate::protocol::date::Moment;
 use crate::protocol::target::Target;
@@ -40,7 +41,7 @@ pub(in crate::serve) fn is_purge(record: &Record, policy: &site::Cache) -> bool 
 }
 
 fn asker(record: &Record) -> Asker {
-    (record.client, record.version == Version::HTTP_2)
+    (record.client, RequestVersion::of(record.version))
 }
 
 /// Invalidates the cached responses of a URL that a request has changed, as far as its response tells; those of the URLs that the

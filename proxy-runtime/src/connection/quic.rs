@@ -1,0 +1,189 @@
+//! Accepts QUIC connections ([`accept`]): limits, the handshake, and then HTTP/3 ([`http3`]).
+//!
+//! Nothing is kept for a client that has not shown that its address is its own, beyond `limits handshakes`: when half of them are under way, such
+//! clients get a Retry (RFC 9000 section 8.1.2), which costs the proxy no memory.
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Method, Version};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt};
+use tokio::time::Instant;
+
+use super::http3;
+use crate::client::peer::Peer;
+use crate::client::record::Record;
+use crate::failure::Failure;
+use crate::http2::budget::{WINDOW, WINDOW_AT_FIRST};
+use crate::net::budget::Permit;
+use crate::net::quic::{self, QuicSocket};
+use crate::net::secured::Secured;
+use crate::net::tls::quic::{QuicTls, explain_close};
+use crate::protocol::fields::Fields;
+use crate::worker::{StopSignal, Worker};
+
+/// A listener of a worker.
+struct QuicListener {
+    worker: &'static Worker,
+    /// Its index.
+    listener: u32,
+    port: u16,
+    config: ServerConfig,
+    initial: Arc<QuicServerConfig>,
+}
+
+/// Accepts connections until the drain begins, and then waits for those that are open. Each becomes a task of this worker.
+///
+/// # Errors
+/// The socket can't be registered with the event loop.
+pub(super) async fn accept(worker: &'static Worker, listener: u32, socket: QuicSocket) -> io::Result<()> {
+    let initial = worker.engine.quic().ok_or_else(|| io::Error::other("no `tls` fits QUIC"))?;
+    let (endpoint, config) = quic::endpoint(worker.number, socket, Arc::clone(&initial), transport(worker))?;
+    let listener = QuicListener { worker, listener, port: endpoint.local_addr()?.port(), config, initial };
+    let mut stop = worker.stop.clone();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop != StopSignal::No) => break,
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => listener.admit(incoming),
+                None => break,
+            },
+        }
+    }
+    // New clients are refused, and use another version of HTTP.
+    endpoint.set_server_config(None);
+    endpoint.wait_idle().await;
+    Ok(())
+}
+
+/// The most unidirectional streams that a client may have open: control and QPACK have three, and unknown types are allowed.
+const UNI_STREAMS: u32 = 8;
+
+fn transport(worker: &Worker) -> TransportConfig {
+    let max_streams = worker.site.process.max_streams.get(worker.settings);
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(u32::try_from(max_streams).unwrap_or(u32::MAX)))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .stream_receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW_AT_FIRST))
+        .send_window(http3::SEND_WINDOW_AT_FIRST)
+        // All waits for a client have their own time-outs, as in the other versions of HTTP; a long wait for a server is none.
+        .max_idle_timeout(None)
+        // Datagrams (RFC 9221) are not used.
+        .datagram_receive_buffer_size(None);
+    config
+}
+
+impl QuicListener {
+    /// Checks the limits, and begins the handshake.
+    fn admit(&self, incoming: Incoming) {
+        let worker = self.worker;
+        let ip = incoming.remote_address().ip().to_canonical();
+        if incoming.may_retry() && worker.budget.is_shaking_much() {
+            // A packet that can't be answered is lost.
+            let _ = incoming.retry();
+            return;
+        }
+        let shaking = worker.budget.handshake();
+        let admitted = match shaking {
+            Some(shaking) => worker.budget.admit(None).map(|permit| (permit, shaking)),
+            None => Err(Failure::TooManyHandshakes),
+        };
+        match admitted {
+            Err(_) if incoming.may_retry() => drop(incoming.retry()),
+            Err(failure) => {
+                incoming.refuse();
+                self.refused(ip, failure);
+            }
+            Ok((permit, shaking)) => {
+                if let Some(counters) = worker.counters {
+                    counters.accepted();
+                }
+                let tls = Arc::new(QuicTls {
+                    engine: worker.engine,
+                    site: worker.site,
+                    listener: self.listener,
+                    own: incoming.local_ip(),
+                    initial: Arc::clone(&self.initial),
+                    failure: OnceLock::new(),
+                });
+                let mut config = self.config.clone();
+                config.crypto = Arc::<QuicTls>::clone(&tls);
+                // An error is a malformed packet, which anybody may send.
+                let Ok(connecting) = incoming.accept_with(Arc::new(config)) else { return };
+                let (listener, port) = (self.listener, self.port);
+                tokio::task::spawn_local(async move {
+                    let _running = worker.running();
+                    let mut permit = permit;
+                    let outcome = shake(worker, &tls, (ip, connecting), &mut permit).await;
+                    drop((shaking, tls));
+                    match outcome {
+                        Ok(connection) => Box::pin(serve(worker, (listener, port), connection)).await,
+                        Err(failure) => log(worker, listener, ip, failure),
+                    }
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    fn refused(&self, ip: IpAddr, failure: Failure) {
+        log(self.worker, self.listener, ip, failure);
+    }
+}
+
+/// Performs the handshake. The client's address is its own from then on, so only then does the connection count as this client's.
+async fn shake(
+    worker: &'static Worker,
+    tls: &QuicTls,
+    (ip, connecting): (IpAddr, Connecting),
+    permit: &mut Permit,
+) -> Result<Connection, Failure> {
+    let patience = worker.site.root.timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
+    let shaken = tokio::time::timeout(patience, connecting).await.map_err(|_| Failure::HandshakeTimeout)?;
+    let connection = shaken.map_err(|error| {
+        let detail = match error {
+            ConnectionError::ConnectionClosed(close) => explain_close(close.error_code),
+            ConnectionError::ApplicationClosed(_) => "the client closed the connection",
+            ConnectionError::Reset => "the client reset the connection",
+            ConnectionError::TransportError(_) => "the client breaks the protocol",
+            _ => "the connection failed",
+        };
+        tls.failure.get().copied().unwrap_or(Failure::Handshake(detail))
+    })?;
+    permit.count(ip).inspect_err(|_| http3::refuse(&connection))?;
+    Ok(connection)
+}
+
+/// Serves a connection after its handshake.
+async fn serve(worker: &'static Worker, (listener, port): (u32, u16), connection: Connection) {
+    let secured = connection.handshake_data().and_then(|data| data.downcast::<Secured>().ok());
+    let Some(secured) = secured else { return };
+    if let Some(counters) = worker.counters {
+        counters.handshake(secured.version);
+    }
+    let remote = connection.remote_address();
+    let mut peer = Peer::new(worker, listener, remote.ip().to_canonical());
+    if worker.announces {
+        let own = connection.local_ip().map(|own| (own.to_canonical(), port).into());
+        peer.addresses = (Some((remote.ip().to_canonical(), remote.port()).into()), own);
+    }
+    peer.secured = Some(*secured);
+    http3::serve(Rc::new(peer), connection).await;
+}
+
+/// Logs a connection that was refused before its first request.
+fn log(worker: &'static Worker, listener: u32, ip: IpAddr, failure: Failure) {
+    let peer = Rc::new(Peer::new(worker, listener, ip));
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let mut record = Record::new(&peer, method, Version::HTTP_3, Fields::new(), Instant::now());
+    record.failed(failure);
+    record.answered(failure.status().as_u16());
+    record.finished();
+}
