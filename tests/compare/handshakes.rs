@@ -58,7 +58,7 @@ fn ask(stream: &mut Stream, more: &str) -> Option<()> {
     head[..len].starts_with(b"HTTP/1.1 200").then_some(())
 }
 
-fn config(resumed: bool) -> Arc<ClientConfig> {
+pub(crate) fn config(resumed: bool) -> Arc<ClientConfig> {
     let mut provider = aws_lc_rs::default_provider();
     // The parameters that all of the proxies support.
     provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];

@@ -14,6 +14,7 @@ mod bare;
 mod cache;
 mod compiler;
 mod handshakes;
+mod http3;
 mod jobs;
 mod proxies;
 mod requests;
@@ -24,6 +25,11 @@ fn main() {
     let (only, jobs) = (arguments.next(), arguments.next());
     if let (Some("bare"), Some(port)) = (only.as_deref(), jobs.as_deref().and_then(|port| port.parse().ok())) {
         bare::serve(port).expect("it serves");
+    }
+    if only.as_deref() == Some("http3") {
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).expect("compare http3 PORT PID");
+        let (port, pid) = (number(jobs), number(arguments.next()));
+        return http3::report(u16::try_from(port).expect("a port"), pid);
     }
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("router") || wanted("balance") || wanted("access") || wanted("compiler") {

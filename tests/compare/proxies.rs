@@ -53,20 +53,30 @@ impl Drop for Running {
 impl Running {
     /// Returns the user and system time in seconds, of the process and its descendants.
     pub(crate) fn cpu(&self) -> (f64, f64) {
-        let times = tree(self.child.id()).into_iter().map(ticks);
-        // A tick is a hundredth of a second on Linux.
-        times.fold((0.0, 0.0), |(user, system), (u, s)| (user + u / 100.0, system + s / 100.0))
+        cpu_of(self.child.id())
     }
 
     /// Returns the resident memory in bytes.
     pub(crate) fn memory(&self) -> f64 {
-        let resident = |pid: u32| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-            line.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
-        };
-        tree(self.child.id()).into_iter().map(resident).sum()
+        memory_of(self.child.id())
     }
+}
+
+/// Returns the user and system time in seconds, of a process and its descendants.
+pub(crate) fn cpu_of(pid: u32) -> (f64, f64) {
+    let times = tree(pid).into_iter().map(ticks);
+    // A tick is a hundredth of a second on Linux.
+    times.fold((0.0, 0.0), |(user, system), (u, s)| (user + u / 100.0, system + s / 100.0))
+}
+
+/// Returns the resident memory of a process and its descendants, in bytes.
+pub(crate) fn memory_of(pid: u32) -> f64 {
+    let resident = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        line.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+    };
+    tree(pid).into_iter().map(resident).sum()
 }
 
 /// A process and all its descendants.
