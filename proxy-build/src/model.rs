@@ -361,7 +361,7 @@ pub const PLAIN: Speaks = Speaks {
 
 impl Site {
     /// Returns the optional features of the runtime, and whether the site needs them.
-    pub fn features(&self) -> [(Feature, bool); 10] {
+    pub fn features(&self) -> [(Feature, bool); 11] {
         let policies =
             || self.hosts.iter().flat_map(|host| host.routes.iter().map(|route| &route.policy).chain([&host.policy]));
         let feature = |name, constant, does| Feature { name, constant, does };
