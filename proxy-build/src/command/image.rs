@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use proxy_build::Compiled;
-use proxy_build::deploy::Footprint;
+use proxy_build::deploy::{Endpoint, Footprint};
 use serde_json::{Map, Value, json};
 
 use self::layer::RootFiles;
@@ -64,7 +64,9 @@ fn authorities(given: Option<&Path>) -> Result<Vec<u8>, String> {
 /// Returns the part of the image's configuration that containers are started with.
 fn config(footprint: &Footprint<'_>, (uid, gid): (u32, u32), labels: Value) -> Value {
     let set = |names: Vec<String>| -> Map<String, Value> { names.into_iter().map(|name| (name, json!({}))).collect() };
-    let ports = footprint.reachable().map(|endpoint| format!("{}/tcp", endpoint.port)).collect();
+    let by = |protocol| move |endpoint: &Endpoint| format!("{}/{protocol}", endpoint.port);
+    let by_udp = footprint.reachable().filter(|endpoint| endpoint.http3).map(by("udp"));
+    let ports = footprint.reachable().map(by("tcp")).chain(by_udp).collect();
     let mut config = json!({
         "User": format!("{uid}:{gid}"),
         "ExposedPorts": set(ports),

@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub port: u16,
     /// Whether connections use TLS.
     pub tls: bool,
+    /// Whether it has HTTP/3, by UDP.
+    pub http3: bool,
     /// Whether it is the endpoint for operators.
     pub admin: bool,
     /// The index of its listener.
@@ -320,7 +322,8 @@ impl<'a> Footprint<'a> {
 fn endpoint(listener: &Listener, index: usize, host: &str, port: u16) -> Endpoint {
     // A stream's own connections are encrypted from end to end.
     let tls = listener.speaks.tls;
-    Endpoint { local: is_loopback(host), port, tls, admin: listener.speaks.admin, listener: index }
+    let (http3, admin) = (listener.speaks.http3, listener.speaks.admin);
+    Endpoint { local: is_loopback(host), port, tls, http3, admin, listener: index }
 }
 
 /// Returns a value that is known at build, or by a parameter's default.

@@ -53,6 +53,8 @@ fn file(names: &ManifestNames<'_>, name: &str, text: &str) -> Generated {
 struct Port<'a> {
     name: String,
     endpoint: &'a Endpoint,
+    /// `TCP` or `UDP`.
+    protocol: &'static str,
 }
 
 fn ports<'a>(footprint: &'a Footprint<'_>) -> Vec<Port<'a>> {
@@ -69,7 +71,11 @@ fn ports<'a>(footprint: &'a Footprint<'_>) -> Vec<Port<'a>> {
         };
         let taken = ports.iter().any(|port| port.name == name);
         let name = if taken { format!("{name}-{}", endpoint.port) } else { name.to_owned() };
-        ports.push(Port { name, endpoint });
+        ports.push(Port { name, endpoint, protocol: "TCP" });
+        if endpoint.http3 {
+            let name = format!("http3-{}", endpoint.port);
+            ports.push(Port { name, endpoint, protocol: "UDP" });
+        }
     }
     ports
 }
@@ -159,8 +165,9 @@ fn slug(path: &str, most: usize) -> String {
 }
 
 fn service(names: &ManifestNames<'_>, ports: &[Port<'_>]) -> String {
-    let entry =
-        |port: &Port<'_>| format!("  - name: {0}\n    port: {1}\n    targetPort: {0}\n", port.name, port.endpoint.port);
+    let entry = |Port { name, endpoint, protocol }: &Port<'_>| {
+        format!("  - name: {name}\n    port: {}\n    targetPort: {name}\n    protocol: {protocol}\n", endpoint.port)
+    };
     let public: String = ports.iter().filter(|port| !port.endpoint.admin).map(entry).collect();
     format!(
         "apiVersion: v1\nkind: Service\nmetadata:\n  name: {0}\n  labels:\n    app.kubernetes.io/name: {0}\nspec:\n  \
@@ -231,6 +238,22 @@ mod tests {
         check("/A b/ü", "a-b");
         check("/a/very/long/path/to/files", "a-very-long-path-to");
         check("/ü", "folder");
+    }
+
+    #[test]
+    fn http3_has_a_port_for_udp() {
+        let text = "listen \":8443\" {\n tls\n http h1 h2 h3\n}\nsite a.test {\n tls internal\n respond 200\n}";
+        let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
+        let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+        let names = ManifestNames { name: "shop", image: "shop", site: "site.kdl" };
+        let (files, _) = write(&Footprint::of(site), &names).expect("written");
+        for (file, expected) in [
+            ("deployment.yaml", "- name: http3-8443\n          containerPort: 8443\n          protocol: UDP\n"),
+            ("service.yaml", "  - name: http3-8443\n    port: 8443\n    targetPort: http3-8443\n    protocol: UDP\n"),
+        ] {
+            let found = files.iter().find(|found| found.name == file).map(|found| found.text.as_str());
+            assert!(found.is_some_and(|text| text.contains(expected)), "{file}: {found:?}");
+        }
     }
 
     #[test]

@@ -67,7 +67,11 @@ fn container(footprint: &Footprint<'_>, ports: &[Port<'_>], volumes: &[Volume], 
     let mut out = "ports:\n".to_owned();
     for port in ports {
         // A write to a String cannot fail.
-        let _ = writeln!(out, "- name: {}\n  containerPort: {}", port.name, port.endpoint.port);
+        let _ = writeln!(
+            out,
+            "- name: {}\n  containerPort: {}\n  protocol: {}",
+            port.name, port.endpoint.port, port.protocol
+        );
     }
     if !footprint.params().is_empty() {
         let _ = writeln!(out, "envFrom:\n- configMapRef:\n    name: {name}");
