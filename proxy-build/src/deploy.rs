@@ -1,5 +1,5 @@
 //! Deployment of a site: what it needs of the system that it runs on ([`Footprint`]), and files for service managers, which are written from
-//! that: a unit for systemd ([`unit`]), manifests for Kubernetes ([`kubernetes`]).
+//! that: a unit for systemd ([`mod@unit`]), manifests for Kubernetes ([`kubernetes`]).
 
 mod footprint;
 pub mod kubernetes;

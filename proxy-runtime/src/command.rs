@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -88,18 +89,36 @@ pub fn run_documented(site: &'static Site, documents: Documents<'_>) -> ExitCode
         #[cfg(feature = "admin")]
         Command::Ctl(ctl) => return ctl::run(site, &ctl),
         Command::Check => return finish(check(site, &given)),
-        Command::Serve => return finish(settings(site, &given).and_then(|settings| serve(site, settings, false))),
+        Command::Serve => return served(site, &given, false),
         Command::Upgrade => {
             let (text, failed) = tested(site, &settings(site, &given).unwrap_or_default());
             if failed > 0 {
                 eprintln!("{text}error: the site's tests fail: the running process goes on");
                 return ExitCode::FAILURE;
             }
-            return finish(settings(site, &given).and_then(|settings| serve(site, settings, true)));
+            return served(site, &given, true);
         }
     }
     ExitCode::SUCCESS
 }
+
+/// Serves. If the main thread panics, which a system out of descriptors can cause, the notice of it is written before the process ends.
+fn served(site: &'static Site, given: &HashMap<String, String>, upgrade: bool) -> ExitCode {
+    let outcome = catch_unwind(|| settings(site, given).and_then(|settings| serve(site, settings, upgrade)));
+    outcome.map_or_else(
+        |_| {
+            observe::notice::finish(AFTER_PANIC);
+            ExitCode::from(PANICKED)
+        },
+        finish,
+    )
+}
+
+/// The exit code of a Rust program whose main thread has panicked.
+const PANICKED: u8 = 101;
+
+/// How long notices may take after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// How long notices are waited for before the errors of a failed start: practically without limit.
 const START_FAILED: Duration = Duration::from_secs(3600);

@@ -245,7 +245,8 @@ fn a_worker_that_can_not_start_ends_the_process() {
     };
     // With more of them, the start fails before.
     let listens = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("listening on");
-    let died = (60..100).rev().map(start).find(listens).expect("it starts");
+    let says_why = |output: &Output| assert!(!output.stderr.is_empty(), "{}", output.status);
+    let died = (60..100).rev().map(start).inspect(says_why).find(listens).expect("it starts");
     let said = String::from_utf8_lossy(&died.stderr).into_owned();
     assert_eq!(died.status.code(), Some(1), "{said}");
     assert!(said.contains("a worker can't start: ") && said.contains("has died: the process ends"), "{said}");

@@ -1,4 +1,4 @@
-//! Manifests of Kubernetes for the image of a site ([`write`]): a base for Kustomize with a Deployment, a Service and a PodDisruptionBudget.
+//! Manifests of Kubernetes for the image of a site ([`write()`]): a base for Kustomize with a Deployment, a Service and a PodDisruptionBudget.
 
 mod deployment;
 

@@ -1,4 +1,4 @@
-//! A unit of systemd for a site ([`write`]): the user and the folders that it needs, and all else taken away.
+//! A unit of systemd for a site ([`write()`]): the user and the folders that it needs, and all else taken away.
 
 use std::fmt::Write as _;
 
