@@ -85,6 +85,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         Box::leak(Box::new(ConnectionBudget::new(site, settings, descriptors.budgets.clients)));
     let memory: &'static Memory = Box::leak(Box::new(Memory::new(site, settings)));
     let memory_limit = resident::limit(site, settings);
+    resident::warn(site, settings, memory_limit);
     privileges::give_up(site, settings)?;
     sandbox::enter(site, settings)?;
     observe::notice::start(site, settings).map_err(|refused| vec![refused])?;

@@ -46,7 +46,8 @@ impl ServiceManager {
         }
         // As sd_watchdog_enabled(3) recommends, it hears from the process twice in the time that it waits; and workers are asked at
         // half of that interval.
-        let interval = sd_notify::watchdog_enabled().map(|patience| (patience / 4).max(Duration::from_millis(1)));
+        let patience = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
+        let interval = patience.map(|patience| (patience / 4).max(Duration::from_millis(1)));
         let beats: &'static [AtomicU32] = Vec::leak((0..workers).map(|_| AtomicU32::new(0)).collect());
         let (states, told) = sync_channel(WAITING);
         let watchdog = Watchdog { beats, seen: vec![0; workers], stopping: false };

@@ -394,6 +394,7 @@ fn the_whole_process_is_bounded() {
     let fine = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let front = start(&[("other", &fine.address), ("memory", "1GiB"), ("resident", "96MiB")]);
     let listen = front.address("listen");
+    front.notice("`cache-store memory=` and `limits memory` allow 1088MiB together, and the process 96MiB");
     assert_eq!(get(listen, "a.test", "/small").status, 200);
     let body = vec![b'x'; 7 << 20];
     let halves: Vec<_> = (0..16)

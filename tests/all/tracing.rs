@@ -1,5 +1,7 @@
 //! Tracing: which traces are continued and started, what is sent to servers, and which spans a collector gets. The collector is the test's own;
 //! OpenTelemetry's own protobufs read its requests once more.
+//!
+//! Long but flat: one collector, and one test after the other about what it gets.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

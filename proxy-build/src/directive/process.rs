@@ -91,7 +91,7 @@ new connections of a `stream` are closed. What is in progress goes on. Once the 
 
 `auto` (default): nine tenths of what the control group of the process allows (`memory.max` of version 2, as containers and systemd's MemoryMax= set
 it), or no limit if there is none. `off`: no limit. Caches ([`cache-store`](#cache-store)), [`limits memory`](#limits) and the number of connections have limits of
-their own, whose sum belongs below this one.",
+their own, whose sum belongs below this one: a notice at start says if it is not.",
     example: r#"
 process {
     memory-limit "512MiB"

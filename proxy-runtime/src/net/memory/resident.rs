@@ -23,6 +23,9 @@ pub(crate) struct ResidentMemory {
 /// The interval between measurements.
 const EVERY: Duration = Duration::from_millis(250);
 
+/// While requests are refused, free memory is returned at each so many measurements: workers may wait for that.
+const TRIMMED: u32 = 8;
+
 impl ResidentMemory {
     /// Whether requests are refused now.
     pub(crate) fn is_exceeded(&self) -> bool {
@@ -32,17 +35,24 @@ impl ResidentMemory {
     /// Measures for as long as the process runs, if it has a limit, in bytes.
     pub(crate) async fn keep_measuring(&self, limit: Option<u64>) {
         let Some(limit) = limit else { return };
+        let mut refusing = 0_u32;
         loop {
             if self.measured(limit, used()) {
                 // Before clients are refused, memory that is free and was kept for later is returned.
-                allocator::trim();
+                if refusing.is_multiple_of(TRIMMED) {
+                    allocator::trim();
+                }
+                refusing = refusing.wrapping_add(1);
                 let used = used();
                 if self.measured(limit, used) && !self.exceeded.swap(true, Ordering::Relaxed) {
                     let (used, allowed) = (used >> 20, settings::size_text(limit));
                     notice(&format!("{used}MiB of memory are in use, and {allowed} allowed: requests are refused"));
                 }
-            } else if self.exceeded.swap(false, Ordering::Relaxed) {
-                announce("memory is available again: requests are accepted");
+            } else {
+                refusing = 0;
+                if self.exceeded.swap(false, Ordering::Relaxed) {
+                    announce("memory is available again: requests are accepted");
+                }
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -59,6 +69,19 @@ pub(crate) fn limit(site: &Site, settings: &Settings) -> Option<u64> {
     match &site.process.memory_limit {
         Some(limit) => Some(limit.get(settings)).filter(|limit| *limit != u64::MAX),
         None => group_limit(Path::new("/sys/fs/cgroup"), &fs::read_to_string("/proc/self/cgroup").ok()?),
+    }
+}
+
+/// Warns if what caches and clients may use is more than the process may: once caches are full, requests would be refused for ever.
+pub(crate) fn warn(site: &Site, settings: &Settings, limit: Option<u64>) {
+    let stores = site.stores.iter().map(|store| store.memory.get(settings)).fold(0, u64::saturating_add);
+    let wanted = stores.saturating_add(site.root.limits.memory.get(settings));
+    if let Some(limit) = limit.filter(|limit| wanted > *limit) {
+        let (wanted, limit) = (settings::size_text(wanted), settings::size_text(limit));
+        notice(&format!(
+            "memory: `cache-store memory=` and `limits memory` allow {wanted} together, and the process {limit} (`memory-limit`, or nine \
+             tenths of its control group)"
+        ));
     }
 }
 
