@@ -35,12 +35,13 @@ use crate::context::settings::Settings;
 use crate::context::view::cookie_values;
 use crate::protocol::fields::{Fields, is_token, members, split_once};
 use crate::protocol::media;
+use crate::protocol::names::KnownField;
 use crate::site::{Access, Auth, AuthScheme, Cors, Origin};
 
 /// Returns the method that a CORS preflight asks about, if the request is one (Fetch standard, "CORS-preflight
 /// request").
 pub fn preflight(method: &Method, fields: &Fields) -> Option<Method> {
-    if *method != Method::OPTIONS || !fields.contains("origin") {
+    if *method != Method::OPTIONS || !fields.contains(KnownField::ORIGIN) {
         return None;
     }
     Method::from_bytes(fields.get("access-control-request-method")?).ok()
@@ -70,7 +71,7 @@ pub fn answer_preflight(cors: &Cors, request: &Fields, settings: &Settings) -> O
     }
     let age = cors.max_age.get(settings).as_secs().to_string();
     fields.add(b"access-control-max-age", age.as_bytes());
-    fields.add(b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+    fields.add_known(KnownField::VARY, b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
     Some(fields)
 }
 
@@ -83,7 +84,7 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
     }
     if *cors.origins != [Origin::Any] {
         // Also without an origin, or with a wrong one, for caches (Fetch standard, "CORS protocol and HTTP caches").
-        answer.add(b"vary", b"Origin");
+        answer.add_known(KnownField::VARY, b"Origin");
     }
     let Some(origin) = allowed_origin(cors, request) else { return };
     answer.add(b"access-control-allow-origin", origin);
@@ -97,7 +98,7 @@ pub fn cross_origin(cors: &Cors, request: &Fields, answer: &mut Fields) {
 
 /// Returns the value of `Access-Control-Allow-Origin`, if the request's origin is allowed.
 fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
-    let origin = request.get("origin")?;
+    let origin = request.get(KnownField::ORIGIN)?;
     if *cors.origins == [Origin::Any] {
         return Some(b"*");
     }
@@ -120,7 +121,7 @@ fn allowed_origin<'a>(cors: &Cors, request: &'a Fields) -> Option<&'a [u8]> {
 /// Parses a name and a password (RFC 7617 section 2); the password may contain colons. Credentials that are not UTF-8 match no user, as
 /// the lists are UTF-8.
 pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
-    let mut lines = fields.all("authorization");
+    let mut lines = fields.all(KnownField::AUTHORIZATION);
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, encoded) = split_once(line, b' ')?;
     if !scheme.eq_ignore_ascii_case(b"basic") {
@@ -134,7 +135,7 @@ pub fn basic_credentials(fields: &Fields) -> Option<(String, String)> {
 /// The only key of a request in `Authorization: Bearer` (RFC 6750 section 2.1).
 #[cfg(feature = "admin")]
 pub(crate) fn bearer(fields: &Fields) -> Option<&[u8]> {
-    let mut lines = fields.all("authorization");
+    let mut lines = fields.all(KnownField::AUTHORIZATION);
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let (scheme, key) = split_once(line, b' ')?;
     let key = key.trim_ascii();
@@ -153,7 +154,7 @@ pub fn may_be_sent(access: &Access, fields: &Fields) -> bool {
     if access.request_types.is_empty() {
         return true;
     }
-    let mut lines = fields.all("content-type");
+    let mut lines = fields.all(KnownField::CONTENT_TYPE);
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     media::is_among(&access.request_types, line)
 }
@@ -167,7 +168,7 @@ pub fn token<'a>(fields: &'a Fields, cookie: Option<&str>) -> Option<&'a str> {
             token
         }
         None => {
-            let mut lines = fields.all("authorization");
+            let mut lines = fields.all(KnownField::AUTHORIZATION);
             let (Some(line), None) = (lines.next(), lines.next()) else { return None };
             let (scheme, token) = split_once(line, b' ')?;
             scheme.eq_ignore_ascii_case(b"bearer").then_some(token.trim_ascii_start())?

@@ -47,8 +47,19 @@ impl UpstreamExchange {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub(crate) async fn answer(&mut self) -> Result<MessageHead<StatusCode>, ExchangeError> {
+    pub(crate) async fn answer(&mut self) -> Result<(), ExchangeError> {
         std::future::poll_fn(|cx| either!(self, call => call.poll_answer(cx))).await
+    }
+
+    /// Returns the head of the response, once it has arrived.
+    pub(crate) fn head(&self) -> &MessageHead<StatusCode> {
+        either!(self, call => &call.head)
+    }
+
+    /// Takes the head of the response out of the exchange.
+    pub(crate) fn take_head(&mut self) -> MessageHead<StatusCode> {
+        let taken = MessageHead::of(StatusCode::OK);
+        std::mem::replace(either!(self, call => &mut call.head), taken)
     }
 
     /// Returns the length of the response's body, if it is known.

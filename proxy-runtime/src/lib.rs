@@ -28,6 +28,7 @@ pub mod filter;
 pub mod metrics;
 pub mod net;
 pub mod protocol;
+mod recycled;
 pub mod rehearse;
 pub mod router;
 pub mod site;

@@ -15,6 +15,8 @@ pub mod grpc;
 pub mod huffman;
 pub mod media;
 pub mod methods;
+pub mod names;
+pub(crate) mod octets;
 #[cfg(feature = "serve")]
 pub(crate) mod ranges;
 pub mod target;

@@ -28,6 +28,7 @@ use crate::content::respond;
 use crate::context::facts::Facts;
 use crate::context::settings::Settings;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// Simulates a request.
 ///
@@ -111,7 +112,7 @@ fn answered(
             (outcome.status, outcome.reason) = (Some(405), Some("method-not-allowed"));
         } else if let Some(head) = respond::head(&facts, handler) {
             outcome.status = Some(head.status.as_u16());
-            outcome.location = head.fields.get("location").map(text);
+            outcome.location = head.fields.get(KnownField::LOCATION).map(text);
             answer = Some(head.fields);
         } else if handler.proxy().is_some() {
             let form = rules.normal_form(arrived.root.id());

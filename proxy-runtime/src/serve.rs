@@ -51,6 +51,7 @@ use crate::filter::intake;
 use crate::http1::Framing;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
+use crate::protocol::names::KnownField;
 use crate::protocol::target::Target;
 use crate::rehearse::{self, SiteRules as _};
 use crate::router::route::{MethodSet, Node, RouteId, RouteLookup, SiteId};
@@ -117,7 +118,7 @@ fn apply_response_policy(record: &Record, answer: &mut Answer<Body>) {
     forward_auth::pass_on(&record.copied, &mut answer.fields);
     let Some(route) = record.route else { return };
     if !route.policy.cookies.is_empty() {
-        answer.fields.change("set-cookie", |line| cookies::rewritten(&route.policy.cookies, line));
+        answer.fields.change(KnownField::SET_COOKIE, |line| cookies::rewritten(&route.policy.cookies, line));
     }
     if let Some(filter) = route.response {
         filter(&mut answer.fields, &record.facts());
@@ -283,7 +284,8 @@ fn take_in(client: &Client, record: &mut Record, host: Option<&Host>) -> bool {
     let rules = intake::IntakeRules { header: &trusted.header, trusted: origin.trusted, site };
     let odd = intake::take_in(&mut record.fields, &rules);
     if let Some(tracer) = client.worker.tracer {
-        record.trace = Some(tracer.take_up(&mut record.fields, origin.trusted, &client.worker.span_ids));
+        let taken_up = tracer.take_up(&mut record.fields, origin.trusted, &client.worker.span_ids);
+        record.trace = Some(Box::new(taken_up));
     }
     odd
 }
@@ -419,7 +421,7 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
 
 /// Rejects expectations other than `100-continue` (RFC 9110 section 10.1.1).
 fn expects_only_continue(fields: &Fields) -> Result<(), Failure> {
-    match fields.get("expect") {
+    match fields.get(KnownField::EXPECT) {
         Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => Err(Failure::ExpectationFailed),
         _ => Ok(()),
     }

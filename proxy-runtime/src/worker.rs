@@ -143,6 +143,8 @@ impl Worker {
             self.pools.sweep();
             self.shared.sweep();
             self.buffers.sweep();
+            crate::recycled::sweep();
+            crate::protocol::fields::sweep();
         }
     }
 

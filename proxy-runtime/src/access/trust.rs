@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use crate::context::matcher;
 use crate::protocol::fields::Fields;
 use crate::protocol::forwarded::{elements, node_address};
+use crate::protocol::names::KnownField;
 use crate::site::{Trusted, TrustedHeader};
 
 /// The origin of a request: the client's address and scheme.
@@ -28,7 +29,7 @@ pub fn origin(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> ClientOrigin 
     }
     let (client, scheme) = match &trusted.header {
         TrustedHeader::XForwardedFor => {
-            let (client, hops) = walk(list(fields, "x-forwarded-for").map(node_address), peer, trusted);
+            let (client, hops) = walk(list(fields, KnownField::X_FORWARDED_FOR).map(node_address), peer, trusted);
             (client, forwarded_proto(fields, hops))
         }
         TrustedHeader::Forwarded => by_forwarded(fields, peer, trusted),
@@ -57,7 +58,7 @@ fn walk(addresses: impl Iterator<Item = Option<IpAddr>>, peer: IpAddr, trusted: 
 }
 
 /// Returns the members of a comma-separated field, in reverse order, without empty ones (RFC 9110 section 5.6.1).
-pub(crate) fn list<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn list(fields: &Fields, name: KnownField) -> impl Iterator<Item = &[u8]> {
     let lines: Vec<&[u8]> = fields.all(name).collect();
     let members = lines.into_iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
@@ -66,7 +67,7 @@ pub(crate) fn list<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<
 /// Returns the scheme in `X-Forwarded-Proto` for the hop at which the client's address was found. A single value, as most proxies
 /// send it, is the client's; a list has one for each hop, like the list of addresses.
 fn forwarded_proto(fields: &Fields, hops: usize) -> Option<&'static str> {
-    list(fields, "x-forwarded-proto").take(hops + 1).last().and_then(scheme)
+    list(fields, KnownField::X_FORWARDED_PROTO).take(hops + 1).last().and_then(scheme)
 }
 
 fn scheme(text: &[u8]) -> Option<&'static str> {
@@ -75,7 +76,7 @@ fn scheme(text: &[u8]) -> Option<&'static str> {
 
 /// Both from `Forwarded`: each element describes the client of a proxy.
 fn by_forwarded(fields: &Fields, peer: IpAddr, trusted: &Trusted) -> (IpAddr, Option<&'static str>) {
-    let lines: Vec<&[u8]> = fields.all("forwarded").collect();
+    let lines: Vec<&[u8]> = fields.all(KnownField::FORWARDED).collect();
     let (mut client, mut proto) = (peer, None);
     for element in lines.into_iter().rev().flat_map(elements) {
         let Some(element) = element else { break };

@@ -16,6 +16,7 @@ use crate::http1::Framing;
 use crate::http3::head;
 use crate::net::stream::SocketStream;
 use crate::protocol::fields::Fields;
+use crate::recycled;
 
 /// A message that is being sent.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ pub(crate) struct Outbound {
     blocked: Option<Instant>,
     /// How many bytes of the body were sent.
     pub(crate) body: u64,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        recycled::give(std::mem::take(&mut self.out));
+    }
 }
 
 /// How a body is framed.
@@ -115,7 +122,9 @@ impl Outbound {
 
     /// Sends a response. If its body fails, the data before is sent first.
     pub(crate) fn answer(head: Vec<u8>, framing: BodyFraming) -> Outbound {
-        Outbound { look_around: Some(YieldOnce::default()), ..Outbound::request(head, framing) }
+        let mut outbound = Outbound::request(head, framing);
+        outbound.look_around = Some(YieldOnce::default());
+        outbound
     }
 
     /// Returns whether nothing was sent.
@@ -124,8 +133,8 @@ impl Outbound {
     }
 
     /// Takes back the first bytes of an unsent message.
-    pub(crate) fn take_back(self, first: usize) -> Vec<u8> {
-        let mut out = self.out;
+    pub(crate) fn take_back(mut self, first: usize) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.out);
         out.truncate(first);
         out
     }

@@ -13,6 +13,7 @@ use crate::context::settings::Settings;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::{Fields, is_token, members, number, split_once};
 use crate::protocol::media;
+use crate::protocol::names::KnownField;
 use crate::site::{Cache, ControlField, Override};
 
 /// The cache directives of a response.
@@ -258,7 +259,7 @@ impl ControlField {
 
 impl Override {
     fn is_for(&self, status: StatusCode, fields: &Fields) -> bool {
-        let said = fields.get("content-type").unwrap_or_default();
+        let said = fields.get(KnownField::CONTENT_TYPE).unwrap_or_default();
         self.statuses().contains(&status.as_u16())
             && self.media_type.as_ref().is_none_or(|wanted| media::is_among(std::slice::from_ref(wanted), said))
     }
@@ -268,8 +269,8 @@ impl RequestDirectives {
     /// Returns the directives of a request's fields.
     pub(crate) fn of(fields: &Fields) -> RequestDirectives {
         let mut parsed = RequestDirectives::default();
-        if !fields.contains("cache-control") {
-            parsed.no_cache = crate::protocol::fields::has_token(fields, "pragma", "no-cache");
+        if !fields.contains(KnownField::CACHE_CONTROL) {
+            parsed.no_cache = crate::protocol::fields::has_token(fields, KnownField::PRAGMA, "no-cache");
             return parsed;
         }
         for (name, value) in directives(fields, "cache-control") {

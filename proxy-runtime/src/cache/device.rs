@@ -4,6 +4,7 @@
 use memchr::memmem;
 
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::site::Device;
 
 /// The most bytes of a `User-Agent` that are matched. Browsers send a quarter of it.
@@ -16,7 +17,7 @@ const HINT: &str = "sec-ch-ua-mobile";
 /// length of the `User-Agent`; no allocation.
 pub fn group<'d>(device: &'d Device, sent: &Fields) -> &'d str {
     let mut lower = [0; LONGEST];
-    let agent = sent.get("user-agent").unwrap_or_default();
+    let agent = sent.get(KnownField::USER_AGENT).unwrap_or_default();
     let agent = &agent[..agent.len().min(LONGEST)];
     let lower = &mut lower[..agent.len()];
     lower.copy_from_slice(agent);
@@ -64,10 +65,10 @@ pub(crate) fn stands_for(device: &Device, name: &str) -> bool {
 #[cfg(feature = "serve")]
 pub(crate) fn tell_clients(device: &Device, response: &mut Fields) {
     let Some(header) = &device.header else { return };
-    let varies_by = |name| crate::protocol::fields::has_token(response, "vary", name);
+    let varies_by = |name| crate::protocol::fields::has_token(response, KnownField::VARY, name);
     if varies_by(header) && !varies_by("user-agent") {
         let made_of: &[u8] = if looks_at_hint(device) { b"User-Agent, Sec-CH-UA-Mobile" } else { b"User-Agent" };
-        response.add(b"vary", made_of);
+        response.add_known(KnownField::VARY, made_of);
     }
 }
 

@@ -12,6 +12,7 @@ use super::device::stands_for;
 use crate::context::settings::Settings;
 use crate::protocol::date::{Moment, date};
 use crate::protocol::fields::{Fields, is_token, number, tokens};
+use crate::protocol::names::KnownField;
 use crate::site::{Cache, Override};
 
 /// Why a response is not stored.
@@ -132,7 +133,7 @@ impl Freshness {
     ) -> Result<Freshness, NotStored> {
         let control = ResponseDirectives::under(policy, settings, status, fields, request.answered);
         may_be_kept(policy, status, fields, &control, request)?;
-        let date = fields.get("date").and_then(date).unwrap_or(request.answered);
+        let date = fields.get(KnownField::DATE).and_then(date).unwrap_or(request.answered);
         let freshness = Freshness {
             received: request.answered,
             age: initial_age(fields, date, request),
@@ -162,7 +163,7 @@ impl Freshness {
             ..freshness
         };
         // A response that can never be reused is not stored.
-        let can_be_asked_for = fields.contains("etag") || fields.contains("last-modified");
+        let can_be_asked_for = fields.contains(KnownField::ETAG) || fields.contains(KnownField::LAST_MODIFIED);
         let usable = (freshness.lifetime > Duration::ZERO && !freshness.no_cache)
             || freshness.while_revalidate > Duration::ZERO
             || freshness.if_error > Duration::ZERO
@@ -249,7 +250,7 @@ fn may_be_kept(
     if request.authorized && !is_for_authorized(control) {
         return Err(NotStored::Authorization);
     }
-    if fields.contains("set-cookie") && !control.unkept.iter().any(|name| name == "set-cookie") {
+    if fields.contains(KnownField::SET_COOKIE) && !control.unkept.iter().any(|name| name == "set-cookie") {
         return Err(NotStored::SetCookie);
     }
     let listed = |name: Option<&str>| {
@@ -272,7 +273,7 @@ fn is_for_authorized(control: &ResponseDirectives) -> bool {
 /// Returns the names that `Vary` lists; `None` for `*`, and for an invalid name: it is unknown then what the response varies by
 /// (section 4.1).
 pub(crate) fn vary(fields: &Fields) -> impl Iterator<Item = Option<&str>> {
-    tokens(fields, "vary").map(|name| match std::str::from_utf8(name) {
+    tokens(fields, KnownField::VARY).map(|name| match std::str::from_utf8(name) {
         Ok(name) if name != "*" && is_token(name.as_bytes()) => Some(name),
         _ => None,
     })
@@ -303,15 +304,15 @@ fn lifetime(
     if let Some(said) = control.s_maxage.or(control.max_age) {
         return Some(said);
     }
-    if !control.targeted && fields.contains("expires") {
+    if !control.targeted && fields.contains(KnownField::EXPIRES) {
         // Section 5.3: an invalid date, such as "0", is in the past.
-        let expires = fields.get("expires").and_then(self::date);
+        let expires = fields.get(KnownField::EXPIRES).and_then(self::date);
         return Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)));
     }
     if let Some((_, ttl)) = policy.negative.iter().find(|(negative, _)| *negative == status.as_u16()) {
         return Some(*ttl);
     }
-    let modified = fields.get("last-modified").and_then(self::date);
+    let modified = fields.get(KnownField::LAST_MODIFIED).and_then(self::date);
     let heuristic = modified
         .filter(|_| policy.ttl.heuristic > 0 && (control.public || is_heuristic(status)))
         .map(|modified| date.since(modified) * u32::from(policy.ttl.heuristic) / 100);
@@ -323,7 +324,7 @@ fn lifetime(
 fn initial_age(fields: &Fields, date: Moment, request: &RequestTraits) -> Duration {
     let apparent = request.answered.since(date);
     // Section 5.1: an invalid number is ignored.
-    let said = fields.get("age").and_then(|age| number(age.split(|&byte| byte == b',').next()?.trim_ascii()));
+    let said = fields.get(KnownField::AGE).and_then(|age| number(age.split(|&byte| byte == b',').next()?.trim_ascii()));
     let delay = request.answered.since(request.sent);
     let corrected = Duration::from_secs(said.unwrap_or(0).min(u32::MAX.into())).saturating_add(delay);
     apparent.max(corrected)

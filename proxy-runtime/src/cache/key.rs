@@ -11,6 +11,7 @@ use crate::context::facts::Facts;
 use crate::context::view::{cookie_values, raw_cookie_pairs};
 use crate::protocol::canonical::decodes_to;
 use crate::protocol::fields::{Fields, members, split_once};
+use crate::protocol::names::KnownField;
 use crate::site::{Cache, Key, Mark, Part};
 
 /// Appends the URL as the policy sees it to `out`: without omitted query parameters, and in the policy's order.
@@ -22,8 +23,10 @@ pub fn url(key: &Key, facts: &Facts<'_>, out: &mut String) {
 
 /// Returns the target for the server with `send=keyed`: with the query of the key alone. `None`: the request's own target, as
 /// for all requests that bypass the cache.
-pub fn sent(cache: Option<&Cache>, facts: &Facts<'_>, has_body: bool) -> Option<String> {
-    let cache = cache.filter(|cache| cache.key.send_keyed && passes(cache, facts, has_body).is_none())?;
+pub fn sent(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<String> {
+    if !cache.key.send_keyed || passes(cache, facts, has_body).is_some() {
+        return None;
+    }
     let mut target = facts.path.to_owned();
     query::keyed(&cache.key, facts.query, &mut target);
     Some(target)
@@ -125,7 +128,7 @@ pub fn variant_of<'n>(
 /// 5.4).
 fn cookies_as_sent<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
     fields
-        .all("cookie")
+        .all(KnownField::COOKIE)
         .flat_map(raw_cookie_pairs)
         .filter(move |(key, _)| *key == name.as_bytes())
         .map(|(_, value)| value)
@@ -179,11 +182,11 @@ fn value(name: &str, fields: &Fields, out: &mut Vec<u8>) {
 /// Appends `Accept-Language` (RFC 9110 section 12.5.4): ranges with normalized weights, sorted by them. Ranges of equal weight keep their
 /// order, as servers use the first.
 fn languages(fields: &Fields, out: &mut Vec<u8>) {
-    let members = || fields.all("accept-language").flat_map(members);
+    let members = || fields.all(KnownField::ACCEPT_LANGUAGE).flat_map(members);
     let Some(mut ranges) = members().map(range).collect::<Option<Vec<_>>>() else {
         // Malformed: each server may interpret it differently. No range begins like this.
         out.push(b'!');
-        return fields.all("accept-language").for_each(|line| out.extend([line, b","].concat()));
+        return fields.all(KnownField::ACCEPT_LANGUAGE).for_each(|line| out.extend([line, b","].concat()));
     };
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
     for (index, (range, weight)) in ranges.iter().enumerate() {
@@ -298,10 +301,10 @@ pub fn passes(cache: &Cache, facts: &Facts<'_>, has_body: bool) -> Option<PassRe
     if cache.bypass.iter().any(|mark| has(mark, facts)) {
         return Some(PassReason::Bypass);
     }
-    if facts.fields.contains("if-match") || facts.fields.contains("if-unmodified-since") {
+    if facts.fields.contains(KnownField::IF_MATCH) || facts.fields.contains(KnownField::IF_UNMODIFIED_SINCE) {
         return Some(PassReason::Condition);
     }
-    facts.fields.contains("upgrade").then_some(PassReason::Upgrade)
+    facts.fields.contains(KnownField::UPGRADE).then_some(PassReason::Upgrade)
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 
 use crate::protocol::encodings::quality;
 use crate::protocol::fields::{Fields, tokens};
+use crate::protocol::names::KnownField;
 
 /// Returns the language of `offered` that a client prefers; the first one if it accepts none of them. Of two ranges with equal
 /// weight, the first counts, as browsers mean it. Costs ranges times languages, without allocation.
 pub(crate) fn preferred<'o>(request: &Fields, offered: &'o [impl AsRef<str>]) -> Option<&'o str> {
     let mut best: Option<(u16, &'o str)> = None;
-    for item in tokens(request, "accept-language") {
+    for item in tokens(request, KnownField::ACCEPT_LANGUAGE) {
         let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let range = parts.next().unwrap_or_default();
         let given = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));

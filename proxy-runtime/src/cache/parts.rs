@@ -16,15 +16,16 @@ use super::key::SelectingRequest;
 use super::store::{CacheStore, StoreLocation};
 use crate::protocol::date::date;
 use crate::protocol::fields::{Fields, number, split_once};
+use crate::protocol::names::KnownField;
 use crate::protocol::transformed;
 use crate::site;
 
 /// Returns the range of a 206 (RFC 9110 section 14.4), and the length of the whole. `None`: it has none, or several.
 pub(crate) fn content_range(fields: &Fields) -> Option<(Range<u64>, u64)> {
-    let mut lines = fields.all("content-range");
+    let mut lines = fields.all(KnownField::CONTENT_RANGE);
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let is_multipart = |media: &[u8]| media.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"));
-    if fields.get("content-type").is_some_and(is_multipart) {
+    if fields.get(KnownField::CONTENT_TYPE).is_some_and(is_multipart) {
         return None;
     }
     let (range, total) = split_once(line.strip_prefix(b"bytes ")?, b'/')?;
@@ -74,10 +75,10 @@ impl Version {
 /// Returns the strong validator of a response (RFC 9110 section 8.8.1), as used in `If-Range`: a strong entity tag, or
 /// `Last-Modified` if the response was made at least a second later (section 8.8.2.2).
 pub(crate) fn validator(fields: &Fields) -> Option<&[u8]> {
-    if let Some(tag) = fields.get("etag") {
+    if let Some(tag) = fields.get(KnownField::ETAG) {
         return tag.starts_with(b"\"").then_some(tag);
     }
-    let (modified, made) = (fields.get("last-modified")?, fields.get("date")?);
+    let (modified, made) = (fields.get(KnownField::LAST_MODIFIED)?, fields.get(KnownField::DATE)?);
     (date(made)?.0 >= date(modified)?.0.saturating_add(1000)).then_some(modified)
 }
 
@@ -162,7 +163,7 @@ impl CachedHead {
     pub(crate) fn whole(&self) -> CachedHead {
         let mut fields = self.fields.clone();
         transformed::cut(&mut fields);
-        fields.remove("content-range");
+        fields.remove(KnownField::CONTENT_RANGE);
         self.with(StatusCode::OK, fields)
     }
 
@@ -186,7 +187,7 @@ impl CachedHead {
     pub(crate) fn part(&self, part: &Range<u64>, total: u64) -> CachedHead {
         let mut head = self.whole();
         head.status = StatusCode::PARTIAL_CONTENT;
-        head.fields.set("content-range", format!("bytes {}/{total}", label(part)).as_bytes());
+        head.fields.set(KnownField::CONTENT_RANGE, format!("bytes {}/{total}", label(part)).as_bytes());
         head
     }
 

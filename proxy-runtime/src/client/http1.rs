@@ -9,6 +9,7 @@ use crate::body::inbound::Inbound;
 use crate::http1::{self, Framing};
 use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// The state of the running exchange on a connection.
 pub(crate) struct Http1Client {
@@ -41,7 +42,7 @@ impl Http1Client {
     /// Begins a request: its version and fields tell whether the client understands interim responses and expects one.
     pub(crate) fn begin(&self, version: Version, fields: &Fields, framing: Framing) {
         self.hears_interim.set(version == Version::HTTP_11);
-        self.expects_continue.set(version == Version::HTTP_11 && fields.contains("expect"));
+        self.expects_continue.set(version == Version::HTTP_11 && fields.contains(KnownField::EXPECT));
         *self.inbound.borrow_mut() = Inbound::new(framing);
     }
 

@@ -16,6 +16,7 @@ use crate::cache::Flight;
 use crate::context::claims::Claims;
 use crate::context::facts::{Facts, RequestId, Timestamp};
 use crate::failure::Failure;
+use crate::http1::MessageHead;
 use crate::metrics::counters::Exchange;
 use crate::observe::tap::{TappedExchange, Taps};
 use crate::protocol::fields::Fields;
@@ -53,7 +54,7 @@ pub(crate) struct Record {
     attempts: u32,
     pub(crate) request_id: RequestId,
     /// Its part in a trace, where the site has traces.
-    pub(crate) trace: Option<ExchangeTrace>,
+    pub(crate) trace: Option<Box<ExchangeTrace>>,
     pub(crate) began: Instant,
     /// When there was the head of a response, where that is counted or logged.
     first_byte: Option<Instant>,
@@ -152,7 +153,7 @@ impl Record {
         (record.route, record.captures, record.policy) = (self.route, self.captures, self.policy);
         record.user.clone_from(&self.user);
         record.claims.clone_from(&self.claims);
-        record.trace = self.trace.as_ref().map(ExchangeTrace::beside);
+        record.trace = self.trace.as_ref().map(|trace| Box::new(trace.beside()));
         record.unseen = true;
         record
     }
@@ -204,8 +205,8 @@ impl Record {
     }
 
     /// Records the server's own reason phrase.
-    pub(crate) fn calls_it(&mut self, status: StatusCode, reason: Option<Box<[u8]>>) {
-        self.reason = reason.map(|reason| (status, reason));
+    pub(crate) fn calls_it(&mut self, head: &MessageHead<StatusCode>) {
+        self.reason = head.reason.clone().map(|reason| (head.start, reason));
     }
 
     /// Returns the server's own reason phrase for a response with this status.
@@ -265,7 +266,7 @@ impl Record {
         if let Some(Some(alternative)) = alternative
             && *self.worker.stop.borrow() == StopSignal::No
         {
-            fields.set("alt-svc", alternative.as_bytes());
+            fields.set(crate::protocol::names::KnownField::ALT_SVC, alternative.as_bytes());
         }
     }
 
@@ -306,7 +307,7 @@ impl Record {
             took,
             first_byte: self.until_first_byte(),
             failure: self.failure,
-            trace: self.trace.as_ref().filter(|trace| trace.is_sampled()).map(ExchangeTrace::id),
+            trace: self.trace.as_ref().filter(|trace| trace.is_sampled()).map(|trace| trace.id()),
         });
     }
 
@@ -352,7 +353,7 @@ impl Record {
             row: self.route.map_or("", |route| route.row),
             settings: self.worker.settings,
             request_id: self.request_id,
-            trace_id: self.trace.as_ref().map_or(TraceId(0), ExchangeTrace::id),
+            trace_id: self.trace.as_ref().map_or(TraceId(0), |trace| trace.id()),
             upstream: self.upstream,
             server: self.server,
             server_connections: self.server_connections,

@@ -27,6 +27,7 @@ use crate::net::clock::after;
 use crate::net::listen::FINE_QUEUE;
 use crate::net::stream::{BufferedStream, SocketStream};
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::local_response;
 use crate::serve::{self, Aborted};
@@ -70,7 +71,7 @@ async fn converse(client: &Rc<Client>, http1: &Http1Client) {
     let mut requests = Requests::new(client, http1);
     let next = loop {
         let next = match requests.next().await {
-            Ok(Some(head)) => exchange(client, http1, head, &requests).await,
+            Ok(Some(request)) => exchange(client, http1, request, &requests).await,
             Ok(None) => break AfterExchange::Close,
             Err(failure) => refuse(client, http1, failure).await,
         };
@@ -114,21 +115,21 @@ impl<'c> Requests<'c> {
         }
     }
 
-    /// Reads the head of the next request, with the time at which it began; `None` if there are no more requests.
-    async fn next(&mut self) -> Result<Option<(MessageHead<(Method, String)>, Instant)>, Failure> {
+    /// Reads the head of the next request; `None` if there are no more requests.
+    async fn next(&mut self) -> Result<Option<ReceivedRequest>, Failure> {
         let limit = usize::try_from(self.client.worker.head_limit).unwrap_or(usize::MAX);
         let mut began = None;
         std::future::poll_fn(|cx| {
             let mut link = self.http1.link.borrow_mut();
             loop {
                 if !link.is_empty() {
-                    began.get_or_insert_with(Instant::now);
+                    let began = *began.get_or_insert_with(Instant::now);
                     if let Some(head) = self.reading.request(link.bytes())? {
                         if head.size > limit {
                             return Poll::Ready(Err(Failure::HeadersTooLarge));
                         }
                         link.consume(head.size);
-                        return Poll::Ready(Ok(began.map(|began| (head, began))));
+                        return Poll::Ready(Ok(Some(ReceivedRequest::new(self.client, self.http1, head, began))));
                     }
                     if link.bytes().len() > limit {
                         return Poll::Ready(Err(Failure::HeadersTooLarge));
@@ -152,21 +153,35 @@ impl<'c> Requests<'c> {
     }
 }
 
+/// A request whose head has been received.
+struct ReceivedRequest {
+    record: Box<Record>,
+    target: String,
+    framing: Framing,
+    keep_alive: bool,
+}
+
+impl ReceivedRequest {
+    fn new(client: &Client, http1: &Http1Client, head: MessageHead<(Method, String)>, began: Instant) -> Self {
+        let MessageHead { start: (method, target), version, fields, framing, keep_alive, .. } = head;
+        http1.begin(version, &fields, framing);
+        client.received.set(0);
+        let record = Record::new(&client.peer, method, version, fields, began);
+        ReceivedRequest { record, target, framing, keep_alive }
+    }
+}
+
 /// Handles one request and its response.
 async fn exchange(
     client: &Rc<Client>,
     http1: &Http1Client,
-    (head, began): (MessageHead<(Method, String)>, Instant),
+    request: ReceivedRequest,
     requests: &Requests<'_>,
 ) -> AfterExchange {
-    let version = head.version;
-    let ((method, target), keep_alive) = (head.start, head.keep_alive);
-    let to_head = method == Method::HEAD;
-    http1.begin(version, &head.fields, head.framing);
-    client.received.set(0);
-    let mut record = Record::new(&client.peer, method, version, head.fields, began);
+    let ReceivedRequest { mut record, target, framing, keep_alive } = request;
+    let (version, to_head) = (record.version, record.method == Method::HEAD);
     let answered = {
-        let mut steps = pin!(serve::exchange(client, &mut record, target, head.framing));
+        let mut steps = pin!(serve::exchange(client, &mut record, target, framing));
         std::future::poll_fn(|cx| match steps.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
             Poll::Pending if http1.poll_meanwhile(cx, !client.half_close.get()) => Poll::Ready(None),
@@ -223,7 +238,7 @@ async fn send(
         _ if keep_alive => b"",
         _ => b"connection: close\r\n",
     };
-    let date = (!answer.fields.contains("date")).then(|| client.worker.date(Instant::now()));
+    let date = (!answer.fields.contains(KnownField::DATE)).then(|| client.worker.date(Instant::now()));
     let date: &[u8] = date.as_ref().map_or(b"", |date| date);
     let mut head = http1.take_interim();
     let interim = head.len();

@@ -34,6 +34,7 @@ use crate::net::clock::{Timer, after};
 use crate::net::listen::FINE_QUEUE;
 use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
 
@@ -238,7 +239,7 @@ async fn exchange(
         Wire::Http2(Http2Client::new(
             (body, respond),
             (budget, monitor),
-            (ended || head.websocket.is_some(), !ended && head.fields.contains("expect")),
+            (ended || head.websocket.is_some(), !ended && head.fields.contains(KnownField::EXPECT)),
         )),
     ));
     if let Wire::Http2(http2) = &client.wire {
@@ -280,7 +281,7 @@ impl StreamHead {
             flaw = flaw.or(Some(Failure::MisdirectedRequest));
         }
         if let Some(authority) = authority {
-            fields.add(b"host", authority.as_str().as_bytes());
+            fields.add_known(KnownField::HOST, authority.as_str().as_bytes());
         }
         for (name, value) in &parts.headers {
             match authority {
@@ -298,7 +299,7 @@ impl StreamHead {
         let crumbs: Vec<&[u8]> =
             parts.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
         if !crumbs.is_empty() {
-            fields.add(b"cookie", &crumbs.join(&b"; "[..]));
+            fields.add_known(KnownField::COOKIE, &crumbs.join(&b"; "[..]));
         }
         let mut target = String::with_capacity(path.len() + 64);
         target.push_str(path);
@@ -413,8 +414,8 @@ async fn send(
         let answer = serve::instead(record, failure);
         return Box::pin(send(client, http2, record, answer, (to_head, websocket))).await;
     }
-    if !answer.fields.contains("date") {
-        answer.fields.add(b"date", client.worker.date_value(Instant::now()).as_bytes());
+    if !answer.fields.contains(KnownField::DATE) {
+        answer.fields.add_known(KnownField::DATE, client.worker.date_value(Instant::now()).as_bytes());
     }
     let mut response = Response::new(());
     (*response.status_mut(), *response.headers_mut()) = (answer.status, to_send(&answer.fields));

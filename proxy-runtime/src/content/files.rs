@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::protocol::canonical;
 use crate::protocol::fields::Fields;
 use crate::protocol::media;
+use crate::protocol::names::KnownField;
 use crate::site::Files;
 pub use crate::site::bundle::ENCODINGS;
 
@@ -112,21 +113,21 @@ pub fn fields(
     room: (usize, usize),
 ) -> Fields {
     let mut fields = Fields::with_capacity(256 + room.0, 6 + room.1);
-    fields.add(b"content-type", media::of(name).as_bytes());
-    fields.add(b"etag", tag.as_bytes());
+    fields.add_known(KnownField::CONTENT_TYPE, media::of(name).as_bytes());
+    fields.add_known(KnownField::ETAG, tag.as_bytes());
     if let Some(modified) = modified {
-        fields.add(b"last-modified", modified.as_bytes());
+        fields.add_known(KnownField::LAST_MODIFIED, modified.as_bytes());
     }
     fields.add(b"accept-ranges", b"bytes");
     if !encoding.is_empty() {
-        fields.add(b"content-encoding", encoding.as_bytes());
+        fields.add_known(KnownField::CONTENT_ENCODING, encoding.as_bytes());
     }
     if varies {
-        fields.add(b"vary", b"Accept-Encoding");
+        fields.add_known(KnownField::VARY, b"Accept-Encoding");
     }
     if files.immutable && is_hashed(name) {
         // RFC 8246; a year is the longest customary lifetime.
-        fields.add(b"cache-control", b"public, max-age=31536000, immutable");
+        fields.add_known(KnownField::CACHE_CONTROL, b"public, max-age=31536000, immutable");
     }
     fields
 }

@@ -10,6 +10,7 @@ use crate::context::settings::{self, Address};
 use crate::context::template::Piece;
 pub use crate::filter::Answer;
 use crate::protocol::escape::UPPER;
+use crate::protocol::names::KnownField;
 use crate::site::{self, Handler, Redirect, Respond, RespondBody};
 
 /// Returns the head of a handler's response, if it depends on the request's head alone.
@@ -32,7 +33,7 @@ pub fn respond(facts: &Facts<'_>, respond: &'static Respond) -> Answer<Bytes> {
 fn head_of(respond: &Respond) -> Answer<()> {
     let mut head = Answer::new(status(respond.code), ());
     if !respond.content_type.is_empty() {
-        head.fields.add(b"content-type", respond.content_type.as_bytes());
+        head.fields.add_known(KnownField::CONTENT_TYPE, respond.content_type.as_bytes());
     }
     head
 }
@@ -44,7 +45,7 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
         return Answer::new(StatusCode::MISDIRECTED_REQUEST, Bytes::new());
     }
     let mut answer = Answer::new(status(redirect.code), Bytes::new());
-    answer.fields.add(b"location", &location(facts, redirect));
+    answer.fields.add_known(KnownField::LOCATION, &location(facts, redirect));
     answer
 }
 
@@ -52,7 +53,7 @@ pub fn redirect(facts: &Facts<'_>, redirect: &Redirect) -> Answer<Bytes> {
 /// section 15.4.9).
 pub fn to_https(facts: &Facts<'_>, address: &str) -> Answer<Bytes> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Bytes::new());
-    answer.fields.add(b"location", https_url(facts.host, facts.path, facts.query, address).as_bytes());
+    answer.fields.add_known(KnownField::LOCATION, https_url(facts.host, facts.path, facts.query, address).as_bytes());
     answer
 }
 

@@ -9,6 +9,7 @@ use http::Method;
 use crate::protocol::canonical::decodes_to;
 use crate::protocol::fields::{Fields, has_token, split_once};
 use crate::protocol::grpc;
+use crate::protocol::names::KnownField;
 
 /// The view of a request for matchers and templates.
 #[derive(Clone, Copy)]
@@ -75,7 +76,8 @@ impl<'a> RequestView<'a> {
     /// Returns whether this asks for a WebSocket: `Connection: upgrade` and `Upgrade: websocket` (RFC 6455 section
     /// 4.1).
     pub fn is_websocket(&self) -> bool {
-        has_token(self.headers, "connection", "upgrade") && has_token(self.headers, "upgrade", "websocket")
+        has_token(self.headers, KnownField::CONNECTION, "upgrade")
+            && has_token(self.headers, KnownField::UPGRADE, "websocket")
     }
 
     /// Returns whether this is a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
@@ -101,7 +103,7 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
 /// cookies.
 pub fn cookie_values<'a, 'n>(fields: &'a Fields, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
     let named = move |(key, _): &(&[u8], &[u8])| *key == name.as_bytes();
-    fields.all("cookie").flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
+    fields.all(KnownField::COOKIE).flat_map(cookie_pairs).filter(named).map(|(_, value)| value)
 }
 
 /// Returns the `name=value` pairs of a `Cookie` field (RFC 6265 section 4.2.1), in order; the first `=` is the

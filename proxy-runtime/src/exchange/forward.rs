@@ -8,46 +8,42 @@ use std::net::IpAddr;
 use crate::access::trust::list;
 use crate::protocol::fields::{Fields, has_token, members, number, of_connection};
 use crate::protocol::forwarded::{elements, node_address};
+use crate::protocol::names::{KnownField, KnownFields};
 use crate::site::{Proxy, TrustedHeader};
 use crate::{filter::intake, protocol::target};
-
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Returns the protocol that a client asks to upgrade to (`Connection: upgrade`, `Upgrade`), if it may be forwarded.
 /// `h2c` may not: its requests would bypass the proxy's rules.
 pub(crate) fn upgrade(fields: &Fields) -> Option<&[u8]> {
-    let wanted = fields.get("upgrade")?;
+    let wanted = fields.get(KnownField::UPGRADE)?;
     let h2c = members(wanted).any(|one| one.eq_ignore_ascii_case(b"h2c"));
-    (!h2c && has_token(fields, "connection", "upgrade")).then_some(wanted)
+    (!h2c && has_token(fields, KnownField::CONNECTION, "upgrade")).then_some(wanted)
 }
 
 /// Removes hop-by-hop fields, and the fields that frame the body, which are written again. `Trailer` and `TE: trailers` stay, as
 /// both sides of the proxy support trailers. Fields listed in `Connection` are removed earlier, when a message is received and
 /// before any field is added: by `intake` for requests, by [`received`] for responses.
 pub(crate) fn end_to_end(fields: Fields) -> Fields {
-    without(fields, of_connection)
+    without(fields, KnownFields::OF_CONNECTION)
 }
 
-fn without(mut fields: Fields, goes: impl Fn(&[u8]) -> bool) -> Fields {
-    let te = has_token(&fields, "te", "trailers");
-    fields.retain(|name, _| !goes(name));
+fn without(mut fields: Fields, gone: KnownFields) -> Fields {
+    let te = has_token(&fields, KnownField::TE, "trailers");
+    fields.remove_all(gone);
     if te {
-        fields.add(b"te", b"trailers");
+        fields.add_known(KnownField::TE, b"trailers");
     }
     fields
 }
 
 /// The fields by which servers name files that the proxy shall send (`send-file`). They reveal paths of a machine, and are meant for
 /// the proxy in front of the server alone.
-pub(crate) const X_ACCEL_REDIRECT: &str = "x-accel-redirect";
-pub(crate) const X_SENDFILE: &str = "x-sendfile";
+const NAMES_FILE: [KnownField; 2] = [KnownField::X_ACCEL_REDIRECT, KnownField::X_SENDFILE];
 
 /// Removes the fields of a server's response that must not be forwarded.
 pub(crate) fn received(mut fields: Fields) -> Fields {
     intake::drop_listed(&mut fields, |_| false);
-    let names_file =
-        |name: &[u8]| [X_ACCEL_REDIRECT, X_SENDFILE].iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes()));
-    without(fields, |name| of_connection(name) || names_file(name))
+    without(fields, KnownFields::OF_CONNECTION.and(KnownFields::of(&NAMES_FILE)))
 }
 
 /// Information about the client for the server.
@@ -77,7 +73,7 @@ pub(crate) fn changes(name: &str) -> bool {
         "forwarded",
         "host",
         "via",
-        X_FORWARDED_FOR,
+        "x-forwarded-for",
         "x-forwarded-host",
         "x-forwarded-port",
         "x-forwarded-proto",
@@ -88,30 +84,29 @@ pub(crate) fn changes(name: &str) -> bool {
 
 /// Sets `Via`, `X-Forwarded-*` and, if configured, `X-Real-IP` and `Forwarded`.
 pub(crate) fn announce(fields: &mut Fields, client: &ForwardedClient<'_>, wanted: &Proxy) {
-    append(fields, "via", client.via);
+    append(fields, KnownField::VIA, client.via);
     // Both lists are computed before either is written, because one may be derived from the other.
     let forwarded = wanted.forwarded.then(|| forwarded(fields, client));
     match (client.trusted, addresses_before(fields, client)) {
-        (Some(TrustedHeader::XForwardedFor), _) => append(fields, X_FORWARDED_FOR, client.address),
-        (_, Some(before)) => fields.set(X_FORWARDED_FOR, format!("{before}{}", client.address).as_bytes()),
-        (_, None) => fields.set(X_FORWARDED_FOR, client.address.as_bytes()),
+        (Some(TrustedHeader::XForwardedFor), _) => append(fields, KnownField::X_FORWARDED_FOR, client.address),
+        (_, Some(before)) => fields.set(KnownField::X_FORWARDED_FOR, format!("{before}{}", client.address).as_bytes()),
+        (_, None) => fields.set(KnownField::X_FORWARDED_FOR, client.address.as_bytes()),
     }
-    fields.set("x-forwarded-proto", client.scheme.as_bytes());
-    let keep = |fields: &Fields, name: &str| client.trusted.is_some() && fields.contains(name);
-    if !keep(fields, "x-forwarded-host") {
+    fields.set(KnownField::X_FORWARDED_PROTO, client.scheme.as_bytes());
+    if client.trusted.is_none() || !fields.contains(KnownField::X_FORWARDED_HOST) {
         match client.host {
-            Some(host) => fields.set("x-forwarded-host", host.as_bytes()),
-            None => fields.remove("x-forwarded-host"),
+            Some(host) => fields.set(KnownField::X_FORWARDED_HOST, host.as_bytes()),
+            None => fields.remove(KnownField::X_FORWARDED_HOST),
         };
     }
     if wanted.forwarded_port && !(client.trusted.is_some() && says_a_port(fields)) {
-        fields.set("x-forwarded-port", port(client).to_string().as_bytes());
+        fields.set(KnownField::X_FORWARDED_PORT, port(client).to_string().as_bytes());
     }
     if wanted.real_ip {
-        fields.set("x-real-ip", client.client.to_string().as_bytes());
+        fields.set(KnownField::X_REAL_IP, client.client.to_string().as_bytes());
     }
     if let Some(forwarded) = forwarded {
-        fields.set("forwarded", &forwarded);
+        fields.set(KnownField::FORWARDED, &forwarded);
     }
 }
 
@@ -123,7 +118,7 @@ fn port(client: &ForwardedClient<'_>) -> u16 {
 
 /// Returns whether `X-Forwarded-Port` is a single port.
 fn says_a_port(fields: &Fields) -> bool {
-    let mut lines = fields.all("x-forwarded-port");
+    let mut lines = fields.all(KnownField::X_FORWARDED_PORT);
     let (line, second) = (lines.next(), lines.next());
     second.is_none() && line.and_then(number).is_some_and(|port| (1..=u64::from(u16::MAX)).contains(&port))
 }
@@ -134,7 +129,7 @@ fn addresses_before(fields: &Fields, client: &ForwardedClient<'_>) -> Option<Str
         TrustedHeader::XForwardedFor => None,
         TrustedHeader::Field(_) => (client.client != client.peer).then(|| format!("{}, ", client.client)),
         TrustedHeader::Forwarded => {
-            let lines: Vec<&[u8]> = fields.all("forwarded").collect();
+            let lines: Vec<&[u8]> = fields.all(KnownField::FORWARDED).collect();
             // An element that is not an address ends the chain.
             let nodes = lines.into_iter().rev().flat_map(elements).map(|element| node_address(&element?.node?));
             let mut nearest: Vec<IpAddr> = nodes.map_while(|address| address).collect();
@@ -152,13 +147,14 @@ fn forwarded(fields: &Fields, client: &ForwardedClient<'_>) -> Vec<u8> {
     match client.trusted {
         None => {}
         Some(TrustedHeader::Forwarded) => {
-            for earlier in fields.all("forwarded") {
+            for earlier in fields.all(KnownField::FORWARDED) {
                 line.extend_from_slice(earlier);
                 line.extend_from_slice(b", ");
             }
         }
         Some(TrustedHeader::XForwardedFor) => {
-            let mut nearest: Vec<Option<IpAddr>> = list(fields, X_FORWARDED_FOR).map(node_address).collect();
+            let mut nearest: Vec<Option<IpAddr>> =
+                list(fields, KnownField::X_FORWARDED_FOR).map(node_address).collect();
             let of_client = nearest.iter().position(|address| *address == Some(client.client));
             nearest.iter_mut().enumerate().rev().for_each(|(index, address)| {
                 match address {
@@ -200,9 +196,9 @@ fn for_address(address: IpAddr) -> String {
 }
 
 /// Appends `value` to the field's list, in one line.
-fn append(fields: &mut Fields, name: &str, value: &str) {
+fn append(fields: &mut Fields, name: KnownField, value: &str) {
     if !fields.contains(name) {
-        return fields.add(name.as_bytes(), value.as_bytes());
+        return fields.add_known(name, value.as_bytes());
     }
     let mut line = Vec::new();
     for earlier in fields.all(name) {

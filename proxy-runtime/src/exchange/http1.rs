@@ -34,6 +34,8 @@ pub(crate) struct Http1Exchange {
     interim: u8,
     /// The server has sent something.
     heard: bool,
+    /// The response's head, once it has arrived.
+    pub(super) head: MessageHead<StatusCode>,
     inbound: Inbound,
     /// Whether the response's head allows the connection to persist.
     keep_alive: bool,
@@ -63,13 +65,14 @@ impl Http1Exchange {
             reading: HeadReader::default(),
             interim: 0,
             heard: false,
+            head: MessageHead::of(StatusCode::OK),
             inbound: Inbound::new(Framing::Empty),
             keep_alive: false,
             length: None,
         }
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, ExchangeError>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         let failed = |failure| Poll::Ready(Err(ExchangeError::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
@@ -87,7 +90,8 @@ impl Http1Exchange {
                             self.refused |= self.body.is_held();
                             self.inbound = Inbound::of_server(head.framing);
                             (self.keep_alive, self.length) = (head.keep_alive, head.length);
-                            return Poll::Ready(Ok(head));
+                            self.head = head;
+                            return Poll::Ready(Ok(()));
                         }
                         self.interim += 1;
                         if self.interim > MAX_INTERIM {

@@ -37,6 +37,8 @@ pub(crate) struct Http2Exchange {
     /// How much the connection had written when the request was started.
     begun: BytesWritten,
     interim: u8,
+    /// The response's head, once it has arrived.
+    pub(super) head: MessageHead<StatusCode>,
     answer: Option<RecvStream>,
     /// The received data that was not passed on yet.
     chunk: Bytes,
@@ -86,6 +88,7 @@ impl Http2Exchange {
             body,
             begun,
             interim: 0,
+            head: MessageHead::of(StatusCode::OK),
             answer: None,
             chunk: Bytes::new(),
             trailers: None,
@@ -94,7 +97,7 @@ impl Http2Exchange {
         })
     }
 
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<MessageHead<StatusCode>, ExchangeError>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         let failed = |failure| Poll::Ready(Err(ExchangeError::Failed(failure)));
         if let Err(failure) = self.poll_upload(cx) {
             return failed(failure);
@@ -134,16 +137,9 @@ impl Http2Exchange {
                 };
                 self.answer = Some(answer);
                 let (length, version) = (self.length, Version::HTTP_2);
-                Poll::Ready(Ok(MessageHead {
-                    start: parts.status,
-                    version,
-                    fields,
-                    framing,
-                    length,
-                    keep_alive: true,
-                    size: 0,
-                    reason: None,
-                }))
+                self.head =
+                    MessageHead { version, fields, framing, length, keep_alive: true, ..MessageHead::of(parts.status) };
+                Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.lost(&error))),
             Poll::Pending => {

@@ -12,6 +12,7 @@ use crate::exchange::forward;
 use crate::failure::Failure;
 use crate::net::clock::{Timer, after};
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// The most interim responses before the final one; more are an error.
 pub(super) const MAX_INTERIM: u8 = 16;
@@ -110,7 +111,7 @@ pub(super) fn pass_on(
 ) {
     if status != StatusCode::CONTINUE {
         let mut fields = forward::received(fields);
-        fields.remove("te");
+        fields.remove(KnownField::TE);
         client.interim(status, &fields);
     } else if body.is_held() {
         body.is_wanted();

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::field_name::FieldName;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// A response: its head, and a body of any type.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Answer<Bytes> {
     /// Returns a response with a text as its body.
     pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer<Bytes> {
         let mut answer = Answer::new(status, text.into());
-        answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
+        answer.fields.add_known(KnownField::CONTENT_TYPE, b"text/plain; charset=utf-8");
         answer
     }
 

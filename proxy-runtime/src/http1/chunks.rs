@@ -1,6 +1,7 @@
 //! Parses chunked bodies.
 
 use super::framing::Framing;
+use super::scan::{self, Unread};
 use crate::protocol::fields::Fields;
 use crate::protocol::fields::may_trail;
 
@@ -166,17 +167,13 @@ impl Decoder {
         if let [b'\r', b'\n', ..] = bytes {
             return Ok(Some(2));
         }
-        let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
-        match httparse::parse_headers(bytes, &mut lines) {
-            Ok(httparse::Status::Complete((size, lines))) if size <= MAX_TRAILERS => {
-                if memchr::memchr_iter(b'\n', &bytes[..size]).any(|at| at == 0 || bytes[at - 1] != b'\r') {
-                    return Err(MalformedChunk);
-                }
-                let kept = lines.iter().filter(|line| may_trail(line.name.as_bytes()));
-                self.trailers = Some(kept.map(|line| (line.name, line.value)).collect());
+        match scan::trailers(bytes, MAX_TRAILER_FIELDS) {
+            Ok((mut fields, size)) if size <= MAX_TRAILERS => {
+                fields.retain(|name, _| may_trail(name));
+                self.trailers = Some(fields);
                 Ok(Some(size))
             }
-            Ok(httparse::Status::Partial) if bytes.len() < MAX_TRAILERS => Ok(None),
+            Err(Unread::Partial) if bytes.len() < MAX_TRAILERS => Ok(None),
             _ => Err(MalformedChunk),
         }
     }

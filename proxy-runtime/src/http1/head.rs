@@ -1,17 +1,20 @@
 //! Parses and writes the heads of requests and responses.
 
-use std::mem::MaybeUninit;
-
 use http::{Method, StatusCode, Version};
-use httparse::{Error, Status};
 
 use super::framing::Framing;
+use super::scan::{self, Unread};
 use crate::failure::Failure;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
+use crate::recycled;
 
 /// The most fields of a request, and of a response.
 const MAX_FIELDS: usize = 100;
 const MAX_ANSWER_FIELDS: usize = 200;
+
+/// The space for a host after a target, in bytes.
+const ROOM: usize = 64;
 
 /// A parsed head. `S` is the content of its first line: method and target, or a status.
 #[derive(Debug)]
@@ -31,6 +34,22 @@ pub(crate) struct MessageHead<S> {
     pub(crate) reason: Option<Box<[u8]>>,
 }
 
+impl<S> MessageHead<S> {
+    /// Returns a head without fields, of a message without a body.
+    pub(crate) fn of(start: S) -> MessageHead<S> {
+        MessageHead {
+            start,
+            version: Version::HTTP_11,
+            fields: Fields::new(),
+            framing: Framing::Empty,
+            length: None,
+            keep_alive: false,
+            size: 0,
+            reason: None,
+        }
+    }
+}
+
 /// An incremental parser of heads: bytes without an end are not scanned twice, however slowly they arrive.
 #[derive(Debug, Default)]
 pub(crate) struct HeadReader {
@@ -48,45 +67,27 @@ impl HeadReader {
         if !self.may_be_whole(bytes) {
             return Ok(None);
         }
-        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut []);
-        let size = match request.parse_with_uninit_headers(bytes, &mut lines) {
-            Ok(Status::Complete(size)) => size,
-            Ok(Status::Partial) => return self.partial(bytes),
-            Err(Error::TooManyHeaders) => return Err(Failure::HeadersTooLarge),
-            Err(Error::Version) => {
-                return match VersionToken::in_request(bytes) {
-                    VersionToken::Unfinished => self.partial(bytes),
-                    VersionToken::LaterMinor(read_as_1_1) => self.request(&read_as_1_1),
-                    VersionToken::OtherMajor => Err(Failure::UnsupportedVersion),
-                    VersionToken::Malformed => Err(Failure::BadRequest),
-                };
-            }
-            Err(_) => return Err(Failure::BadRequest),
+        let head = match scan::request(bytes, MAX_FIELDS) {
+            Ok(head) => head,
+            Err(Unread::Partial) => return self.partial(bytes),
+            Err(unread) => return Err(unread.into()),
         };
-        // RFC 9112 section 2.2 allows a bare LF as a line end. Not all recipients accept it, so requests must not
-        // contain it.
-        if has_bare_lf(&bytes[..size]) {
-            return Err(Failure::BadRequest);
-        }
-        let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version) else {
-            return Err(Failure::BadRequest);
-        };
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| Failure::BadRequest)?;
-        let mut target = String::with_capacity(path.len() + 64);
-        target.push_str(path);
-        let head = self.head((method, target), version, request.headers, &bytes[..size])?;
-        let framing = match (head.framing, head.length) {
+        let (method, target, old) = head.start;
+        let method = Method::from_bytes(method).map_err(|_| Failure::BadRequest)?;
+        let mut start = recycled::bytes(target.len() + ROOM);
+        start.extend_from_slice(target);
+        let start = String::from_utf8(start).map_err(|_| Failure::BadRequest)?;
+        let mut head = self.head((method, start), old, head.fields, head.size)?;
+        head.framing = match (head.framing, head.length) {
             (Framing::Chunked, _) => Framing::Chunked,
             (_, Some(length)) => Framing::Length(length),
             (_, None) => Framing::Empty,
         };
-        let mut fields = head.fields;
-        if head.version == Version::HTTP_10 {
+        if old {
             // RFC 9110 section 7.8: HTTP/1.0 has no upgrade, so the field is ignored.
-            fields.remove("upgrade");
+            head.fields.remove(KnownField::UPGRADE);
         }
-        Ok(Some(MessageHead { framing, fields, ..head }))
+        Ok(Some(head))
     }
 
     /// Parses the head of a response to a request with `method`; `None` if it is incomplete.
@@ -97,28 +98,14 @@ impl HeadReader {
         if !self.may_be_whole(bytes) {
             return Ok(None);
         }
-        let mut lines = [const { MaybeUninit::uninit() }; MAX_ANSWER_FIELDS];
-        let mut answer = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        let size = match config.parse_response_with_uninit_headers(&mut answer, bytes, &mut lines) {
-            Ok(Status::Complete(size)) => size,
-            Ok(Status::Partial) => return self.partial(bytes),
-            Err(Error::Version) => {
-                return match VersionToken::in_response(bytes) {
-                    VersionToken::Unfinished => self.partial(bytes),
-                    VersionToken::LaterMinor(read_as_1_1) => self.answer(&read_as_1_1, method),
-                    VersionToken::OtherMajor | VersionToken::Malformed => Err(Failure::UpstreamInvalid),
-                };
-            }
+        let head = match scan::response(bytes, MAX_ANSWER_FIELDS) {
+            Ok(head) => head,
+            Err(Unread::Partial) => return self.partial(bytes),
             Err(_) => return Err(Failure::UpstreamInvalid),
         };
-        if has_bare_lf(&bytes[..size]) && has_ambiguous_line_ends(&bytes[..size], answer.headers) {
-            return Err(Failure::UpstreamInvalid);
-        }
-        let (Some(code), Some(version)) = (answer.code, answer.version) else { return Err(Failure::UpstreamInvalid) };
+        let (old, code, reason) = head.start;
         let status = StatusCode::from_u16(code).map_err(|_| Failure::UpstreamInvalid)?;
-        let head = self.head(status, version, answer.headers, &bytes[..size]);
-        let head = head.map_err(|_| Failure::UpstreamInvalid)?;
+        let head = self.head(status, old, head.fields, head.size).map_err(|_| Failure::UpstreamInvalid)?;
         // In the order of RFC 9112 section 6.3.
         let bodiless = method == Method::HEAD || status.is_informational() || matches!(code, 204 | 304);
         let framing = match (head.framing, head.length) {
@@ -128,8 +115,7 @@ impl HeadReader {
             (_, None) => Framing::UntilClose,
         };
         let keep_alive = head.keep_alive && framing != Framing::UntilClose;
-        let reason = unusual_reason(&bytes[..size], status);
-        Ok(Some(MessageHead { framing, keep_alive, reason, ..head }))
+        Ok(Some(MessageHead { framing, keep_alive, reason: unusual_reason(reason, status), ..head }))
     }
 
     fn may_be_whole(&self, bytes: &[u8]) -> bool {
@@ -146,132 +132,41 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// Builds a head from parsed lines. `framing` is [`Framing::Chunked`] or [`Framing::Empty`].
-    fn head<S>(
-        &mut self,
-        start: S,
-        version: u8,
-        lines: &[httparse::Header<'_>],
-        bytes: &[u8],
-    ) -> Result<MessageHead<S>, Failure> {
+    /// Builds a head from its fields. `framing` is [`Framing::Chunked`] or [`Framing::Empty`].
+    fn head<S>(&mut self, start: S, old: bool, fields: Fields, size: usize) -> Result<MessageHead<S>, Failure> {
         self.seen = 0;
         let (mut length, mut chunked) = (None, false);
-        let (mut persists, mut closes) = (version == 1, false);
-        for line in lines {
-            let is = |name: &str| line.name.eq_ignore_ascii_case(name);
-            match line.name.len() {
-                10 if is("connection") => {
-                    persists |= has_option(line.value, b"keep-alive");
-                    closes |= has_option(line.value, b"close");
-                }
-                14 if is("content-length") => {
-                    // Section 6.3: several lengths, even equal ones, or an invalid number.
-                    let found = number(line.value).filter(|_| length.is_none());
-                    length = Some(found.ok_or(Failure::BadFraming)?);
-                }
-                17 if is("transfer-encoding") => {
-                    // Section 6.1: only `chunked` is supported, and HTTP/1.0 has no transfer coding.
-                    if chunked || version == 0 || !line.value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(Failure::BadFraming);
-                    }
-                    chunked = true;
-                }
-                _ => {}
-            }
+        let (mut persists, mut closes) = (!old, false);
+        for option in fields.all(KnownField::CONNECTION).flat_map(options) {
+            persists |= option.eq_ignore_ascii_case(b"keep-alive");
+            closes |= option.eq_ignore_ascii_case(b"close");
         }
-        let fields = Fields::parsed(bytes, lines.iter().map(|line| (line.name.as_bytes(), line.value)));
+        for value in fields.all(KnownField::CONTENT_LENGTH) {
+            // Section 6.3: several lengths, even equal ones, or an invalid number.
+            let found = number(value).filter(|_| length.is_none());
+            length = Some(found.ok_or(Failure::BadFraming)?);
+        }
+        for value in fields.all(KnownField::TRANSFER_ENCODING) {
+            // Section 6.1: only `chunked` is supported, and HTTP/1.0 has no transfer coding.
+            if chunked || old || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Failure::BadFraming);
+            }
+            chunked = true;
+        }
         if chunked && length.is_some() {
             return Err(Failure::BadFraming);
         }
-        let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        let version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
         let framing = if chunked { Framing::Chunked } else { Framing::Empty };
         // RFC 9112 section 9.3: `close` takes precedence, on whichever line it is.
         let keep_alive = persists && !closes;
-        Ok(MessageHead { start, version, fields, framing, length, keep_alive, size: bytes.len(), reason: None })
+        Ok(MessageHead { start, version, fields, framing, length, keep_alive, size, reason: None })
     }
 }
 
-/// The version in a first line, if it is neither HTTP/1.0 nor HTTP/1.1.
-enum VersionToken {
-    /// The line is incomplete.
-    Unfinished,
-    /// A later minor version of HTTP/1, with the message rewritten to version 1.1, as it must be interpreted (RFC 9110
-    /// section 2.5).
-    LaterMinor(Vec<u8>),
-    /// Another major version.
-    OtherMajor,
-    /// No version.
-    Malformed,
-}
-
-impl VersionToken {
-    /// Finds the version in a request line: its last part (RFC 9112 section 3).
-    fn in_request(bytes: &[u8]) -> VersionToken {
-        VersionToken::find(bytes, |line| {
-            let spaces = line.iter().filter(|&&byte| byte == b' ').count();
-            line.iter().rposition(|&byte| byte == b' ').filter(|_| spaces == 2).map(|space| space + 1..line.len())
-        })
-    }
-
-    /// Finds the version in a status line: its first part (RFC 9112 section 4).
-    fn in_response(bytes: &[u8]) -> VersionToken {
-        VersionToken::find(bytes, |line| line.iter().position(|&byte| byte == b' ').map(|space| 0..space))
-    }
-
-    fn find(bytes: &[u8], place: impl FnOnce(&[u8]) -> Option<std::ops::Range<usize>>) -> VersionToken {
-        let Some(line) = first_line(bytes) else { return VersionToken::Unfinished };
-        let Some(token) = place(&bytes[line.clone()]) else { return VersionToken::Malformed };
-        let start = line.start + token.start;
-        match &bytes[start..line.start + token.end] {
-            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => {
-                let mut read_as_1_1 = bytes.to_vec();
-                read_as_1_1[start + 7] = b'1';
-                VersionToken::LaterMinor(read_as_1_1)
-            }
-            [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => VersionToken::OtherMajor,
-            _ => VersionToken::Malformed,
-        }
-    }
-}
-
-/// Returns the first non-empty line, without its line end.
-fn first_line(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-    let end = start + memchr::memchr(b'\n', &bytes[start..])?;
-    Some(start..if bytes[end - 1] == b'\r' { end - 1 } else { end })
-}
-
-fn has_bare_lf(bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', bytes).any(|at| is_bare(bytes, at))
-}
-
-/// Returns whether the LF at `at` has no CR before it.
-fn is_bare(bytes: &[u8], at: usize) -> bool {
-    at == 0 || bytes[at - 1] != b'\r'
-}
-
-/// Returns whether a response with bare LFs is ambiguous. It is not if all line ends are bare (RFC 9112 section 2.2). If both
-/// kinds occur, a bare LF may have been injected into a field value, so it must neither precede a field that frames the
-/// message nor end the head.
-fn has_ambiguous_line_ends(bytes: &[u8], lines: &[httparse::Header<'_>]) -> bool {
-    if memchr::memchr_iter(b'\n', bytes).all(|at| is_bare(bytes, at)) {
-        return false;
-    }
-    let follows_bare_lf = |name: &str| {
-        let start = name.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-        is_bare(bytes, start.saturating_sub(1))
-    };
-    let frames = |name: &str| ["content-length", "transfer-encoding"].iter().any(|it| it.eq_ignore_ascii_case(name));
-    !bytes.ends_with(b"\r\n\r\n")
-        // The first field follows the status line, which contains no field value.
-        || lines.iter().skip(1).any(|line| frames(line.name) && follows_bare_lf(line.name))
-}
-
-/// Returns the reason phrase of a response, if it has an unusual one.
-fn unusual_reason(bytes: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
-    let line = first_line(bytes)?;
-    // After `HTTP/1.1 200 ` (RFC 9112 section 4).
-    let reason = bytes[line].get(13..)?.trim_ascii();
+/// Returns the reason phrase of a response, if it is an unusual one.
+fn unusual_reason(reason: &[u8], status: StatusCode) -> Option<Box<[u8]>> {
+    let reason = reason.trim_ascii();
     (!reason.is_empty() && reason != usual_reason(status).as_bytes()).then(|| reason.into())
 }
 
@@ -284,15 +179,15 @@ pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// Returns whether a `Connection` line has this option; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements
-/// that are not tokens are ignored.
-fn has_option(value: &[u8], option: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(option))
+/// Returns the options of a `Connection` line; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements that are not
+/// tokens are ignored.
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Returns the value of `Content-Length`, if it is a single number.
 pub(crate) fn declared_length(fields: &Fields) -> Option<u64> {
-    fields.get("content-length").and_then(number)
+    fields.get(KnownField::CONTENT_LENGTH).and_then(number)
 }
 
 /// Parses a number of digits alone (RFC 9110 section 8.6).
@@ -303,6 +198,15 @@ fn number(value: &[u8]) -> Option<u64> {
     if digits { value.iter().try_fold(0, add) } else { None }
 }
 
+/// Makes space for a head.
+fn reserve(out: &mut Vec<u8>, size: usize) {
+    if out.capacity() == 0 {
+        *out = recycled::bytes(size);
+    } else {
+        out.reserve(size);
+    }
+}
+
 /// Writes the head of a request to a server; `host` is given if it is not among the fields.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
@@ -311,7 +215,7 @@ pub(crate) fn write_request(
     fields: &Fields,
     framing: Framing,
 ) {
-    out.reserve(target.len() + host.map_or(0, str::len) + fields.size() + 64);
+    reserve(out, target.len() + host.map_or(0, str::len) + fields.size() + 64);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -333,7 +237,7 @@ pub(crate) fn write_response(
     framing: Framing,
     more: &[&[u8]],
 ) {
-    out.reserve(fields.size() + 512);
+    reserve(out, fields.size() + 256);
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');

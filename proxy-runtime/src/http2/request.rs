@@ -7,6 +7,7 @@ use super::fields::to_send;
 use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// Builds the head of a request to send.
 ///
@@ -19,7 +20,7 @@ pub(crate) fn head(
     fields: &Fields,
     framing: Framing,
 ) -> Result<Request<()>, Failure> {
-    let host = host.map(str::as_bytes).or_else(|| fields.get("host")).unwrap_or_default();
+    let host = host.map(str::as_bytes).or_else(|| fields.get(KnownField::HOST)).unwrap_or_default();
     let authority = Authority::try_from(host).map_err(|_| Failure::BadHost)?;
     let path = PathAndQuery::try_from(target).map_err(|_| Failure::BadPath)?;
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();

@@ -10,6 +10,7 @@ use super::qpack::{self, Encoder, QpackError};
 use crate::failure::Failure;
 use crate::http1::{Framing, declared_length};
 use crate::protocol::fields::{Fields, is_token, may_trail};
+use crate::protocol::names::KnownField;
 
 /// The most header fields of a request.
 const MAX_FIELDS: usize = 100;
@@ -88,7 +89,7 @@ impl Http3Head {
             if !std::mem::replace(&mut begun, true)
                 && let Some(authority) = &pseudo.authority
             {
-                fields.add(b"host", authority);
+                fields.add_known(KnownField::HOST, authority);
             }
             count += 1;
             malformed |= !is_allowed(name, value);
@@ -114,10 +115,10 @@ impl Http3Head {
         })?;
         let authority = pseudo.authority.as_deref();
         if !begun && let Some(authority) = authority {
-            fields.add(b"host", authority);
+            fields.add_known(KnownField::HOST, authority);
         }
         if !crumbs.is_empty() {
-            fields.add(b"cookie", &crumbs);
+            fields.add_known(KnownField::COOKIE, &crumbs);
         }
         let method = pseudo.method.as_deref().and_then(|method| Method::from_bytes(method).ok());
         let (Some(method), false) = (method, malformed || !authority.is_none_or(is_text)) else {
@@ -146,9 +147,9 @@ impl Http3Head {
         if count > MAX_FIELDS {
             flaw = Some(Failure::HeadersTooLarge);
         }
-        let framing = match (fields.contains("content-length"), declared_length(&fields)) {
+        let framing = match (fields.contains(KnownField::CONTENT_LENGTH), declared_length(&fields)) {
             (false, _) => Framing::Chunked,
-            (true, Some(length)) if fields.all("content-length").count() == 1 => Framing::Length(length),
+            (true, Some(length)) if fields.all(KnownField::CONTENT_LENGTH).count() == 1 => Framing::Length(length),
             (true, _) => return Err(MALFORMED),
         };
         Ok(Http3Head { method, target, fields, framing, flaw })

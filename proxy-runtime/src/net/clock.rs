@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ impl Timer {
     /// and it is most of the size of a connection.
     pub(crate) async fn run<F: Future>(&self, mut work: Pin<&mut F>) -> F::Output {
         let mut sleep = pin!(tokio::time::sleep(LOOK_AROUND));
+        // Whom the timer wakes when it fires: if that is who polls, and the timer is right, there is no need to poll it.
+        let mut woken: Option<Waker> = None;
         std::future::poll_fn(|cx| {
             loop {
                 self.next.set(None);
@@ -45,8 +47,11 @@ impl Timer {
                 let Some(next) = self.next.get() else { return Poll::Pending };
                 if sleep.is_elapsed() || next < sleep.deadline() {
                     sleep.as_mut().reset(next);
+                } else if woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
+                    return Poll::Pending;
                 }
                 if sleep.as_mut().poll(cx).is_pending() {
+                    woken = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 self.struck.set(Some(Instant::now()));

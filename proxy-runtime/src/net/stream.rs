@@ -72,6 +72,19 @@ impl SocketStream {
         }
     }
 
+    /// Returns whether the connection is open and there is nothing to read; `None` if that is not known without reading. Costs a
+    /// system call only if an event has occurred.
+    pub(crate) fn is_quiet(&self) -> Option<bool> {
+        let mut byte = [0];
+        let read = match self {
+            SocketStream::Tcp(stream) => stream.try_read(&mut byte),
+            SocketStream::Unix(stream) => stream.try_read(&mut byte),
+            #[cfg(feature = "tls")]
+            SocketStream::Tls(_) => return None,
+        };
+        Some(read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    }
+
     /// Returns whether it is encrypted.
     pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, SocketStream::Tcp(_) | SocketStream::Unix(_))
@@ -126,9 +139,10 @@ impl SocketStream {
 }
 
 /// A worker's free read buffers.
-#[derive(Debug)]
 pub(crate) struct Buffers {
     size: usize,
+    /// The one that was given back last. Most reads find nothing, and give back at once what they took.
+    last: Cell<Option<Box<[u8]>>>,
     free: RefCell<Vec<Box<[u8]>>>,
     /// The fewest that were free since the last sweep.
     spare: Cell<usize>,
@@ -137,13 +151,23 @@ pub(crate) struct Buffers {
 /// The most free buffers.
 const MAX_FREE: usize = 64;
 
+impl std::fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Buffers").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
 impl Buffers {
     /// Buffers of `size` bytes, the most that a stream reads ahead.
     pub(crate) fn new(size: usize) -> Buffers {
-        Buffers { size, free: RefCell::default(), spare: Cell::new(0) }
+        Buffers { size, last: Cell::new(None), free: RefCell::default(), spare: Cell::new(0) }
     }
 
     fn take(&self) -> Box<[u8]> {
+        self.last.take().unwrap_or_else(|| self.take_free())
+    }
+
+    fn take_free(&self) -> Box<[u8]> {
         let mut free = self.free.borrow_mut();
         let buffer = free.pop();
         self.spare.set(self.spare.get().min(free.len()));
@@ -159,6 +183,7 @@ impl Buffers {
     }
 
     fn give(&self, buffer: Box<[u8]>) {
+        let Some(buffer) = self.last.replace(Some(buffer)) else { return };
         let mut free = self.free.borrow_mut();
         if free.len() < MAX_FREE {
             free.push(buffer);

@@ -3,53 +3,56 @@
 use crate::protocol::date::Moment;
 use crate::protocol::date::date;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 
 /// Returns whether a precondition fails, so that a 412 is due (section 13.2.2, steps 1 and 2).
 pub(crate) fn fails(request: &Fields, answer: &Fields) -> bool {
-    if request.contains("if-match") {
-        let current = answer.get("etag");
+    if request.contains(KnownField::IF_MATCH) {
+        let current = answer.get(KnownField::ETAG);
         // Section 13.1.1: strong comparison.
-        let mut lines = request.all("if-match");
+        let mut lines = request.all(KnownField::IF_MATCH);
         return !lines
             .any(|line| is_any(line) || tags(line).any(|tag| !tag.starts_with(b"W/") && current == Some(tag)));
     }
-    let Some(since) = request.get("if-unmodified-since").and_then(date) else { return false };
-    answer.get("last-modified").and_then(date).is_some_and(|modified| modified > since)
+    let Some(since) = request.get(KnownField::IF_UNMODIFIED_SINCE).and_then(date) else { return false };
+    answer.get(KnownField::LAST_MODIFIED).and_then(date).is_some_and(|modified| modified > since)
 }
 
 /// Returns whether the client has this response already, so that a 304 suffices (section 13.2.2).
 pub(crate) fn has_it(request: &Fields, answer: &Fields) -> bool {
-    if request.contains("if-none-match") {
-        let current = answer.get("etag");
+    if request.contains(KnownField::IF_NONE_MATCH) {
+        let current = answer.get(KnownField::ETAG);
         // Section 13.1.2: weak comparison.
         let is_current = |tag: &[u8]| current.is_some_and(|current| weakly_equal(tag, current));
-        return request.all("if-none-match").any(|line| is_any(line) || tags(line).any(is_current));
+        return request.all(KnownField::IF_NONE_MATCH).any(|line| is_any(line) || tags(line).any(is_current));
     }
-    let Some(since) = request.get("if-modified-since").and_then(date) else { return false };
+    let Some(since) = request.get(KnownField::IF_MODIFIED_SINCE).and_then(date) else { return false };
     // RFC 9111 section 4.3.2: without `Last-Modified`, `Date` is used.
-    let modified = answer.get("last-modified").or(answer.get("date")).and_then(date);
+    let modified = answer.get(KnownField::LAST_MODIFIED).or(answer.get(KnownField::DATE)).and_then(date);
     modified.is_some_and(|modified| modified <= since)
 }
 
 /// Returns whether the client has the weak form of a response's strong entity tag, and not the tag itself: its copy was
 /// compressed.
 pub(crate) fn has_weak_form(request: &Fields, answer: &Fields) -> bool {
-    let Some(tag) = answer.get("etag").filter(|tag| tag.starts_with(b"\"")) else { return false };
-    let has = |wanted: &dyn Fn(&[u8]) -> bool| request.all("if-none-match").flat_map(tags).any(wanted);
+    let Some(tag) = answer.get(KnownField::ETAG).filter(|tag| tag.starts_with(b"\"")) else { return false };
+    let has = |wanted: &dyn Fn(&[u8]) -> bool| request.all(KnownField::IF_NONE_MATCH).flat_map(tags).any(wanted);
     has(&|one| one.strip_prefix(b"W/") == Some(tag)) && !has(&|one| one == tag)
 }
 
 /// Returns whether a range applies to this response (section 13.1.5): whether `If-Range` matches in strong comparison. A response
 /// without `Date` counts as made `now`.
 pub(crate) fn is_of(request: &Fields, answer: &Fields, now: Moment) -> bool {
-    let Some(said) = request.get("if-range") else { return true };
+    let Some(said) = request.get(KnownField::IF_RANGE) else { return true };
     if said.starts_with(b"\"") || said.starts_with(b"W/") {
-        return !said.starts_with(b"W/") && answer.get("etag") == Some(said);
+        return !said.starts_with(b"W/") && answer.get(KnownField::ETAG) == Some(said);
     }
     // A date must be equal; for it to be strong (section 8.8.2.2), `Date` must be a second later: there may be another change
     // within the second.
-    let (Some(said), Some(modified)) = (date(said), answer.get("last-modified").and_then(date)) else { return false };
-    let made = answer.get("date").map_or(Some(now), date);
+    let (Some(said), Some(modified)) = (date(said), answer.get(KnownField::LAST_MODIFIED).and_then(date)) else {
+        return false;
+    };
+    let made = answer.get(KnownField::DATE).map_or(Some(now), date);
     said == modified && made.is_some_and(|made| made.0 >= modified.0.saturating_add(1000))
 }
 

@@ -1,12 +1,13 @@
 //! The content codings that a client accepts: `Accept-Encoding` (RFC 9110 section 12.5.3). Pure.
 
 use crate::protocol::fields::{Fields, tokens};
+use crate::protocol::names::KnownField;
 
 /// Returns the weight of a coding in thousandths; 0 if it is not acceptable. A coding that is not listed has the weight of
 /// `*`, if there is one; `identity` is acceptable unless it is excluded, and is preferred without `Accept-Encoding`.
 pub fn weight(request: &Fields, coding: &str) -> u16 {
     let (mut named, mut any) = (None, None);
-    for item in tokens(request, "accept-encoding") {
+    for item in tokens(request, KnownField::ACCEPT_ENCODING) {
         let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let name = parts.next().unwrap_or_default();
         let given = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));

@@ -2,14 +2,29 @@
 //!
 //! It has one buffer with all lines as they are written (`name: value` and a line end), and a list of their positions: a head is
 //! parsed with one copy and two allocations for any number of fields, keeps its order, spelling and repetition, and is written
-//! by copying whole ranges. A lookup walks the list, which for the dozen fields of a request is faster than hashing. Names are
-//! case-insensitive (RFC 9110 section 5.1).
+//! by copying whole ranges. Names are case-insensitive (RFC 9110 section 5.1), and are looked up when they are stored
+//! ([`KnownField`]): a search for a field that is absent is one look at a word, and others compare numbers.
+
+use std::cell::RefCell;
+
+use super::names::{FieldKey, KnownField, KnownFields};
+use super::octets;
+use crate::recycled::Free;
 
 /// Header fields, in order.
-#[derive(Clone, Default)]
+///
+/// Their memory is used again by the thread that drops them.
+#[derive(Default)]
 pub struct Fields {
+    block: Option<Box<FieldBlock>>,
+}
+
+/// The lines of fields, and where they are.
+struct FieldBlock {
     bytes: Vec<u8>,
     lines: Vec<FieldLine>,
+    /// Which fields there are; of those that were replaced, maybe some as well.
+    present: KnownFields,
 }
 
 /// The position of a line in the buffer. The name is followed by `: `, the value by a line end.
@@ -18,50 +33,93 @@ struct FieldLine {
     start: u32,
     name_end: u32,
     end: u32,
+    known: KnownField,
+}
+
+/// The lines of a head that is being read; see [`Fields`].
+#[derive(Debug)]
+pub struct FieldLines<'h> {
+    fields: Fields,
+    /// The lines that are written in another way than here, each with its place among the others.
+    unusual: Vec<(usize, &'h [u8], &'h [u8])>,
+}
+
+impl<'h> FieldLines<'h> {
+    /// Begins without lines.
+    pub fn new() -> FieldLines<'h> {
+        FieldLines { fields: Fields::with_capacity(0, 0), unusual: Vec::new() }
+    }
+
+    /// Returns the number of lines.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Adds a line that is written as it is stored: it begins at `start` of the head, with a name of `name` bytes, `: ` and a value
+    /// without forbidden bytes; after these `length` bytes is CRLF.
+    pub fn push(&mut self, known: KnownField, start: usize, name: usize, length: usize) {
+        let [start, name_end, end] = [start, start + name, start + length].map(place);
+        self.fields.block_mut().push(FieldLine { start, name_end, end, known });
+    }
+
+    /// Adds a line that is written in another way.
+    pub fn push_unusual(&mut self, known: KnownField, name: &'h [u8], value: &'h [u8]) {
+        self.unusual.push((self.len(), name, value));
+        self.push(known, 0, 0, 0);
+    }
+
+    /// Returns the fields, given the head that they are in, which is copied as a whole.
+    pub fn into_fields(mut self, head: &[u8]) -> Fields {
+        let block = self.fields.block_mut();
+        block.bytes.extend_from_slice(head);
+        for (at, name, value) in self.unusual {
+            block.lines[at] = block.store(name, block.lines[at].known, value);
+        }
+        self.fields
+    }
 }
 
 impl Fields {
     /// Creates an empty list.
     pub const fn new() -> Fields {
-        Fields { bytes: Vec::new(), lines: Vec::new() }
+        Fields { block: None }
     }
 
     /// Creates an empty list with capacity for `lines` of them in `bytes` bytes.
     pub fn with_capacity(bytes: usize, lines: usize) -> Fields {
-        Fields { bytes: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+        let mut block = BLOCKS.try_with(|blocks| blocks.borrow_mut().take()).ok().flatten().unwrap_or_default();
+        block.bytes.reserve(bytes);
+        block.lines.reserve(lines);
+        Fields { block: Some(block) }
+    }
+
+    fn block(&self) -> &FieldBlock {
+        static EMPTY: FieldBlock = FieldBlock { bytes: Vec::new(), lines: Vec::new(), present: KnownFields::of(&[]) };
+        self.block.as_deref().unwrap_or(&EMPTY)
+    }
+
+    fn block_mut(&mut self) -> &mut FieldBlock {
+        if self.block.is_none() {
+            *self = Fields::with_capacity(0, 0);
+        }
+        self.block.get_or_insert_default()
     }
 
     /// Creates a copy with capacity for `lines` more in `bytes` bytes.
     pub fn with_room(&self, bytes: usize, lines: usize) -> Fields {
-        let mut fields = Fields::with_capacity(self.bytes.len() + bytes, self.lines.len() + lines);
-        fields.bytes.extend_from_slice(&self.bytes);
-        fields.lines.extend_from_slice(&self.lines);
-        fields
-    }
-
-    /// Builds fields from the lines of a head, which a parser has found in `block`, in order: names are tokens, and no
-    /// value contains a forbidden byte. Lines in the usual format are copied all at once.
-    pub fn parsed<'b>(block: &'b [u8], lines: impl ExactSizeIterator<Item = (&'b [u8], &'b [u8])>) -> Fields {
-        let mut fields = Fields::with_capacity(block.len(), lines.len());
-        fields.bytes.extend_from_slice(block);
-        let within = |part: &[u8]| part.as_ptr().addr().wrapping_sub(block.as_ptr().addr());
-        for (name, value) in lines {
-            let (start, value_start) = (within(name), within(value));
-            let (name_end, end) = (start + name.len(), value_start + value.len());
-            let as_written = value_start == name_end + 2
-                && block.get(name_end..value_start) == Some(b": ".as_slice())
-                && block.get(end..end + 2) == Some(b"\r\n".as_slice());
-            match (as_written, u32::try_from(start), u32::try_from(name_end), u32::try_from(end)) {
-                (true, Ok(start), Ok(name_end), Ok(end)) => fields.lines.push(FieldLine { start, name_end, end }),
-                _ => fields.add(name, value),
-            }
-        }
+        let ours = self.block();
+        let mut fields = Fields::with_capacity(ours.bytes.len() + bytes, ours.lines.len() + lines);
+        let block = fields.block_mut();
+        block.bytes.extend_from_slice(&ours.bytes);
+        block.lines.extend_from_slice(&ours.lines);
+        block.present = ours.present;
         fields
     }
 
     /// Serializes the fields: the positions of names and lines, then the lines as in a message.
     pub fn packed(&self) -> Vec<u8> {
         let compact = self.compact();
+        let compact = compact.block();
         let ends = compact.lines.iter().flat_map(|line| [line.name_end, line.end]);
         let count = std::iter::once(compact.lines.len() as u32);
         let mut packed: Vec<u8> = count.chain(ends).flat_map(u32::to_le_bytes).collect();
@@ -79,45 +137,53 @@ impl Fields {
         let (count, rest) = packed.split_first_chunk()?;
         let count = u32::from_le_bytes(*count) as usize;
         let (ends, block) = rest.split_at_checked(count.checked_mul(8)?)?;
-        let mut fields = Fields::with_capacity(block.len() + bytes, count + lines);
-        fields.bytes.extend_from_slice(block);
+        let mut fields = Fields::with_capacity(block.len() + bytes, count.min(block.len()) + lines);
+        let into = fields.block_mut();
+        into.bytes.extend_from_slice(block);
         let mut start = 0;
         for &[name_end, end] in ends.as_chunks::<4>().0.as_chunks::<2>().0 {
             let (name_end, end) = (u32::from_le_bytes(name_end), u32::from_le_bytes(end));
-            let line = FieldLine { start, name_end, end };
+            let known = KnownField::named(block.get(start as usize..name_end as usize)?);
+            let line = FieldLine { start, name_end, end, known };
             start = end.checked_add(2).filter(|&next| next as usize <= block.len())?;
             if name_end < line.start || end < name_end.checked_add(2)? {
                 return None;
             }
-            fields.lines.push(line);
+            into.push(line);
         }
         Some(fields)
     }
 
     /// Returns the number of lines.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.block().lines.len()
     }
 
     /// Returns the size of names and values in bytes, at most.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.block().bytes.len()
     }
 
     /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.block().lines.is_empty()
     }
 
     /// Returns the memory that it takes, in bytes.
     pub fn weight(&self) -> usize {
-        self.bytes.capacity() + self.lines.capacity() * size_of::<FieldLine>()
+        let block = self.block();
+        size_of::<FieldBlock>() + block.bytes.capacity() + block.lines.capacity() * size_of::<FieldLine>()
     }
 
     /// Returns a copy without spare capacity.
     pub fn compact(&self) -> Fields {
-        let mut fields =
-            Fields::with_capacity(self.raw().map(|(name, value)| name.len() + value.len() + 4).sum(), self.len());
+        let bytes = self.raw().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let block = FieldBlock {
+            bytes: Vec::with_capacity(bytes),
+            lines: Vec::with_capacity(self.len()),
+            present: KnownFields::default(),
+        };
+        let mut fields = Fields { block: Some(Box::new(block)) };
         for (name, value) in self.raw() {
             fields.add(name, value);
         }
@@ -131,109 +197,150 @@ impl Fields {
 
     /// Names as bytes, and values, in order.
     pub fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.lines.iter().map(|line| (self.name(line), self.value(line)))
+        let block = self.block();
+        block.lines.iter().map(|line| (block.name(line), block.value(line)))
     }
 
     /// Returns the first value of the field `name`.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
+    #[inline]
+    pub fn get(&self, name: impl FieldKey) -> Option<&[u8]> {
         self.all(name).next()
     }
 
     /// Returns the values of all lines of the field `name`.
-    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &[u8]> + use<'_, 'n> {
-        self.lines.iter().filter(move |line| self.is(line, name)).map(|line| self.value(line))
+    pub fn all<N: FieldKey>(&self, name: N) -> impl Iterator<Item = &[u8]> + use<'_, N> {
+        let (known, block) = (name.known(), self.block());
+        let lines = if block.present.has(known) { block.lines.as_slice() } else { &[] };
+        lines.iter().filter(move |line| block.is(line, known, name)).map(|line| block.value(line))
+    }
+
+    /// Returns which fields there may be; all others are certainly absent.
+    pub fn present(&self) -> KnownFields {
+        self.block().present
     }
 
     /// Appends all lines as in a message, each with its line end.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let FieldBlock { bytes, lines, .. } = self.block();
         let (mut start, mut end) = (0, 0);
-        for line in &self.lines {
+        for line in lines {
             if line.start as usize != end {
-                out.extend_from_slice(&self.bytes[start..end]);
+                out.extend_from_slice(&bytes[start..end]);
                 start = line.start as usize;
             }
             end = line.end as usize + 2;
         }
-        out.extend_from_slice(&self.bytes[start..end]);
+        out.extend_from_slice(&bytes[start..end]);
     }
 
     /// Returns whether the field is present.
-    pub fn contains(&self, name: &str) -> bool {
-        self.lines.iter().any(|line| self.is(line, name))
+    pub fn contains(&self, name: impl FieldKey) -> bool {
+        self.all(name).next().is_some()
     }
 
     /// Adds a line. Bytes that are forbidden in a value (above all, line ends) are removed (RFC 9110 section 5.5), so that
     /// no value can become a separate line. `name` must be a token; it comes from the parser or the compiler.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        let line = self.store(name, value);
-        self.lines.push(line);
+        let block = self.block_mut();
+        let line = block.store(name, KnownField::named(name), value);
+        block.push(line);
+    }
+
+    /// Adds a line of a known field, as [`Fields::add`] does.
+    pub fn add_known(&mut self, field: KnownField, value: &[u8]) {
+        let block = self.block_mut();
+        let line = block.store(field.text(), field, value);
+        block.push(line);
     }
 
     /// Replaces the field with a single value, at its first position.
-    pub fn set(&mut self, name: &str, value: &[u8]) {
-        let Some(at) = self.lines.iter().position(|line| self.is(line, name)) else {
-            return self.add(name.as_bytes(), value);
-        };
-        let line = self.store(name.as_bytes(), value);
-        self.lines[at] = line;
-        let mut index = 0;
-        self.retain(|found, _| {
-            index += 1;
-            index - 1 <= at || !found.eq_ignore_ascii_case(name.as_bytes())
-        });
-    }
-
-    /// Keeps only the lines for which `keep` returns `true`, given name and value.
-    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        let bytes = &self.bytes;
-        self.lines.retain(|line| {
-            let (start, name_end, end) = (line.start as usize, line.name_end as usize, line.end as usize);
-            keep(&bytes[start..name_end], &bytes[name_end + 2..end])
-        });
-    }
-
-    /// Removes all lines of the field.
-    pub fn remove(&mut self, name: &str) {
-        if self.contains(name) {
-            self.retain(|found, _| !found.eq_ignore_ascii_case(name.as_bytes()));
-        }
-    }
-
-    /// Replaces the value of each line of the field with the result of `change`.
-    pub fn change(&mut self, name: &str, mut change: impl FnMut(&[u8]) -> Vec<u8>) {
-        for index in 0..self.lines.len() {
-            let line = self.lines[index];
-            if self.is(&line, name) {
-                let changed = change(self.value(&line));
-                self.lines[index] = self.store(name.as_bytes(), &changed);
+    pub fn set(&mut self, name: impl FieldKey, value: &[u8]) {
+        let (known, block) = (name.known(), self.block_mut());
+        let is = |block: &FieldBlock, line: &FieldLine| block.is(line, known, name);
+        let first = if block.present.has(known) { block.lines.iter().position(|line| is(block, line)) } else { None };
+        let line = block.store(name.text(), known, value);
+        let Some(first) = first else { return block.push(line) };
+        block.lines[first] = line;
+        let mut at = first + 1;
+        while at < block.lines.len() {
+            if is(block, &block.lines[at]) {
+                block.lines.remove(at);
+            } else {
+                at += 1;
             }
         }
     }
 
-    fn store(&mut self, name: &[u8], value: &[u8]) -> FieldLine {
-        self.bytes.reserve(name.len() + value.len() + 4);
-        let start = self.place();
-        self.bytes.extend_from_slice(name);
-        let name_end = self.place();
-        self.bytes.extend_from_slice(b": ");
-        // Nearly always nothing is to leave out: all bytes are looked at without a way out, so that the processor sees many at a time.
-        if value.iter().fold(false, |any, &byte| any | forbidden(byte)) {
-            self.bytes.extend(value.iter().copied().filter(|&byte| !forbidden(byte)));
-        } else {
-            self.bytes.extend_from_slice(value);
+    /// Keeps only the lines for which `keep` returns `true`, given name and value.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Some(block) = &mut self.block else { return };
+        let mut present = KnownFields::default();
+        block.lines.retain(|line| {
+            let (start, name_end, end) = (line.start as usize, line.name_end as usize, line.end as usize);
+            let keeps = keep(&block.bytes[start..name_end], &block.bytes[name_end + 2..end]);
+            if keeps {
+                present.add(line.known);
+            }
+            keeps
+        });
+        block.present = present;
+    }
+
+    /// Removes all lines of the fields in a set, of which those that stand for several names are not looked at closer.
+    pub fn remove_all(&mut self, fields: KnownFields) {
+        if let Some(block) = &mut self.block
+            && block.present.meets(fields)
+        {
+            block.lines.retain(|line| !fields.has(line.known));
+            block.present = block.present.without(fields);
         }
-        let end = self.place();
+    }
+
+    /// Removes all lines of the field.
+    pub fn remove(&mut self, name: impl FieldKey) {
+        if self.contains(name) {
+            self.retain(|found, _| !found.eq_ignore_ascii_case(name.text()));
+        }
+    }
+
+    /// Replaces the value of each line of the field with the result of `change`.
+    pub fn change(&mut self, name: impl FieldKey, mut change: impl FnMut(&[u8]) -> Vec<u8>) {
+        let known = name.known();
+        let Some(block) = self.block.as_mut().filter(|block| block.present.has(known)) else { return };
+        for index in 0..block.lines.len() {
+            let line = block.lines[index];
+            if block.is(&line, known, name) {
+                let changed = change(block.value(&line));
+                block.lines[index] = block.store(name.text(), known, &changed);
+            }
+        }
+    }
+}
+
+impl FieldBlock {
+    fn push(&mut self, line: FieldLine) {
+        self.present.add(line.known);
+        self.lines.push(line);
+    }
+
+    fn store(&mut self, name: &[u8], known: KnownField, value: &[u8]) -> FieldLine {
+        self.bytes.reserve(name.len() + value.len() + 4);
+        let start = place(self.bytes.len());
+        self.bytes.extend_from_slice(name);
+        let name_end = place(self.bytes.len());
+        self.bytes.extend_from_slice(b": ");
+        if octets::first_below(value, 0x20).is_none() {
+            self.bytes.extend_from_slice(value);
+        } else {
+            self.bytes.extend(value.iter().copied().filter(|&byte| !forbidden(byte)));
+        }
+        let end = place(self.bytes.len());
         self.bytes.extend_from_slice(b"\r\n");
-        FieldLine { start, name_end, end }
+        FieldLine { start, name_end, end, known }
     }
 
-    /// Returns the position of the next byte. Limits keep heads in kilobytes, including values of templates.
-    fn place(&self) -> u32 {
-        u32::try_from(self.bytes.len()).expect("no head has 4 GiB")
-    }
-
-    fn is(&self, line: &FieldLine, name: &str) -> bool {
-        self.name(line).eq_ignore_ascii_case(name.as_bytes())
+    fn is(&self, line: &FieldLine, known: KnownField, name: impl FieldKey) -> bool {
+        line.known == known && (known.is_one() || self.name(line).eq_ignore_ascii_case(name.text()))
     }
 
     fn name(&self, line: &FieldLine) -> &[u8] {
@@ -245,38 +352,29 @@ impl Fields {
     }
 }
 
+/// Returns a position in the buffer. Limits keep heads in kilobytes, including values of templates.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("no head has 4 GiB")
+}
+
 fn forbidden(byte: u8) -> bool {
     (byte < 0x20) & (byte != b'\t') | (byte == 0x7F)
 }
 
-/// Returns whether a field is hop-by-hop (RFC 9110 section 7.6.1), or frames a message. On the hot path, called for
-/// each field of each message: the length distinguishes most of them.
-pub const fn of_connection(name: &[u8]) -> bool {
-    match name.len() {
-        2 => name.eq_ignore_ascii_case(b"te"),
-        7 => name.eq_ignore_ascii_case(b"upgrade"),
-        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
-        14 => name.eq_ignore_ascii_case(b"content-length"),
-        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
-        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
-        18 => name.eq_ignore_ascii_case(b"proxy-authenticate"),
-        19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
-        _ => false,
-    }
+/// Returns whether a field is hop-by-hop (RFC 9110 section 7.6.1), or frames a message.
+pub fn of_connection(name: &[u8]) -> bool {
+    KnownFields::OF_CONNECTION.has(KnownField::named(name))
 }
 
 /// Returns whether a field belongs to a message itself: to its connection, its framing, or its routing. It must not be set by the
 /// site or copied to another message.
 pub const fn of_message(name: &[u8]) -> bool {
-    of_connection(name)
-        || name.eq_ignore_ascii_case(b"host")
-        || name.eq_ignore_ascii_case(b"trailer")
-        || name.eq_ignore_ascii_case(b"expect")
+    KnownFields::OF_MESSAGE.names(name)
 }
 
 /// Returns the members of the comma-separated field `name`, over all its lines, without empty ones (RFC 9110 section 5.6.1). They
 /// need not be tokens.
-pub fn tokens<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+pub fn tokens<N: FieldKey>(fields: &Fields, name: N) -> impl Iterator<Item = &[u8]> + use<'_, N> {
     fields.all(name).flat_map(members)
 }
 
@@ -286,14 +384,27 @@ pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Returns whether the comma-separated field `name` contains `token`, ignoring case.
-pub fn has_token(fields: &Fields, name: &'static str, token: &str) -> bool {
+pub fn has_token(fields: &Fields, name: impl FieldKey, token: &str) -> bool {
     tokens(fields, name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Returns whether this is a token (RFC 9110 section 5.6.2), such as a field name.
+/// Whether a byte may be in a token (RFC 9110 section 5.6.2).
+pub const TOKEN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Returns whether this is a token, such as a field name.
 pub fn is_token(bytes: &[u8]) -> bool {
-    let is = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is)
+    !bytes.is_empty() && bytes.iter().all(|&byte| TOKEN[usize::from(byte)])
 }
 
 /// Returns the parts before and after the first `byte`.
@@ -308,6 +419,53 @@ pub fn number(digits: &[u8]) -> Option<u64> {
         byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
     };
     if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Fields {
+        self.with_room(0, 0)
+    }
+}
+
+impl Default for FieldBlock {
+    fn default() -> FieldBlock {
+        FieldBlock {
+            bytes: Vec::with_capacity(BYTES),
+            lines: Vec::with_capacity(LINES),
+            present: KnownFields::default(),
+        }
+    }
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        if let Some(mut block) = self.block.take()
+            && block.bytes.capacity() <= MOST_BYTES
+        {
+            block.bytes.clear();
+            block.lines.clear();
+            block.present = KnownFields::default();
+            // While a thread ends, there may be no list any more.
+            let _ = BLOCKS.try_with(|blocks| blocks.borrow_mut().give(block));
+        }
+    }
+}
+
+/// The space in new fields: that of the head of a small request.
+const BYTES: usize = 512;
+const LINES: usize = 16;
+
+/// The space in fields whose memory is used again, at most.
+const MOST_BYTES: usize = 8 << 10;
+
+thread_local! {
+    static BLOCKS: RefCell<Free<Box<FieldBlock>>> = const { RefCell::new(Free::new()) };
+}
+
+/// Frees the memory of this thread that was not needed since the last sweep.
+#[cfg(feature = "serve")]
+pub(crate) fn sweep() {
+    BLOCKS.with(|blocks| blocks.borrow_mut().sweep());
 }
 
 impl std::fmt::Debug for Fields {
@@ -391,12 +549,16 @@ mod tests {
     #[test]
     fn parsed_and_written() {
         let block = b"GET / HTTP/1.1\r\nHost: a\r\nX:y\r\nZ:  w \r\nVia: b\r\n\r\n";
-        let find = |part: &str| {
-            let at = block.windows(part.len()).position(|found| found == part.as_bytes()).expect("there");
-            &block[at..at + part.len()]
-        };
         let lines = [("Host", "a"), ("X", "y"), ("Z", "w"), ("Via", "b")];
-        let mut fields = Fields::parsed(block, lines.iter().map(|(name, value)| (find(name), find(value))));
+        let mut parsed = FieldLines::new();
+        for (name, value) in lines {
+            let (text, known) = (format!("{name}: {value}"), KnownField::named(name.as_bytes()));
+            match block.windows(text.len()).position(|found| found == text.as_bytes()) {
+                Some(start) => parsed.push(known, start, name.len(), text.len()),
+                None => parsed.push_unusual(known, name.as_bytes(), value.as_bytes()),
+            }
+        }
+        let mut fields = parsed.into_fields(block);
         assert_eq!(fields, lines.into_iter().collect());
         let written = |fields: &Fields| {
             let mut out = b"| ".to_vec();
@@ -473,5 +635,71 @@ mod tests {
     #[test]
     fn name_tokens() {
         assert!(is_token(b"X-A_b.1") && !is_token(b"") && !is_token(b"a b") && !is_token(b"\xe9") && !is_token(b"*,"));
+    }
+
+    /// A list of names and values, with the changes that fields have.
+    type Naive = Vec<(String, String)>;
+
+    fn changed(naive: &mut Naive, fields: &mut Fields, change: usize, name: &str, value: &str) {
+        let is = |found: &str| found.eq_ignore_ascii_case(name);
+        match change {
+            0 => {
+                naive.push((name.to_owned(), value.to_owned()));
+                fields.add(name.as_bytes(), value.as_bytes());
+            }
+            1 => {
+                match naive.iter().position(|(found, _)| is(found)) {
+                    Some(first) => {
+                        naive[first] = (name.to_owned(), value.to_owned());
+                        let mut at = 0..;
+                        naive.retain(|(found, _)| at.next() <= Some(first) || !is(found));
+                    }
+                    None => naive.push((name.to_owned(), value.to_owned())),
+                }
+                fields.set(name, value.as_bytes());
+            }
+            2 => {
+                naive.retain(|(found, _)| !is(found));
+                fields.remove(name);
+            }
+            3 => {
+                naive.retain(|(found, _)| !KnownFields::OF_CONNECTION.names(found.as_bytes()));
+                fields.remove_all(KnownFields::OF_CONNECTION);
+            }
+            4 => {
+                naive
+                    .iter_mut()
+                    .filter(|(found, _)| is(found))
+                    .for_each(|line| *line = (name.to_owned(), value.to_owned()));
+                fields.change(name, |_| value.as_bytes().to_vec());
+            }
+            5 => *fields = Fields::unpacked(&fields.packed(), (0, 0)),
+            _ => *fields = fields.with_room(10, 1),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            ..Default::default()
+        })]
+
+        /// Whatever is done to them, fields are a list of names and values.
+        #[test]
+        fn as_a_plain_list(changes in proptest::collection::vec((0..7_usize, 0..9_usize, "[a-c]"), 0..20)) {
+            const NAMES: [&str; 9] = ["Host", "host", "x-a", "X-A", "te", "Upgrade", "x_a", "x-original-a", "x-original-b"];
+            let (mut naive, mut fields) = (Naive::new(), Fields::new());
+            for (change, name, value) in changes {
+                changed(&mut naive, &mut fields, change, NAMES[name], &value);
+                let expected: Fields = naive.iter().map(|(name, value)| (name, value)).collect();
+                proptest::prop_assert_eq!(&fields, &expected);
+                for name in NAMES {
+                    let all: Vec<&[u8]> = fields.all(name).collect();
+                    let expected = naive.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
+                    proptest::prop_assert_eq!(all, expected.map(|(_, value)| value.as_bytes()).collect::<Vec<_>>());
+                }
+            }
+        }
     }
 }

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use crate::protocol::fields::{Fields, number};
+use crate::protocol::names::KnownField;
 
 /// Returns whether these are the fields of a gRPC call: `Content-Type: application/grpc`, with or without a suffix.
 pub fn is_call(fields: &Fields) -> bool {
     fields
-        .get("content-type")
+        .get(KnownField::CONTENT_TYPE)
         .and_then(|value| value.strip_prefix(b"application/grpc"))
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
 }
@@ -31,7 +32,7 @@ pub fn deadline(fields: &Fields) -> Option<Duration> {
 /// Returns the status of a call that fails without a response message: its head contains its trailers
 /// ("Trailers-Only").
 pub fn status(fields: &Fields) -> Option<u8> {
-    let status = fields.get("grpc-status").filter(|_| is_call(fields))?;
+    let status = fields.get(KnownField::GRPC_STATUS).filter(|_| is_call(fields))?;
     number(status)?.try_into().ok()
 }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::protocol::fields::{Fields, members, number, split_once};
+use crate::protocol::names::KnownField;
 
 /// The requested part of a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) fn first(request: &Fields) -> u64 {
 
 /// Returns the single `Range` field of a request.
 fn line(request: &Fields) -> Option<&[u8]> {
-    let mut lines = request.all("range");
+    let mut lines = request.all(KnownField::RANGE);
     lines.next().filter(|_| lines.next().is_none())
 }
 

@@ -11,6 +11,9 @@ use http::Version;
 
 use crate::protocol::canonical::{self, CanonicalError, NormalForm};
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
+use crate::protocol::octets;
+use crate::recycled;
 
 /// Why a target was rejected; each is a 400 with this reason in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,12 @@ pub struct Target {
     query: Option<Range<usize>>,
 }
 
+impl Drop for Target {
+    fn drop(&mut self) {
+        recycled::give(std::mem::take(&mut self.text).into_bytes());
+    }
+}
+
 impl Target {
     /// Parses the host, before its site is known. `text` is the target as received; if it has capacity for the host,
     /// nothing is allocated.
@@ -94,7 +103,7 @@ impl Target {
 
     /// Finds the authority (RFC 9112 section 3.2): that of an absolute-form target, or the `Host` field.
     fn find_authority(&mut self, fields: &Fields, version: Version) -> Result<(), TargetError> {
-        let mut hosts = fields.all("host");
+        let mut hosts = fields.all(KnownField::HOST);
         let (field, second) = (hosts.next(), hosts.next());
         if second.is_some() {
             return Err(TargetError::HostInvalid);
@@ -234,16 +243,18 @@ fn canonical_host(host: &str) -> Option<Cow<'_, str>> {
 pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let end = match authority.starts_with('[') {
         true => authority.find(']')? + 1,
-        false => authority.find(':').unwrap_or(authority.len()),
+        false => octets::first(authority.as_bytes(), b':').unwrap_or(authority.len()),
     };
     let (host, rest) = authority.split_at(end);
     // RFC 3986 section 3.2.3: the port may be empty.
     if matches!(rest, "" | ":") {
         return Some((host, None));
     }
-    let port =
-        rest.strip_prefix(':').filter(|port| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))?;
-    Some((host, Some(port.parse().ok()?)))
+    let mut port = 0;
+    for digit in rest.strip_prefix(':').filter(|port| port.len() <= 5)?.bytes() {
+        port = port * 10 + u32::from(digit.checked_sub(b'0').filter(|&digit| digit <= 9)?);
+    }
+    Some((host, Some(u16::try_from(port).ok()?)))
 }
 
 /// Returns whether `name` is a valid host: a registered name of letters, digits, `-`, `_` and dots, or an IPv6 address
@@ -252,11 +263,24 @@ pub fn is_host(name: &str) -> bool {
     if let Some(address) = name.strip_prefix('[') {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
     }
+    let mut after_dot = true;
     name.len() <= 253
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-        && !name.starts_with('.')
-        && !name.contains("..")
+        && name.bytes().all(|byte| {
+            let empty_label = after_dot && byte == b'.';
+            after_dot = byte == b'.';
+            IN_NAME[usize::from(byte)] && !empty_label
+        })
 }
+
+/// Whether a byte may be in a registered name.
+const IN_NAME: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,14 +4,15 @@
 use http::StatusCode;
 
 use crate::protocol::fields::{Fields, has_token};
+use crate::protocol::names::KnownField;
 
 /// Returns whether a response may be transformed: it is complete, not compressed, and not `no-transform` (RFC 9111
 /// section 5.2.2.6).
 pub(crate) fn may_be(status: StatusCode, fields: &Fields) -> bool {
     !matches!(status.as_u16(), 100..=199 | 204 | 205 | 206 | 304)
-        && fields.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
-        && !has_token(fields, "cache-control", "no-transform")
-        && !fields.contains("content-range")
+        && fields.get(KnownField::CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
+        && !has_token(fields, KnownField::CACHE_CONTROL, "no-transform")
+        && !fields.contains(KnownField::CONTENT_RANGE)
 }
 
 /// Digest fields of a body or a representation (RFC 9530, RFC 3230, RFC 1864).
@@ -40,7 +41,7 @@ fn is_among(name: &[u8], names: &[&str]) -> bool {
 /// weak (RFC 9110 section 8.8.1). A change of the content coding also changes the representation (RFC 9530 section 3).
 pub(crate) fn strip_validators(fields: &mut Fields) {
     fields.retain(|name, _| !is_among(name, &DIGESTS) && !is_among(name, &["content-length", "accept-ranges"]));
-    fields.change("etag", |tag| if tag.starts_with(b"W/") { tag.to_owned() } else { [b"W/", tag].concat() });
+    fields.change(KnownField::ETAG, |tag| if tag.starts_with(b"W/") { tag.to_owned() } else { [b"W/", tag].concat() });
 }
 
 /// Updates the trailers of a transformed body: removes digests, which are often sent there.

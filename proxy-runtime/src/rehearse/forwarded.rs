@@ -21,7 +21,8 @@ pub(super) fn forward(
     outcome.upstream = Some(facts.upstream.to_owned());
     let form = rules.policy(route).map_or(form, |policy| policy.form(form));
     let mut headers = facts.fields.clone();
-    let sent = key::sent(rules.policy(route).and_then(|policy| policy.cache.as_ref()), facts, has_body);
+    let cache = rules.policy(route).and_then(|policy| policy.cache.as_ref());
+    let sent = cache.and_then(|cache| key::sent(cache, facts, has_body));
     let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);
     rules.filter(route, &mut out, facts);
     match out.target(target, form) {

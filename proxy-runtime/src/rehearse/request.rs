@@ -12,6 +12,7 @@ use crate::context::settings::Settings;
 use crate::context::view::RequestVersion;
 use crate::filter::intake;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::protocol::target::Target;
 use crate::router::route::Node;
 
@@ -101,7 +102,7 @@ impl Rehearsal<'_> {
         let authority = uri.authority().ok_or("the URL has no host")?;
         let scheme = if uri.scheme_str() == Some("https") { "https" } else { "http" };
         let mut fields = Fields::new();
-        fields.add(b"host", authority.as_str().as_bytes());
+        fields.add_known(KnownField::HOST, authority.as_str().as_bytes());
         for (name, value) in &self.headers {
             http::HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
             fields.add(name.as_bytes(), value.as_bytes());

@@ -9,6 +9,7 @@ use crate::filter::Answer;
 use crate::protocol::conditions;
 use crate::protocol::encodings;
 use crate::protocol::fields::{Fields, has_token};
+use crate::protocol::names::KnownField;
 use crate::protocol::transformed;
 use crate::site::{Coding, Compress};
 
@@ -22,8 +23,8 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
         // The client's copy was compressed.
         transformed::strip_validators(&mut fields);
     }
-    if (may_be || stands_for_one) && !has_token(&fields, "vary", "accept-encoding") {
-        fields.add(b"vary", b"Accept-Encoding");
+    if (may_be || stands_for_one) && !has_token(&fields, KnownField::VARY, "accept-encoding") {
+        fields.add_known(KnownField::VARY, b"Accept-Encoding");
     }
     if !may_be {
         return Answer { status, fields, body };
@@ -48,7 +49,7 @@ pub(crate) fn compress(policy: &Compress, record: &Record, answer: Answer<Body>)
             Err(body) => return Answer { status, fields, body },
         },
     };
-    fields.set("content-encoding", coding.name().as_bytes());
+    fields.set(KnownField::CONTENT_ENCODING, coding.name().as_bytes());
     transformed::strip_validators(&mut fields);
     Answer { status, fields, body }
 }
@@ -69,7 +70,7 @@ pub(crate) fn is_compressed(policy: &Compress, record: &Record, fields: &Fields,
 /// Returns whether a response may be compressed, for any client.
 fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     transformed::may_be(status, fields)
-        && fields.get("content-type").is_some_and(|kind| policy.suits(kind))
+        && fields.get(KnownField::CONTENT_TYPE).is_some_and(|kind| policy.suits(kind))
         // Signatures and digests cover the encoded content (RFC 9530 section 2).
         && !fields.contains("content-digest")
 }
@@ -78,6 +79,6 @@ fn may_be(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
 /// 15.3.7 and 15.4.5).
 fn stands_for_one(policy: &Compress, status: StatusCode, fields: &Fields) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-        && fields.get("content-type").is_none_or(|kind| policy.suits(kind))
-        && !fields.contains("content-encoding")
+        && fields.get(KnownField::CONTENT_TYPE).is_none_or(|kind| policy.suits(kind))
+        && !fields.contains(KnownField::CONTENT_ENCODING)
 }

@@ -24,6 +24,7 @@ use crate::net::descriptors::CountedFile;
 use crate::observe::notice;
 use crate::protocol::encodings;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::router::route::MethodSet;
 use crate::serve::body::Body;
 use crate::site::bundle::{Entry, Form};
@@ -180,7 +181,7 @@ fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<FileReq
     let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
     // `*` binds whole segments of a path, which is UTF-8; other values name no file.
     let path = rest.map_or(Ok(facts.path), std::str::from_utf8).ok()?;
-    let takes = files.precompressed && record.fields.contains("accept-encoding");
+    let takes = files.precompressed && record.fields.contains(KnownField::ACCEPT_ENCODING);
     Some(FileRequest {
         path,
         folder: facts.path.ends_with('/'),
@@ -192,7 +193,7 @@ fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<FileReq
 /// Redirects a request for a folder to its path with a slash.
 fn to_folder(facts: &Facts<'_>) -> Answer<Body> {
     let mut answer = Answer::new(StatusCode::PERMANENT_REDIRECT, Body::Bytes(Bytes::new()));
-    answer.fields.add(b"location", respond::with_slash(facts).as_bytes());
+    answer.fields.add_known(KnownField::LOCATION, respond::with_slash(facts).as_bytes());
     answer
 }
 
@@ -210,7 +211,7 @@ fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str
     let top = path.trim_matches('/').is_empty();
     let page = listing::page(facts.path, names, top, cut);
     let mut answer = Answer::new(StatusCode::OK, Body::Bytes(page.into()));
-    answer.fields.add(b"content-type", b"text/html; charset=utf-8");
+    answer.fields.add_known(KnownField::CONTENT_TYPE, b"text/html; charset=utf-8");
     answer
 }
 
@@ -238,7 +239,7 @@ fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) 
             (StatusCode::RANGE_NOT_SATISFIABLE, Body::Bytes(Bytes::new()))
         }
         Selected::Part(range) => {
-            fields.set("content-range", selected::content_range(&range, length).as_bytes());
+            fields.set(KnownField::CONTENT_RANGE, selected::content_range(&range, length).as_bytes());
             (StatusCode::PARTIAL_CONTENT, content.part(range))
         }
         Selected::Parts(parts) if parts.iter().map(|part| part.end - part.start).sum::<u64>() > TOGETHER => {

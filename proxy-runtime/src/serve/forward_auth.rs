@@ -10,8 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::Method;
 
-use super::retry::{self, UpstreamRequest};
-use super::{proxy, retry::UpstreamResponse};
+use super::proxy;
+use super::retry::{self, Sending, UpstreamRequest, UpstreamResponse};
 use crate::body::source::Source as _;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::net::clock::after;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::site::ForwardAuth;
 
@@ -36,14 +37,16 @@ pub(super) async fn ask(
 ) -> Result<Option<Answer<Body>>, Failure> {
     let timeout = rules.timeout.get(client.worker.settings);
     let answered = tokio::time::timeout(timeout, send(client, record, rules)).await;
-    let (mut call, head) = answered.ok().and_then(Result::ok).ok_or(Failure::AuthUnreachable)?;
-    if head.start.is_server_error() || head.start.is_informational() {
+    let mut call = answered.ok().and_then(Result::ok).ok_or(Failure::AuthUnreachable)?;
+    let status = call.head().start;
+    if status.is_server_error() || status.is_informational() {
         return Err(Failure::AuthUnreachable);
     }
-    if !head.start.is_success() {
+    if !status.is_success() {
         record.failed(Failure::AuthRefused);
-        return proxy::answer(call, head, None).map(Some);
+        return proxy::answer(call, None).map(Some);
     }
+    let head = call.take_head();
     for name in rules.copy.iter() {
         record.fields.remove(name);
         for value in head.fields.all(name) {
@@ -94,14 +97,16 @@ async fn send(client: &Rc<Client>, record: &Record, rules: &'static ForwardAuth)
         idle: timeout,
         until: after(tokio::time::Instant::now(), timeout),
     };
-    let body = (RequestBody::of(&nobody, Framing::Empty, Bytes::new()), Some(Bytes::new()));
+    let body = RequestBody::of(&nobody, Framing::Empty, Bytes::new());
     // A separate record: the outcome of this request does not belong in the client's log line.
     let mut own = record.unseen();
-    let sent = pin!(retry::send(&nobody, &mut own, upstream, (request, None), body, (timeout, waits)));
-    let (mut call, head) = nobody.timer.run(sent).await?;
+    let mut sending = Sending::new(&nobody, upstream, (request, None), body, (timeout, waits));
+    sending.buffer(0).await?;
+    let sent = pin!(retry::send(&mut sending, &mut own));
+    let mut call = nobody.timer.run(sent).await?;
     // The body may be passed on, and is bounded by the client's time-outs.
     call.reassign_client(client);
-    Ok((call, head))
+    Ok(call)
 }
 
 /// Returns the request fields that describe the client's request, under the names that other proxies use.
@@ -116,10 +121,10 @@ fn told(record: &Record, rules: &ForwardAuth) -> Fields {
     let query = facts.query.map_or(String::new(), |query| format!("?{query}"));
     // These replace the client's own fields of these names.
     fields.set("x-forwarded-method", facts.method.as_str().as_bytes());
-    fields.set("x-forwarded-proto", facts.scheme.as_bytes());
-    fields.set("x-forwarded-host", facts.host.as_bytes());
+    fields.set(KnownField::X_FORWARDED_PROTO, facts.scheme.as_bytes());
+    fields.set(KnownField::X_FORWARDED_HOST, facts.host.as_bytes());
     fields.set("x-forwarded-uri", format!("{}{query}", facts.path).as_bytes());
-    fields.set("x-forwarded-for", facts.client.to_string().as_bytes());
+    fields.set(KnownField::X_FORWARDED_FOR, facts.client.to_string().as_bytes());
     fields
 }
 

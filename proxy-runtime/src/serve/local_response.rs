@@ -10,6 +10,7 @@ use crate::failure::{Failure, RateLimited};
 use crate::http1;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
+use crate::protocol::names::KnownField;
 use crate::protocol::transformed;
 use crate::serve::body::Body;
 use crate::site::{ErrorPage, Policy};
@@ -66,8 +67,8 @@ pub(crate) fn grpc_failure(failure: Failure) -> Answer<Body> {
         _ => grpc::code(failure.status().as_u16()),
     };
     let mut answer = Answer::new(StatusCode::OK, Body::None(None));
-    answer.fields.add(b"content-type", b"application/grpc");
-    answer.fields.add(b"grpc-status", code.to_string().as_bytes());
+    answer.fields.add_known(KnownField::CONTENT_TYPE, b"application/grpc");
+    answer.fields.add_known(KnownField::GRPC_STATUS, code.to_string().as_bytes());
     answer.fields.add(b"grpc-message", failure.reason().as_bytes());
     answer
 }
@@ -83,7 +84,7 @@ pub(crate) fn or_page(record: &mut Record, answer: Answer<Body>) -> Answer<Body>
     record.answered(code);
     let mut fields = answer.fields;
     transformed::replace(&mut fields);
-    fields.add(b"content-type", page.content_type.as_bytes());
+    fields.add_known(KnownField::CONTENT_TYPE, page.content_type.as_bytes());
     Answer { status: answer.status, fields, body: Body::Bytes(filled(record, page)) }
 }
 
@@ -126,6 +127,6 @@ fn page(record: &Record, policy: &'static Policy, status: StatusCode) -> Answer<
         }
     };
     let mut answer = Answer::new(status, body);
-    answer.fields.add(b"content-type", content_type.as_bytes());
+    answer.fields.add_known(KnownField::CONTENT_TYPE, content_type.as_bytes());
     answer
 }

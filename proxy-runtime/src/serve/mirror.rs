@@ -13,6 +13,7 @@ use super::retry::{self, UpstreamRequest};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::http1::{self, Framing};
+use crate::protocol::names::KnownField;
 use crate::site::Mirror;
 use crate::upstream::{Lease, PickRequest};
 use crate::worker::Worker;
@@ -46,12 +47,12 @@ pub(super) fn send(
     }
     let pick = PickRequest { key: worker.dice.number(), dice: &worker.dice, tried: &[], sticky: None };
     let Ok(lease) = upstream.lease(&worker.servers.servers, &pick, tokio::time::Instant::now()) else { return };
-    let host = request.fields.get("host").map_or(lease.server.host().as_bytes(), |host| host);
+    let host = request.fields.get(KnownField::HOST).map_or(lease.server.host().as_bytes(), |host| host);
     let host = shadow(host);
     let mut fields = request.fields.with_room(host.len(), 2);
-    fields.set("host", &host);
-    fields.set("connection", b"close");
-    fields.remove("upgrade");
+    fields.set(KnownField::HOST, &host);
+    fields.set(KnownField::CONNECTION, b"close");
+    fields.remove(KnownField::UPGRADE);
     if let (Some(tracer), Some(trace)) = (worker.tracer, &record.trace) {
         tracer.tell(&mut fields, trace, trace.within());
     }

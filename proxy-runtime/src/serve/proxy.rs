@@ -7,7 +7,7 @@ use http::{StatusCode, Version};
 
 use super::mirror;
 use super::options;
-use super::retry::{self, UpstreamRequest};
+use super::retry::{self, Sending, UpstreamRequest};
 use super::send_file;
 use super::stop::Stop;
 use crate::balance::split;
@@ -20,9 +20,10 @@ use crate::exchange::forward;
 use crate::exchange::{UpstreamExchange, Waits};
 use crate::failure::Failure;
 use crate::filter::Outgoing;
-use crate::http1::{Framing, MessageHead};
+use crate::http1::Framing;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::site::{HostField, Mirror, Proxy, Retry, Route};
 use crate::upstream::UpstreamState;
@@ -46,7 +47,7 @@ impl Reply {
 /// Adds cookies to a response.
 pub(super) fn add_cookies(fields: &mut Fields, cookies: &[String]) {
     for cookie in cookies {
-        fields.add(b"set-cookie", cookie.as_bytes());
+        fields.add_known(KnownField::SET_COOKIE, cookie.as_bytes());
     }
 }
 
@@ -68,9 +69,48 @@ pub(super) async fn ask(
     record: &mut Record,
     route: &Route,
     proxy: &'static Proxy,
-    mut body: RequestBody,
+    body: RequestBody,
     alter: impl FnOnce(&mut UpstreamRequest),
 ) -> Result<Reply, Stop> {
+    let (mut sending, plan, buffered) = prepared(client, record, route, proxy, body, alter)?;
+    if let Some((limit, mirror)) = buffered {
+        Box::pin(sending.buffer(limit)).await?;
+        if let Some(mirror) = mirror {
+            sending.mirror(record, mirror);
+        }
+    }
+    let call = retry::send(&mut sending, record).await?;
+    let (mut reply, file) = reply(record, proxy, &plan, call)?;
+    if let Some(file) = file {
+        reply.answer = Box::pin(send_file::answer(client, record, file, reply.answer.fields)).await?;
+    }
+    if let Some(device) = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref()) {
+        device::tell_clients(device, &mut reply.answer.fields);
+    }
+    Ok(reply)
+}
+
+/// What is known of a request before it is sent.
+struct ForwardPlan {
+    upstream: &'static UpstreamState,
+    /// The client's cookie names the upstream, or there is no choice.
+    sticks: bool,
+    /// The client asks for another protocol.
+    upgrade: bool,
+}
+
+/// A body that is received completely before it is sent, if it is no longer than this; and who gets a copy of it.
+type Buffering = Option<(u64, Option<&'static Mirror>)>;
+
+/// Chooses the upstream, and builds the request for it.
+fn prepared<'a>(
+    client: &'a Rc<Client>,
+    record: &mut Record,
+    route: &Route,
+    proxy: &'static Proxy,
+    mut body: RequestBody,
+    alter: impl FnOnce(&mut UpstreamRequest),
+) -> Result<(Sending<'a>, ForwardPlan, Buffering), Failure> {
     let worker = client.worker;
     let (upstream, sticks) = choose(client, record, proxy);
     let upstream = &worker.servers.upstreams[usize::from(upstream)];
@@ -91,37 +131,39 @@ pub(super) async fn ask(
     }
     let mut request = request(client, record, route, proxy, upgrade, &body)?;
     alter(&mut request);
-    // A body that the client has not started to send need not be buffered for retries.
     let retry = retry::allowed(record, &request);
-    let kept = match longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror) {
-        Some(limit) => body.collect(limit).await?,
-        None => None,
-    };
-    if let (Some(mirror), Some(kept)) = (mirror, &kept) {
-        mirror::send(client, record, mirror, &request, (body.framing, kept.clone()));
+    // A body that the client has not started to send need not be buffered for retries.
+    let buffered = longest_kept(worker, retry.filter(|_| !body.asks_server()), mirror);
+    let mut sending = Sending::new(client, upstream, (request, retry), body, (connect, waits));
+    if buffered.is_none() {
+        sending.keeps_beginning();
     }
-    if kept.is_none() {
-        body.may_be_replayed(replayed(worker, upstream, retry, &request));
-    }
-    let body = (body, kept);
-    let (mut call, mut head) = retry::send(client, record, upstream, (request, retry), body, (connect, waits)).await?;
+    let buffered = buffered.map(|limit| (limit, mirror));
+    Ok((sending, ForwardPlan { upstream, sticks, upgrade }, buffered))
+}
+
+/// A file that a server names in place of a body.
+type NamedFile = Option<send_file::FolderFile>;
+
+/// Converts the response of a server for the client.
+fn reply(
+    record: &mut Record,
+    proxy: &Proxy,
+    plan: &ForwardPlan,
+    mut call: Box<UpstreamExchange>,
+) -> Result<(Reply, NamedFile), Failure> {
     call.settle();
-    record.calls_it(head.start, head.reason.take());
-    let mut cookies: Vec<String> = sticky_cookie(upstream, record, &call).into_iter().collect();
-    if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !sticks) {
-        let value = split::cookie_value(&upstream.config.name);
+    record.calls_it(call.head());
+    let mut cookies: Vec<String> = Vec::new();
+    cookies.extend(sticky_cookie(plan.upstream, record, &call));
+    if let Some(cookie) = proxy.cookie.as_ref().filter(|_| !plan.sticks) {
+        let value = split::cookie_value(&plan.upstream.config.name);
         cookies.push(format!("{cookie}={value}; Path=/; SameSite=Lax; HttpOnly"));
     }
-    let asked = forward::upgrade(&record.fields).filter(|_| upgrade);
-    let named = send_file::named(upstream.config, &head, worker.settings);
-    let mut answer = answer(call, head, asked)?;
-    if let Some(file) = named? {
-        answer = Box::pin(send_file::answer(client, record, file, answer.fields)).await?;
-    }
-    if let Some(device) = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref()) {
-        device::tell_clients(device, &mut answer.fields);
-    }
-    Ok(Reply { answer, cookies })
+    let asked = if plan.upgrade { forward::upgrade(&record.fields) } else { None };
+    let named = send_file::named(plan.upstream.config, call.head(), record.worker.settings);
+    let answer = answer(call, asked)?;
+    Ok((Reply { answer, cookies }, named?))
 }
 
 /// Returns the total time-out: for a gRPC call, no longer than the client's deadline.
@@ -162,19 +204,6 @@ fn longest_kept(worker: &Worker, retry: Option<&Retry>, mirror: Option<&Mirror>)
     limits.into_iter().flatten().max()
 }
 
-/// How much of a streamed body is kept for a second attempt, in bytes, without `retry`.
-const REPLAYED: u64 = 64 << 10;
-
-/// Returns how much of a streamed body is kept until its response arrives. Without `retry`, it is kept for requests that turn
-/// out not to have been processed, or that may be sent again on a fresh connection.
-fn replayed(worker: &Worker, upstream: &UpstreamState, retry: Option<&Retry>, request: &UpstreamRequest) -> u64 {
-    match retry {
-        Some(retry) => retry.body.get(worker.settings),
-        None if upstream.config.http2 || request.method.is_idempotent() => REPLAYED,
-        None => 0,
-    }
-}
-
 /// Space reserved for the fields that are added to a request, in bytes.
 const ROOM: usize = 256;
 
@@ -191,9 +220,9 @@ fn request(
     let target = target?;
     if body.framing != Framing::Empty && !body.asks_server() {
         // The proxy sends `100 Continue` itself; the server is not asked.
-        fields.remove("expect");
+        fields.remove(KnownField::EXPECT);
     }
-    let own_host = proxy.host == HostField::Upstream || !fields.contains("host");
+    let own_host = proxy.host == HostField::Upstream || !fields.contains(KnownField::HOST);
     Ok(UpstreamRequest { method: record.method.clone(), target, fields, own_host })
 }
 
@@ -214,9 +243,9 @@ fn head(
     if let Some(left) = options::forwards_left(&record.method, &fields) {
         fields.set(options::MAX_FORWARDS, left.to_string().as_bytes());
     }
-    if let Some(protocol) = record.fields.get("upgrade").filter(|_| upgrade) {
-        fields.add(b"connection", b"upgrade");
-        fields.add(b"upgrade", protocol);
+    if let Some(protocol) = record.fields.get(KnownField::UPGRADE).filter(|_| upgrade) {
+        fields.add_known(KnownField::CONNECTION, b"upgrade");
+        fields.add_known(KnownField::UPGRADE, protocol);
     }
     let about = forward::ForwardedClient {
         address: &client.peer.text,
@@ -238,11 +267,11 @@ fn head(
     match (&proxy.host, about.host) {
         // In canonical form, with the authority of an absolute-form target if there is one (RFC 9112 section 3.2.2), because caches use
         // it as a key.
-        (HostField::Client, Some(host)) if fields.get("host") == Some(host.as_bytes()) => {}
-        (HostField::Client, Some(host)) => fields.set("host", host.as_bytes()),
-        (HostField::Fixed(host), _) => fields.set("host", host.as_bytes()),
+        (HostField::Client, Some(host)) if fields.get(KnownField::HOST) == Some(host.as_bytes()) => {}
+        (HostField::Client, Some(host)) => fields.set(KnownField::HOST, host.as_bytes()),
+        (HostField::Fixed(host), _) => fields.set(KnownField::HOST, host.as_bytes()),
         // The server's own name is set once the server is chosen.
-        (HostField::Client, None) | (HostField::Upstream, _) => fields.remove("host"),
+        (HostField::Client, None) | (HostField::Upstream, _) => fields.remove(KnownField::HOST),
     }
     let target = outgoing_target(client, record, route, has_body, &mut fields);
     if let Some(device) = route.policy.cache.as_ref().and_then(|cache| cache.key.device.as_ref()) {
@@ -261,7 +290,8 @@ fn outgoing_target(
     fields: &mut Fields,
 ) -> Result<String, Failure> {
     let target = record.target.as_ref().ok_or(Failure::Internal)?;
-    let sent = key::sent(route.policy.cache.as_ref(), &record.facts(), has_body);
+    let cache = route.policy.cache.as_ref();
+    let sent = cache.and_then(|cache| key::sent(cache, &record.facts(), has_body));
     let Some(filter) = route.request else {
         return Ok(sent.unwrap_or_else(|| target.path_and_query().to_owned()));
     };
@@ -282,26 +312,23 @@ fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExcha
 }
 
 /// Converts an upstream response for the client. `asked` is the protocol that the client wants to upgrade to.
-pub(super) fn answer(
-    mut call: Box<UpstreamExchange>,
-    head: MessageHead<StatusCode>,
-    asked: Option<&[u8]>,
-) -> Result<Answer<Body>, Failure> {
+pub(super) fn answer(mut call: Box<UpstreamExchange>, asked: Option<&[u8]>) -> Result<Answer<Body>, Failure> {
+    let head = call.take_head();
     let changes = head.start == StatusCode::SWITCHING_PROTOCOLS;
     let mut protocol = None;
     if changes || head.start == StatusCode::UPGRADE_REQUIRED {
-        protocol = head.fields.get("upgrade").map(<[u8]>::to_owned);
+        protocol = head.fields.get(KnownField::UPGRADE).map(<[u8]>::to_owned);
     }
     if changes && !protocol.as_deref().is_some_and(|to| asked.is_some_and(|asked| is_among(to, asked))) {
         return Err(Failure::UpstreamInvalid);
     }
     let mut fields = forward::received(head.fields);
     // `TE` is a request field (RFC 9110 section 10.1.4).
-    fields.remove("te");
+    fields.remove(KnownField::TE);
     if let Some(protocol) = protocol {
         // `Upgrade` is a hop-by-hop field, but a 426 needs it (RFC 9110 section 15.5.22).
-        fields.add(b"connection", b"upgrade");
-        fields.add(b"upgrade", &protocol);
+        fields.add_known(KnownField::CONNECTION, b"upgrade");
+        fields.add_known(KnownField::UPGRADE, &protocol);
     }
     let body = if changes {
         Body::Tunnel(call)

@@ -7,12 +7,13 @@ use crate::client::record::Record;
 use crate::content::replace::Replacer;
 use crate::filter::Answer;
 use crate::protocol::media;
+use crate::protocol::names::KnownField;
 use crate::protocol::transformed;
 
 /// Replaces strings in a response, if its media type is selected, and it is complete and not compressed.
 pub(crate) fn replace(replacer: &'static Replacer, record: &Record, answer: Answer<Body>) -> Answer<Body> {
     let Answer { status, mut fields, body } = answer;
-    let suits = fields.get("content-type").is_some_and(|kind| media::is_among(replacer.types, kind));
+    let suits = fields.get(KnownField::CONTENT_TYPE).is_some_and(|kind| media::is_among(replacer.types, kind));
     if !suits || !transformed::may_be(status, &fields) {
         return Answer { status, fields, body };
     }

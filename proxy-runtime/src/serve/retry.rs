@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::mirror;
 use crate::balance;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -33,9 +34,9 @@ use crate::http2::request;
 use crate::metrics::counters::AttemptFailure;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
-use crate::site::Retry;
+use crate::site::{Mirror, Retry};
 use crate::trace::AttemptEnd;
-use crate::upstream::{Lease, PickRequest, Servers, UpstreamState, announce};
+use crate::upstream::{Lease, PickRequest, Servers, UpstreamConnection, UpstreamState, announce};
 
 /// A request as it is sent to a server.
 #[derive(Clone)]
@@ -47,23 +48,34 @@ pub(super) struct UpstreamRequest {
     pub(super) own_host: bool,
 }
 
-/// A response whose head has arrived.
-pub(super) type UpstreamResponse = (Box<UpstreamExchange>, MessageHead<StatusCode>);
+/// An exchange whose response's head has arrived.
+pub(super) type UpstreamResponse = Box<UpstreamExchange>;
+
+/// How much of a streamed body is kept for a second attempt, in bytes, without `retry`.
+const REPLAYED: u64 = 64 << 10;
 
 /// The most times that a request is sent again because a server has not processed it.
 const MAX_RESENDS: usize = 10;
 
-/// The data that all attempts of a request share.
-struct AttemptContext<'a> {
+/// A request to an upstream, as all attempts share it.
+pub(super) struct Sending<'a> {
     client: &'a Rc<Client>,
-    record: &'a Record,
     upstream: &'static UpstreamState,
-    request: &'a UpstreamRequest,
+    request: UpstreamRequest,
+    retry: Option<&'a Retry>,
     framing: Framing,
-    /// The body, if it is buffered.
+    /// The body, if it is streamed and was not used up; or if it is buffered.
+    streaming: Option<RequestBody>,
     kept: Option<Bytes>,
     connect: Duration,
     waits: Waits,
+}
+
+/// An attempt under way.
+struct Attempt<'a> {
+    sending: &'a Sending<'a>,
+    record: &'a Record,
+    request: &'a UpstreamRequest,
 }
 
 /// Why an attempt failed.
@@ -114,41 +126,102 @@ impl AttemptError {
     }
 }
 
+impl<'a> Sending<'a> {
+    /// Prepares a request.
+    pub(super) fn new(
+        client: &'a Rc<Client>,
+        upstream: &'static UpstreamState,
+        (request, retry): (UpstreamRequest, Option<&'a Retry>),
+        body: RequestBody,
+        (mut connect, mut waits): (Duration, Waits),
+    ) -> Sending<'a> {
+        if let Some(per_try) = retry.map(|retry| retry.per_try.get(client.worker.settings)) {
+            (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
+        }
+        let framing = body.framing;
+        Sending { client, upstream, request, retry, framing, streaming: Some(body), kept: None, connect, waits }
+    }
+
+    /// Receives the body completely, if it is not longer than `limit`; it can be sent several times then.
+    ///
+    /// # Errors
+    /// See [`RequestBody::collect`].
+    pub(super) async fn buffer(&mut self, limit: u64) -> Result<(), Failure> {
+        if let Some(body) = &mut self.streaming {
+            self.kept = body.collect(limit).await?;
+        }
+        if self.kept.is_none() {
+            self.keeps_beginning();
+        }
+        Ok(())
+    }
+
+    /// Keeps the beginning of a streamed body until the response arrives. Without `retry`, that is for requests that turn out not to
+    /// have been processed, or that may be sent again on a fresh connection.
+    pub(super) fn keeps_beginning(&mut self) {
+        let kept = match self.retry {
+            Some(retry) => retry.body.get(self.client.worker.settings),
+            None if self.upstream.config.http2 || self.request.method.is_idempotent() => REPLAYED,
+            None => 0,
+        };
+        if let Some(body) = &mut self.streaming {
+            body.may_be_replayed(kept);
+        }
+    }
+
+    /// Sends a copy of the request to a mirror, if its body is known.
+    pub(super) fn mirror(&self, record: &Record, mirror: &'static Mirror) {
+        if let Some(kept) = &self.kept {
+            mirror::send(self.client, record, mirror, &self.request, (self.framing, kept.clone()));
+        }
+    }
+
+    fn body(&self) -> Option<RequestBody> {
+        self.kept.as_ref().map(|kept| RequestBody::of(self.client, self.framing, kept.clone()))
+    }
+
+    /// Returns after which time a second server is asked beside the first one, if it is, and the body can be sent twice.
+    fn hedge(&self) -> Option<(&'a Retry, Duration)> {
+        let retry = self.retry.filter(|_| self.kept.is_some())?;
+        let after = retry.hedge.get(self.client.worker.settings);
+        (after < Duration::MAX).then_some((retry, after))
+    }
+
+    /// Begins an attempt; `None` if the body was used up.
+    fn begin(&mut self, record: &Record, lease: Lease, began: Instant) -> Option<Begun> {
+        let body = self.body().or_else(|| self.streaming.take())?;
+        Some(self.attempt(record).begin(lease, body, began))
+    }
+
+    fn attempt<'s>(&'s self, record: &'s Record) -> Attempt<'s> {
+        Attempt { sending: self, record, request: &self.request }
+    }
+}
+
 /// Sends a request to a server that the load-balancing policy chooses, and to others if retries are allowed and may
 /// help.
 ///
 /// # Errors
 /// No server has responded: the last failure.
-pub(super) async fn send(
-    client: &Rc<Client>,
-    record: &mut Record,
-    upstream: &'static UpstreamState,
-    (mut request, retry): (UpstreamRequest, Option<&Retry>),
-    (body, kept): (RequestBody, Option<Bytes>),
-    (connect, mut waits): (Duration, Waits),
-) -> Result<UpstreamResponse, Failure> {
-    let worker = client.worker;
-    let framing = body.framing;
-    let mut connect = connect;
-    if let Some(per_try) = retry.map(|retry| retry.per_try.get(worker.settings)) {
-        (connect, waits.response) = (connect.min(per_try), waits.response.min(per_try));
-    }
+pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Result<UpstreamResponse, Failure> {
+    let (worker, upstream, retry) = (sending.client.worker, sending.upstream, sending.retry);
     let key = upstream.config.key.as_ref().map_or(0, |key| balance::hash(&key.rendered(&record.facts()), 0));
     let sticky = sticky(worker.servers, upstream, &record.fields);
     let mut left = retry.map_or(0, |retry| retry.times);
     let mut resends_left = MAX_RESENDS.min(upstream.size() + 2);
     let mut resending = false;
     let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
-    let mut streaming = Some(body);
     let mut last: Result<UpstreamResponse, Failure> = Err(Failure::NoHealthyUpstream);
     let (mut began, mut retrying) = (record.began, None);
     loop {
-        let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
-        let mut lease = upstream.lease(&worker.servers.servers, &pick, began);
-        if matches!(lease, Err(Failure::UpstreamOverloaded)) {
-            // Boxed: rarely needed, and it would enlarge every exchange.
-            lease = Box::pin(upstream.wait(&worker.servers.servers, &pick)).await;
-        }
+        let lease = {
+            let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
+            match upstream.lease(&worker.servers.servers, &pick, began) {
+                // Boxed: rarely needed, and it would enlarge every exchange.
+                Err(Failure::UpstreamOverloaded) => Box::pin(upstream.wait(&worker.servers.servers, &pick)).await,
+                lease => lease,
+            }
+        };
         let lease = match lease {
             Ok(lease) => lease,
             // All servers were tried: those that could be reached get another attempt.
@@ -168,29 +241,22 @@ pub(super) async fn send(
         {
             counters.retry(upstream.index);
         }
-        let span = begin_span(record, &mut request, &lease, began);
-        let attempt =
-            AttemptContext { client, record, upstream, request: &request, framing, kept: kept.clone(), connect, waits };
-        let hedge = retry.map(|retry| (retry, retry.hedge.get(worker.settings)));
-        let outcome = match (hedge, &kept) {
-            (Some((retry, hedge)), Some(_)) if hedge < Duration::MAX && left > 0 => {
-                tried.push(index);
-                let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
-                Box::pin(attempt.hedged((lease, began, span), (retry, hedge), &pick)).await
-            }
-            (_, Some(kept)) => attempt.once(lease, RequestBody::of(client, framing, kept.clone()), (began, span)).await,
-            (_, None) => match streaming.take() {
-                Some(body) => attempt.once(lease, body, (began, span)).await,
-                None => return last,
-            },
+        let span = begin_span(record, &mut sending.request, &lease, began);
+        let outcome = if let Some((retry, after)) = sending.hedge().filter(|_| left > 0) {
+            tried.push(index);
+            let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
+            Box::pin(sending.attempt(record).hedged((lease, began, span), (retry, after), &pick)).await
+        } else {
+            let Some(begun) = sending.begin(record, lease, began) else { return last };
+            sending.attempt(record).once(index, begun, (began, span)).await
         };
         let kind = match outcome {
             Ok(answer) => {
                 if record.is_timed() {
                     record.server_took(began.elapsed());
                 }
-                let wanted = retry.is_some_and(|retry| is_to_be_retried(retry, &answer.1));
-                let server = answer.0.lease().map(|lease| lease.server);
+                let wanted = retry.is_some_and(|retry| is_to_be_retried(retry, answer.head()));
+                let server = answer.lease().map(|lease| lease.server);
                 if let Some(server) = server.filter(|server| server.index != index) {
                     record.asked(server.name(), server.load.active());
                 }
@@ -201,7 +267,7 @@ pub(super) async fn send(
                 None
             }
             Err(missed) => {
-                streaming = missed.body;
+                sending.streaming = missed.body;
                 tried.extend(missed.also);
                 // A bad response is better than none.
                 last = last.or(Err(missed.failure));
@@ -216,7 +282,7 @@ pub(super) async fn send(
             unreachable.push(index);
             continue;
         }
-        let repeatable = kept.is_some() || streaming.is_some();
+        let repeatable = sending.kept.is_some() || sending.streaming.is_some();
         if kind == Some(AttemptErrorKind::Unprocessed) && resends_left > 0 && repeatable {
             (resends_left, resending) = (resends_left - 1, true);
             continue;
@@ -235,10 +301,10 @@ pub(super) async fn send(
         if retrying.is_none() {
             return last;
         }
-        if kind.is_none() && kept.is_none() {
+        if kind.is_none() && sending.kept.is_none() {
             // The exchange of that response still has the body.
-            streaming = last.as_mut().ok().and_then(|(call, _)| call.take_body());
-            if streaming.is_none() {
+            sending.streaming = last.as_mut().ok().and_then(|call| call.take_body());
+            if sending.streaming.is_none() {
                 return last;
             }
         }
@@ -280,29 +346,37 @@ fn begin_span(record: &Record, request: &mut UpstreamRequest, lease: &Lease, beg
     Some(span)
 }
 
-/// A started attempt, and whether its connection was reused; or why it could not start.
-type AttemptStart = Result<(Box<UpstreamExchange>, bool), Box<(Lease, RequestBody, Failure, AttemptErrorKind)>>;
+/// A started attempt, or a request that was not sent, as there was no idle connection.
+type Begun = Result<Box<UpstreamExchange>, Box<Unsent>>;
 
-impl AttemptContext<'_> {
-    /// Makes one attempt, measured from `began`. Reports the outcome to the upstream's health, and counts it.
+/// A request that was not sent.
+struct Unsent {
+    lease: Lease,
+    body: RequestBody,
+}
+
+/// A started attempt, and whether its connection existed before; or why it could not start.
+type AttemptStart = Result<(Box<UpstreamExchange>, bool), (Box<Unsent>, Failure, AttemptErrorKind)>;
+
+impl Attempt<'_> {
+    /// Makes the attempt that has begun, at the server with this index. Reports the outcome to the upstream's health, and counts it.
     async fn once(
         &self,
-        lease: Lease,
-        body: RequestBody,
+        server: usize,
+        begun: Begun,
         (began, span): (Instant, Option<u64>),
     ) -> Result<UpstreamResponse, AttemptError> {
-        let place = (self.upstream.index, lease.server.index);
-        let outcome = self.attempt(lease, body, began).await;
-        if let Some(counters) = self.client.worker.counters {
+        let outcome = self.attempt(begun, began).await;
+        if let Some(counters) = self.sending.client.worker.counters {
             let counted = match &outcome {
-                Ok((_, head)) => Ok(head.start.as_u16()),
+                Ok(call) => Ok(call.head().start.as_u16()),
                 Err(error) => Err(error.kind.counted()),
             };
-            counters.attempt(place, counted, began.elapsed());
+            counters.attempt((self.sending.upstream.index, server), counted, began.elapsed());
         }
         if let (Some(span), Some(trace)) = (span, &self.record.trace) {
             let end = match &outcome {
-                Ok((_, head)) => AttemptEnd::Status(head.start.as_u16()),
+                Ok(call) => AttemptEnd::Status(call.head().start.as_u16()),
                 Err(error) => AttemptEnd::Failed(error.failure.reason()),
             };
             trace.attempted(span, end);
@@ -310,39 +384,31 @@ impl AttemptContext<'_> {
         outcome
     }
 
-    async fn attempt(
-        &self,
-        mut lease: Lease,
-        mut body: RequestBody,
-        began: Instant,
-    ) -> Result<UpstreamResponse, AttemptError> {
+    async fn attempt(&self, mut begun: Begun, began: Instant) -> Result<UpstreamResponse, AttemptError> {
         let mut first = true;
         loop {
-            let begun = if self.upstream.config.http2 {
-                Box::pin(self.begin_http2(lease, body, began)).await
-            } else {
-                self.begin(lease, body, began, first).await
-            };
-            let at_first = std::mem::replace(&mut first, false);
-            let (mut call, reused) = match begun {
-                Ok((call, reused)) => (call, reused && at_first),
-                Err(back) => {
-                    let (lease, body, failure, kind) = *back;
-                    if kind == AttemptErrorKind::Unreachable {
-                        self.report(&lease, false, None);
+            let (mut call, existed) = match begun {
+                Ok(call) => (call, true),
+                Err(unsent) => match Box::pin(self.begin_anew(unsent, began)).await {
+                    Ok(begun) => begun,
+                    Err((unsent, failure, kind)) => {
+                        if kind == AttemptErrorKind::Unreachable {
+                            self.report(&unsent.lease, false, None);
+                        }
+                        return Err(AttemptError { failure, kind, body: Some(unsent.body), also: None });
                     }
-                    return Err(AttemptError { failure, kind, body: Some(body), also: None });
-                }
+                },
             };
+            let reused = std::mem::replace(&mut first, false) && existed;
             let outcome = call.answer().await;
             // A connection that is closing is not the server's failure; refused requests are.
             let refuses = matches!(outcome, Err(ExchangeError::Unprocessed(NotProcessed::Server)));
             let (failure, kind) = match outcome {
-                Ok(head) => {
+                Ok(()) => {
                     if let Some(lease) = call.lease() {
-                        self.report(lease, !head.start.is_server_error(), Some(began));
+                        self.report(lease, !call.head().start.is_server_error(), Some(began));
                     }
-                    return Ok((call, head));
+                    return Ok(call);
                 }
                 Err(ExchangeError::Unprocessed(NotProcessed::Server)) => {
                     (Failure::UpstreamReset, AttemptErrorKind::Unprocessed)
@@ -352,15 +418,11 @@ impl AttemptContext<'_> {
                     // A retry is safe if the request was not processed or is idempotent. Only a reused connection fails
                     // this way, so this happens once.
                     if reused && (unprocessed || self.request.method.is_idempotent()) {
-                        let again = match &self.kept {
-                            Some(kept) => Some(RequestBody::of(self.client, self.framing, kept.clone())),
-                            None => call.take_body(),
-                        };
-                        if let Some(again) = again {
-                            let Some(held) = call.into_lease() else {
+                        if let Some(body) = self.sending.body().or_else(|| call.take_body()) {
+                            let Some(lease) = call.into_lease() else {
                                 return Err(AttemptError::for_good(Failure::Internal));
                             };
-                            (lease, body) = (held, again);
+                            begun = Err(Box::new(Unsent { lease, body }));
                             continue;
                         }
                     }
@@ -384,73 +446,89 @@ impl AttemptContext<'_> {
         }
     }
 
-    /// Sends the request on a pooled connection if `kept` allows it and there is one, or else on a fresh one. Returns
-    /// whether it was a pooled one.
-    async fn begin(&self, lease: Lease, body: RequestBody, began: Instant, kept: bool) -> AttemptStart {
-        let worker = self.client.worker;
-        let kept = if kept { worker.pools.take(lease.server, began) } else { None };
-        let reused = kept.is_some();
-        let channel = match kept {
-            Some(channel) => channel,
-            None => {
-                let mut first = Vec::new();
-                if self.upstream.config.tls.is_some() {
-                    introduce(self.client, self.record, self.upstream, &mut first);
-                }
-                // Boxed: rarely needed, and it would enlarge every exchange.
-                match Box::pin(worker.pools.connect(self.upstream, lease.server, &first, self.patience())).await {
-                    Ok(channel) => channel,
-                    Err(failure) => {
-                        return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure))));
-                    }
-                }
-            }
+    /// Sends the request, if there is an idle connection of its own for it. This needs no future.
+    fn begin(&self, lease: Lease, body: RequestBody, began: Instant) -> Begun {
+        let idle = if self.sending.upstream.config.http2 {
+            None
+        } else {
+            self.sending.client.worker.pools.take(lease.server, began)
         };
+        match idle {
+            Some(channel) => Ok(self.send_over(channel, Unsent { lease, body }, began)),
+            None => Err(Box::new(Unsent { lease, body })),
+        }
+    }
+
+    /// Sends the request on a new connection, or on a shared one.
+    async fn begin_anew(&self, unsent: Box<Unsent>, began: Instant) -> AttemptStart {
+        if self.sending.upstream.config.http2 {
+            return self.begin_http2(unsent, began).await;
+        }
+        let mut first = Vec::new();
+        if self.sending.upstream.config.tls.is_some() {
+            introduce(self.sending.client, self.record, self.sending.upstream, &mut first);
+        }
+        let pools = &self.sending.client.worker.pools;
+        match pools.connect(self.sending.upstream, unsent.lease.server, &first, self.patience()).await {
+            Ok(channel) => Ok((self.send_over(channel, *unsent, began), false)),
+            Err(failure) => Err((unsent, failure, AttemptErrorKind::of_unconnected(failure))),
+        }
+    }
+
+    /// Sends the request over a connection.
+    fn send_over(&self, channel: UpstreamConnection, unsent: Unsent, began: Instant) -> Box<UpstreamExchange> {
         let mut head = Vec::new();
-        if self.upstream.config.tls.is_none() {
-            introduce(self.client, self.record, self.upstream, &mut head);
+        if self.sending.upstream.config.tls.is_none() {
+            introduce(self.sending.client, self.record, self.sending.upstream, &mut head);
         }
         let UpstreamRequest { method, target, fields, own_host } = self.request;
-        let host = own_host.then_some(lease.server.host());
-        http1::write_request(&mut head, (method, target), host, fields, self.framing);
-        let request = (method.clone(), head);
-        let call = Http1Exchange::new(self.client, (lease, channel), request, body, self.waits, began);
-        Ok((Box::new(UpstreamExchange::Http1(call)), reused))
+        let host = own_host.then_some(unsent.lease.server.host());
+        http1::write_request(&mut head, (method, target), host, fields, self.sending.framing);
+        let (request, Unsent { lease, body }) = ((method.clone(), head), unsent);
+        let call = Http1Exchange::new(self.sending.client, (lease, channel), request, body, self.sending.waits, began);
+        Box::new(UpstreamExchange::Http1(call))
     }
 
     /// Sends the request on a shared HTTP/2 connection. Returns whether the connection existed before.
-    async fn begin_http2(&self, lease: Lease, body: RequestBody, began: Instant) -> AttemptStart {
+    async fn begin_http2(&self, unsent: Box<Unsent>, began: Instant) -> AttemptStart {
         let UpstreamRequest { method, target, fields, own_host } = self.request;
-        let host = own_host.then_some(lease.server.host());
-        let scheme = if self.upstream.config.tls.is_some() { "https" } else { "http" };
-        let request = match request::head((method, target), scheme, host, fields, self.framing) {
+        let host = own_host.then_some(unsent.lease.server.host());
+        let scheme = if self.sending.upstream.config.tls.is_some() { "https" } else { "http" };
+        let request = match request::head((method, target), scheme, host, fields, self.sending.framing) {
             Ok(request) => request,
             // The client's request can't be expressed in HTTP/2, which is not the server's failure.
-            Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::Final))),
+            Err(failure) => return Err((unsent, failure, AttemptErrorKind::Final)),
         };
-        let held = self.client.worker.shared.hold(self.upstream, lease.server, self.patience()).await;
-        let (held, reused) = match held {
+        let held =
+            self.sending.client.worker.shared.hold(self.sending.upstream, unsent.lease.server, self.patience()).await;
+        let (held, existed) = match held {
             Ok(held) => held,
-            Err(failure) => return Err(Box::new((lease, body, failure, AttemptErrorKind::of_unconnected(failure)))),
+            Err(failure) => return Err((unsent, failure, AttemptErrorKind::of_unconnected(failure))),
         };
-        match Http2Exchange::new(self.client, (lease, held), request, body, self.waits, began) {
-            Ok(call) => Ok((Box::new(UpstreamExchange::Http2(call)), reused)),
+        let Unsent { lease, body } = *unsent;
+        match Http2Exchange::new(self.sending.client, (lease, held), request, body, self.sending.waits, began) {
+            Ok(call) => Ok((Box::new(UpstreamExchange::Http2(call)), existed)),
             Err(back) => {
                 let (lease, body) = *back;
-                Err(Box::new((lease, body, Failure::UpstreamReset, AttemptErrorKind::Unprocessed)))
+                Err((Box::new(Unsent { lease, body }), Failure::UpstreamReset, AttemptErrorKind::Unprocessed))
             }
         }
     }
 
     /// Returns the time left for connecting.
     fn patience(&self) -> Duration {
-        let left = self.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
-        left.map_or(self.connect, |left| self.connect.min(left))
+        let left = self.sending.waits.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(self.sending.connect, |left| self.sending.connect.min(left))
     }
 
     fn report(&self, lease: &Lease, good: bool, began: Option<Instant>) {
-        if self.upstream.observes() {
-            lease.report(&self.client.worker.servers.servers, good, began.map(|began| began.elapsed()), Instant::now());
+        if self.sending.upstream.observes() {
+            lease.report(
+                &self.sending.client.worker.servers.servers,
+                good,
+                began.map(|began| began.elapsed()),
+                Instant::now(),
+            );
         }
     }
 
@@ -464,22 +542,27 @@ impl AttemptContext<'_> {
     ) -> Result<UpstreamResponse, AttemptError> {
         // Of the second attempt, and here because they have to outlive both.
         let (mut request, beside);
-        let body = || RequestBody::of(self.client, self.framing, self.kept.clone().unwrap_or_default());
-        let mut first = Box::pin(self.once(lease, body(), (began, span)));
+        let body = || {
+            let kept = self.sending.kept.clone().unwrap_or_default();
+            RequestBody::of(self.sending.client, self.sending.framing, kept)
+        };
+        let server = lease.server.index;
+        let mut first = Box::pin(self.once(server, self.begin(lease, body(), began), (began, span)));
         if let Ok(outcome) = tokio::time::timeout(after, &mut first).await {
             return outcome;
         }
-        let Some(_retrying) = self.upstream.retry(retry.budget) else { return first.await };
-        let lease = self.upstream.lease(&self.client.worker.servers.servers, pick, Instant::now());
+        let Some(_retrying) = self.sending.upstream.retry(retry.budget) else { return first.await };
+        let lease = self.sending.upstream.lease(&self.sending.client.worker.servers.servers, pick, Instant::now());
         let Ok(lease) = lease else { return first.await };
-        if let Some(counters) = self.client.worker.counters {
-            counters.retry(self.upstream.index);
+        if let Some(counters) = self.sending.client.worker.counters {
+            counters.retry(self.sending.upstream.index);
         }
         let (second, now) = (lease.server.index, Instant::now());
         request = self.request.clone();
         let span = begin_span(self.record, &mut request, &lease, now);
-        beside = AttemptContext { request: &request, kept: self.kept.clone(), ..*self };
-        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(Box::pin(beside.once(lease, body(), (now, span))))];
+        beside = Attempt { request: &request, ..*self };
+        let begun = beside.begin(lease, body(), now);
+        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(Box::pin(beside.once(second, begun, (now, span))))];
         std::future::poll_fn(|cx| {
             for at in [0, 1] {
                 let Some(attempt) = &mut both[at] else { continue };

@@ -11,6 +11,7 @@ use crate::content::respond::Answer;
 use crate::protocol::conditions;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::protocol::ranges::{self, RangeRequest};
 use crate::protocol::transformed;
 use crate::serve::body::Body;
@@ -40,7 +41,7 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
     if conditions::has_it(&record.fields, fields) {
         return Selected::Unmodified;
     }
-    let ranged = record.method == Method::GET && record.fields.contains("range");
+    let ranged = record.method == Method::GET && record.fields.contains(KnownField::RANGE);
     let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, fields, Moment::now())) else {
         return Selected::Whole;
     };
@@ -77,7 +78,7 @@ pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) 
 /// Returns the fields of a 416 (section 15.5.17).
 pub(super) fn nothing(length: u64) -> Fields {
     let mut fields = Fields::new();
-    fields.add(b"content-range", format!("bytes */{length}").as_bytes());
+    fields.add_known(KnownField::CONTENT_RANGE, format!("bytes */{length}").as_bytes());
     fields
 }
 
@@ -97,8 +98,8 @@ pub(super) struct Multipart {
 impl Multipart {
     pub(super) fn new(record: &Record, fields: &mut Fields, length: u64) -> Multipart {
         let boundary = format!("{:032x}", record.request_id.0);
-        let media = fields.get("content-type").unwrap_or(b"application/octet-stream").to_owned();
-        fields.set("content-type", format!("multipart/byteranges; boundary={boundary}").as_bytes());
+        let media = fields.get(KnownField::CONTENT_TYPE).unwrap_or(b"application/octet-stream").to_owned();
+        fields.set(KnownField::CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}").as_bytes());
         Multipart { boundary, media, length }
     }
 

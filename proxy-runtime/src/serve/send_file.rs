@@ -13,15 +13,15 @@ use crate::content::files::RelativePath;
 use crate::content::files::disk::{FileLookup, FileQuery};
 use crate::content::respond::Answer;
 use crate::context::settings::Settings;
-use crate::exchange::forward::{X_ACCEL_REDIRECT, X_SENDFILE};
 use crate::failure::Failure;
 use crate::http1::MessageHead;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::site::{Files, SendFile, Upstream};
 
 /// A file in a declared folder.
-type FolderFile = (&'static Files, RelativePath);
+pub(super) type FolderFile = (&'static Files, RelativePath);
 
 /// Returns the file that a response names; `None` if it names none, or the upstream has no `send-file`.
 ///
@@ -36,8 +36,8 @@ pub(super) fn named(
     if folders.is_empty() {
         return Ok(None);
     }
-    let by = |field: &'static str| head.fields.all(field).map(move |value| (field, value));
-    let mut all = by(X_ACCEL_REDIRECT).chain(by(X_SENDFILE));
+    let by = |field: KnownField| head.fields.all(field).map(move |value| (field, value));
+    let mut all = by(KnownField::X_ACCEL_REDIRECT).chain(by(KnownField::X_SENDFILE));
     let Some((field, value)) = all.next() else { return Ok(None) };
     if all.next().is_some() {
         return Err(Failure::SendFileRefused("the response names several files"));
@@ -46,7 +46,7 @@ pub(super) fn named(
         return Err(Failure::SendFileRefused("the response's status is not 200"));
     }
     let found = match field {
-        X_ACCEL_REDIRECT => by_url(folders, value),
+        KnownField::X_ACCEL_REDIRECT => by_url(folders, value),
         _ => by_path(folders, value, settings),
     };
     found.map(Some).ok_or(Failure::SendFileRefused("the path is no plain one in a declared folder"))
@@ -144,15 +144,17 @@ mod tests {
             folder(None, "/srv/b/c"),
         ];
         let settings = Settings::default();
-        let check = |field: &str, value: &[u8], expected: Option<(&str, &[u8])>| {
+        let check = |field: KnownField, value: &[u8], expected: Option<(&str, &[u8])>| {
             let found = match field {
-                X_ACCEL_REDIRECT => by_url(&folders, value),
+                KnownField::X_ACCEL_REDIRECT => by_url(&folders, value),
                 _ => by_path(&folders, value, &settings),
             };
             let found = found.as_ref().map(|(files, below)| (files.folder.get(&settings), below.as_bytes()));
-            assert_eq!(found, expected, "{field}: {}", String::from_utf8_lossy(value));
+            assert_eq!(found, expected, "{field:?}: {}", String::from_utf8_lossy(value));
         };
-        let url = |value: &str, expected: Option<(&str, &[u8])>| check(X_ACCEL_REDIRECT, value.as_bytes(), expected);
+        let url = |value: &str, expected: Option<(&str, &[u8])>| {
+            check(KnownField::X_ACCEL_REDIRECT, value.as_bytes(), expected)
+        };
         url("/protected/x.pdf", Some(("/srv/a", b"x.pdf")));
         url("/protected/a/b%20c.pdf", Some(("/srv/a", b"a/b c.pdf")));
         url("/protected/a b.pdf", Some(("/srv/a", b"a b.pdf")));
@@ -190,12 +192,13 @@ mod tests {
         ] {
             url(refused, None);
         }
-        check(X_ACCEL_REDIRECT, b"/protected/\xFF", None);
-        let path = |value: &str, expected: Option<(&str, &[u8])>| check(X_SENDFILE, value.as_bytes(), expected);
+        check(KnownField::X_ACCEL_REDIRECT, b"/protected/\xFF", None);
+        let path =
+            |value: &str, expected: Option<(&str, &[u8])>| check(KnownField::X_SENDFILE, value.as_bytes(), expected);
         path("/srv/b/x.pdf", Some(("/srv/b/", b"x.pdf")));
         path("/srv/b/c/x", Some(("/srv/b/c", b"x")));
         path("/srv/b/a%20b", Some(("/srv/b/", b"a%20b")));
-        check(X_SENDFILE, b"/srv/b/\xFF", Some(("/srv/b/", b"\xFF")));
+        check(KnownField::X_SENDFILE, b"/srv/b/\xFF", Some(("/srv/b/", b"\xFF")));
         for refused in [
             "",
             "/",

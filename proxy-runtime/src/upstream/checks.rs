@@ -6,6 +6,7 @@ mod verdict;
 
 use std::time::Duration;
 
+use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use super::server::{ServerState, TargetAddress};
 use super::state::UpstreamState;
 use crate::balance::Dice;
 use crate::context::settings::Settings;
+use crate::http1::HeadReader;
 use crate::net::stream::BufferedStream;
 use crate::site::HealthCheck;
 
@@ -122,14 +124,12 @@ async fn talk(
 
 /// Evaluates the received part of a response; `None` if more is needed. `ended`: the response has ended.
 fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
-    let mut fields = [httparse::EMPTY_HEADER; 100];
-    let mut head = httparse::Response::new(&mut fields);
-    let start = match head.parse(answer) {
-        Ok(httparse::Status::Complete(start)) => start,
-        Ok(httparse::Status::Partial) => return None,
-        Err(error) => return Some(Err(format!("it is not a valid response: {error}"))),
+    let head = match HeadReader::default().answer(answer, &Method::GET) {
+        Ok(Some(head)) => head,
+        Ok(None) => return None,
+        Err(_) => return Some(Err("it is not a valid response".to_owned())),
     };
-    let found = verdict(check, head.code.unwrap_or_default(), answer.get(start..).unwrap_or_default());
+    let found = verdict(check, head.start.as_u16(), answer.get(head.size..).unwrap_or_default());
     let text = check.body.as_deref().unwrap_or_default();
     found.or_else(|| ended.then(|| Err(format!("`{text}` is not in its response"))))
 }
@@ -166,7 +166,7 @@ mod tests {
         check("HTTP/1.1 200 OK\r\n\r\n", None, Some(Ok(())));
         check("HTTP/1.1 401 No\r\nx: y\r\n\r\n", None, Some(Ok(())));
         check("HTTP/1.1 503 No\r\n\r\n", None, Some(Err("it answers 503")));
-        check("SSH-2.0\r\n", None, Some(Err("it is not a valid response: invalid HTTP version")));
+        check("SSH-2.0\r\n", None, Some(Err("it is not a valid response")));
         check("HTTP/1.1 200 OK\r\n\r\nall is", Some("fine"), None);
         check("HTTP/1.1 200 OK\r\n\r\nall is fine", Some("fine"), Some(Ok(())));
         check("HTTP/1.1 200 OK\r\n\r\nEND", Some("fine"), Some(Err("`fine` is not in its response")));

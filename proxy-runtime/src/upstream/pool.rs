@@ -112,7 +112,11 @@ impl IdleConnection {
         self.generation == server.generation()
             && now.saturating_duration_since(self.since) < server.kept.idle_timeout
             && now.saturating_duration_since(self.opened) < server.kept.max_age
-            && self.link.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+            && self
+                .link
+                .stream
+                .is_quiet()
+                .unwrap_or_else(|| self.link.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::http2::DataPiece;
 use crate::net::clock::after;
 use crate::net::stream::BufferedStream;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 
 /// The key that is sent to a server, which must prove that it has understood it (RFC 6455 section 1.3).
@@ -31,8 +32,8 @@ pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
     let mut key = [b'='; 24];
     key[..21].fill_with(|| DIGITS[dice.below(64)]);
     key[21] = b"AQgw"[dice.below(4)];
-    fields.set("connection", b"upgrade");
-    fields.set("upgrade", b"websocket");
+    fields.set(KnownField::CONNECTION, b"upgrade");
+    fields.set(KnownField::UPGRADE, b"websocket");
     fields.set("sec-websocket-key", &key);
     WebSocketKey(key)
 }

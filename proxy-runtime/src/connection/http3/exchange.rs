@@ -24,6 +24,7 @@ use crate::http3::head::{self, HeadError, Http3Head};
 use crate::net::clock::after;
 use crate::net::listen::FINE_QUEUE;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::{self, Aborted};
 
@@ -84,7 +85,7 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
         return http3.stop(ErrorCode::RequestRejected);
     };
     session.connection.quic.set_receive_window(session.budget.window().into());
-    http3.expects_continue.set(body.is_some() && head.fields.contains("expect"));
+    http3.expects_continue.set(body.is_some() && head.fields.contains(KnownField::EXPECT));
     answer(session, client, http3, head, began).await;
 }
 
@@ -224,7 +225,7 @@ async fn send(
     if bodiless {
         answer.body = Body::None(None);
     }
-    let date = (!answer.fields.contains("date")).then(|| client.worker.date_value(Instant::now()));
+    let date = (!answer.fields.contains(KnownField::DATE)).then(|| client.worker.date_value(Instant::now()));
     let mut digits = itoa::Buffer::new();
     let more = [
         date.as_deref().map(|date| ("date", date.as_bytes())),

@@ -15,6 +15,7 @@ use crate::content::file_reader::{FileReader, FileSource};
 use crate::content::respond::Answer;
 use crate::protocol::date::Moment;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::protocol::transformed;
 use crate::serve::body;
 use crate::serve::selected::{self, Multipart, ROOM, Selected};
@@ -89,7 +90,7 @@ pub(super) fn present(
     let age = head.freshness.age_at(now).as_secs();
     if outcome.forward.is_none() || age > 0 {
         let mut digits = itoa::Buffer::new();
-        fields.add(b"age", digits.format(age).as_bytes());
+        fields.add_known(KnownField::AGE, digits.format(age).as_bytes());
     }
     add_status(&mut fields, outcome, Some((head, now)));
     Answer { status, fields, body }
@@ -126,7 +127,8 @@ fn select(record: &Record, head: &CachedHead, body: HitBody<'_>) -> (StatusCode,
         (Selected::Part(part), body) => {
             let mut fields = whole();
             transformed::cut(&mut fields);
-            fields.set("content-range", selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
+            fields
+                .set(KnownField::CONTENT_RANGE, selected::content_range(&part, length.unwrap_or(part.end)).as_bytes());
             let body = match body {
                 HitBody::Here(content) => part_of(content, part),
                 HitBody::Coming(follower, _) => {

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::Answer;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::stop::Stop;
 use crate::site::{Proxy, Route};
@@ -51,7 +52,7 @@ pub(super) async fn head_only(
     if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
         let same = |name: &str| answer.fields.get(name) == head.fields.get(name);
         let length = answer.body.length().is_none_or(|length| length == content.len());
-        if same("etag") && same("last-modified") && length && head.fields.contains("etag") {
+        if same("etag") && same("last-modified") && length && head.fields.contains(KnownField::ETAG) {
             let mut fields = answer.fields.clone();
             fields.remove("cache-status");
             let _ = renew(record, query, place, &(head, content), &fields, sent);

@@ -31,6 +31,7 @@ use crate::protocol::conditions::weakly_equal;
 use crate::protocol::date::{Moment, date};
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::proxy::{self, Reply};
 use crate::serve::retry::UpstreamRequest;
@@ -77,7 +78,7 @@ impl SendStamp {
 
     /// Returns the order of the response, which arrives now with these fields.
     pub(super) fn order(self, response: &Fields) -> ResponseOrder {
-        ResponseOrder { asked: self.number, came: number(), made: response.get("date").and_then(date) }
+        ResponseOrder { asked: self.number, came: number(), made: response.get(KnownField::DATE).and_then(date) }
     }
 }
 
@@ -223,8 +224,8 @@ pub(super) fn for_all(fields: &mut Fields, stale: Option<&CachedHead>) {
 
 /// Returns whether a 304 is for the cached response: its entity tag must match (RFC 9111 section 4.3.4).
 pub(super) fn is_about(said: &Fields, kept: &CachedHead) -> bool {
-    let about = kept.fields.get("etag");
-    said.get("etag").is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
+    let about = kept.fields.get(KnownField::ETAG);
+    said.get(KnownField::ETAG).is_none_or(|said| about.is_some_and(|about| weakly_equal(said, about)))
 }
 
 /// Updates a cached response after a 304 (RFC 9111 sections 3.2 and 4.3.4). `Err`: it must not be stored any longer.
@@ -249,13 +250,13 @@ pub(super) fn renew(
     for (name, value) in said.raw().filter(|(name, _)| replaced(name)) {
         fields.add(name, value);
     }
-    if !said.contains("date") {
+    if !said.contains(KnownField::DATE) {
         // Without `Date`, the time of the 304's receipt counts (RFC 9110 section 6.6.1), not the date of the cached response.
-        fields.remove("date");
+        fields.remove(KnownField::DATE);
     }
     let mut judged = fields.clone();
-    if let Some(age) = said.get("age") {
-        judged.set("age", age);
+    if let Some(age) = said.get(KnownField::AGE) {
+        judged.set(KnownField::AGE, age);
     }
     let asked = RequestTraits { authorized: query.authorized, no_store: false, sent: sent.at, answered: Moment::now() };
     let ids = (head.number, sent.order(&fields));
@@ -293,11 +294,11 @@ fn kept_head(
     {
         fields.remove(&name);
     }
-    fields.remove("age");
-    if !fields.contains("date") {
+    fields.remove(KnownField::AGE);
+    if !fields.contains(KnownField::DATE) {
         // RFC 9110 section 6.6.1: a recipient adds a missing `Date`.
         let received = std::time::UNIX_EPOCH + Duration::from_millis(freshness.received.0);
-        fields.add(b"date", httpdate::fmt_http_date(received).as_bytes());
+        fields.add_known(KnownField::DATE, httpdate::fmt_http_date(received).as_bytes());
     }
     let lower = |name: &str| Box::from(name.to_ascii_lowercase());
     // A response whose `Vary` has an invalid name is not stored.

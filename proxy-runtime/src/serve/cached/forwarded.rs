@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::exchange::forward;
 use crate::protocol::fields::{Fields, split_once};
+use crate::protocol::names::KnownField;
 use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 
@@ -81,25 +82,26 @@ pub(super) fn for_all(fields: &mut Fields) {
 pub(super) fn normalize(policy: &site::Cache, fields: &mut Fields) {
     limit_cookies(policy, fields);
     if let Some(language) = languages::preferred(fields, &policy.languages) {
-        fields.set("accept-language", language.as_bytes());
+        fields.set(KnownField::ACCEPT_LANGUAGE, language.as_bytes());
     }
 }
 
 /// Removes cookies that are not part of the key, if the policy says so: a response that depends on them would be cached for all clients.
 fn limit_cookies(policy: &site::Cache, fields: &mut Fields) {
-    if !policy.strips_cookies || !fields.contains("cookie") {
+    if !policy.strips_cookies || !fields.contains(KnownField::COOKIE) {
         return;
     }
     let is_keyed = |pair: &&[u8]| {
         let name = split_once(pair, b'=').map_or(*pair, |(name, _)| name).trim_ascii();
         policy.key.cookies.iter().any(|keyed| keyed.as_bytes() == name)
     };
-    let pairs = fields.all("cookie").flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
+    let pairs =
+        fields.all(KnownField::COOKIE).flat_map(|line| line.split(|&byte| byte == b';')).map(<[u8]>::trim_ascii);
     let kept: Vec<&[u8]> = pairs.filter(is_keyed).collect();
     let kept = kept.join(b"; ".as_slice());
-    fields.remove("cookie");
+    fields.remove(KnownField::COOKIE);
     if !kept.is_empty() {
-        fields.add(b"cookie", &kept);
+        fields.add_known(KnownField::COOKIE, &kept);
     }
 }
 

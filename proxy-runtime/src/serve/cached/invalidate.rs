@@ -12,6 +12,7 @@ use crate::context::matcher;
 use crate::context::view::RequestVersion;
 use crate::failure::Failure;
 use crate::protocol::date::Moment;
+use crate::protocol::names::KnownField;
 use crate::protocol::target::Target;
 use crate::serve::body::Body;
 use crate::serve::purge::{self, Asker, PURGE, policy_at};
@@ -31,7 +32,7 @@ pub(in crate::serve) async fn purge(
     let about = Some((&policy.key, store));
     let purged = purge::carry_out(&record.facts(), client.worker.site, about, std::slice::from_ref(store)).await?;
     let mut answer = Answer::new(StatusCode::OK, Body::Bytes(format!("{{\"purged\":{purged}}}\n").into()));
-    answer.fields.add(b"content-type", b"application/json");
+    answer.fields.add_known(KnownField::CONTENT_TYPE, b"application/json");
     Ok(answer)
 }
 

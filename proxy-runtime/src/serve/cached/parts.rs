@@ -41,6 +41,7 @@ use crate::failure::Failure;
 use crate::http1::Framing;
 use crate::protocol::date::Moment;
 use crate::protocol::escape;
+use crate::protocol::names::KnownField;
 use crate::protocol::ranges;
 use crate::serve::body::Body;
 use crate::serve::proxy;
@@ -158,7 +159,7 @@ impl PartsRequest {
         if self.query.directives.only_if_cached {
             return Ok(PartsOutcome::Other);
         }
-        let range = record.fields.get("range").unwrap_or_default().to_owned();
+        let range = record.fields.get(KnownField::RANGE).unwrap_or_default().to_owned();
         let wanted = WantedPart { name: escape::shown(&range).into_owned(), range, part: None };
         match self.part(record, wanted, None, Instant::now()).await? {
             FetchedPart::Part(part) => Ok(PartsOutcome::Answer(self.as_it_came(record, part))),
@@ -177,7 +178,7 @@ impl PartsRequest {
         }
         let PartsRequest { query, place, .. } = self;
         let layout = Layout::Slices(size);
-        let is_ranged = record.method == Method::GET && record.fields.contains("range");
+        let is_ranged = record.method == Method::GET && record.fields.contains(KnownField::RANGE);
         let at = if is_ranged { ranges::first(&record.fields) } else { 0 };
         let mut part =
             match self.part(record, WantedPart::part(layout.part(at, u64::MAX)), None, Instant::now()).await? {

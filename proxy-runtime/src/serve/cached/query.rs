@@ -9,6 +9,7 @@ use crate::cache::key;
 use crate::cache::{CacheStore, CachedBody, CachedHead};
 use crate::client::Client;
 use crate::context::facts::Facts;
+use crate::protocol::names::KnownField;
 use crate::site;
 
 /// The cache query of an exchange.
@@ -45,7 +46,7 @@ impl CacheQuery {
                 RequestDirectives::of(facts.fields)
             },
             refreshes: policy.refresh.iter().any(|mark| key::has(mark, facts)),
-            authorized: facts.fields.contains("authorization"),
+            authorized: facts.fields.contains(KnownField::AUTHORIZATION),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::content::respond::Answer;
 use crate::failure::Failure;
 use crate::protocol::escape;
 use crate::protocol::fields::Fields;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 
 /// The most bytes of a body that are shown.
@@ -54,7 +55,7 @@ pub(super) async fn echo(record: &Record, mut body: RequestBody) -> Result<Answe
     escape::json(&shown, &mut out);
     out.extend_from_slice(b"}\n");
     let mut answer = Answer::new(StatusCode::OK, Body::Bytes(Bytes::from(out)));
-    answer.fields.add(b"content-type", b"application/json");
+    answer.fields.add_known(KnownField::CONTENT_TYPE, b"application/json");
     Ok(answer)
 }
 

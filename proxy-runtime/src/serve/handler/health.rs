@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::content::respond::Answer;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::site::Readiness;
 use crate::worker::{StopSignal, Worker};
@@ -18,7 +19,7 @@ pub(super) fn health(worker: &Worker, health: &Readiness) -> Answer<Body> {
         (StatusCode::OK, "ready\n")
     };
     let mut answer = Answer::new(status, Body::Bytes(Bytes::from_static(text.as_bytes())));
-    answer.fields.add(b"content-type", b"text/plain; charset=utf-8");
-    answer.fields.add(b"cache-control", b"no-store");
+    answer.fields.add_known(KnownField::CONTENT_TYPE, b"text/plain; charset=utf-8");
+    answer.fields.add_known(KnownField::CACHE_CONTROL, b"no-store");
     answer
 }

@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::filter::Answer;
 use crate::net::tls::provider::provider;
+use crate::protocol::names::KnownField;
 
 /// The protocol of a challenge handshake.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
@@ -48,7 +49,7 @@ impl Challenges {
         let plain = self.plain.read().unwrap_or_else(PoisonError::into_inner);
         let answer = plain.get(path.strip_prefix(WELL_KNOWN)?)?;
         let mut answer = Answer::new(StatusCode::OK, Bytes::from(answer.clone()));
-        answer.fields.add(b"content-type", b"application/octet-stream");
+        answer.fields.add_known(KnownField::CONTENT_TYPE, b"application/octet-stream");
         Some(answer)
     }
 

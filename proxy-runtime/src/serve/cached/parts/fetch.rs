@@ -14,6 +14,7 @@ use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::http1::Framing;
 use crate::protocol::date::Moment;
+use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::cached::answers::{self, CacheOutcome};
 use crate::serve::cached::fetch::{FetchPlan, SendStamp, admit, are_down, for_all, is_about, renew, take_in};
@@ -47,10 +48,10 @@ impl PartsRequest {
             forwarded::normalize(query.policy, &mut request.fields);
             request.method = Method::GET;
             for_all(&mut request.fields, asked_about);
-            request.fields.set("range", &wanted.range);
+            request.fields.set(KnownField::RANGE, &wanted.range);
             // If the version has changed, the server sends the whole (RFC 9110 section 13.1.5).
             if let Some(validator) = of.and_then(|of| of.validator.as_deref()).filter(|_| asked_about.is_none()) {
-                request.fields.set("if-range", validator);
+                request.fields.set(KnownField::IF_RANGE, validator);
             }
         };
         let body = RequestBody::new(client, Framing::Empty);
