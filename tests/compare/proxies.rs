@@ -140,6 +140,17 @@ impl Kind {
 
     /// Starts the proxy for a job, in its own folder; returns the reason if it does not start.
     pub(crate) fn start(self, job: Job, dir: &Path, port: u16) -> Result<Running, &'static str> {
+        self.start_within(&[], job, dir, port)
+    }
+
+    /// Starts the proxy as the arguments of another program.
+    pub(crate) fn start_within(
+        self,
+        program: &[String],
+        job: Job,
+        dir: &Path,
+        port: u16,
+    ) -> Result<Running, &'static str> {
         std::fs::create_dir_all(dir).expect("made");
         let file = |name: &str, text: &str| {
             let path = dir.join(format!("{}-{name}", self.name()));
@@ -148,7 +159,7 @@ impl Kind {
         };
         let certificate = certificate(dir);
         let mut command = Command::new("taskset");
-        command.args(["-c", "0"]);
+        command.args(["-c", "0"]).args(program);
         match self {
             Kind::Kiln if job == Job::Bare => {
                 let own = std::env::current_exe().expect("it runs");
@@ -166,6 +177,10 @@ impl Kind {
             Kind::Nginx if matches!(job, Job::Compressed { coding: "zstd", .. }) => return Err("-"),
             Kind::Nginx => {
                 command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir, &certificate))]);
+                if !program.is_empty() {
+                    // One process, which the program is to look at.
+                    command.args(["-g", "master_process off;"]);
+                }
             }
             Kind::Haproxy => {
                 command.args([

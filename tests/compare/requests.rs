@@ -14,7 +14,7 @@ use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
 const ROUNDS: usize = 6;
 
 /// The first of the proxies' ports.
-const FIRST_PORT: u16 = 18_080;
+pub(crate) const FIRST_PORT: u16 = 18_080;
 
 /// The result of one proxy in one round.
 #[derive(Clone, Copy, Default)]
@@ -238,7 +238,7 @@ fn milliseconds(text: &str) -> Option<f64> {
     units.iter().find_map(|(unit, times)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * times))
 }
 
-struct Origin(Child);
+pub(crate) struct Origin(Child);
 
 impl Drop for Origin {
     fn drop(&mut self) {
@@ -248,7 +248,7 @@ impl Drop for Origin {
 }
 
 /// An nginx that responds to everything, on the load generator's core.
-fn origin(dir: &Path) -> Origin {
+pub(crate) fn origin(dir: &Path) -> Origin {
     let files = dir.join("files");
     std::fs::create_dir_all(&files).expect("made");
     std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");

@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod client;
 pub mod dns;
 pub mod frames;
+pub mod instructions;
 pub mod kiln;
 pub mod origin;
 pub mod proxy;

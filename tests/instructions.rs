@@ -1,0 +1,102 @@
+//! User instructions per request stay within a budget. What is counted does not depend on the machine's load, so that a change that
+//! makes requests dearer is noticed when it is made.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+
+use kiln_tests::certificates::Authority;
+use kiln_tests::instructions::{Load, missing, per_request};
+use kiln_tests::kiln::{self, scratch};
+use kiln_tests::origin::Origin;
+use kiln_tests::proxy::{Proxy, address};
+
+/// What a request of each kind may take, and by how much a figure may differ from it, in per cent.
+const BUDGETS: [(&str, u64); 7] = [
+    ("plain", 0),
+    ("access log", 0),
+    ("rate limit", 0),
+    ("cache hit", 0),
+    ("embedded file", 0),
+    ("TLS", 0),
+    ("HTTP/2", 0),
+];
+const TOLERANCE: u64 = 3;
+
+fn site(dir: &Path, origin: &str, certificate: (&str, &str)) -> String {
+    std::fs::create_dir_all(dir.join("files")).expect("made");
+    std::fs::write(dir.join("files/file.txt"), "x".repeat(10 << 10)).expect("written");
+    format!(
+        "param listen type=addr\nparam secure type=addr\nprocess {{\n workers 1\n}}\nupstream app {{\n server \"{origin}\"\n}}\n\
+         listen (param)listen\nlisten (param)secure {{\n tls\n}}\n\
+         site localhost {{\n tls {{\n  certificate \"{}\" key=\"{}\"\n }}\n redirect-https #false\n\
+         route \"/plain\" {{\n  proxy app\n }}\n\
+         route \"/log\" {{\n  log access\n  proxy app\n }}\n\
+         route \"/limit\" {{\n  rate-limit \"1000000/s\"\n  proxy app\n }}\n\
+         route \"/cache\" {{\n  cache\n  proxy app\n }}\n\
+         route \"/file.txt\" {{\n  files \"{}/files\" embed=#true\n }}\n\
+         }}\n",
+        certificate.0,
+        certificate.1,
+        dir.display()
+    )
+}
+
+#[test]
+fn requests_stay_within_their_budgets() {
+    if let Some(program) = missing() {
+        eprintln!("SKIPPED: instructions are not counted, as `{program}` is not installed");
+        return;
+    }
+    let dir = scratch("instructions");
+    let authority = Authority::new(&dir);
+    authority.sign("localhost", "localhost", &["localhost"]);
+    let origin = Origin::always(
+        "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Mon, 30 Nov 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\n\
+         cache-control: max-age=36000\r\ncontent-length: 5\r\n\r\nhello",
+    );
+    let text = site(&dir, &origin.address, (&authority.path("localhost.pem"), &authority.path("localhost.key")));
+    let (file, binary) = (dir.join("site.kdl"), dir.join("proxy"));
+    std::fs::write(&file, &text).expect("written");
+    // As users have it: optimised, and with nothing but what the site uses.
+    let arguments = ["build", file.to_str().expect("text"), "-o", binary.to_str().expect("text")];
+    let output = kiln::command(&arguments).env_remove("KILN_FEATURES").output().expect("kiln runs");
+    assert!(output.status.success(), "{}", kiln::stderr(&output));
+
+    let measured = BUDGETS.map(|(kind, budget)| {
+        let (scheme, path, http2) = match kind {
+            "plain" => ("http", "/plain", false),
+            "access log" => ("http", "/log", false),
+            "rate limit" => ("http", "/limit", false),
+            "cache hit" => ("http", "/cache", false),
+            "embedded file" => ("http", "/file.txt", false),
+            "TLS" => ("https", "/plain", false),
+            "HTTP/2" => ("https", "/plain", true),
+            kind => panic!("{kind}"),
+        };
+        let addresses = [address(), address()];
+        let port = |at: usize| addresses[at].rsplit(':').next().expect("a port");
+        let port = if scheme == "http" { port(0) } else { port(1) };
+        let load = Load { url: format!("{scheme}://localhost:{port}{path}"), http2 };
+        let found = per_request(&dir, &load, |counting, send| {
+            let mut command = Command::new(&counting[0]);
+            command.args(&counting[1..]).arg(&binary);
+            command.args([format!("--listen={}", addresses[0]), format!("--secure={}", addresses[1])]);
+            let mut proxy = Proxy::spawn(command, HashMap::new());
+            send();
+            proxy.signal("TERM");
+            proxy.wait();
+        });
+        (kind, budget, found.expect("callgrind has counted"))
+    });
+    for (kind, budget, found) in measured {
+        println!("{kind}: {found} instructions, of {budget}");
+    }
+    for (kind, budget, found) in measured {
+        let difference = found.abs_diff(budget) * 100;
+        assert!(
+            difference <= budget * TOLERANCE,
+            "{kind}: a request takes {found} instructions, and its budget is {budget}: find out why, or note the new figure here"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! User instructions per request, counted by callgrind: the same at any hour, whatever else the machine does.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Counts requests from the one number to the other, so that the start of the program is not counted.
+const FEW: usize = 2_000;
+const MANY: usize = 10_000;
+
+/// Returns the first of these programs that is not installed.
+pub fn missing() -> Option<&'static str> {
+    ["valgrind", "h2load"].into_iter().find(|program| {
+        let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        !run.is_ok_and(|status| status.success())
+    })
+}
+
+/// Returns the start of a command line that counts the instructions of what follows it, and writes them to a file.
+pub fn counting(file: &Path) -> Vec<String> {
+    let out = format!("--callgrind-out-file={}", file.display());
+    ["valgrind", "--quiet", "--tool=callgrind", &out].map(str::to_owned).into()
+}
+
+/// Returns how many instructions a request takes; `None` if the program could not be counted. `run` starts the program with the given command line before its own, lets `load` send
+/// requests to it, and ends it.
+pub fn per_request(dir: &Path, load: &Load, mut run: impl FnMut(&[String], &dyn Fn())) -> Option<u64> {
+    let counts = [FEW, MANY].map(|requests| {
+        let file = dir.join(format!("callgrind-{requests}"));
+        let _ = std::fs::remove_file(&file);
+        run(&counting(&file), &|| load.send(requests));
+        total(&std::fs::read_to_string(&file).ok()?)
+    });
+    let [Some(few), Some(many)] = counts else { return None };
+    Some((many - few) / (MANY - FEW) as u64)
+}
+
+/// Returns the sum in a file of callgrind's.
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().rev().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")))?;
+    line.trim().parse().ok()
+}
+
+/// Requests that h2load sends.
+#[derive(Debug)]
+pub struct Load {
+    pub url: String,
+    /// HTTP/2, with 16 streams on each of 4 connections; otherwise HTTP/1.1 on 16 connections.
+    pub http2: bool,
+}
+
+impl Load {
+    /// Sends this many requests.
+    fn send(&self, requests: usize) {
+        let mut h2load = Command::new("h2load");
+        h2load.args(["-n", &requests.to_string()]);
+        h2load.args(if self.http2 { ["-c4", "-m16"].as_slice() } else { ["-c16", "--h1"].as_slice() });
+        let output = h2load.arg(&self.url).output().expect("h2load runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!(" {requests} succeeded, 0 failed")), "{}: {text}", self.url);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn totals() {
+        assert_eq!(super::total("events: Ir\n\nfn=main\n1 2\ntotals: 1234\n"), Some(1234));
+        assert_eq!(super::total("summary: 12\n\n"), Some(12));
+        assert_eq!(super::total(""), None);
+    }
+}
