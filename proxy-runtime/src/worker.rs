@@ -14,6 +14,7 @@ use crate::access::state::AccessState;
 use crate::balance::Dice;
 use crate::cache::CacheStore;
 use crate::content::compress::Compressing;
+use crate::content::files::recent::RecentFiles;
 use crate::content::replace::Replacer;
 use crate::context::facts::RequestId;
 use crate::context::settings::Settings;
@@ -71,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) dice: Dice,
     /// The number of responses that are being compressed.
     pub(crate) compressing: Compressing,
+    /// The static files that were looked up within the last second.
+    pub(crate) files: RecentFiles,
     /// The number of mirrored requests under way.
     pub(crate) mirrored: Cell<usize>,
     date: RefCell<DateField>,
@@ -120,6 +123,7 @@ impl Worker {
             scratch: Cell::default(),
             buffers,
             compressing: Compressing::default(),
+            files: RecentFiles::new(),
             mirrored: Cell::new(0),
             // The standard library's source of random keys.
             dice: Dice::new(RandomState::new().hash_one(0)),
@@ -145,6 +149,7 @@ impl Worker {
             self.buffers.sweep();
             crate::recycled::sweep();
             crate::protocol::fields::sweep();
+            self.files.sweep(Instant::now());
         }
     }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kiln_tests::client::{Answer, Client, ask, get};
-use kiln_tests::kiln::scratch;
-use kiln_tests::proxy::Proxy;
+use kiln_tests::kiln::{scratch, workspace};
+use kiln_tests::proxy::{PATIENCE, Proxy};
 
 const SITE: &str = "\
 param listen type=addr
@@ -356,6 +356,40 @@ fn a_new_release() {
     symlink("2", outside.join("next")).expect("linked");
     std::fs::rename(outside.join("next"), &root).expect("renamed");
     assert_eq!(get(), "2");
+}
+
+/// What was found is used for a second at most: when a folder is replaced by one with other files, which have not changed for long, these are
+/// served soon, and until then whole responses of the old one.
+#[test]
+fn replaced_files() {
+    let outside = scratch("files-replaced");
+    let folders = ["proxy-runtime", "proxy-build"].map(|name| workspace().join(name));
+    let contents = folders.each_ref().map(|folder| std::fs::read(folder.join("Cargo.toml")).expect("read"));
+    let root = outside.join("current");
+    symlink(&folders[0], &root).expect("linked");
+    // The sandbox would allow the folders of the start alone.
+    let site = format!("process {{\n    sandbox off\n}}\n{SITE}");
+    let proxy = Proxy::of_text("files-replaced", &site, &[("root", root.to_str().expect("text"))]);
+    let get = || get(proxy.address("listen"), "a.test", "/plain/Cargo.toml");
+    let mut tags = std::collections::BTreeSet::new();
+    for turn in 0..4 {
+        let (old, new) = (turn % 2, (turn + 1) % 2);
+        assert!(get().body == contents[old]);
+        symlink(&folders[new], outside.join("next")).expect("linked");
+        std::fs::rename(outside.join("next"), &root).expect("renamed");
+        let began = std::time::Instant::now();
+        loop {
+            let found = get();
+            let tag = found.header("etag").expect("a tag").trim_start_matches("W/").to_owned();
+            tags.insert((tag, found.body.clone()));
+            if found.body == contents[new] {
+                break;
+            }
+            assert!(found.body == contents[old] && began.elapsed() < PATIENCE, "{:?}", found.headers);
+        }
+    }
+    // Each content had a tag of its own.
+    assert_eq!(tags.len(), 2);
 }
 
 /// A compiled-in folder: as on disk, without later changes.

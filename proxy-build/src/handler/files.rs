@@ -54,8 +54,13 @@ requests act on the requests that are forwarded. A file that exists and can't be
 asked.
 
 Nothing outside of DIR is ever read, whatever the path says: the kernel enforces this when it opens each file (`openat2`, Linux 5.6), and
-the proxy examines the open file. Only regular files are served. DIR itself may be a link, and is looked up for each request, so that a new
+the proxy examines the open file. Only regular files are served. DIR itself may be a link, and is looked up with each file, so that a new
 version can replace it as a whole. Files are read outside the event loop. In the log: `no-file`, `file-unreadable` (500).
+
+A file that was found is used for further requests for up to one second (each worker keeps 1,024 of them, and 4 MiB of files of up to 64 KiB):
+one that is replaced, renamed or deleted is served for that long at most. The fields and bytes of a response always belong to one version. A
+file that was written or moved in the last two seconds is not kept, and a missing one is never remembered, so that new files are
+served at once.
 
 With `embed` the files are in the binary, as they were when it was built: DIR is relative to the site file, and is not needed
 on the machine where the proxy runs. The build compresses files that benefit from it by brotli, zstd and gzip at their highest levels (`kiln run`,

@@ -1,11 +1,13 @@
 //! `files`: maps a path to a file, and builds the head of its response. Pure.
 //!
-//! `files::disk` opens and reads files, embedded files are in a `site::bundle`; `serve::files` combines them.
+//! `files::disk` opens and reads files, `files::recent` remembers them for a second, embedded files are in a `site::bundle`; `serve::files` combines them.
 
 #[cfg(feature = "serve")]
 pub(crate) mod disk;
 #[cfg(feature = "serve")]
 pub(crate) mod listing;
+#[cfg(feature = "serve")]
+pub(crate) mod recent;
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,7 +8,7 @@
 //! limit ─┬─ reserve: listeners, event loops, health checks, short-lived files
 //!        ├─ client connections: `limits connections`, or as many as there is room for
 //!        ├─ connections to servers, at work and idle
-//!        └─ files: static ones that are being sent, cached responses that are read or written
+//!        └─ files: static ones that are being sent or were a second ago, cached responses that are read or written
 //! ```
 //!
 //! Taking one is an atomic addition. Idle connections to servers are closed when a descriptor is needed ([`Descriptors::press`]).
@@ -152,6 +152,11 @@ impl DescriptorBudget {
         DescriptorBudget { max, used: AtomicUsize::new(0) }
     }
 
+    /// Returns whether no more than a quarter is in use: an open file may be kept for later.
+    pub(crate) fn has_spare(&self) -> bool {
+        self.used.load(Ordering::Relaxed) <= self.max / 4
+    }
+
     /// Takes one, if there is one left.
     pub(crate) fn take(&'static self) -> Option<DescriptorPermit> {
         let held = DescriptorPermit(self);
@@ -225,7 +230,9 @@ mod tests {
         let first = share.take();
         let second = share.take();
         assert!(first.is_some() && second.is_some() && share.take().is_none() && share.take().is_none());
-        drop(first);
+        assert!(!share.has_spare());
+        drop((first, second));
+        assert!(share.has_spare());
         assert!(share.take().is_some());
     }
 }

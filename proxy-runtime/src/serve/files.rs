@@ -9,12 +9,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::time::Instant;
 
 use super::selected::{self, Multipart, ROOM, Selected};
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::content::file_reader::{FileReader, FileSource};
 use crate::content::files::disk::{self, FileLookup, FileQuery, LISTED, Listing, OpenedFile, Patience};
+use crate::content::files::recent::{FileContent, RecentFile, RecentKey};
 use crate::content::files::{self, ENCODINGS, RelativePath, listing};
 use crate::content::respond::{self, Answer};
 use crate::context::facts::Facts;
@@ -55,12 +57,21 @@ pub(super) async fn answer(
     files: &'static Files,
 ) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Some(FileRequest { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
+    let Some(asked) = asks(record, &facts, files) else { return Ok(None) };
+    let RecentKey { path, folder, taken, .. } = asked;
+    let Some(below) = RelativePath::of(path, files) else { return Ok(None) };
     let root = files.folder.get(client.worker.settings);
     match find(FileQuery { files, root, below, folder, taken }).await? {
         FileLookup::File(file) => {
             let fields = said(files, &file);
-            opened(client, record, file, fields).await.map(Some)
+            let settled = file.is_settled(SystemTime::now());
+            let (stamp, length) = (file.stamp, file.length);
+            let content = content(client, file)?;
+            if settled && (matches!(content, FileContent::Here(_)) || client.worker.descriptors.files.has_spare()) {
+                let (fields, content) = (fields.clone(), content.clone());
+                client.worker.files.keep(asked, Instant::now(), RecentFile { fields, length, content, stamp });
+            }
+            respond_with(record, fields, length, content).await.map(Some)
         }
         FileLookup::Folder => Ok(Some(to_folder(&facts))),
         FileLookup::Listing(Listing { names, cut }) => {
@@ -72,6 +83,22 @@ pub(super) async fn answer(
         FileLookup::Nothing => Ok(None),
         FileLookup::Unreadable | FileLookup::WouldWait => Err(Failure::FileUnreadable),
     }
+}
+
+/// Responds to a GET or HEAD with a file that was looked up within the last second; `None` if there is none, or the response takes more.
+///
+/// # Errors
+/// The file may not be sent.
+pub(super) fn recent(client: &Client, record: &Record, files: &'static Files) -> Result<Option<Answer<Body>>, Failure> {
+    let facts = record.facts();
+    let Some(asked) = asks(record, &facts, files) else { return Ok(None) };
+    let Some((fields, length, content)) = client.worker.files.get(asked, Instant::now(), (ROOM, 2)) else {
+        return Ok(None);
+    };
+    Ok(match send(record, fields, length, content)? {
+        FileResponse::Answer(answer) => Some(answer),
+        FileResponse::Parts(..) => None,
+    })
 }
 
 /// Looks up a file.
@@ -100,17 +127,36 @@ pub(super) async fn opened(
     fields: Fields,
 ) -> Result<Answer<Body>, Failure> {
     let length = opened.length;
-    let content = match opened.content {
-        Some(content) => FileContent::Here(content),
-        None => {
-            let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
-            FileContent::On(Arc::new(CountedFile::new(opened.file, held)))
-        }
-    };
+    let content = content(client, opened)?;
     if !Methods::GET_AND_HEAD.contains(&record.method) {
         // Conditions and ranges apply to the response to a GET (RFC 9110 sections 13.2.1 and 14.2).
-        return Ok(Answer { status: StatusCode::OK, fields, body: content.part(0..length) });
+        return Ok(Answer { status: StatusCode::OK, fields, body: part(content, 0..length) });
     }
+    respond_with(record, fields, length, content).await
+}
+
+/// Returns the content of an opened file: as it was read, or the file itself, counted.
+///
+/// # Errors
+/// Too many files are open.
+fn content(client: &Client, opened: OpenedFile) -> Result<FileContent, Failure> {
+    if let Some(content) = opened.content {
+        return Ok(FileContent::Here(content));
+    }
+    let held = client.worker.descriptors.files.take().ok_or(Failure::NoDescriptors)?;
+    Ok(FileContent::On(Arc::new(CountedFile::new(opened.file, held))))
+}
+
+/// Responds to a GET or HEAD with a file, or the requested ranges of it.
+///
+/// # Errors
+/// The file can't be read, or may not be sent.
+async fn respond_with(
+    record: &Record,
+    fields: Fields,
+    length: u64,
+    content: FileContent,
+) -> Result<Answer<Body>, Failure> {
     match send(record, fields, length, content)? {
         FileResponse::Answer(answer) => Ok(answer),
         FileResponse::Parts(file, parts, answer, multipart) => {
@@ -133,7 +179,8 @@ pub(super) fn bundled(
     number: u16,
 ) -> Result<Option<Answer<Body>>, Failure> {
     let facts = record.facts();
-    let Some(FileRequest { path, folder, below, taken }) = asks(record, &facts, files) else { return Ok(None) };
+    let Some(RecentKey { path, folder, taken, .. }) = asks(record, &facts, files) else { return Ok(None) };
+    let Some(below) = RelativePath::of(path, files) else { return Ok(None) };
     let get = |path: &[u8]| client.worker.site.bundle.get(number, path);
     let index = || match get(below.join(&files.index).as_bytes()) {
         Some(Entry::File(forms)) => Some(forms),
@@ -165,27 +212,16 @@ pub(super) fn bundled(
     }
 }
 
-/// The requested file.
-struct FileRequest<'a> {
-    /// The part of the URL path that is relative to the folder.
-    path: &'a str,
-    /// The path ends with a slash.
-    folder: bool,
-    below: RelativePath,
-    /// The encodings that the client accepts.
-    taken: [bool; ENCODINGS.len()],
-}
-
-/// Parses the requested file; `None` if no file can have this name.
-fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &Files) -> Option<FileRequest<'a>> {
+/// Parses what the request asks for; `None` if no file can have this name.
+fn asks<'a>(record: &Record, facts: &Facts<'a>, files: &'static Files) -> Option<RecentKey<'a>> {
     let rest = files.rest.map(|slot| facts.captures.get(usize::from(slot), facts.path));
     // `*` binds whole segments of a path, which is UTF-8; other values name no file.
     let path = rest.map_or(Ok(facts.path), std::str::from_utf8).ok()?;
     let takes = files.precompressed && record.fields.contains(KnownField::ACCEPT_ENCODING);
-    Some(FileRequest {
+    Some(RecentKey {
+        files,
         path,
         folder: facts.path.ends_with('/'),
-        below: RelativePath::of(path, files)?,
         taken: ENCODINGS.map(|(encoding, _)| takes && encodings::accepts(&record.fields, encoding)),
     })
 }
@@ -215,12 +251,6 @@ fn listed<'n>(facts: &Facts<'_>, path: &str, names: impl Iterator<Item = &'n str
     answer
 }
 
-/// The content of a file.
-enum FileContent {
-    Here(Bytes),
-    On(Arc<CountedFile>),
-}
-
 /// The response for a file.
 enum FileResponse {
     Answer(Answer<Body>),
@@ -231,7 +261,7 @@ enum FileResponse {
 /// Selects the part of a file that the request wants.
 fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) -> Result<FileResponse, Failure> {
     let (status, body) = match selected::select(record, &fields, Some(length)) {
-        Selected::Whole => (StatusCode::OK, content.part(0..length)),
+        Selected::Whole => (StatusCode::OK, part(content, 0..length)),
         Selected::Failed => return Err(Failure::PreconditionFailed),
         Selected::Unmodified => return Ok(FileResponse::Answer(selected::unmodified(record, &fields, Some(length)))),
         Selected::Nothing(length) => {
@@ -240,10 +270,10 @@ fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) 
         }
         Selected::Part(range) => {
             fields.set(KnownField::CONTENT_RANGE, selected::content_range(&range, length).as_bytes());
-            (StatusCode::PARTIAL_CONTENT, content.part(range))
+            (StatusCode::PARTIAL_CONTENT, part(content, range))
         }
         Selected::Parts(parts) if parts.iter().map(|part| part.end - part.start).sum::<u64>() > TOGETHER => {
-            (StatusCode::OK, content.part(0..length))
+            (StatusCode::OK, part(content, 0..length))
         }
         Selected::Parts(parts) => {
             let multipart = Multipart::new(record, &mut fields, length);
@@ -261,12 +291,10 @@ fn send(record: &Record, mut fields: Fields, length: u64, content: FileContent) 
     Ok(FileResponse::Answer(Answer { status, fields, body }))
 }
 
-impl FileContent {
-    fn part(self, range: Range<u64>) -> Body {
-        match self {
-            FileContent::Here(content) => Body::Bytes(slice(&content, &range)),
-            FileContent::On(file) => Body::File(Box::new(FileReader::new(FileSource::Plain(file), range))),
-        }
+fn part(content: FileContent, range: Range<u64>) -> Body {
+    match content {
+        FileContent::Here(content) => Body::Bytes(slice(&content, &range)),
+        FileContent::On(file) => Body::File(Box::new(FileReader::new(FileSource::Plain(file), range))),
     }
 }
 

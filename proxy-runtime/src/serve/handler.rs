@@ -59,7 +59,10 @@ pub(super) async fn answer(
                 let found = match files.bundled {
                     _ if !handler.takes(&record.method) => None,
                     Some(number) => files::bundled(client, record, files, number)?,
-                    None => Box::pin(files::answer(client, record, files)).await?,
+                    None => match files::recent(client, record, files)? {
+                        Some(answer) => Some(answer),
+                        None => Box::pin(files::answer(client, record, files)).await?,
+                    },
                 };
                 match found {
                     Some(answer) => Ok(answer),

@@ -1,19 +1,19 @@
 //! Finds and opens files on disk, only within their folder ([`find`]).
 //!
 //! A path is opened by `openat2(2)` with `RESOLVE_BENEATH`: the kernel ensures that no name, link or race leads out of the
-//! folder. The folder is opened for each request, so that a folder that was replaced as a whole (a link to a release) is used
+//! folder. The folder is opened for each lookup, so that a folder that was replaced as a whole (a link to a release) is used
 //! at once. A file is examined after it was opened, by its handle: there is no time between check and use.
 //!
 //! Most requested files are in memory: the kernel is asked first in a way that never waits for a disk
 //! (`RESOLVE_CACHED`, `RWF_NOWAIT`), and only the rest is left to a thread that may wait ([`Patience`]).
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt as _;
-use std::time::SystemTime;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, StatxTimestamp, openat2, statx};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{ENCODINGS, RelativePath};
@@ -55,6 +55,51 @@ pub(crate) struct OpenedFile {
     pub(crate) encoding: &'static str,
     /// The complete content of a small file.
     pub(crate) content: Option<Bytes>,
+    /// The state of the file when its length was taken.
+    pub(crate) stamp: FileStamp,
+    /// It is served in place of a file that does not exist (`fallback`).
+    pub(crate) is_fallback: bool,
+}
+
+impl OpenedFile {
+    /// Returns whether the file may be used again for requests of the next second: it has not changed for two seconds, nor
+    /// while it was read. Its times would not tell versions of the same moment from each other. One system call.
+    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let age = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(self.stamp.changed.0);
+        // Seconds are cut off on both sides.
+        age > 2 && !self.is_fallback && self.stamp.holds(&self.file)
+    }
+}
+
+/// What changes with a file's content: its length, and the times of its last changes, in seconds and nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    length: u64,
+    modified: (i64, i64),
+    /// The inode was changed: also by a program that sets the other time back.
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    fn of(about: &Metadata) -> FileStamp {
+        FileStamp {
+            length: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+
+    /// Returns whether an open file is still in this state, as far as the kernel knows: no server of a network file system is
+    /// waited for. One system call.
+    pub(crate) fn holds(&self, file: &File) -> bool {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
+        let time = |time: StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
+        statx(file, c"", flags, wanted).is_ok_and(|now| {
+            *self == FileStamp { length: now.stx_size, modified: time(now.stx_mtime), changed: time(now.stx_ctime) }
+        })
+    }
 }
 
 /// The largest file that is read when it is opened, in bytes.
@@ -99,7 +144,10 @@ pub(crate) fn find(asked: &FileQuery, patience: Patience) -> FileLookup {
         |below: &RelativePath, folder| FolderLookup { files, root: &root, taken: *taken, patience }.at(below, folder);
     match (&files.fallback, look(below, *folder)) {
         (Some(fallback), FileLookup::Nothing) => {
-            look(&RelativePath(fallback.trim_start_matches('/').as_bytes().to_vec()), false)
+            match look(&RelativePath(fallback.trim_start_matches('/').as_bytes().to_vec()), false) {
+                FileLookup::File(file) => FileLookup::File(OpenedFile { is_fallback: true, ..file }),
+                found => found,
+            }
         }
         (_, found) => found,
     }
@@ -146,7 +194,7 @@ impl FolderLookup<'_> {
             return FileLookup::Nothing;
         }
         let Ok(changed) = about.modified() else { return FileLookup::Unreadable };
-        let (mut file, mut length, mut encoding) = (there, about.len(), "");
+        let (mut file, mut stamp, mut encoding) = (there, FileStamp::of(&about), "");
         for ((name, suffix), _) in ENCODINGS.iter().zip(self.taken).filter(|(_, taken)| *taken) {
             let beside = match self.open(&below.with(suffix)) {
                 Ok(beside) => beside,
@@ -158,10 +206,11 @@ impl FolderLookup<'_> {
                 && about.is_file()
                 && about.modified().is_ok_and(|made| made >= changed)
             {
-                (file, length, encoding) = (beside, about.len(), name);
+                (file, stamp, encoding) = (beside, FileStamp::of(&about), name);
                 break;
             }
         }
+        let length = stamp.length;
         let content = match length {
             0..=SMALL => match read(&file, 0, length, self.patience) {
                 Ok(content) if content.len() as u64 == length => Some(content),
@@ -170,7 +219,9 @@ impl FolderLookup<'_> {
             },
             _ => None,
         };
-        FileLookup::File(OpenedFile { file, name: below.name(), length, changed, encoding, content })
+        let name = below.name();
+        let is_fallback = false;
+        FileLookup::File(OpenedFile { file, name, length, changed, encoding, content, stamp, is_fallback })
     }
 
     fn folder(&self, below: &RelativePath, there: &File) -> FileLookup {
