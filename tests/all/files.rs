@@ -6,7 +6,7 @@ mod send_file;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kiln_tests::client::{Answer, Client, ask, get};
 use kiln_tests::kiln::{scratch, workspace};
@@ -340,7 +340,7 @@ fn precompressed_files() {
     assert_eq!(served.get("/plain/app-3f9ac01b.js").header("cache-control"), None);
 }
 
-/// After a folder is replaced (here by renaming a link), the new one is served.
+/// Soon after a folder is replaced (here by renaming a link), the new one is served.
 #[test]
 fn a_new_release() {
     let outside = scratch("files-release");
@@ -350,11 +350,17 @@ fn a_new_release() {
     }
     symlink("1", outside.join("current")).expect("linked");
     let root = outside.join("current");
-    let proxy = Proxy::of_text("files-release", SITE, &[("root", root.to_str().expect("text"))]);
+    let site = format!("process {{\n    workers 1\n}}\n{SITE}");
+    let proxy = Proxy::of_text("files-release", &site, &[("root", root.to_str().expect("text"))]);
     let get = || get(proxy.address("listen"), "a.test", "/plain/").text();
     assert_eq!(get(), "1");
     symlink("2", outside.join("next")).expect("linked");
     std::fs::rename(outside.join("next"), &root).expect("renamed");
+    // What a worker has found is used for a second.
+    let began = Instant::now();
+    while get() == "1" {
+        assert!(began.elapsed() < PATIENCE);
+    }
     assert_eq!(get(), "2");
 }
 
@@ -367,8 +373,8 @@ fn replaced_files() {
     let contents = folders.each_ref().map(|folder| std::fs::read(folder.join("Cargo.toml")).expect("read"));
     let root = outside.join("current");
     symlink(&folders[0], &root).expect("linked");
-    // The sandbox would allow the folders of the start alone.
-    let site = format!("process {{\n    sandbox off\n}}\n{SITE}");
+    // The sandbox would allow the folders of the start alone; each worker has its own view.
+    let site = format!("process {{\n    sandbox off\n    workers 1\n}}\n{SITE}");
     let proxy = Proxy::of_text("files-replaced", &site, &[("root", root.to_str().expect("text"))]);
     let get = || get(proxy.address("listen"), "a.test", "/plain/Cargo.toml");
     let mut tags = std::collections::BTreeSet::new();
@@ -377,7 +383,7 @@ fn replaced_files() {
         assert!(get().body == contents[old]);
         symlink(&folders[new], outside.join("next")).expect("linked");
         std::fs::rename(outside.join("next"), &root).expect("renamed");
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         loop {
             let found = get();
             let tag = found.header("etag").expect("a tag").trim_start_matches("W/").to_owned();

@@ -65,13 +65,13 @@ pub(super) async fn answer(
         FileLookup::File(file) => {
             let fields = said(files, &file);
             let settled = file.is_settled(SystemTime::now());
-            let (stamp, length) = (file.stamp, file.length);
+            let stamp = file.stamp;
             let content = content(client, file)?;
             if settled && (matches!(content, FileContent::Here(_)) || client.worker.descriptors.files.has_spare()) {
                 let (fields, content) = (fields.clone(), content.clone());
-                client.worker.files.keep(asked, Instant::now(), RecentFile { fields, length, content, stamp });
+                client.worker.files.keep(asked, Instant::now(), RecentFile { fields, content, stamp });
             }
-            respond_with(record, fields, length, content).await.map(Some)
+            respond_with(record, fields, stamp.length, content).await.map(Some)
         }
         FileLookup::Folder => Ok(Some(to_folder(&facts))),
         FileLookup::Listing(Listing { names, cut }) => {
@@ -126,7 +126,7 @@ pub(super) async fn opened(
     opened: OpenedFile,
     fields: Fields,
 ) -> Result<Answer<Body>, Failure> {
-    let length = opened.length;
+    let length = opened.stamp.length;
     let content = content(client, opened)?;
     if !Methods::GET_AND_HEAD.contains(&record.method) {
         // Conditions and ranges apply to the response to a GET (RFC 9110 sections 13.2.1 and 14.2).
@@ -309,7 +309,7 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
 
 /// Returns the response fields for a file on disk.
 pub(super) fn said(files: &Files, opened: &OpenedFile) -> Fields {
-    let tag = files::entity_tag(opened.changed, opened.length, opened.encoding, SystemTime::now());
+    let tag = files::entity_tag(opened.changed, opened.stamp.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);
     files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))
 }

@@ -49,13 +49,11 @@ pub(crate) struct OpenedFile {
     pub(crate) file: File,
     /// The name that determines its media type.
     pub(crate) name: String,
-    pub(crate) length: u64,
     pub(crate) changed: SystemTime,
     /// `Content-Encoding`, or empty.
     pub(crate) encoding: &'static str,
     /// The complete content of a small file.
     pub(crate) content: Option<Bytes>,
-    /// The state of the file when its length was taken.
     pub(crate) stamp: FileStamp,
     /// It is served in place of a file that does not exist (`fallback`).
     pub(crate) is_fallback: bool,
@@ -65,28 +63,30 @@ impl OpenedFile {
     /// Returns whether the file may be used again for requests of the next second: it has not changed for two seconds, nor
     /// while it was read. Its times would not tell versions of the same moment from each other. One system call.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let age = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(self.stamp.changed.0);
-        // Seconds are cut off on both sides.
-        age > 2 && !self.is_fallback && self.stamp.holds(&self.file)
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
+        let age = now.saturating_sub(self.stamp.changed);
+        age >= SETTLED && !self.is_fallback && self.stamp.holds(&self.file)
     }
 }
 
-/// What changes with a file's content: its length, and the times of its last changes, in seconds and nanoseconds.
+/// How long a file must not have changed, in nanoseconds.
+const SETTLED: i64 = 2_000_000_000;
+
+/// The state of an open file: its length, and what changes with its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileStamp {
-    length: u64,
-    modified: (i64, i64),
-    /// The inode was changed: also by a program that sets the other time back.
-    changed: (i64, i64),
+    pub(crate) length: u64,
+    /// The times of the last changes of the content and of the inode, in nanoseconds. A program can set only the first.
+    modified: i64,
+    changed: i64,
 }
 
 impl FileStamp {
     fn of(about: &Metadata) -> FileStamp {
         FileStamp {
             length: about.len(),
-            modified: (about.mtime(), about.mtime_nsec()),
-            changed: (about.ctime(), about.ctime_nsec()),
+            modified: nanos(about.mtime(), about.mtime_nsec()),
+            changed: nanos(about.ctime(), about.ctime_nsec()),
         }
     }
 
@@ -95,11 +95,17 @@ impl FileStamp {
     pub(crate) fn holds(&self, file: &File) -> bool {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let wanted = StatxFlags::SIZE | StatxFlags::MTIME | StatxFlags::CTIME;
-        let time = |time: StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
+        let time = |time: StatxTimestamp| nanos(time.tv_sec, time.tv_nsec.into());
         statx(file, c"", flags, wanted).is_ok_and(|now| {
-            *self == FileStamp { length: now.stx_size, modified: time(now.stx_mtime), changed: time(now.stx_ctime) }
+            let (modified, changed) = (time(now.stx_mtime), time(now.stx_ctime));
+            *self == FileStamp { length: now.stx_size, modified, changed }
         })
     }
+}
+
+/// Returns a time in nanoseconds.
+fn nanos(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// The largest file that is read when it is opened, in bytes.
@@ -221,7 +227,7 @@ impl FolderLookup<'_> {
         };
         let name = below.name();
         let is_fallback = false;
-        FileLookup::File(OpenedFile { file, name, length, changed, encoding, content, stamp, is_fallback })
+        FileLookup::File(OpenedFile { file, name, changed, encoding, content, stamp, is_fallback })
     }
 
     fn folder(&self, below: &RelativePath, there: &File) -> FileLookup {

@@ -59,9 +59,7 @@ pub(crate) struct RecentKey<'a> {
 /// A file, and the header fields of its response.
 pub(crate) struct RecentFile {
     pub(crate) fields: Fields,
-    pub(crate) length: u64,
     pub(crate) content: FileContent,
-    /// The state of the file when its length was taken.
     pub(crate) stamp: FileStamp,
 }
 
@@ -102,7 +100,7 @@ impl RecentFiles {
             recent.entries.remove(&*recent.key);
             return None;
         }
-        Some((file.fields.with_room(room.0, room.1), file.length, file.content.clone()))
+        Some((file.fields.with_room(room.0, room.1), file.stamp.length, file.content.clone()))
     }
 
     /// Keeps a file that is settled (see [`super::disk::OpenedFile::is_settled`]), if there is room.
@@ -218,14 +216,14 @@ mod tests {
     fn in_memory(content: &'static [u8], opened: &OpenedFile) -> RecentFile {
         let fields = fields(files(), "a.txt", ("\"1\"", ""), false, None, (0, 0));
         let content = FileContent::Here(Bytes::from_static(content));
-        RecentFile { fields, length: 1, content, stamp: opened.stamp }
+        RecentFile { fields, content, stamp: opened.stamp }
     }
 
     fn on_disk(opened: OpenedFile) -> RecentFile {
-        let OpenedFile { file, stamp, length, .. } = opened;
+        let OpenedFile { file, stamp, .. } = opened;
         let held = DescriptorBudget::ample().take().expect("a descriptor");
         let content = FileContent::On(Arc::new(CountedFile::new(file, held)));
-        RecentFile { fields: Fields::new(), length, content, stamp }
+        RecentFile { fields: Fields::new(), content, stamp }
     }
 
     /// Entries are found by everything that a response depends on, and dropped a second after the first.
