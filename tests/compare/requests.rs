@@ -10,6 +10,7 @@ use kiln_tests::kiln::scratch;
 use crate::jobs::{JOBS, Job, LARGE, TEXT};
 use crate::median;
 use crate::proxies::{Kind, ORIGIN, PROXIES, Running, nginx};
+use crate::runs;
 
 const ROUNDS: usize = 6;
 
@@ -32,18 +33,25 @@ struct Measured {
 type Row = (Job, Vec<Result<Measured, &'static str>>);
 
 pub(crate) fn report(only: Option<&str>) {
-    for tool in ["nginx", "wrk", "taskset"] {
-        if Command::new(tool).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            println!("Not measured: `{tool}` is not installed.");
-            return;
-        }
+    if lacks(&["nginx", "wrk", "taskset"]) {
+        return;
     }
     let proxies: Vec<(Kind, String)> = PROXIES.iter().filter_map(|kind| Some((*kind, kind.version()?))).collect();
     let dir = scratch("compare-requests");
     let origin = origin(&dir);
     let jobs = JOBS.iter().filter(|job| only.is_none_or(|only| job.name().contains(only)));
     let mut growth = Vec::new();
-    let rows: Vec<Row> = jobs.map(|&job| (job, run(job, &proxies, &dir, &mut growth))).collect();
+    let began = std::time::SystemTime::now();
+    let rows: Vec<Row> = jobs
+        .map(|&job| {
+            let row = run(job, &proxies, &dir, &mut growth);
+            let of = |((kind, _), found): (&(Kind, String), &Result<Measured, _>)| {
+                found.as_ref().ok().map(|found| (kind.name(), found.user + found.system))
+            };
+            runs::keep(began, &job.name(), &proxies.iter().zip(&row).filter_map(of).collect::<Vec<_>>());
+            (job, row)
+        })
+        .collect();
     drop(origin);
     let names: Vec<String> = proxies.iter().map(|(kind, version)| format!("{} {version}", kind.name())).collect();
     table("CPU per request, us (of it in the kernel); times nginx's", &names, &rows, |measured, nginx| {
@@ -56,6 +64,13 @@ pub(crate) fn report(only: Option<&str>) {
     table("Requests per second", &names, &rows, |measured, _| format!("{:.0}", measured.per_second));
     table("Slowest hundredth, ms", &names, &rows, |measured, _| format!("{:.1}", measured.slowest));
     table("Resident memory, MB", &names, &rows, |measured, _| format!("{:.1}", measured.memory / 1e6));
+}
+
+/// Returns whether a program is not installed, and says which.
+pub(crate) fn lacks(tools: &[&str]) -> bool {
+    let runs = |tool: &str| Command::new(tool).arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let missing = tools.iter().find(|tool| !runs(tool));
+    missing.inspect(|tool| println!("Not measured: `{tool}` is not installed.")).is_some()
 }
 
 fn table(title: &str, names: &[String], rows: &[Row], cell: impl Fn(&Measured, Option<&Measured>) -> String) {
@@ -249,6 +264,11 @@ impl Drop for Origin {
 
 /// An nginx that responds to everything, on the load generator's core.
 pub(crate) fn origin(dir: &Path) -> Origin {
+    origin_on(dir, &[])
+}
+
+/// The same, which listens on more addresses.
+pub(crate) fn origin_on(dir: &Path, more: &[String]) -> Origin {
     let files = dir.join("files");
     std::fs::create_dir_all(&files).expect("made");
     std::fs::write(files.join("large"), vec![b'x'; LARGE]).expect("written");
@@ -266,12 +286,14 @@ pub(crate) fn origin(dir: &Path) -> Origin {
         .collect();
     std::fs::write(files.join("text"), &text[..TEXT]).expect("written");
     let small = "x".repeat(100);
+    let listen: String = more.iter().map(|address| format!(" listen {address};")).collect();
     let text = nginx(
         dir,
         "origin",
         &format!(
-            "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};\n\
+            "access_log off; client_max_body_size 1g; sendfile on;\nserver {{ listen {ORIGIN};{listen}\n\
              location / {{ return 200 \"{small}\"; }}\n\
+             location /bytes/ {{ root {0}; }}\n\
              location = /cached {{ add_header Cache-Control max-age=36000; return 200 \"{small}\"; }}\nlocation = /large {{ root {0}; }}\nlocation = /text {{ default_type application/json; add_header Cache-Control max-age=36000; root {0}; }} }}",
             files.display()
         ),
