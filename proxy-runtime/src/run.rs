@@ -278,7 +278,10 @@ fn reserve(site: &Site, workers: usize) -> usize {
     let trace = if site.trace.is_some() { TRACE } else { 0 };
     // With `takeover`, they have another descriptor each, and the process speaks to a new one.
     let (copies, takeover) = if site.process.takeover.is_some() { (2, 4) } else { (1, 0) };
-    let listeners = site.listeners.len() * workers * copies + takeover;
+    // UDP sockets, and two relays to other processes, of two descriptors each.
+    let http3 = site.listeners.iter().filter(|listener| listener.speaks.http3).count();
+    let relays = takeover * http3;
+    let listeners = (site.listeners.len() + http3) * workers * copies + takeover + relays;
     MOMENTARY + logs + JOURNAL * journals + listeners + EVENT_LOOP * (workers + 2) + checks + admin + trace
 }
 

@@ -19,6 +19,8 @@ mod canary;
 mod message;
 mod new;
 mod old;
+#[cfg(feature = "h3")]
+mod quic;
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener;
@@ -31,7 +33,7 @@ use tokio::sync::{Notify, watch};
 pub(crate) use self::new::{ReceivedSockets, receive};
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
-use crate::net::listen::{self, Availability, Bound};
+use crate::net::listen::{self, Availability, Bound, HandedOver};
 use crate::net::tls::Engine;
 use crate::observe::announce_warning;
 use crate::site::{self, Site, SocketFile};
@@ -46,6 +48,9 @@ pub(crate) struct TakeoverTask {
     own: UnixListener,
     /// The listening sockets, by the index of their listener.
     sockets: Vec<(u32, Bound)>,
+    /// The same for HTTP/3.
+    #[cfg(feature = "h3")]
+    quic: quic::QuicHandover,
     /// The old process, if it has handed over.
     old: Option<new::OldProcess>,
     /// Why the takeover was rolled back, once it was.
@@ -59,11 +64,21 @@ impl TakeoverTask {
         settings: &'static Settings,
         workers: usize,
         received: ReceivedSockets,
-        sockets: Vec<(u32, Bound)>,
+        handed_over: HandedOver,
     ) -> Option<TakeoverTask> {
         let (written, own) = (site.process.takeover.as_ref()?, received.own?);
         let handover = Box::leak(Box::new(Handover::new(site.listeners.len(), workers)));
-        Some(TakeoverTask { settings, written, handover, own, sockets, old: received.old, rolled_back: Arc::default() })
+        Some(TakeoverTask {
+            settings,
+            written,
+            handover,
+            own,
+            sockets: handed_over.sockets,
+            #[cfg(feature = "h3")]
+            quic: quic::QuicHandover::new(handed_over.quic),
+            old: received.old,
+            rolled_back: Arc::default(),
+        })
     }
 
     /// Returns what workers have to do with it.
@@ -85,11 +100,13 @@ impl TakeoverTask {
         ready: impl FnOnce(),
     ) {
         if let Some(old) = self.old.take()
-            && let Err(reason) = new::take_over(&old, &self, stop.clone()).await
+            && let Err(reason) = new::take_over(&old, &mut self, stop.clone()).await
         {
             announce_warning(&format!("takeover: rolled back: {reason}"));
             let _ = self.rolled_back.set(reason);
             self.handover.pause_all();
+            #[cfg(feature = "h3")]
+            self.quic.pause_all();
             return drain.notify_one();
         }
         self.handover.resume();

@@ -5,13 +5,16 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Method, Version};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::http3;
@@ -34,6 +37,8 @@ struct QuicListener {
     port: u16,
     config: ServerConfig,
     initial: Arc<QuicServerConfig>,
+    /// Held by each connection, for the end to wait for.
+    open: mpsc::Sender<()>,
 }
 
 /// Accepts connections until the drain begins, and then waits for those that are open. Each becomes a task of this worker.
@@ -42,8 +47,9 @@ struct QuicListener {
 /// The socket can't be registered with the event loop.
 pub(super) async fn accept(worker: &'static Worker, listener: u32, socket: QuicSocket) -> io::Result<()> {
     let initial = worker.engine.quic().ok_or_else(|| io::Error::other("no `tls` fits QUIC"))?;
-    let (endpoint, config) = quic::endpoint(worker.number, socket, Arc::clone(&initial), transport(worker))?;
-    let listener = QuicListener { worker, listener, port: endpoint.local_addr()?.port(), config, initial };
+    let (endpoint, config) = quic::endpoint(socket, Arc::clone(&initial), transport(worker))?;
+    let (open, mut all_closed) = mpsc::channel(1);
+    let listener = QuicListener { worker, listener, port: endpoint.local_addr()?.port(), config, initial, open };
     let mut stop = worker.stop.clone();
     loop {
         tokio::select! {
@@ -55,11 +61,22 @@ pub(super) async fn accept(worker: &'static Worker, listener: u32, socket: QuicS
             },
         }
     }
-    // New clients are refused, and use another version of HTTP.
+    // As with TCP, what has arrived is accepted. Other clients are refused, and use another version of HTTP.
+    let waker = Waker::noop();
+    while let Poll::Ready(Some(incoming)) = pin!(endpoint.accept()).poll(&mut Context::from_waker(waker)) {
+        listener.admit(incoming);
+    }
     endpoint.set_server_config(None);
-    endpoint.wait_idle().await;
+    drop(listener);
+    let _ = all_closed.recv().await;
+    // The library would repeat CONNECTION_CLOSE for seconds to clients that have vanished. RFC 9000 section 10.2 allows to end that early, as later
+    // packets get no response from a process that has ended.
+    let _ = tokio::time::timeout(LAST_CLOSE, endpoint.wait_idle()).await;
     Ok(())
 }
+
+/// For how long clients whose CONNECTION_CLOSE was lost get it again at the end of the process.
+const LAST_CLOSE: Duration = Duration::from_millis(500);
 
 /// The most unidirectional streams that a client may have open: control and QPACK have three, and unknown types are allowed.
 const UNI_STREAMS: u32 = 8;
@@ -117,8 +134,9 @@ impl QuicListener {
                 config.crypto = Arc::<QuicTls>::clone(&tls);
                 // An error is a malformed packet, which anybody may send.
                 let Ok(connecting) = incoming.accept_with(Arc::new(config)) else { return };
-                let (listener, port) = (self.listener, self.port);
+                let (listener, port, open) = (self.listener, self.port, self.open.clone());
                 tokio::task::spawn_local(async move {
+                    let _open = open;
                     let _running = worker.running();
                     let mut permit = permit;
                     let outcome = shake(worker, &tls, (ip, connecting), &mut permit).await;

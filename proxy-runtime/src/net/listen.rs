@@ -2,6 +2,9 @@
 //!
 //! Sockets that others pass on ([`Inherited`]) are used instead of binding: a parent process (`LISTEN_FDS`), or the running process at a takeover.
 
+#[cfg(feature = "h3")]
+pub(crate) mod quic;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -9,10 +12,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use socket2::{Domain, Protocol, Socket, Type};
 
+#[cfg(feature = "h3")]
+use self::quic::{InheritedQuic, QuicListeners};
 use crate::context::settings::{self, Address, Settings, StartError};
 use crate::net::accounts;
 #[cfg(feature = "h3")]
-use crate::net::quic::{QuicSocket, SOCKET_BUFFER};
+use crate::net::quic::QuicSocket;
 use crate::site::{Listener, Site, SocketFile};
 
 /// The listen backlog; the kernel may limit it further.
@@ -68,9 +73,17 @@ pub(crate) struct AllBound {
     /// Those of each worker.
     pub(crate) workers: Vec<Vec<Accepting>>,
     pub(crate) admin: Option<Bound>,
-    /// Another descriptor of each, if the site has `takeover`, to hand over to the next process.
-    #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
-    pub(crate) handed_over: Vec<(u32, Bound)>,
+    pub(crate) handed_over: HandedOver,
+}
+
+/// What is handed over to the next process, if the site has `takeover`.
+#[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
+pub(crate) struct HandedOver {
+    /// Another descriptor of each socket, with the index of its listener.
+    pub(crate) sockets: Vec<(u32, Bound)>,
+    /// The listeners with HTTP/3.
+    #[cfg(feature = "h3")]
+    pub(crate) quic: QuicListeners,
 }
 
 /// Binds every listener, once per worker, and that of `admin` once. Inherited sockets are used first.
@@ -87,6 +100,8 @@ pub(crate) fn bind_all(
     let queue = if measures { FINE_QUEUE as u32 } else { QUEUE };
     let mut per_worker: Vec<Vec<Accepting>> = (0..workers).map(|_| Vec::new()).collect();
     let (mut admin, mut handed_over) = (None, Vec::new());
+    #[cfg(feature = "h3")]
+    let mut listeners = QuicListeners::new(inherited.quic.identity);
     let mut refused = Vec::new();
     for (index, listener) in (0..).zip(site.listeners) {
         let count = if listener.speaks.admin { 1 } else { workers };
@@ -107,8 +122,14 @@ pub(crate) fn bind_all(
             }
             #[cfg(feature = "h3")]
             if listener.speaks.http3 {
-                for (worker, socket) in per_worker.iter_mut().zip(bind_quic(listener, settings, workers)?) {
-                    worker.push((index, AcceptFrom::Quic(socket)));
+                let (mut bound, sockets) =
+                    quic::bind((index, listener), settings, workers, (&mut inherited.quic, listeners.identity))?;
+                if site.process.takeover.is_none() {
+                    bound.sockets.clear();
+                }
+                listeners.listeners.push(bound);
+                for (number, socket) in sockets.into_iter().enumerate() {
+                    per_worker[number % workers].push((index, AcceptFrom::Quic(socket)));
                 }
             }
             Ok(())
@@ -117,32 +138,24 @@ pub(crate) fn bind_all(
             refused.push(cannot_listen(listener, settings, &error));
         }
     }
-    if refused.is_empty() { Ok(AllBound { workers: per_worker, admin, handed_over }) } else { Err(refused) }
+    if refused.is_empty() {
+        Ok(AllBound {
+            workers: per_worker,
+            admin,
+            handed_over: HandedOver {
+                sockets: handed_over,
+                #[cfg(feature = "h3")]
+                quic: listeners,
+            },
+        })
+    } else {
+        Err(refused)
+    }
 }
 
 fn cannot_listen(listener: &Listener, settings: &Settings, error: &io::Error) -> StartError {
     let message = format!("can't listen on `{}`: {error}", listener.address.get(settings));
     StartError { message, place: listener.place.clone() }
-}
-
-/// Binds the UDP sockets for HTTP/3: one per worker, over which the kernel distributes datagrams by their addresses.
-#[cfg(feature = "h3")]
-fn bind_quic(listener: &Listener, settings: &Settings, workers: usize) -> io::Result<Vec<QuicSocket>> {
-    let sockets = (0..workers).map(|_| bind_udp(listener.address.get(settings), true));
-    Ok(QuicSocket::of_workers(sockets.collect::<io::Result<_>>()?))
-}
-
-#[cfg(feature = "h3")]
-fn bind_udp(address: &str, shared: bool) -> io::Result<std::net::UdpSocket> {
-    match settings::address(address).map_err(io::Error::other)? {
-        Address::Tcp(host, port) => {
-            let socket = bind_address((host, port), Type::DGRAM, shared)?;
-            // Buffers of the usual size lose datagrams of fast uploads; the kernel may allow less.
-            let _ = (socket.set_recv_buffer_size(SOCKET_BUFFER), socket.set_send_buffer_size(SOCKET_BUFFER));
-            Ok(socket.into())
-        }
-        Address::Unix(_) => Err(io::Error::other("HTTP/3 needs an address with a port")),
-    }
 }
 
 /// Distributes sockets over workers, so that each socket has a worker, and each worker a socket. Workers share a socket if there are more of
@@ -306,7 +319,7 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
         }
         #[cfg(feature = "h3")]
         if listener.speaks.http3
-            && let Err(error) = bind_udp(listener.address.get(settings), true)
+            && let Err(error) = quic::bind_udp(listener.address.get(settings))
         {
             refused.push(cannot_listen(listener, settings, &error));
         }
@@ -316,7 +329,7 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
 
 fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {
     let address = settings::address(address).map_err(io::Error::other)?;
-    if inherited.0.iter().any(|passed| is_at(&passed.socket, &address)) {
+    if inherited.sockets.iter().any(|passed| is_at(&passed.socket, &address)) {
         return Ok(Availability::Inherited);
     }
     match address {
@@ -358,7 +371,11 @@ pub(crate) fn probe_unix(path: &str) -> io::Result<Availability> {
 }
 
 /// Sockets that a parent process passes on, or the running process at a takeover.
-pub(crate) struct Inherited(Vec<PassedSocket>);
+pub(crate) struct Inherited {
+    sockets: Vec<PassedSocket>,
+    #[cfg(feature = "h3")]
+    pub(crate) quic: InheritedQuic,
+}
 
 struct PassedSocket {
     socket: Bound,
@@ -382,24 +399,28 @@ impl Inherited {
             };
             sockets.push(PassedSocket { socket, listener: None });
         }
-        Inherited(sockets)
+        Inherited {
+            sockets,
+            #[cfg(feature = "h3")]
+            quic: InheritedQuic::default(),
+        }
     }
 
     /// Adds a socket of a listener of the running process.
     #[cfg(feature = "takeover")]
     pub(crate) fn add(&mut self, listener: u32, socket: Bound) {
-        self.0.push(PassedSocket { socket, listener: Some(listener) });
+        self.sockets.push(PassedSocket { socket, listener: Some(listener) });
     }
 
     /// Returns the running process's listeners of which no socket was taken.
     #[cfg(feature = "takeover")]
     pub(crate) fn left(&self) -> impl Iterator<Item = u32> {
-        self.0.iter().filter_map(|passed| passed.listener)
+        self.sockets.iter().filter_map(|passed| passed.listener)
     }
 
     /// Takes all sockets with this address.
     fn take_all(&mut self, address: &Address<'_>) -> io::Result<Vec<Bound>> {
-        let found = self.0.extract_if(.., |passed| is_at(&passed.socket, address));
+        let found = self.sockets.extract_if(.., |passed| is_at(&passed.socket, address));
         let found: Vec<_> = found.map(|passed| passed.socket).collect();
         for socket in &found {
             match socket {
@@ -411,18 +432,22 @@ impl Inherited {
     }
 }
 
+/// Returns whether the address of a socket is this one.
+fn is_local(local: SocketAddr, address: &Address<'_>) -> bool {
+    let Address::Tcp(host, port) = address else { return false };
+    let wanted = match *host {
+        "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        host => host.parse().ok(),
+    };
+    let any = |ip: IpAddr| ip.is_unspecified();
+    local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
+}
+
 /// Returns whether a socket listens on this address.
 fn is_at(socket: &Bound, address: &Address<'_>) -> bool {
     match (socket, address) {
-        (Bound::Tcp(socket), Address::Tcp(host, port)) => socket.local_addr().is_ok_and(|local| {
-            let wanted = match *host {
-                "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-                "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-                host => host.parse().ok(),
-            };
-            let any = |ip: IpAddr| ip.is_unspecified();
-            local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
-        }),
+        (Bound::Tcp(socket), Address::Tcp(..)) => socket.local_addr().is_ok_and(|local| is_local(local, address)),
         (Bound::Unix(socket), Address::Unix(path)) => {
             socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(Path::new(path)))
         }

@@ -1,11 +1,15 @@
 //! QUIC (RFC 9000) for HTTP/3: the endpoint of a worker ([`endpoint`]) on a UDP socket of its own ([`QuicSocket`]).
 //!
 //! quinn implements the protocol. The kernel distributes datagrams over the workers' sockets by the addresses of both sides; those of a client whose
-//! address has changed may arrive at another worker, which passes them on ([`steering`]).
+//! address has changed may arrive at another worker, which passes them on ([`steering`]). So does a process that has taken over ([`group`]).
 
+#[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "relays are for takeovers"))]
+mod group;
+mod ids;
+#[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "relays are for takeovers"))]
+mod relay;
 mod steering;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,32 +18,37 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime, TransportConfig};
 use tokio::sync::mpsc;
 
-use self::steering::{ForwardedDatagram, SteeredSocket, WorkerIds};
+pub(crate) use self::group::{QuicGroup, RelayReceiver};
+pub(crate) use self::ids::QuicIdentity;
+use self::steering::{ForwardedDatagram, SteeredSocket};
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{Listener, Site};
 
-/// The UDP socket of a worker, and its part in passing datagrams on.
+/// The UDP socket of an endpoint, and its part in passing datagrams on.
 #[derive(Debug)]
 pub(crate) struct QuicSocket {
     socket: std::net::UdpSocket,
-    /// The datagrams that other workers pass on.
+    /// Its index among the endpoints of the listener.
+    number: u16,
+    /// The datagrams that others pass on.
     inbox: mpsc::Receiver<ForwardedDatagram>,
-    /// The inboxes of all workers.
-    workers: Arc<[mpsc::Sender<ForwardedDatagram>]>,
+    group: Arc<QuicGroup>,
 }
 
 impl QuicSocket {
-    /// Takes the sockets of all workers for an address.
-    pub(crate) fn of_workers(sockets: Vec<std::net::UdpSocket>) -> Vec<QuicSocket> {
-        let (senders, inboxes): (Vec<_>, Vec<_>) = sockets.iter().map(|_| mpsc::channel(INBOX)).unzip();
-        let workers: Arc<[_]> = senders.into();
-        let joined = sockets.into_iter().zip(inboxes);
-        joined.map(|(socket, inbox)| QuicSocket { socket, inbox, workers: Arc::clone(&workers) }).collect()
+    /// Makes endpoints of the sockets of a listener.
+    pub(crate) fn of_listener(
+        sockets: Vec<std::net::UdpSocket>,
+        identity: QuicIdentity,
+    ) -> (Arc<QuicGroup>, Vec<QuicSocket>) {
+        let (group, inboxes) = QuicGroup::new(identity, sockets.len());
+        let joined = (0..).zip(sockets.into_iter().zip(inboxes));
+        let joined =
+            joined.map(|(number, (socket, inbox))| QuicSocket { socket, number, inbox, group: Arc::clone(&group) });
+        let sockets = joined.collect();
+        (group, sockets)
     }
 }
-
-/// The most datagrams that wait for another worker; more are dropped, as a network would.
-const INBOX: usize = 256;
 
 /// The size of the kernel's buffers of a socket, which all connections of a worker share; the kernel may limit it further.
 pub(crate) const SOCKET_BUFFER: usize = 4 << 20;
@@ -54,27 +63,26 @@ const MAX_INCOMING_BYTES: u64 = 4 << 20;
 /// How long a token of a Retry is valid.
 const RETRY_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Creates the endpoint of the worker with this number, and the configuration of its connections.
+/// Creates an endpoint, and the configuration of its connections.
 ///
 /// # Errors
 /// The socket can't be registered with the event loop.
 pub(crate) fn endpoint(
-    number: usize,
     socket: QuicSocket,
     initial: Arc<QuicServerConfig>,
     transport: TransportConfig,
 ) -> io::Result<(Endpoint, ServerConfig)> {
-    let QuicSocket { socket, inbox, workers } = socket;
-    let (number, key) = (number as u16, RandomState::new().hash_one(0));
-    let mut config = EndpointConfig::default();
+    let QuicSocket { socket, number, inbox, group } = socket;
+    let identity = group.identity();
+    let mut config = EndpointConfig::new(identity.reset_key());
     config.supported_versions(vec![VERSION]);
-    config.cid_generator(move || Box::new(WorkerIds::new(number, key)));
-    let mut server = ServerConfig::with_crypto(initial);
+    config.cid_generator(move || Box::new(identity.ids(number)));
+    let mut server = ServerConfig::new(initial, identity.token_key());
     server.transport_config(Arc::new(transport));
     server.retry_token_lifetime(RETRY_LIFETIME);
     server.max_incoming(MAX_INCOMING).incoming_buffer_size_total(MAX_INCOMING_BYTES);
     let runtime = Arc::new(TokioRuntime);
-    let socket = SteeredSocket::new(runtime.wrap_udp_socket(socket)?, number, inbox, workers);
+    let socket = SteeredSocket::new(runtime.wrap_udp_socket(socket)?, number, inbox, group);
     let endpoint = Endpoint::new_with_abstract_socket(config, Some(server.clone()), Arc::new(socket), runtime)?;
     Ok((endpoint, server))
 }

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
-use crate::net::listen::{Availability, Bound, Inherited};
+use crate::net::listen::{Availability, HandedOver, Inherited};
 use crate::net::tls::Engine;
 use crate::site::Site;
 use crate::worker::StopSignal;
@@ -29,13 +29,7 @@ pub(crate) fn receive(_: &Site, _: &Settings, _: bool) -> Result<ReceivedSockets
 pub(crate) enum TakeoverTask {}
 
 impl TakeoverTask {
-    pub(crate) fn prepare(
-        _: &Site,
-        _: &Settings,
-        _: usize,
-        _: ReceivedSockets,
-        _: Vec<(u32, Bound)>,
-    ) -> Option<TakeoverTask> {
+    pub(crate) fn prepare(_: &Site, _: &Settings, _: usize, _: ReceivedSockets, _: HandedOver) -> Option<TakeoverTask> {
         None
     }
 

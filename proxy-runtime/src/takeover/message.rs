@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The version of this protocol.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The most bytes of a message.
 const LONGEST: usize = 4096;
@@ -36,12 +36,18 @@ pub(super) enum Message {
     Own,
     /// A socket of the old process's listener with this index.
     Socket(u32),
+    /// A UDP socket of the old process's listener with this index.
+    Datagrams(u32),
+    /// What the new process is called in QUIC.
+    Identity(Vec<u8>),
     /// The keys for session tickets of one `tls`.
     TicketKeys(Vec<u8>),
     /// All was sent.
     Complete,
     /// The new process has the sockets of this listener of the old one.
     Took(u32),
+    /// A relay for the connections of the old process's listener with this index, whose UDP sockets the new process has.
+    Relay(u32),
     /// The new process serves, and decides within this time.
     Serving(Duration),
     /// The old process has stopped accepting.
@@ -64,9 +70,12 @@ impl Message {
             Message::Refused(reason) => (b'X', clipped(reason)),
             Message::Own => (b'O', Vec::new()),
             Message::Socket(listener) => (b'S', number(*listener)),
+            Message::Datagrams(listener) => (b'U', number(*listener)),
+            Message::Identity(identity) => (b'I', identity.clone()),
             Message::TicketKeys(keys) => (b'K', keys.clone()),
             Message::Complete => (b'E', Vec::new()),
             Message::Took(listener) => (b'T', number(*listener)),
+            Message::Relay(listener) => (b'L', number(*listener)),
             Message::Serving(within) => (b'V', number(u32::try_from(within.as_millis()).unwrap_or(u32::MAX))),
             Message::Paused => (b'P', Vec::new()),
             Message::Commit => (b'C', Vec::new()),
@@ -88,9 +97,12 @@ impl Message {
             b'X' => Message::Refused(text()),
             b'O' => Message::Own,
             b'S' => Message::Socket(number()?),
+            b'U' => Message::Datagrams(number()?),
+            b'I' => Message::Identity(content),
             b'K' => Message::TicketKeys(content),
             b'E' => Message::Complete,
             b'T' => Message::Took(number()?),
+            b'L' => Message::Relay(number()?),
             b'V' => Message::Serving(Duration::from_millis(number()?.into())),
             b'P' => Message::Paused,
             b'C' => Message::Commit,
@@ -204,9 +216,12 @@ mod tests {
             Message::Refused(text()),
             Message::Own,
             Message::Socket(7),
+            Message::Datagrams(8),
+            Message::Identity(vec![7; 33]),
             Message::TicketKeys(vec![1, 0, 255]),
             Message::Complete,
             Message::Took(u32::MAX),
+            Message::Relay(0),
             Message::Serving(Duration::from_millis(1500)),
             Message::Paused,
             Message::Commit,

@@ -18,7 +18,11 @@ use super::old::unexpected;
 use super::{TakeoverTask, bind, refused, whole_millis};
 use crate::context::settings::{Settings, StartError};
 use crate::net::accounts;
+#[cfg(feature = "h3")]
+use crate::net::listen::quic::InheritedQuic;
 use crate::net::listen::{Bound, Inherited};
+#[cfg(feature = "h3")]
+use crate::net::quic::QuicIdentity;
 use crate::observe::{announce, announce_warning, notice};
 use crate::site::{self, Site};
 use crate::worker::StopSignal;
@@ -34,6 +38,8 @@ pub(crate) struct ReceivedSockets {
     pub(super) old: Option<OldProcess>,
     /// Its listening sockets.
     sockets: Vec<(u32, Bound)>,
+    #[cfg(feature = "h3")]
+    quic: InheritedQuic,
     ticket_keys: Vec<Vec<u8>>,
 }
 
@@ -50,6 +56,10 @@ impl ReceivedSockets {
         let took = self.old.as_mut().map(|old| &mut old.took);
         took.into_iter().for_each(|took| took.extend(self.sockets.iter().map(|(listener, _)| *listener)));
         self.sockets.drain(..).for_each(|(listener, socket)| inherited.add(listener, socket));
+        #[cfg(feature = "h3")]
+        {
+            inherited.quic = std::mem::take(&mut self.quic);
+        }
     }
 
     /// The sockets that are left were not bound: the old process goes on accepting from those.
@@ -121,6 +131,15 @@ async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
             (Message::Socket(listener), Some(descriptor)) if received.sockets.len() < MOST_SOCKETS => {
                 received.sockets.push((listener, listening(descriptor)?));
             }
+            #[cfg(feature = "h3")]
+            (Message::Datagrams(listener), Some(descriptor)) if received.quic.sockets.len() < MOST_SOCKETS => {
+                received.quic.sockets.push((listener, datagrams(descriptor)?));
+            }
+            #[cfg(feature = "h3")]
+            (Message::Identity(identity), _) => received.quic.identity = QuicIdentity::decode(&identity),
+            // This site has no HTTP/3: the old process goes on with it until it ends.
+            #[cfg(not(feature = "h3"))]
+            (Message::Datagrams(_) | Message::Identity(_), _) => {}
             (Message::TicketKeys(keys), _) if received.ticket_keys.len() < MOST_SOCKETS => {
                 received.ticket_keys.push(keys);
             }
@@ -143,19 +162,32 @@ fn listening(descriptor: OwnedFd) -> io::Result<Bound> {
     }
 }
 
+/// Returns a UDP socket.
+#[cfg(feature = "h3")]
+fn datagrams(descriptor: OwnedFd) -> io::Result<std::net::UdpSocket> {
+    match sockopt::socket_domain(&descriptor)? {
+        AddressFamily::INET | AddressFamily::INET6 if sockopt::socket_type(&descriptor)? == SocketType::DGRAM => {
+            Ok(descriptor.into())
+        }
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a descriptor is not a UDP socket")),
+    }
+}
+
 /// Tells the old process that this one serves, waits for the end of the canary, and decides. The workers must be running.
 ///
 /// # Errors
 /// The old process goes on, for this reason, and this one must drain.
 pub(super) async fn take_over(
     old: &OldProcess,
-    takeover: &TakeoverTask,
+    takeover: &mut TakeoverTask,
     stop: watch::Receiver<StopSignal>,
 ) -> Result<(), String> {
     let started = |error: io::Error| format!("the old process does not respond: {error}");
     let stream = old.stream.try_clone().and_then(UnixStream::from_std).map_err(started)?;
     let channel = Channel(stream);
     let canary = takeover.written.canary.get(takeover.settings).min(site::Takeover::LONGEST_CANARY);
+    #[cfg(feature = "h3")]
+    takeover.quic.relay_to_old(&channel).await;
     let took = old.took.iter().map(|&listener| Message::Took(listener));
     for message in took.chain([Message::Serving(canary)]) {
         // If this fails, the reply tells why: the old process sends `Refused` unless it has ended.

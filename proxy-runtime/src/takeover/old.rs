@@ -67,6 +67,8 @@ async fn hand_over(stream: UnixStream, takeover: &TakeoverTask, engine: &Engine)
         }
     };
     takeover.handover.pause(&took);
+    #[cfg(feature = "h3")]
+    takeover.quic.pause();
     announce(&format!("takeover: {process} serves, and decides within {within:?}; accepting is paused"));
     let since = Instant::now();
     let reason = match verdict(&channel, within).await {
@@ -81,6 +83,8 @@ async fn hand_over(stream: UnixStream, takeover: &TakeoverTask, engine: &Engine)
         Err(error) => format!("{process} has ended without a verdict: {error}"),
     };
     takeover.handover.resume();
+    #[cfg(feature = "h3")]
+    takeover.quic.resume();
     let _ = channel.send(&Message::Resumed, None).await;
     Err(format!("{reason}; accepting again after {:?}", whole_millis(since.elapsed())))
 }
@@ -103,7 +107,7 @@ async fn begun(
     send_all(channel, takeover, engine).await?;
     announce(&format!("takeover: {process} has the sockets, and starts"));
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it does not serve after {START:?}"));
-    tokio::time::timeout(START, serving(channel)).await.map_err(late)?
+    tokio::time::timeout(START, serving(channel, takeover)).await.map_err(late)?
 }
 
 async fn send_all(channel: &Channel, takeover: &TakeoverTask, engine: &Engine) -> io::Result<()> {
@@ -115,17 +119,23 @@ async fn send_all(channel: &Channel, takeover: &TakeoverTask, engine: &Engine) -
         };
         channel.send(&Message::Socket(*listener), Some(descriptor)).await?;
     }
+    #[cfg(feature = "h3")]
+    takeover.quic.hand_over(channel).await?;
     for keys in engine.ticket_keys() {
         channel.send(&Message::TicketKeys(keys), None).await?;
     }
     channel.send(&Message::Complete, None).await
 }
 
-async fn serving(channel: &Channel) -> io::Result<(Vec<u32>, Duration)> {
+#[cfg_attr(not(feature = "h3"), allow(unused_variables, reason = "for relays"))]
+async fn serving(channel: &Channel, takeover: &TakeoverTask) -> io::Result<(Vec<u32>, Duration)> {
     let mut took = Vec::new();
     loop {
-        match channel.receive().await?.0 {
+        let (message, _descriptor) = channel.receive().await?;
+        match message {
             Message::Took(listener) if !took.contains(&listener) => took.push(listener),
+            #[cfg(feature = "h3")]
+            Message::Relay(listener) => takeover.quic.relay_to_new(listener, _descriptor)?,
             Message::Serving(within) => {
                 return Ok((took, within.min(site::Takeover::LONGEST_CANARY)));
             }

@@ -1,82 +1,42 @@
-//! Passes the datagrams of a connection on to its worker ([`SteeredSocket`]), whose number is in its connection ids ([`WorkerIds`]).
+//! A worker's UDP socket ([`SteeredSocket`]), which passes datagrams on that are for another endpoint, or another process ([`QuicGroup`]).
 //!
-//! Only packets with a short header are passed on, which a client sends after the handshake: before, it uses ids that it has chosen itself,
-//! and its address may not change (RFC 9000 section 9). A datagram costs a comparison, and one for another worker a copy.
+//! The connection ids name the endpoint. A datagram costs a comparison, and one for another endpoint a copy. The first packets of a client, which have an id
+//! of its own, are for the endpoint whose socket the kernel has chosen: the client's address may not change before the end of the handshake (RFC 9000 section 9).
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
-use quinn_proto::{HashedConnectionIdGenerator, InvalidCid};
+use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
-/// The length of the worker's number in an id, in bytes.
-const NUMBER: usize = 2;
+use super::group::QuicGroup;
+use super::ids::SteeredIds;
 
-/// Creates the connection ids of a worker: its number, and an id that others can't guess.
-pub(super) struct WorkerIds {
-    number: u16,
-    ids: HashedConnectionIdGenerator,
-}
-
-impl WorkerIds {
-    pub(super) fn new(number: u16, key: u64) -> WorkerIds {
-        WorkerIds { number, ids: HashedConnectionIdGenerator::from_key(key) }
-    }
-}
-
-impl ConnectionIdGenerator for WorkerIds {
-    fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&[&self.number.to_be_bytes()[..], &self.ids.generate_cid()].concat())
-    }
-
-    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
-        match id.split_at_checked(NUMBER) {
-            Some((number, rest)) if number == self.number.to_be_bytes() && rest.len() == self.ids.cid_len() => {
-                self.ids.validate(&ConnectionId::new(rest))
-            }
-            _ => Err(InvalidCid),
-        }
-    }
-
-    fn cid_len(&self) -> usize {
-        NUMBER + self.ids.cid_len()
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
-}
-
-/// Returns the number of the worker that a datagram is for; `None` if any may take it.
-fn worker_of(datagram: &[u8]) -> Option<u16> {
-    match *datagram {
-        // A short header (RFC 9000 section 17.3.1): the connection id follows the first byte.
-        [0..0x80, high, low, ..] => Some(u16::from_be_bytes([high, low])),
-        _ => None,
-    }
-}
-
-/// A datagram for another worker.
-#[derive(Debug)]
+/// A datagram for another endpoint.
+#[derive(Debug, Default)]
 pub(super) struct ForwardedDatagram {
-    bytes: Box<[u8]>,
-    meta: RecvMeta,
+    pub(super) bytes: Box<[u8]>,
+    pub(super) meta: RecvMeta,
 }
 
 /// A worker's UDP socket.
-#[derive(Debug)]
 pub(super) struct SteeredSocket {
     socket: Arc<dyn AsyncUdpSocket>,
     number: u16,
+    ids: SteeredIds,
     /// The lock is never contended: one task receives.
     inbox: Mutex<mpsc::Receiver<ForwardedDatagram>>,
-    workers: Arc<[mpsc::Sender<ForwardedDatagram>]>,
+    group: Arc<QuicGroup>,
+}
+
+impl std::fmt::Debug for SteeredSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SteeredSocket").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 impl SteeredSocket {
@@ -84,39 +44,44 @@ impl SteeredSocket {
         socket: Arc<dyn AsyncUdpSocket>,
         number: u16,
         inbox: mpsc::Receiver<ForwardedDatagram>,
-        workers: Arc<[mpsc::Sender<ForwardedDatagram>]>,
+        group: Arc<QuicGroup>,
     ) -> SteeredSocket {
-        SteeredSocket { socket, number, inbox: Mutex::new(inbox), workers }
+        SteeredSocket { socket, number, ids: group.identity().ids(number), inbox: Mutex::new(inbox), group }
     }
 
-    /// Passes datagrams for other workers on, and keeps the rest in place.
+    /// Passes datagrams on that are not for this endpoint, and keeps the rest in place.
     fn sort(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
-        let is_foreign = |datagram: &[u8]| {
-            let number = worker_of(datagram).filter(|number| *number != self.number)?;
-            self.workers.get(usize::from(number))
-        };
+        let foreign = |datagram: &[u8]| self.group.foreign(datagram, &self.ids, self.number);
         let (length, stride) = (meta.len, meta.stride.max(1));
-        if buffer[..length].chunks(stride).all(|datagram| is_foreign(datagram).is_none()) {
+        if buffer[..length].chunks(stride).all(|datagram| foreign(datagram).is_none()) {
             return;
         }
         // The kernel may have joined several datagrams of the same size, and a shorter one at the end.
         let (mut from, mut to) = (0, 0);
         while from < length {
             let end = (from + stride).min(length);
-            if let Some(worker) = is_foreign(&buffer[from..end]) {
-                let bytes: Box<[u8]> = buffer[from..end].into();
-                // A worker that is busy or has ended loses it.
-                let _ = worker.try_send(ForwardedDatagram {
-                    meta: RecvMeta { len: bytes.len(), stride: bytes.len(), ..*meta },
-                    bytes,
-                });
-            } else {
-                buffer.copy_within(from..end, to);
-                to += end - from;
+            match foreign(&buffer[from..end]) {
+                Some(name) => self.group.pass_on(name, &buffer[from..end], meta),
+                None => {
+                    buffer.copy_within(from..end, to);
+                    to += end - from;
+                }
             }
             from = end;
         }
         meta.len = to;
+    }
+
+    /// Returns a datagram that was passed on to this endpoint.
+    fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Option<ForwardedDatagram>> {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match ready!(inbox.poll_recv(cx)) {
+                // It has only woken this endpoint.
+                Some(datagram) if datagram.bytes.is_empty() => {}
+                received => return Poll::Ready(received),
+            }
+        }
     }
 }
 
@@ -135,20 +100,20 @@ impl AsyncUdpSocket for SteeredSocket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let forwarded = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx);
         if let (Poll::Ready(Some(datagram)), Some(buffer), Some(meta)) =
-            (forwarded, buffers.first_mut(), metas.first_mut())
+            (self.poll_inbox(cx), buffers.first_mut(), metas.first_mut())
             && let Some(space) = buffer.get_mut(..datagram.bytes.len())
         {
             space.copy_from_slice(&datagram.bytes);
             *meta = datagram.meta;
             return Poll::Ready(Ok(1));
         }
+        if self.group.is_paused() {
+            return Poll::Pending;
+        }
         let count = ready!(self.socket.poll_recv(cx, buffers, metas))?;
-        if self.workers.len() > 1 {
-            for (buffer, meta) in buffers.iter_mut().zip(metas).take(count) {
-                self.sort(buffer, meta);
-            }
+        for (buffer, meta) in buffers.iter_mut().zip(metas).take(count) {
+            self.sort(buffer, meta);
         }
         Poll::Ready(Ok(count))
     }
@@ -172,6 +137,7 @@ impl AsyncUdpSocket for SteeredSocket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::QuicIdentity;
     use super::*;
 
     #[derive(Debug)]
@@ -189,10 +155,12 @@ mod tests {
         fn poll_recv(
             &self,
             _: &mut Context<'_>,
-            _: &mut [IoSliceMut<'_>],
-            _: &mut [RecvMeta],
+            buffers: &mut [IoSliceMut<'_>],
+            metas: &mut [RecvMeta],
         ) -> Poll<io::Result<usize>> {
-            Poll::Pending
+            buffers[0][..3].copy_from_slice(b"own");
+            metas[0] = RecvMeta { len: 3, stride: 3, ..RecvMeta::default() };
+            Poll::Ready(Ok(1))
         }
 
         fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -201,45 +169,64 @@ mod tests {
     }
 
     #[test]
-    fn ids() {
-        let (mut ids, other) = (WorkerIds::new(258, 7), WorkerIds::new(259, 7));
-        let id = ids.generate_cid();
-        assert_eq!(id.len(), ids.cid_len());
-        assert!(ids.validate(&id).is_ok() && other.validate(&id).is_err());
-        assert_eq!(worker_of(&[&b"\x40"[..], &id].concat()), Some(258));
-        assert!(ids.validate(&ConnectionId::new(&[1, 2])).is_err());
-        assert!(WorkerIds::new(258, 8).validate(&id).is_err(), "an id of another process");
-    }
-
-    #[test]
     fn datagrams() {
+        let identity = QuicIdentity::random();
         let check = |sent: &[&str], stride: usize, kept: &str, forwarded: &[&str]| {
-            let (senders, mut inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel(8)).unzip();
+            let (group, mut inboxes) = QuicGroup::new(identity, 2);
             let inbox = inboxes.remove(0);
-            let socket = SteeredSocket::new(Arc::new(NoSocket), 0, inbox, senders.into());
-            let mut buffer = sent.concat().into_bytes();
+            let socket = SteeredSocket::new(Arc::new(NoSocket), 0, inbox, group);
+            let named = |datagram: &str| {
+                let mut bytes = datagram.as_bytes().to_vec();
+                if let Some(process) = bytes.get_mut(1) {
+                    *process = identity.process;
+                }
+                bytes
+            };
+            let mut buffer: Vec<u8> = sent.iter().flat_map(|datagram| named(datagram)).collect();
+            let kept: Vec<u8> =
+                kept.as_bytes().chunks(stride).flat_map(|one| named(str::from_utf8(one).expect("text"))).collect();
             let mut meta = RecvMeta { len: buffer.len(), stride, ..RecvMeta::default() };
             socket.sort(&mut buffer, &mut meta);
-            assert_eq!(&buffer[..meta.len], kept.as_bytes(), "{sent:?}");
+            assert_eq!(buffer[..meta.len], kept, "{sent:?}");
             let mut found = Vec::new();
             while let Ok(datagram) = inboxes[0].try_recv() {
                 assert_eq!((datagram.meta.len, datagram.meta.stride), (datagram.bytes.len(), datagram.bytes.len()));
-                found.push(String::from_utf8(datagram.bytes.into_vec()).expect("text"));
+                found.push(datagram.bytes.into_vec());
             }
-            assert_eq!(found, forwarded, "{sent:?}");
+            assert_eq!(found, forwarded.iter().map(|datagram| named(datagram)).collect::<Vec<_>>(), "{sent:?}");
         };
-        let (own, other, unknown) = ("@\0\0own", "@\0\x01two", "@\0\x02333");
-        check(&[own], 6, own, &[]);
-        check(&[other], 6, "", &[other]);
-        check(&[unknown], 6, unknown, &[]);
-        check(&["@"], 6, "@", &[]);
-        check(&[own, other, own, other, "@\0\0x"], 6, &[own, own, "@\0\0x"].concat(), &[other, other]);
-        check(&[own, own, "@\0\x01"], 6, &[own, own].concat(), &["@\0\x01"]);
+        let (own, other, unknown) = ("@p\0\0own", "@p\0\x01two", "@p\0\x02333");
+        check(&[own], 7, own, &[]);
+        check(&[other], 7, "", &[other]);
+        check(&[unknown], 7, unknown, &[]);
+        check(&["@"], 7, "@", &[]);
+        check(&[own, other, own, other, "@p\0\0x"], 7, &[own, own, "@p\0\0x"].concat(), &[other, other]);
+        check(&[own, own, "@p\0\x01"], 7, &[own, own].concat(), &["@p\0\x01"]);
     }
 
     #[test]
-    fn long_headers_are_not_passed_on() {
-        assert_eq!(worker_of(b"\xc0\x00\x00\x00\x01\x08"), None);
-        assert_eq!(worker_of(b""), None);
+    fn pauses() {
+        let (group, mut inboxes) = QuicGroup::new(QuicIdentity::random(), 1);
+        let socket = SteeredSocket::new(Arc::new(NoSocket), 0, inboxes.remove(0), Arc::clone(&group));
+        let receive = || {
+            let (mut bytes, mut metas) = ([0; 100], [RecvMeta::default()]);
+            let received = socket.poll_recv(
+                &mut Context::from_waker(std::task::Waker::noop()),
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut metas,
+            );
+            received.is_ready().then(|| bytes[..metas[0].len].to_vec())
+        };
+        assert_eq!(receive(), Some(b"own".to_vec()));
+        group.pause(true);
+        assert_eq!(receive(), None);
+        group.pass_on(
+            super::super::ids::EndpointName { process: group.identity().process, number: 0 },
+            b"x",
+            &RecvMeta::default(),
+        );
+        assert_eq!((receive(), receive()), (Some(b"x".to_vec()), None), "what is passed on is received all the same");
+        group.pause(false);
+        assert_eq!(receive(), Some(b"own".to_vec()));
     }
 }
