@@ -14,5 +14,6 @@ mod quic;
 mod stream;
 #[cfg(feature = "serve")]
 pub(crate) mod tunnel;
+mod websocket;
 
 pub(crate) use self::accept::accept;

@@ -8,6 +8,7 @@ mod frames;
 mod hpack;
 pub(crate) mod monitor;
 mod outbound;
+pub(crate) mod priorities;
 pub(crate) mod request;
 
 pub(crate) use self::fields::{are_well_formed, received, received_trailers, to_send};

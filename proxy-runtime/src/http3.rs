@@ -7,3 +7,6 @@ pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod integer;
 pub(crate) mod qpack;
+
+#[cfg(test)]
+mod random;

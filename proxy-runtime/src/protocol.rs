@@ -18,6 +18,8 @@ pub mod methods;
 pub mod names;
 pub(crate) mod octets;
 #[cfg(feature = "serve")]
+pub(crate) mod priority;
+#[cfg(feature = "serve")]
 pub(crate) mod ranges;
 pub mod target;
 pub mod trace_context;

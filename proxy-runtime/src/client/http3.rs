@@ -19,6 +19,9 @@ use crate::protocol::fields::Fields;
 /// The most bytes of a stream that are taken from the library at once.
 const CHUNK: usize = 16 << 10;
 
+/// How often a stream lets others go first at most.
+const MAX_YIELDS: usize = 8;
+
 /// The most bytes of interim responses that are queued.
 const MAX_INTERIM: usize = 16 << 10;
 
@@ -29,6 +32,10 @@ pub(crate) struct Http3Client {
     /// Interim responses (1xx) to be sent before anything else.
     interim: RefCell<Vec<u8>>,
     pub(crate) budget: Rc<StreamBudget>,
+    id: u64,
+    /// How many updates of priorities the stream has seen, and how often it has let others go first.
+    updates: Cell<u64>,
+    yielded: Cell<usize>,
     /// The complete body was received.
     pub(crate) whole: Cell<bool>,
     /// The client waits for `100 Continue`.
@@ -194,7 +201,11 @@ impl Http3Client {
         budget: Rc<StreamBudget>,
         limit: usize,
     ) -> Http3Client {
+        let id = receiving.id().into();
         Http3Client {
+            id,
+            updates: Cell::new(0),
+            yielded: Cell::new(0),
             receiving: RefCell::new(ReceivingStream {
                 stream: receiving,
                 connection: Rc::clone(connection),
@@ -236,6 +247,11 @@ impl Http3Client {
         let ends = matches!(receiving.poll_body(cx), Poll::Ready(Ok(0)));
         self.whole.set(ends);
         ends
+    }
+
+    /// What follows the head is a tunnel.
+    pub(crate) fn tunnel(&self) {
+        self.receiving.borrow_mut().frames.tunnel();
     }
 
     /// Sets the declared length of the body.
@@ -291,8 +307,51 @@ impl Http3Client {
         }
     }
 
+    /// Begins with the priority that the request has (RFC 9218 section 5).
+    pub(crate) fn prioritize(&self, field: Option<&[u8]>) {
+        self.budget.priorities.begin(self.id, field);
+        if self.budget.priorities.matter() {
+            self.apply_priority();
+        }
+    }
+
+    /// Adds what the server says of the priority.
+    pub(crate) fn prioritize_response(&self, field: &[u8]) {
+        self.budget.priorities.respond(self.id, field);
+        self.apply_priority();
+    }
+
+    fn apply_priority(&self) {
+        let priorities = &self.budget.priorities;
+        self.updates.set(priorities.updates());
+        // An error means that the stream has ended.
+        let _ = self.sending.borrow().stream.set_priority(priorities.rank(self.id).as_priority());
+    }
+
     /// Writes as much as the client accepts.
+    ///
+    /// The library sends what it has in the order of priorities, but wakes streams in another order when it has space for more. So a stream lets
+    /// those go first that wait and have a better rank: each time once for each of them, as one whose own window is closed won't use the space.
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, parts: [&[u8]; 2]) -> Poll<std::io::Result<usize>> {
+        let priorities = &self.budget.priorities;
+        if !priorities.matter() {
+            return self.poll_write_now(cx, parts);
+        }
+        if self.updates.get() != priorities.updates() {
+            self.apply_priority();
+        }
+        if self.yielded.get() < priorities.better(self.id).min(MAX_YIELDS) {
+            self.yielded.set(self.yielded.get() + 1);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.yielded.set(0);
+        let written = self.poll_write_now(cx, parts);
+        priorities.wait(self.id, written.is_pending());
+        written
+    }
+
+    fn poll_write_now(&self, cx: &mut Context<'_>, parts: [&[u8]; 2]) -> Poll<std::io::Result<usize>> {
         let mut sending = self.sending.borrow_mut();
         let mut written = 0;
         for part in parts.into_iter().filter(|part| !part.is_empty()) {

@@ -3,7 +3,7 @@
 //! `h2` implements the protocol; [`Monitor`] checks what `h2` does not, and then the connection ends with GOAWAY. A request is converted to
 //! its HTTP/1.1 form, and goes to [`serve::exchange`]; flow control releases data only as it is passed on.
 
-mod websocket;
+mod tunnel;
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::draining::{Draining, LINGER};
+use super::websocket;
 use crate::body::pace::Pace;
 use crate::client::http2::Http2Client;
 use crate::client::peer::Peer;
@@ -75,12 +76,13 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     });
     let Some(connection) = begun.await else { return };
     let idle = timeouts.idle.get(worker.settings);
+    let budget = StreamBudget::new(worker.memory, monitor.priorities());
     let mut streams = Streams {
         peer,
         connection,
         monitor,
         active: Rc::default(),
-        budget: StreamBudget::new(worker.memory),
+        budget,
         window: WINDOW_AT_FIRST,
         full: None,
         ending: None,
@@ -173,8 +175,11 @@ impl Streams<'_> {
             }
             let counted = StreamGuard::new(&self.active);
             let (peer, budget, monitor) = (Rc::clone(self.peer), Rc::clone(&self.budget), Rc::clone(&self.monitor));
+            let stream = respond.stream_id().as_u32().into();
+            budget.priorities.begin(stream, request.headers().get("priority").map(HeaderValue::as_bytes));
             tokio::task::spawn_local(async move {
-                exchange(peer, (budget, monitor), request, respond).await;
+                exchange(peer, (Rc::clone(&budget), monitor), request, respond).await;
+                budget.priorities.end(stream);
                 drop((share, counted));
             });
         }
@@ -383,15 +388,7 @@ async fn send(
     (to_head, websocket): (bool, Option<&websocket::WebSocketKey>),
 ) {
     let tunnel = matches!(answer.body, Body::Tunnel(_));
-    let failure = match (tunnel, websocket) {
-        (true, Some(key)) if websocket::accept(key, &mut answer) => None,
-        // A 101 that was not asked for, or from a server that did not understand the request.
-        (true, _) => Some(Failure::UpstreamInvalid),
-        // RFC 8441 section 4: a 2xx would mean that there is a tunnel; any other status means that there is none.
-        (_, Some(_)) if answer.status.is_success() => Some(Failure::NotUpgraded),
-        _ => None,
-    };
-    if let Some(failure) = failure {
+    if let Some(failure) = websocket::check(websocket, &mut answer) {
         let answer = serve::instead(record, failure);
         return Box::pin(send(client, http2, record, answer, (to_head, None))).await;
     }
@@ -403,6 +400,10 @@ async fn send(
     });
     if bodiless {
         answer.body = Body::None(None);
+    }
+    if let Some(said) = answer.fields.get("priority") {
+        let stream = http2.respond.borrow().stream_id().as_u32().into();
+        http2.budget.priorities.respond(stream, said);
     }
     let mut outbound = Http2Outbound::to_client(length, &http2.budget);
     let streams = !matches!(answer.body, Body::None(_) | Body::Bytes(_) | Body::Pieces(_) | Body::Tunnel(_));
@@ -430,7 +431,7 @@ async fn send(
     }
     if let Body::Tunnel(call) = answer.body {
         record.finished();
-        return websocket::through(client, http2, stream, *call).await;
+        return tunnel::through(client, http2, stream, *call).await;
     }
     let mut pace = Pace::new(record.policy().limits.min_rate, 2 * FINE_QUEUE);
     let outcome = std::future::poll_fn(|cx| {

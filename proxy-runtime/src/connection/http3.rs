@@ -4,6 +4,7 @@
 //! The memory of a connection is limited as in HTTP/2 ([`StreamBudget`]).
 
 mod exchange;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
@@ -61,7 +62,7 @@ async fn converse(peer: Rc<Peer>, connection: Connection, timer: &Timer) {
     let worker = peer.worker;
     let session = Rc::new(Session {
         limit: usize::try_from(worker.head_limit).unwrap_or(usize::MAX),
-        budget: StreamBudget::new(worker.memory),
+        budget: StreamBudget::new(worker.memory, Rc::default()),
         active: Cell::new(0),
         credit: Cell::new(0),
         allowance: RefCell::new(Allowance::new(Instant::now())),
@@ -121,6 +122,7 @@ async fn follow(session: Rc<Session>, mut stream: RecvStream) {
         match stream.read_chunk(4096, true).await {
             Ok(Some(chunk)) => {
                 let outcome = reader.read(&mut session.streams.borrow_mut(), chunk.bytes);
+                session.reprioritize();
                 match outcome {
                     Ok(UniOutcome::More(frames)) => session.spend(frames.saturating_mul(FRAME)),
                     Ok(UniOutcome::Unknown) => {
@@ -166,6 +168,7 @@ impl Session {
     /// Opens the control stream, and sends SETTINGS.
     async fn open_control(&self) -> Result<SendStream, ()> {
         let mut stream = self.connection.quic.open_uni().await.map_err(drop)?;
+        let _ = stream.set_priority(i32::MAX);
         stream.write_all(&control::opening(self.limit as u64)).await.map_err(drop)?;
         Ok(stream)
     }
@@ -179,6 +182,13 @@ impl Session {
     fn spend(&self, price: u32) {
         if price > 0 && !self.allowance.borrow_mut().spend(price, Instant::now) {
             self.fail(ErrorCode::ExcessiveLoad);
+        }
+    }
+
+    /// Applies the updates of priorities that have arrived.
+    fn reprioritize(&self) {
+        for (stream, value) in self.streams.borrow_mut().take_updates() {
+            self.budget.priorities.update(stream, &value);
         }
     }
 
@@ -289,7 +299,9 @@ impl RequestStreams<'_> {
         let guard = ExchangeGuard::new(self.session);
         let session = Rc::clone(self.session);
         tokio::task::spawn_local(async move {
+            let (stream, budget) = (receiving.id().into(), Rc::clone(&session.budget));
             exchange::exchange(session, (sending, receiving)).await;
+            budget.priorities.end(stream);
             drop((place, guard));
         });
     }

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use h2::RecvStream;
 use http::Request;
 
+use super::priorities::StreamPriorities;
 use crate::net::memory::Memory;
 
 /// The most bytes that are queued to be written.
@@ -42,32 +43,35 @@ pub(crate) struct StreamBudget {
     /// By how much the connection's window exceeds its initial size.
     credit: Cell<u32>,
     /// Streams that wait for space in the queue.
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Vec<(u64, Waker)>>,
+    /// In which order these get it.
+    pub(crate) priorities: Rc<StreamPriorities>,
     /// The connection's waker, while it accepts no more requests.
     acceptor: Cell<Option<Waker>>,
 }
 
 impl StreamBudget {
-    pub(crate) fn new(memory: &'static Memory) -> Rc<StreamBudget> {
+    pub(crate) fn new(memory: &'static Memory, priorities: Rc<StreamPriorities>) -> Rc<StreamBudget> {
         Rc::new(StreamBudget {
             memory,
             queued: Cell::new(0),
             held: Cell::new(0),
             credit: Cell::new(0),
             waiting: RefCell::default(),
+            priorities,
             acceptor: Cell::new(None),
         })
     }
 
-    /// Returns how much more may be queued; ready once that is not zero.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<usize> {
+    /// Returns how much more may be queued for a stream; ready once that is not zero.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, stream: u64) -> Poll<usize> {
         let room = QUEUE.saturating_sub(self.queued.get());
         if room > 0 {
             return Poll::Ready(room);
         }
         let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+        if !waiting.iter().any(|(_, waker)| waker.will_wake(cx.waker())) {
+            waiting.push((stream, cx.waker().clone()));
         }
         Poll::Pending
     }
@@ -152,7 +156,12 @@ impl Drop for QueuedBytes {
         budget.queued.set(budget.queued.get() - self.bytes);
         // Not after each frame: woken streams then have space for several.
         if budget.queued.get() <= QUEUE / 2 {
-            for waker in budget.waiting.take() {
+            // They run in this order, and each takes what it can use: one whose own window is closed leaves it to the next.
+            let mut waiting = budget.waiting.take();
+            if waiting.len() > 1 && budget.priorities.matter() {
+                waiting.sort_by_cached_key(|(stream, _)| budget.priorities.rank(*stream));
+            }
+            for (_, waker) in waiting {
                 waker.wake();
             }
         }

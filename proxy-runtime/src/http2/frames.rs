@@ -9,6 +9,8 @@ pub(super) const SETTINGS: u8 = 4;
 pub(super) const PUSH_PROMISE: u8 = 5;
 pub(super) const GOAWAY: u8 = 7;
 pub(super) const CONTINUATION: u8 = 9;
+/// RFC 9218 section 7.1.
+pub(super) const PRIORITY_UPDATE: u8 = 16;
 
 /// Flags of frames.
 pub(super) const END_STREAM: u8 = 1;

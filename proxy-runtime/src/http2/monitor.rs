@@ -21,10 +21,12 @@ use tokio::time::Instant;
 use super::flood::{Allowance, FOR_DATA, FOR_HEAD, FRAME, RESET};
 use super::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, FramePart, Frames, GOAWAY, HEADERS, PADDED, PRIORITY,
-    PUSH_PROMISE, RST_STREAM, SETTINGS,
+    PRIORITY_UPDATE, PUSH_PROMISE, RST_STREAM, SETTINGS,
 };
 use super::hpack::{HpackError, OVERHEAD, Scanner};
+use super::priorities::StreamPriorities;
 use crate::net::stream::BufferedStream;
+use crate::protocol::priority::LONGEST;
 
 /// Why a connection is terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,11 @@ impl Monitor {
         at.map(|at| marked.swap_remove(at)).is_some()
     }
 
+    /// Returns the priorities of the client's streams.
+    pub(crate) fn priorities(&self) -> Rc<StreamPriorities> {
+        Rc::clone(&self.state.borrow().priorities)
+    }
+
     /// Returns why the connection was terminated, if it was.
     pub(crate) fn cut(&self) -> Option<Violation> {
         self.cut.get()
@@ -156,6 +163,9 @@ struct MonitorState {
     /// Open streams to a server, and whether the response's head has arrived.
     open: Vec<(u32, bool)>,
     malformed: Vec<u32>,
+    /// The part of PRIORITY_UPDATE that has arrived.
+    update: Vec<u8>,
+    priorities: Rc<StreamPriorities>,
 }
 
 /// HEADERS whose field block is incomplete.
@@ -181,6 +191,8 @@ impl MonitorState {
             latest: 0,
             open: Vec::new(),
             malformed: Vec::new(),
+            update: Vec::new(),
+            priorities: Rc::default(),
         }
     }
 
@@ -196,6 +208,7 @@ impl MonitorState {
             match part.head.kind {
                 HEADERS | CONTINUATION => self.fields(part)?,
                 SETTINGS if !part.head.has(ACK) => self.settings(part)?,
+                PRIORITY_UPDATE if self.from == PeerRole::Client => self.priority_update(part)?,
                 DATA if part.ends() && part.head.has(END_STREAM) => self.close(part.head.stream),
                 RST_STREAM if part.ends() => self.close(part.head.stream),
                 _ => {}
@@ -288,6 +301,27 @@ impl MonitorState {
             self.front[at % 6] = *byte;
             if at % 6 == 5 && self.front == PUSH && self.from == PeerRole::Server {
                 return Err(Violation::Protocol);
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9218 section 7.1: a stream, and the value of `Priority`. The library ignores the frame.
+    fn priority_update(&mut self, part: FramePart<'_>) -> Result<(), Violation> {
+        if part.starts {
+            self.update.clear();
+        }
+        if part.head.stream != 0 || part.head.length < 4 {
+            return Err(Violation::Protocol);
+        }
+        // What is longer is no value that would be parsed.
+        let space = 4 + LONGEST + 1 - self.update.len();
+        self.update.extend_from_slice(&part.payload[..part.payload.len().min(space)]);
+        if let Some((stream, value)) = self.update.split_first_chunk().filter(|_| part.ends()) {
+            match u32::from_be_bytes(*stream) & (u32::MAX >> 1) {
+                // An id that no request has.
+                stream if stream % 2 == 0 => return Err(Violation::Protocol),
+                stream => self.priorities.update(stream.into(), value),
             }
         }
         Ok(())

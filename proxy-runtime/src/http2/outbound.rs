@@ -192,7 +192,10 @@ impl Http2Outbound {
         stream: &mut SendStream<DataPiece>,
         want: usize,
     ) -> Poll<Result<usize, ()>> {
-        let queue = self.budget.as_ref().map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx));
+        let queue = self
+            .budget
+            .as_ref()
+            .map_or(Poll::Ready(SEND_BUFFER), |budget| budget.poll_room(cx, stream.stream_id().as_u32().into()));
         let queue = ready!(queue).min(SEND_BUFFER);
         let mut room = stream.capacity();
         if room < want.min(queue) {

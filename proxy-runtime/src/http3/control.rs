@@ -4,7 +4,10 @@
 use bytes::{Buf as _, Bytes};
 
 use super::codes::ErrorCode;
-use super::frames::{CANCEL_PUSH, DATA, GOAWAY, HEADERS, MAX_PUSH_ID, PUSH_PROMISE, SETTINGS, is_reserved};
+use super::frames::{
+    CANCEL_PUSH, DATA, GOAWAY, HEADERS, MAX_PUSH_ID, PRIORITY_UPDATE, PRIORITY_UPDATE_PUSH, PUSH_PROMISE, SETTINGS,
+    is_reserved,
+};
 use super::integer;
 
 /// Stream types.
@@ -16,6 +19,9 @@ const QPACK_DECODER: u64 = 0x03;
 /// `SETTINGS_MAX_FIELD_SECTION_SIZE` (RFC 9114 section 7.2.4.1).
 const MAX_FIELD_SECTION_SIZE: u64 = 0x06;
 
+/// `SETTINGS_ENABLE_CONNECT_PROTOCOL` (RFC 9220 section 5): WebSocket is supported.
+const ENABLE_CONNECT_PROTOCOL: u64 = 0x08;
+
 /// The largest frame whose payload is read.
 const MAX_PAYLOAD: u64 = 4096;
 
@@ -25,8 +31,10 @@ const PAYLOAD_PER_FRAME: usize = 64;
 /// Returns the beginning of the proxy's control stream: its type, and SETTINGS. The capacity of the dynamic table is 0, the default.
 pub(crate) fn opening(max_section: u64) -> Vec<u8> {
     let (mut out, mut settings) = (Vec::new(), Vec::new());
-    integer::write(&mut settings, MAX_FIELD_SECTION_SIZE);
-    integer::write(&mut settings, max_section);
+    for (setting, value) in [(MAX_FIELD_SECTION_SIZE, max_section), (ENABLE_CONNECT_PROTOCOL, 1)] {
+        integer::write(&mut settings, setting);
+        integer::write(&mut settings, value);
+    }
     integer::write(&mut out, CONTROL);
     write_frame(&mut out, SETTINGS, &settings);
     out
@@ -54,6 +62,15 @@ pub(crate) struct PeerStreams {
     has_settings: bool,
     max_push_id: Option<u64>,
     goaway: Option<u64>,
+    /// Updates of priorities that were not taken yet: the stream, and the value.
+    updates: Vec<(u64, Vec<u8>)>,
+}
+
+impl PeerStreams {
+    /// Takes the updates of priorities (RFC 9218 section 7.2).
+    pub(crate) fn take_updates(&mut self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.updates)
+    }
 }
 
 /// What follows a read.
@@ -197,6 +214,17 @@ impl UniReader {
                 // Section 7.2.7: it may not shrink.
                 if peer.max_push_id.replace(id).is_some_and(|before| id < before) { Err(ErrorCode::Id) } else { Ok(()) }
             }
+            PRIORITY_UPDATE => {
+                let (stream, size) = integer::read(&self.rest).ok_or(ErrorCode::Frame)?;
+                // RFC 9218 section 7.2: it is the id of a request.
+                if stream % 4 != 0 {
+                    return Err(ErrorCode::Id);
+                }
+                peer.updates.push((stream, self.rest[size..].to_vec()));
+                Ok(())
+            }
+            // Nothing is pushed.
+            PRIORITY_UPDATE_PUSH => Err(ErrorCode::Id),
             _ => Ok(()),
         }
     }
@@ -233,7 +261,7 @@ fn encoder(bytes: &[u8]) -> Result<u32, ErrorCode> {
 
 /// Whether the payload of a frame is read.
 fn is_known(kind: u64) -> bool {
-    matches!(kind, SETTINGS | CANCEL_PUSH | GOAWAY | MAX_PUSH_ID)
+    matches!(kind, SETTINGS | CANCEL_PUSH | GOAWAY | MAX_PUSH_ID | PRIORITY_UPDATE | PRIORITY_UPDATE_PUSH)
 }
 
 /// Parses a payload that is an integer.
@@ -316,6 +344,18 @@ mod tests {
         check(&[b"\x00\x04\x05\x06\x40\x64\x21\x05"], Ok(1));
         check(&[&after_settings(b"\x21\x03xyz\x0d\x01\x05\x0d\x01\x05\x07\x01\x09\x07\x01\x09")], Ok(6));
         assert_eq!(read(&[b"\x21anything"], 4), Ok(vec![UniOutcome::Unknown, UniOutcome::More(0)]));
+    }
+
+    #[test]
+    fn updates_of_priorities() {
+        let update = |kind: &[u8], payload: &[u8]| after_settings(&[kind, &[payload.len() as u8], payload].concat());
+        let mut peer = PeerStreams::default();
+        let stream = update(b"\x80\x0f\x07\x00", b"\x04u=1");
+        let read = UniReader::default().read(&mut peer, [b"\x00", &stream[1..]].concat().into());
+        assert_eq!((read, peer.take_updates()), (Ok(UniOutcome::More(2)), vec![(4, b"u=1".to_vec())]));
+        check(&[&update(b"\x80\x0f\x07\x00", b"\x02u=1")], Err(ErrorCode::Id));
+        check(&[&update(b"\x80\x0f\x07\x00", b"")], Err(ErrorCode::Frame));
+        check(&[&update(b"\x80\x0f\x07\x01", b"\x00u=1")], Err(ErrorCode::Id));
     }
 
     #[test]

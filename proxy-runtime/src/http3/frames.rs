@@ -17,6 +17,10 @@ pub(crate) const PUSH_PROMISE: u64 = 0x05;
 pub(crate) const GOAWAY: u64 = 0x07;
 pub(crate) const MAX_PUSH_ID: u64 = 0x0d;
 
+/// PRIORITY_UPDATE for a request, and for a push (RFC 9218 section 7.2).
+pub(crate) const PRIORITY_UPDATE: u64 = 0xf0700;
+pub(crate) const PRIORITY_UPDATE_PUSH: u64 = 0xf0701;
+
 /// The most bytes of frame headers and unknown frames on a stream that are not paid for by data.
 const MAX_OVERHEAD: u64 = 64 << 10;
 
@@ -49,8 +53,9 @@ pub(crate) struct FrameReader {
     /// The largest field section, in bytes, and whether the one that is being read is larger.
     limit: usize,
     oversized: bool,
-    /// How many field sections the stream had: the head, and the trailers.
+    /// How many field sections the stream had, and how many it may have: the head, and the trailers.
     sections: u8,
+    max_sections: u8,
     overhead: u64,
     data: u64,
 }
@@ -65,6 +70,7 @@ impl FrameReader {
             limit,
             oversized: false,
             sections: 0,
+            max_sections: 2,
             overhead: 0,
             data: 0,
         }
@@ -110,6 +116,11 @@ impl FrameReader {
         }
     }
 
+    /// The rest of the stream is a tunnel, which has no trailers (RFC 9114 section 4.4).
+    pub(crate) fn tunnel(&mut self) {
+        self.max_sections = 1;
+    }
+
     /// Returns how many bytes of an incomplete field section have arrived.
     pub(crate) fn collected(&self) -> usize {
         self.fields.len()
@@ -140,12 +151,13 @@ impl FrameReader {
         self.header.clear();
         self.spend(size as u64)?;
         match kind {
-            HEADERS if self.sections < 2 => {
+            HEADERS if self.sections < self.max_sections => {
                 self.sections += 1;
                 self.oversized = length > self.limit as u64;
             }
             DATA if self.sections == 1 => {}
-            DATA | HEADERS | CANCEL_PUSH | SETTINGS | PUSH_PROMISE | GOAWAY | MAX_PUSH_ID => {
+            DATA | HEADERS | CANCEL_PUSH | SETTINGS | PUSH_PROMISE | GOAWAY | MAX_PUSH_ID | PRIORITY_UPDATE
+            | PRIORITY_UPDATE_PUSH => {
                 return Err(ErrorCode::FrameUnexpected);
             }
             kind if is_reserved(kind) => return Err(ErrorCode::FrameUnexpected),
@@ -227,13 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn tunnels() {
+        let mut reader = FrameReader::new(100);
+        let mut stream = Bytes::from([frame(HEADERS, b"head"), frame(DATA, b"x"), frame(HEADERS, b"no")].concat());
+        assert!(matches!(reader.read(&mut stream), Ok(Some(StreamPart::Fields(_)))));
+        reader.tunnel();
+        assert!(matches!(reader.read(&mut stream), Ok(Some(StreamPart::Data(_)))));
+        assert_eq!(reader.read(&mut stream), Err(ErrorCode::FrameUnexpected));
+    }
+
+    #[test]
     fn errors() {
         let head = || frame(HEADERS, b"head");
         let unexpected = Err(ErrorCode::FrameUnexpected);
         check(&[frame(DATA, b"x")], &[], b"", unexpected);
         check(&[head(), head(), head()], &[Some(b"head"), Some(b"head")], b"", unexpected);
         check(&[head(), head(), frame(DATA, b"x")], &[Some(b"head"), Some(b"head")], b"", unexpected);
-        for kind in [CANCEL_PUSH, SETTINGS, PUSH_PROMISE, GOAWAY, MAX_PUSH_ID, 0x02, 0x06, 0x08, 0x09] {
+        for kind in [
+            CANCEL_PUSH,
+            SETTINGS,
+            PUSH_PROMISE,
+            GOAWAY,
+            MAX_PUSH_ID,
+            PRIORITY_UPDATE,
+            PRIORITY_UPDATE_PUSH,
+            0x02,
+            0x06,
+            0x08,
+            0x09,
+        ] {
             check(&[head(), frame(kind, b"\x00")], &[Some(b"head")], b"", unexpected);
         }
         check(&[frame(HEADERS, b"head")[..5].to_vec()], &[], b"", Err(ErrorCode::Frame));

@@ -24,6 +24,8 @@ pub(crate) struct Http3Head {
     pub(crate) fields: Fields,
     /// How the body is framed, as long as the stream has not ended.
     pub(crate) framing: Framing,
+    /// It is an extended CONNECT for a WebSocket (RFC 9220).
+    pub(crate) websocket: bool,
     /// Why the request is refused, if it is.
     pub(crate) flaw: Option<Failure>,
 }
@@ -57,6 +59,8 @@ struct PseudoFields {
     scheme: Option<Vec<u8>>,
     authority: Option<Vec<u8>>,
     path: Option<Vec<u8>>,
+    /// That of an extended CONNECT (RFC 9220).
+    protocol: Option<Vec<u8>>,
 }
 
 impl PseudoFields {
@@ -67,6 +71,7 @@ impl PseudoFields {
             b":scheme" => &mut self.scheme,
             b":authority" => &mut self.authority,
             b":path" => &mut self.path,
+            b":protocol" => &mut self.protocol,
             _ => return false,
         };
         place.replace(value.to_vec()).is_none()
@@ -124,8 +129,13 @@ impl Http3Head {
         let (Some(method), false) = (method, malformed || !authority.is_none_or(is_text)) else {
             return Err(MALFORMED);
         };
-        let connect = method == Method::CONNECT;
-        // Section 4.4: CONNECT has neither a scheme nor a path; all others have both.
+        // RFC 8441 section 4: with `:protocol`, CONNECT has the fields of other requests. Section 4.4: otherwise, it has neither a scheme nor a path.
+        let extended = pseudo.protocol.is_some();
+        if extended && (method != Method::CONNECT || authority.is_none()) {
+            return Err(MALFORMED);
+        }
+        let connect = method == Method::CONNECT && !extended;
+        let websocket = pseudo.protocol.is_some_and(|protocol| protocol == b"websocket");
         let path = match (&pseudo.scheme, pseudo.path) {
             (None, None) if connect && authority.is_some() => Vec::new(),
             (Some(scheme), Some(path)) if !connect && !path.is_empty() => {
@@ -152,7 +162,7 @@ impl Http3Head {
             (true, Some(length)) if fields.all(KnownField::CONTENT_LENGTH).count() == 1 => Framing::Length(length),
             (true, _) => return Err(MALFORMED),
         };
-        Ok(Http3Head { method, target, fields, framing, flaw })
+        Ok(Http3Head { method, target, fields, framing, websocket, flaw })
     }
 }
 
@@ -284,6 +294,21 @@ mod tests {
         check(&connect, "CONNECT \r\nhost: a:443\r\n", Framing::Chunked, None);
         let relative = [(":method", "GET"), (":scheme", "ftp"), (":path", "a"), (":authority", "a")];
         check(&relative, "GET a\r\nhost: a\r\n", Framing::Chunked, Some(Failure::BadRequest));
+    }
+
+    #[test]
+    fn extended_connect() {
+        let with = |protocol| [&[(":method", "CONNECT"), (":protocol", protocol)], &GET[1..]].concat();
+        let head = read(&with("websocket")).expect("a head");
+        assert_eq!((head.method, head.target.as_str(), head.websocket), (Method::CONNECT, "/a?b", true));
+        // An unknown protocol is an unknown method.
+        let head = read(&with("connect-udp")).expect("a head");
+        assert_eq!((head.method, head.websocket, head.flaw), (Method::CONNECT, false, None));
+        for without in 2..5 {
+            let mut fields = with("websocket");
+            fields.remove(without);
+            assert_eq!(read(&fields).err(), Some(MALFORMED), "{fields:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use http::{Method, StatusCode, Version};
 use quinn::{RecvStream, SendStream};
 use tokio::time::Instant;
 
-use super::Session;
+use super::super::websocket::{self, WebSocketKey};
+use super::{Session, tunnel};
 use crate::body::outbound::{BodyFraming, Outbound, SendError, YieldOnce};
 use crate::body::pace::Pace;
 use crate::body::source::Source as _;
@@ -57,11 +58,23 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
             target: String::new(),
             fields: Fields::new(),
             framing: Framing::Empty,
+            websocket: false,
             flaw: Some(Failure::HeadersTooLarge),
         },
         Err(HeadError::Stream(code)) => return give_up(client, http3, (Failure::BadRequest, code), began),
         Err(HeadError::Connection(code)) => return session.fail(code),
     };
+    http3.prioritize(head.fields.get("priority"));
+    if head.websocket {
+        http3.tunnel();
+        let key = websocket::ask(&mut head.fields, &client.worker.dice);
+        (head.method, head.framing) = (Method::GET, Framing::Empty);
+        let Some(_share) = session.budget.admit_parts(head.fields.size() + head.target.len(), None) else {
+            http3.reset(ErrorCode::RequestRejected);
+            return http3.stop(ErrorCode::RequestRejected);
+        };
+        return answer(session, client, http3, (head, Some(key)), began).await;
+    }
     http3.expect(match head.framing {
         Framing::Length(length) => Some(length),
         _ => None,
@@ -86,7 +99,7 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
     };
     session.connection.quic.set_receive_window(session.budget.window().into());
     http3.expects_continue.set(body.is_some() && head.fields.contains(KnownField::EXPECT));
-    answer(session, client, http3, head, began).await;
+    answer(session, client, http3, (head, None), began).await;
 }
 
 /// Why there is no head.
@@ -147,8 +160,14 @@ fn give_up(client: &Client, http3: &Http3Client, (failure, code): (Failure, Erro
     http3.stop(code);
 }
 
-async fn answer(session: &Session, client: &Rc<Client>, http3: &Http3Client, head: Http3Head, began: Instant) {
-    let Http3Head { method, target, fields, framing, flaw } = head;
+async fn answer(
+    session: &Session,
+    client: &Rc<Client>,
+    http3: &Http3Client,
+    (head, websocket): (Http3Head, Option<WebSocketKey>),
+    began: Instant,
+) {
+    let Http3Head { method, target, fields, framing, flaw, .. } = head;
     let to_head = method == Method::HEAD;
     let mut record = Record::new(&client.peer, method, Version::HTTP_3, fields, began);
     let mut stopped = pin!(http3.stopped());
@@ -172,7 +191,7 @@ async fn answer(session: &Session, client: &Rc<Client>, http3: &Http3Client, hea
     };
     match answered {
         Some(Ok(answer)) => {
-            let sent = send(client, http3, &mut record, answer, to_head).await;
+            let sent = send(client, http3, &mut record, answer, (to_head, websocket.as_ref())).await;
             drop(record);
             if sent {
                 session.allowance.borrow_mut().earn(FOR_HEAD);
@@ -193,7 +212,7 @@ async fn answer(session: &Session, client: &Rc<Client>, http3: &Http3Client, hea
         }
         None => {
             session.spend(RESET);
-            if !http3.whole.get() {
+            if !http3.whole.get() && websocket.is_none() {
                 record.failed(Failure::RequestTruncated);
                 record.answered(Failure::RequestTruncated.status().as_u16());
             }
@@ -209,12 +228,14 @@ async fn send(
     http3: &Http3Client,
     record: &mut Record,
     mut answer: Answer<Body>,
-    to_head: bool,
+    (to_head, websocket): (bool, Option<&WebSocketKey>),
 ) -> bool {
-    if matches!(answer.body, Body::Tunnel(_)) {
-        // Nobody has asked for one.
-        let answer = serve::instead(record, Failure::UpstreamInvalid);
-        return Box::pin(send(client, http3, record, answer, to_head)).await;
+    if let Some(failure) = websocket::check(websocket, &mut answer) {
+        let answer = serve::instead(record, failure);
+        return Box::pin(send(client, http3, record, answer, (to_head, None))).await;
+    }
+    if let Some(said) = answer.fields.get("priority") {
+        http3.prioritize_response(said);
     }
     let bodiless = to_head || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = answer.body.length().filter(|_| match answer.status {
@@ -235,6 +256,10 @@ async fn send(
     let mut out = http3.take_interim();
     let interim = out.len();
     head::write_response(&mut out, answer.status, &answer.fields, &more);
+    if let Body::Tunnel(call) = answer.body {
+        record.finished();
+        return tunnel::through(client, http3, out, *call).await;
+    }
     let framing = match length {
         Some(length @ 1..) if !bodiless => {
             head::write_data(&mut out, length);
@@ -297,7 +322,7 @@ async fn send(
             // Nothing was sent yet: the response can still be replaced by an error response.
             http3.give_back_interim(outbound.take_back(interim));
             let answer = serve::instead(record, failure);
-            Box::pin(send(client, http3, record, answer, to_head)).await
+            Box::pin(send(client, http3, record, answer, (to_head, None))).await
         }
         Err(SendError::Source(failure)) => {
             record.failed(failure);

@@ -121,6 +121,25 @@ fn connections() {
 }
 
 #[test]
+fn updates_of_priorities() {
+    let update =
+        |on, stream: u32, value: &[u8]| frame(PRIORITY_UPDATE, 0, on, &[&stream.to_be_bytes()[..], value].concat());
+    let bytes =
+        [vec![0; PREFACE], settings(), update(0, 1, b"u=1, i"), update(0, 3, b""), update(0, 5, &[b' '; 200])].concat();
+    for size in [usize::MAX, 1, 7] {
+        let monitor = Monitor::new(PeerRole::Client, 250);
+        bytes.chunks(size).try_for_each(|part| monitor.received(part)).expect("no violation");
+        let rank = |stream| monitor.priorities().rank(stream);
+        assert!(rank(1) < rank(3) && rank(3) == rank(7), "in parts of {size}");
+    }
+    for wrong in
+        [update(1, 1, b"u=1"), update(0, 0, b"u=1"), update(0, 2, b"u=1"), frame(PRIORITY_UPDATE, 0, 0, &[0; 3])]
+    {
+        check(PeerRole::Client, &[settings(), wrong], Err(Violation::Protocol));
+    }
+}
+
+#[test]
 fn marks_are_bounded() {
     let monitor = Monitor::new(PeerRole::Client, 250);
     monitor.received(&[vec![0; PREFACE], settings()].concat()).expect("a beginning");

@@ -1,64 +1,17 @@
-//! WebSocket over HTTP/2 (RFC 8441): converts an extended CONNECT to a `GET` with `Upgrade`, its 101 to a 200, and then copies
-//! bytes in both directions.
-
-mod sha1;
+//! The tunnel of a WebSocket over HTTP/2 ([`through`]).
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::balance::Dice;
 use crate::client::Client;
 use crate::client::http2::Http2Client;
-use crate::content::respond::Answer;
 use crate::exchange::UpstreamExchange;
 use crate::http2::DataPiece;
 use crate::net::clock::after;
 use crate::net::stream::BufferedStream;
-use crate::protocol::fields::Fields;
-use crate::protocol::names::KnownField;
-use crate::serve::body::Body;
-
-/// The key that is sent to a server, which must prove that it has understood it (RFC 6455 section 1.3).
-pub(super) struct WebSocketKey([u8; 24]);
-
-/// Adds the fields of an HTTP/1.1 upgrade (RFC 6455 section 4.1); HTTP/2 has no key (RFC 8441 section 5.1).
-pub(super) fn ask(fields: &mut Fields, dice: &Dice) -> WebSocketKey {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // 16 bytes in base64: 22 digits, of which the last has only two significant bits, and the padding.
-    let mut key = [b'='; 24];
-    key[..21].fill_with(|| DIGITS[dice.below(64)]);
-    key[21] = b"AQgw"[dice.below(4)];
-    fields.set(KnownField::CONNECTION, b"upgrade");
-    fields.set(KnownField::UPGRADE, b"websocket");
-    fields.set("sec-websocket-key", &key);
-    WebSocketKey(key)
-}
-
-impl WebSocketKey {
-    /// Returns the expected `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2).
-    fn accepted(&self) -> String {
-        const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-        data_encoding::BASE64.encode(&sha1::digest(&[&self.0, GUID].concat()))
-    }
-}
-
-/// Converts a 101 to the response to an extended CONNECT. `false`: the server's key does not match (RFC 6455 section 4.1).
-pub(super) fn accept(key: &WebSocketKey, answer: &mut Answer<Body>) -> bool {
-    let mut shown = answer.fields.all("sec-websocket-accept");
-    if shown.next() != Some(key.accepted().as_bytes()) || shown.next().is_some() {
-        return false;
-    }
-    drop(shown);
-    answer.status = StatusCode::OK;
-    for name in ["connection", "upgrade", "sec-websocket-accept"] {
-        answer.fields.remove(name);
-    }
-    true
-}
 
 /// Copies bytes until both sides have ended, or both are idle.
 pub(super) async fn through(
@@ -144,16 +97,5 @@ impl WebSocketDirection {
             self.moved += 1;
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys() {
-        // The example of RFC 6455 section 1.3.
-        assert_eq!(WebSocketKey(*b"dGhlIHNhbXBsZSBub25jZQ==").accepted(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }
