@@ -1,6 +1,8 @@
 //! HTTP/2 over real sockets: with independent clients (curl, nghttp, h2load and Python's grpcio), and with frames that no
 //! sane client sends.
 
+mod priorities;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;

@@ -2,9 +2,13 @@
 //! pycurl) and aioquic where they are installed.
 
 mod client;
+mod datagrams;
+mod early;
+mod priorities;
 mod table;
+mod takeover;
+mod websocket;
 
-use std::net::UdpSocket;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -359,59 +363,6 @@ fn floods_end_the_connection() {
 }
 
 #[test]
-fn garbage_datagrams() {
-    let site = Site::new("h3-garbage", "process {\n workers 2\n}", ECHO, &[]);
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.connect(site.address()).expect("an address");
-    let mut seed = 1_u32;
-    for length in (0..1400).chain((0..1400).rev()) {
-        let datagram: Vec<u8> = (0..length)
-            .map(|at| {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // Long headers of version 1, short headers, and anything.
-                match (at, length % 3) {
-                    (0, 0) => 0xc0 | (seed >> 24) as u8,
-                    (1..=3, 0) => 0,
-                    (4, 0) => 1,
-                    (0, 1) => 0x40,
-                    (1..=2, 1) => (seed >> 31) as u8,
-                    _ => (seed >> 24) as u8,
-                }
-            })
-            .collect();
-        let _ = socket.send(&datagram);
-    }
-    // An unknown version gets a list of known ones (RFC 9000 section 6).
-    let mut unknown = vec![0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 8, 1, 2, 3, 4, 5, 6, 7, 8];
-    unknown.resize(1200, 0);
-    socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    socket.send(&unknown).expect("sent");
-    let mut buffer = [0; 2048];
-    let versions = loop {
-        let length = socket.recv(&mut buffer).expect("a response");
-        if buffer[0] & 0x80 != 0 && buffer[1..5] == [0; 4] {
-            break buffer[..length].to_vec();
-        }
-    };
-    assert!(versions.ends_with(&[0, 0, 0, 1]), "{versions:x?}");
-    run(async {
-        assert_eq!(site.client().await.get("a.test", "/one").await.status, 200);
-    });
-}
-
-#[test]
-fn clients_may_change_their_address() {
-    let site = Site::new("h3-migration", "process {\n workers 4\n}", ECHO, &[]);
-    run(async {
-        let client = site.client().await;
-        for _ in 0..12 {
-            client.endpoint.rebind(UdpSocket::bind("127.0.0.1:0").expect("a socket")).expect("another socket");
-            assert_eq!(client.get("a.test", "/one").await.status, 200);
-        }
-    });
-}
-
-#[test]
 fn server_names_and_client_certificates() {
     let dir = scratch("h3-names");
     let ca = Authority::new(&dir);
@@ -450,20 +401,6 @@ fn server_names_and_client_certificates() {
     proxy.log("\"reason\":\"unknown-server-name\"");
     proxy.log("the client sent no certificate");
     proxy.log("\"reason\":\"misdirected-request\"");
-}
-
-#[test]
-fn sessions_are_resumed_without_early_data() {
-    let site = Site::new("h3-resumption", "", ECHO, &[]);
-    run(async {
-        let config = config(&site.ca, None);
-        let first = H3::to(&site.address(), "a.test", config.clone()).await.expect("connected");
-        assert_eq!(first.get("a.test", "/one").await.status, 200);
-        let address = site.address().parse().expect("an address");
-        let connecting = first.endpoint.connect_with(config, address, "a.test").expect("a connection");
-        // There is a ticket, and it allows no early data.
-        assert!(connecting.into_0rtt().is_err());
-    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A client of HTTP/3 that sends what a test says, on quinn.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(super) const HEADERS: u64 = 1;
 pub(super) struct H3 {
     pub(super) endpoint: Endpoint,
     pub(super) connection: Connection,
-    _control: Option<SendStream>,
+    control: RefCell<Option<SendStream>>,
 }
 
 /// A response.
@@ -178,8 +179,9 @@ impl H3 {
         let endpoint = endpoint();
         let address = address.parse().expect("an address");
         let connection = endpoint.connect_with(config, address, name).expect("a connection").await?;
-        let mut h3 = H3 { endpoint, connection, _control: None };
-        h3._control = h3.uni(b"\x00\x04\x00").await.ok();
+        let h3 = H3 { endpoint, connection, control: RefCell::default() };
+        let control = h3.uni(b"\x00\x04\x00").await.ok();
+        h3.control.replace(control);
         Ok(h3)
     }
 
@@ -188,7 +190,7 @@ impl H3 {
         let endpoint = endpoint();
         let address = address.parse().expect("an address");
         let connection = endpoint.connect_with(config, address, name).expect("a connection").await;
-        H3 { endpoint, connection: connection.expect("connected"), _control: None }
+        H3 { endpoint, connection: connection.expect("connected"), control: RefCell::default() }
     }
 
     /// Opens a unidirectional stream, and sends bytes.
@@ -196,6 +198,14 @@ impl H3 {
         let mut stream = self.connection.open_uni().await.map_err(drop)?;
         stream.write_all(bytes).await.map_err(drop)?;
         Ok(stream)
+    }
+
+    /// Sends PRIORITY_UPDATE (RFC 9218 section 7.2).
+    pub(super) async fn update_priority(&self, stream: u64, value: &str) {
+        let mut control = self.control.take().expect("a control stream");
+        let payload = [integer(stream), value.as_bytes().to_vec()].concat();
+        control.write_all(&frame(0xf0700, &payload)).await.expect("sent");
+        self.control.replace(Some(control));
     }
 
     /// Opens a request stream, and sends bytes.
@@ -272,4 +282,65 @@ pub(super) async fn answer(mut receive: RecvStream) -> Result<H3Answer, Option<u
         }
     }
     Ok(found)
+}
+
+/// Reads a stream frame by frame.
+pub(super) struct Reader {
+    stream: RecvStream,
+    /// The rest of a DATA frame.
+    data: Vec<u8>,
+}
+
+impl Reader {
+    pub(super) fn new(stream: RecvStream) -> Reader {
+        Reader { stream, data: Vec::new() }
+    }
+
+    /// Reads an integer.
+    pub(super) async fn integer(&mut self) -> u64 {
+        self.try_integer().await.expect("an integer")
+    }
+
+    pub(super) async fn try_integer(&mut self) -> Option<u64> {
+        let mut bytes = vec![0];
+        self.stream.read_exact(&mut bytes).await.ok()?;
+        bytes.resize(1 << (bytes[0] >> 6), 0);
+        self.stream.read_exact(&mut bytes[1..]).await.expect("the rest of an integer");
+        read_integer(&mut bytes.as_slice())
+    }
+
+    /// Returns the next frame; `None` at the end.
+    pub(super) async fn frame(&mut self) -> Option<(u64, Vec<u8>)> {
+        let kind = self.try_integer().await?;
+        let mut payload = vec![0; self.integer().await as usize];
+        self.stream.read_exact(&mut payload).await.expect("a payload");
+        Some((kind, payload))
+    }
+
+    pub(super) async fn fields(&mut self) -> Vec<(String, String)> {
+        let (kind, payload) = self.frame().await.expect("a frame");
+        assert_eq!(kind, HEADERS);
+        decoded(&payload)
+    }
+
+    /// Returns as many bytes of DATA frames.
+    pub(super) async fn data(&mut self, size: usize) -> Vec<u8> {
+        while self.data.len() < size {
+            let (kind, payload) = self.frame().await.expect("a frame");
+            assert_eq!(kind, DATA);
+            self.data.extend(payload);
+        }
+        self.data.drain(..size).collect()
+    }
+
+    /// Returns the code that the stream is reset with.
+    pub(super) async fn reset(&mut self) -> Option<u64> {
+        loop {
+            match self.stream.read_chunk(1 << 16, true).await {
+                Ok(Some(_)) => {}
+                Err(quinn::ReadError::Reset(code)) => return Some(code.into()),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
 }
