@@ -184,14 +184,26 @@ impl Outbound {
             let outcome = match self.promised {
                 0 => write(cx, [rest, &[]]).map_ok(|written| (written, 0)),
                 promised => {
-                    let mut outcome = Poll::Pending;
+                    let (mut outcome, mut released) = (Poll::Pending, false);
                     let took = source.take(|data| {
-                        outcome = write(cx, [rest, &data[..promised]]);
+                        released = data.is_empty();
+                        if released {
+                            return 0;
+                        }
+                        outcome = write(cx, [rest, &data[..promised.min(data.len())]]);
                         match &outcome {
                             Poll::Ready(Ok(written)) => written.saturating_sub(rest.len()),
                             _ => 0,
                         }
                     });
+                    // The source has released the data while the peer accepted none (`Source::rest`), and gets it again.
+                    if released {
+                        match ready!(source.poll_fill(cx)) {
+                            Ok(true) => continue,
+                            Ok(false) => return Poll::Ready(Err(SendError::Source(Failure::FileUnreadable))),
+                            Err(failure) => return Poll::Ready(Err(SendError::Source(failure))),
+                        }
+                    }
                     outcome.map_ok(|written| (written, took))
                 }
             };
@@ -314,5 +326,84 @@ impl Outbound {
         stream: &mut SocketStream,
     ) -> Poll<Result<(), SendError>> {
         self.poll(cx, source, |cx, bufs| stream.poll_write(cx, bufs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::body::source::split;
+
+    /// Data that is released while the peer accepts none, and read again in blocks of another size.
+    struct Releasing {
+        left: Bytes,
+        current: Bytes,
+        block: usize,
+    }
+
+    impl Source for Releasing {
+        fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<bool, Failure>> {
+            if self.current.is_empty() {
+                self.current = split(&mut self.left, self.block);
+            }
+            Poll::Ready(Ok(!self.current.is_empty()))
+        }
+
+        fn take(&mut self, to: impl FnOnce(&[u8]) -> usize) -> usize {
+            let took = to(&self.current);
+            drop(self.current.split_to(took));
+            took
+        }
+
+        fn take_bytes(&mut self, most: usize) -> Bytes {
+            split(&mut self.current, most)
+        }
+
+        fn rest(&mut self) -> usize {
+            self.left = [std::mem::take(&mut self.current), std::mem::take(&mut self.left)].concat().into();
+            self.block = TOGETHER + 7;
+            0
+        }
+
+        fn trailers(&mut self) -> Option<Fields> {
+            None
+        }
+    }
+
+    #[test]
+    fn released_data_is_read_again() {
+        let body: Vec<u8> = (0..100_000_u32).map(|at| at as u8).collect();
+        for framing in [BodyFraming::Bare, BodyFraming::Chunked] {
+            let left = Bytes::from(body.clone());
+            let mut source = Releasing { left, current: Bytes::new(), block: 60_000 };
+            let (mut outbound, mut sent) = (Outbound::request(b"head".to_vec(), framing), Vec::new());
+            let mut accepts = 0;
+            let mut polls = 0;
+            loop {
+                let polled =
+                    outbound.poll(&mut Context::from_waker(std::task::Waker::noop()), &mut source, |_, parts| {
+                        let parts = parts.concat();
+                        let length = parts.len().min(accepts);
+                        sent.extend_from_slice(&parts[..length]);
+                        accepts -= length;
+                        if length == 0 && !parts.is_empty() { Poll::Pending } else { Poll::Ready(Ok(length)) }
+                    });
+                if polled.is_ready() {
+                    assert!(matches!(polled, Poll::Ready(Ok(()))));
+                    break;
+                }
+                assert!(outbound.blocked().is_some());
+                source.rest();
+                (accepts, polls) = (5000, polls + 1);
+            }
+            assert!(polls >= 20);
+            if framing == BodyFraming::Bare {
+                assert_eq!(sent, [b"head", &*body].concat());
+            } else {
+                assert!(sent.starts_with(b"headea60\r\n\x00\x01") && sent.ends_with(b"\r\n0\r\n\r\n"));
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::run;
 const SITE: &str = r#"
 param listen type=addr
 param takeover type=string
-param to type=string
+param to type=addr
 process {
     workers WORKERS
     takeover (param)takeover canary="200ms" max-error-percent=10
@@ -55,7 +55,7 @@ impl Swapped {
         let dir = scratch(name);
         let ca = Authority::new(&dir);
         ca.sign("a", "a", &["a.test"]);
-        Swapped { dir, ca: ca.ca(), listen: address(), to: format!("http://{to}") }
+        Swapped { dir, ca: ca.ca(), listen: address(), to: to.to_owned() }
     }
 
     fn build(&self, name: &str, workers: usize, status: u16) -> PathBuf {
