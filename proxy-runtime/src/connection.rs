@@ -4,6 +4,7 @@
 mod accept;
 mod begin;
 mod draining;
+mod going_away;
 mod http1;
 mod http2;
 #[cfg(feature = "h3")]

@@ -25,3 +25,5 @@ pub mod target;
 pub mod trace_context;
 #[cfg(feature = "serve")]
 pub(crate) mod transformed;
+#[cfg(feature = "serve")]
+pub(crate) mod websocket;

@@ -140,6 +140,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
             metrics,
             taps,
             tracer,
+            exchanges: phases.exchanges,
             handover,
         };
         std::thread::Builder::new()

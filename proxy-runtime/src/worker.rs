@@ -271,6 +271,8 @@ pub(crate) struct WorkerShared {
     pub(crate) taps: Option<&'static Taps>,
     /// Decides about traces; `None` if the site has no `trace`.
     pub(crate) tracer: Option<&'static Tracer>,
+    /// How long running exchanges continue in a drain.
+    pub(crate) exchanges: Duration,
     /// The state of takeovers; `None` if the site has no `takeover`.
     pub(crate) handover: Option<&'static Handover>,
 }

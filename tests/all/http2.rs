@@ -217,26 +217,10 @@ fn websocket_over_http2() {
             }
         }
     });
-    let site = "param listen type=addr\nparam origin type=addr\nlisten (param)listen {\n http h2\n}\n\
-        site a.test {\n route \"/chat\" {\n protocol websocket\n proxy (param)origin\n }\n route \"/*\" {\n respond 404\n }\n}\n";
-    let proxy = proxy("h2-websocket", site, &[("origin", &origin.address)]);
+    let proxy = proxy("h2-websocket", CHAT, &[("origin", &origin.address)]);
     let address = proxy.address("listen").to_owned();
     run(async move {
-        let stream = tokio::net::TcpStream::connect(&address).await.expect("connected");
-        let (client, connection) = h2::client::handshake::<_>(stream).await.expect("HTTP/2");
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        let mut client = client.ready().await.expect("ready");
-        // The client needs the server's settings first.
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let mut request =
-            Request::connect("http://a.test/chat").header("sec-websocket-version", "13").body(()).expect("a request");
-        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-        let (response, mut up) = client.send_request(request, false).expect("sent");
-        let response = response.await.expect("an answer");
+        let (mut up, response) = chat(&address).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["sec-websocket-protocol"], "chat");
         assert!(!response.headers().contains_key("sec-websocket-accept"));
@@ -247,6 +231,55 @@ fn websocket_over_http2() {
         up.send_data(Bytes::new(), true).expect("sent");
         assert!(down.data().await.is_none_or(|data| data.expect("data").is_empty()));
     });
+}
+
+const CHAT: &str = "param listen type=addr\nparam origin type=addr\nprocess {\n drain timeout=\"6s\"\n}\nlisten (param)listen {\n http h2\n}\n\
+    site a.test {\n route \"/chat\" {\n protocol websocket\n proxy (param)origin\n }\n route \"/*\" {\n respond 404\n }\n}\n";
+
+/// Opens a WebSocket.
+async fn chat(address: &str) -> (h2::SendStream<Bytes>, http::Response<h2::RecvStream>) {
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let (client, connection) = h2::client::handshake::<_>(stream).await.expect("HTTP/2");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let mut client = client.ready().await.expect("ready");
+    // The client needs the server's settings first.
+    while !client.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut request =
+        Request::connect("http://a.test/chat").header("sec-websocket-version", "13").body(()).expect("a request");
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let (response, up) = client.send_request(request, false).expect("sent");
+    (up, response.await.expect("an answer"))
+}
+
+/// When the proxy stops, the client gets a Close frame (RFC 6455 section 7.4.1), and the stream ends in order.
+#[test]
+fn websockets_end_with_a_close_frame() {
+    let origin = Origin::new(|mut connection, _| {
+        let Some(request) = connection.head() else { return };
+        let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ";
+        connection.send([format!("{head}{}\r\n\r\n", websocket_accept(key)).as_bytes(), b"\x81\x05hello"].concat());
+        // What the client answers to the Close frame.
+        assert_eq!(connection.bytes(), b"\x88\x82\0\0\0\0\x03\xE9");
+        connection.send(b"\x88\x02\x03\xE9");
+    });
+    let mut proxy = proxy("h2-going-away", CHAT, &[("origin", &origin.address)]);
+    let (address, pid) = (proxy.address("listen").to_owned(), proxy.pid().to_string());
+    run(async move {
+        let (mut up, response) = chat(&address).await;
+        let mut down = response.into_body();
+        assert_eq!(down.data().await.expect("open").expect("data"), b"\x81\x05hello".as_slice());
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success()));
+        assert_eq!(down.data().await.expect("open").expect("data"), b"\x88\x02\x03\xE9".as_slice());
+        up.send_data(Bytes::from_static(b"\x88\x82\0\0\0\0\x03\xE9"), false).expect("sent");
+        assert!(down.data().await.is_none_or(|data| data.expect("an orderly end").is_empty()));
+    });
+    assert!(proxy.wait().success());
 }
 
 /// A raw connection that writes frames.

@@ -656,11 +656,37 @@ fn streams_are_passed_through() {
 /// A WebSocket server and client in Python.
 const WEBSOCKET: &str = include_str!("websocket.py");
 
+fn has_websockets() -> bool {
+    let has = Command::new("python3").args(["-c", "import websockets"]).output();
+    let has = has.is_ok_and(|output| output.status.success());
+    if !has {
+        eprintln!("SKIPPED: Python's websockets is not installed");
+    }
+    has
+}
+
+#[test]
+fn websockets_end_when_the_proxy_stops() {
+    if !has_websockets() {
+        return;
+    }
+    let server = kiln_tests::proxy::address();
+    let site = "param listen type=addr\nparam server type=addr\nprocess {\n drain timeout=\"6s\"\n}\nlisten (param)listen\n\
+        site * {\n proxy (param)server\n}\n";
+    let mut proxy = proxy("going-away", site, &[("server", &server)]);
+    let (address, pid) = (proxy.address("listen"), proxy.pid().to_string());
+    let output =
+        Command::new("python3").args(["-c", GOING_AWAY, &server, address, &pid]).output().expect("python runs");
+    let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.ends_with("all went away\n"), "{said}");
+    assert!(proxy.wait().success());
+}
+
+const GOING_AWAY: &str = include_str!("going_away.py");
+
 #[test]
 fn websockets() {
-    let there = Command::new("python3").args(["-c", "import websockets"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: Python's websockets is not installed");
+    if !has_websockets() {
         return;
     }
     let dir = scratch("tls-websockets");

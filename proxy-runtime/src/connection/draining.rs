@@ -24,7 +24,11 @@ pub(super) struct Draining {
 
 impl Draining {
     pub(super) fn new(worker: &Worker) -> Draining {
-        Draining { signal: worker.stop.clone(), wait: None, since: None }
+        Draining::by(worker.stop.clone())
+    }
+
+    pub(super) fn by(signal: tokio::sync::watch::Receiver<StopSignal>) -> Draining {
+        Draining { signal, wait: None, since: None }
     }
 
     pub(super) fn has_begun(&self) -> bool {

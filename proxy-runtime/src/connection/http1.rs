@@ -232,6 +232,7 @@ async fn send(
     let framing = framing(&answer, manner);
     let keep_alive = manner.keep_alive && framing != Framing::UntilClose;
     let tunnel = matches!(answer.body, Body::Tunnel(_));
+    let is_websocket = tunnel && answer.fields.get("upgrade").is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
     let connection: &[u8] = match manner.version {
         _ if tunnel => b"",
         Version::HTTP_10 if keep_alive => b"connection: keep-alive\r\n",
@@ -316,7 +317,7 @@ async fn send(
         }
     }
     if let Body::Tunnel(call) = answer.body {
-        Box::pin(tunnel::through(client, http1, *call)).await;
+        Box::pin(tunnel::through(client, http1, *call, is_websocket)).await;
         return AfterExchange::Close;
     }
     match (http1.inbound.borrow().decoder.is_done(), keep_alive) {

@@ -39,7 +39,7 @@ pub(super) async fn serve(peer: Rc<Peer>, mut link: BufferedStream, stream: &Str
     };
     let (timer, client) = (Timer::default(), RefCell::new(link));
     let silence = worker.site.root.timeouts.idle.get(worker.settings);
-    let pumped = tunnel::pump((&client, &mut server), (&timer, silence), |bytes| record.sent(bytes));
+    let pumped = tunnel::pump((&client, &mut server), (&timer, silence), None, |bytes| record.sent(bytes));
     timer.run(pin!(pumped)).await;
     record.finished();
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::client::http2::Http2Client;
+use crate::connection::going_away::{GoingAway, Next};
 use crate::exchange::UpstreamExchange;
 use crate::http2::DataPiece;
 use crate::net::clock::after;
@@ -22,9 +23,14 @@ pub(super) async fn through(
 ) {
     let Some((mut server, _lease)) = call.into_link() else { return stream.send_reset(Reason::INTERNAL_ERROR) };
     let (mut up, mut down) = (WebSocketDirection::default(), WebSocketDirection::default());
+    let mut going_away = GoingAway::new(client.worker);
     let mut silent = (Instant::now(), 0);
     let orderly = std::future::poll_fn(|cx| {
-        let ended = [up.up(cx, http2, &mut server), down.down(cx, &mut server, &mut stream)];
+        if going_away.poll(cx, &client.timer) {
+            // An orderly end of the connection (RFC 8441 section 5).
+            return Poll::Ready(down.shut || stream.send_data(Bytes::new().into(), true).is_ok());
+        }
+        let ended = [up.up(cx, http2, &mut server), down.down(cx, &mut server, &mut stream, &mut going_away)];
         if ended.contains(&Poll::Ready(Err(()))) || stream.poll_reset(cx).is_ready() {
             return Poll::Ready(false);
         }
@@ -76,26 +82,43 @@ impl WebSocketDirection {
         cx: &mut Context<'_>,
         server: &mut BufferedStream,
         stream: &mut SendStream<DataPiece>,
+        going_away: &mut GoingAway,
     ) -> Poll<Result<(), ()>> {
         while !self.shut {
-            if server.is_empty() && !ready!(server.poll_fill(cx)).map_err(drop)? {
+            match going_away.next(server.bytes()) {
+                Next::Data([]) => {}
+                Next::Data(data) => {
+                    let len = ready!(poll_room(cx, stream, data.len()))?;
+                    going_away.sent(&data[..len]);
+                    stream.send_data(Bytes::copy_from_slice(&data[..len]).into(), false).map_err(drop)?;
+                    server.consume(len);
+                    self.moved += 1;
+                    continue;
+                }
+                Next::Close(close) => {
+                    let len = ready!(poll_room(cx, stream, close.len()))?;
+                    going_away.sent_close(len);
+                    stream.send_data(Bytes::from_static(&close[..len]).into(), false).map_err(drop)?;
+                    continue;
+                }
+                Next::Discard => server.consume(server.bytes().len()),
+            }
+            if !ready!(server.poll_fill(cx)).map_err(drop)? {
                 stream.send_data(Bytes::new().into(), true).map_err(drop)?;
                 self.shut = true;
-                break;
             }
-            stream.reserve_capacity(server.bytes().len());
-            while stream.capacity() == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Poll::Ready(Err(())),
-                }
-            }
-            let len = server.bytes().len().min(stream.capacity());
-            let piece = Bytes::copy_from_slice(&server.bytes()[..len]);
-            server.consume(len);
-            stream.send_data(piece.into(), false).map_err(drop)?;
-            self.moved += 1;
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Returns how much of `wanted` the client accepts; ready once that is not zero.
+fn poll_room(cx: &mut Context<'_>, stream: &mut SendStream<DataPiece>, wanted: usize) -> Poll<Result<usize, ()>> {
+    stream.reserve_capacity(wanted);
+    while stream.capacity() == 0 {
+        if !matches!(ready!(stream.poll_capacity(cx)), Some(Ok(_))) {
+            return Poll::Ready(Err(()));
+        }
+    }
+    Poll::Ready(Ok(stream.capacity().min(wanted)))
 }
