@@ -84,7 +84,8 @@ It speaks HTTP/1.1, in a thread of its own: no worker waits for it, and it goes 
 there. 32 connections are served at once, each for up to a minute.
 
 - `GET /healthz`: 200 while the process runs.
-- `GET /readyz`: 200 while it accepts connections; 503 once it drains, and while an upstream of `ready` has no healthy server.
+- `GET /readyz`: 200 while it accepts requests; 503 once it drains, while an upstream of `ready` has no healthy server, and while
+  [`memory-limit`](#memory-limit) refuses requests.
 - `GET /metrics`, with `metrics`.
 - `GET /status`, a page, and `GET /status.json`, `GET /stores` and `GET /entry`, with `status`.
 - `GET /tap`, with `tap`.

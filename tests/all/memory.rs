@@ -18,6 +18,7 @@ use kiln_tests::proxy::{PATIENCE, Proxy, address, build};
 const SITE: &str = r#"
 param listen type=addr
 param back type=addr
+param admin type=addr
 param origin type=addr default="127.0.0.1:9"
 param other type=addr default="127.0.0.1:9"
 param one type=addr default="127.0.0.1:9"
@@ -47,6 +48,7 @@ listen front (param)listen {
 listen back (param)back {
     http h1 h2
 }
+admin (param)admin
 cache-store main memory=(param)store
 upstream one {
     server (param)one
@@ -395,7 +397,8 @@ fn the_whole_process_is_bounded() {
     let front = start(&[("other", &fine.address), ("memory", "1GiB"), ("resident", "96MiB")]);
     let listen = front.address("listen");
     front.notice("`cache-store memory=` and `limits memory` allow 1088MiB together, and the process 96MiB");
-    assert_eq!(get(listen, "a.test", "/small").status, 200);
+    let ready = || get(front.address("admin"), "localhost", "/readyz");
+    assert_eq!((get(listen, "a.test", "/small").status, ready().status), (200, 200));
     let body = vec![b'x'; 7 << 20];
     let halves: Vec<_> = (0..16)
         .map(|_| {
@@ -415,11 +418,15 @@ fn the_whole_process_is_bounded() {
     };
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
     front.notice("of memory are in use, and 96MiB allowed: requests are refused");
+    let answer = ready();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().ends_with("requests are refused, as too much memory is in use\n"), "{}", answer.text());
     drop(halves);
     while get(listen, "a.test", "/small").status != 200 {
         assert!(Instant::now() < until, "the memory is not released");
     }
     front.notice("memory is available again: requests are accepted");
+    assert_eq!(ready().status, 200);
 }
 
 /// Parameters at start have the same bounds as the settings they are used for; the start fails with the line that declares

@@ -40,7 +40,7 @@ pub(super) type AdminResponse = Response<AdminBody>;
 /// The paths for `GET`, with what each is for.
 const PATHS: [(&str, &str); 10] = [
     ("/healthz", "200 while the process runs"),
-    ("/readyz", "200 while it accepts connections and `ready` holds, else 503"),
+    ("/readyz", "200 while it accepts requests and `ready` holds, else 503"),
     ("/metrics", "metrics for Prometheus"),
     ("/status", "the status page"),
     ("/status.json", "the same as JSON"),
@@ -145,10 +145,13 @@ impl Answerer {
         }
     }
 
-    /// `GET /readyz`: whether the process accepts connections and its upstreams are ready.
+    /// `GET /readyz`: whether the process accepts requests and its upstreams are ready.
     fn ready(&self) -> AdminResponse {
         if *self.operated.stop.borrow() != StopSignal::No {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "the process is stopping");
+        }
+        if self.operated.memory.resident.is_exceeded() {
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "requests are refused, as too much memory is in use");
         }
         match self.operated.servers.first_down(&self.operated.admin.ready) {
             Some(down) => refuse(
