@@ -67,7 +67,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         return Err(vec![refused]);
     }
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(site, settings)?));
-    let access: &'static AccessState = Box::leak(Box::new(AccessState::new(site, settings)?));
+    let access = AccessState::new(site, settings)?;
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let tracer = Tracer::new(site, settings).map_err(|refused| vec![refused])?;
     let mut received = takeover::receive(site, settings, upgrade)?;
@@ -77,7 +77,14 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     received.left(&inherited);
     #[cfg(feature = "takeover")]
     engine.adopt_ticket_keys(&received.ticket_keys());
-    let takeover = TakeoverTask::prepare(site, settings, workers, received, bound.handed_over);
+    #[cfg(feature = "takeover")]
+    let access = {
+        let mut access = access;
+        access.adopt_limits(site, &received.limits());
+        access
+    };
+    let access: &'static AccessState = Box::leak(Box::new(access));
+    let takeover = TakeoverTask::prepare((site, settings), (engine, access), workers, received, bound.handed_over);
     drop(inherited);
     let handover = takeover.as_ref().map(TakeoverTask::handover);
     let servers: &'static Servers = Box::leak(Box::new(Servers::new(site, settings)));
@@ -208,7 +215,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         };
         let takeover = match takeover {
             // A process that takes over is ready once it has decided to go on.
-            Some(takeover) => Some(tokio::task::spawn_local(takeover.run(engine, stopped, drain_wanted, ready))),
+            Some(takeover) => Some(tokio::task::spawn_local(takeover.run(stopped, drain_wanted, ready))),
             None => {
                 ready();
                 None

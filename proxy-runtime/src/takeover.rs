@@ -31,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::new::{ReceivedSockets, receive};
+use crate::access::state::AccessState;
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
 use crate::net::listen::{self, Availability, Bound, HandedOver};
@@ -41,7 +42,11 @@ use crate::worker::StopSignal;
 
 /// The part of this process in takeovers.
 pub(crate) struct TakeoverTask {
+    site: &'static Site,
     settings: &'static Settings,
+    /// What is handed over along with the sockets is asked for here.
+    engine: &'static Engine,
+    access: &'static AccessState,
     written: &'static site::Takeover,
     handover: &'static Handover,
     /// The socket that takeovers are requested at.
@@ -60,8 +65,8 @@ pub(crate) struct TakeoverTask {
 impl TakeoverTask {
     /// Prepares takeovers from this process; `None` if the site has none.
     pub(crate) fn prepare(
-        site: &'static Site,
-        settings: &'static Settings,
+        (site, settings): (&'static Site, &'static Settings),
+        (engine, access): (&'static Engine, &'static AccessState),
         workers: usize,
         received: ReceivedSockets,
         handed_over: HandedOver,
@@ -69,7 +74,10 @@ impl TakeoverTask {
         let (written, own) = (site.process.takeover.as_ref()?, received.own?);
         let handover = Box::leak(Box::new(Handover::new(site.listeners.len(), workers)));
         Some(TakeoverTask {
+            site,
             settings,
+            engine,
+            access,
             written,
             handover,
             own,
@@ -94,7 +102,6 @@ impl TakeoverTask {
     /// Completes the takeover from the old process, calls `ready`, and then serves new processes, until this one stops. Workers must be running.
     pub(crate) async fn run(
         mut self,
-        engine: &'static Engine,
         mut stop: watch::Receiver<StopSignal>,
         drain: &'static Notify,
         ready: impl FnOnce(),
@@ -112,7 +119,7 @@ impl TakeoverTask {
         self.handover.resume();
         ready();
         tokio::select! {
-            handed_over = old::serve(&self, engine) => match handed_over {
+            handed_over = old::serve(&self) => match handed_over {
                 Ok(()) => drain.notify_one(),
                 Err(error) => announce_warning(&format!("takeover: the socket has failed: {error}")),
             },

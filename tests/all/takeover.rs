@@ -1,6 +1,8 @@
 //! `takeover`: a new process takes over from the running one under load without losing a request, and one that is bad gives back what it has
 //! got.
 
+mod limits;
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -8,13 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_tests::certificates::Authority;
 use kiln_tests::client::{Client, get};
 use kiln_tests::kiln::{scratch, stderr, stdout};
+use kiln_tests::load::{self, Load, Resuming, WebSocket};
 use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
 
 const SITE: &str = r#"
@@ -25,10 +27,11 @@ param admin type=addr
 param takeover type=string
 param canary type=duration default="400ms"
 param text type=string default="first"
+param echo type=addr default="127.0.0.1:9"
 process {
     workers WORKERS
     takeover (param)takeover canary=(param)canary max-error-percent=10
-    drain timeout="5s"
+    drain timeout="3s"
     sandbox required
 }
 listen (param)listen
@@ -40,10 +43,18 @@ admin (param)admin {
     metrics
 }
 site a.test {
-    response-headers {
-        set x-text (param)text
+    route "/" {
+        response-headers {
+            set x-text (param)text
+        }
+        respond STATUS "first"
     }
-    respond STATUS "first"
+    route "/live" {
+        proxy (param)echo
+    }
+    route "/large" {
+        respond 200 file="DIR/large"
+    }
 }
 site b.test {
     listen secure
@@ -69,6 +80,7 @@ struct Swapped {
 impl Swapped {
     fn new(name: &str) -> Swapped {
         let dir = scratch(name);
+        std::fs::write(dir.join("large"), vec![b'x'; 1 << 20]).expect("written");
         Authority::new(&dir).sign("b", "b", &["b.test"]);
         let unix = |name: &str| format!("unix:{}/{name}", dir.display());
         let addresses = [
@@ -77,6 +89,7 @@ impl Swapped {
             ("socket", unix("site.sock")),
             ("admin", unix("admin.sock")),
             ("takeover", dir.join("takeover.sock").display().to_string()),
+            ("echo", load::echo().address),
         ];
         let addresses = addresses.map(|(name, value)| (name.to_owned(), value)).into();
         Swapped { dir, addresses }
@@ -118,100 +131,30 @@ impl Swapped {
     }
 }
 
-/// Clients that send requests until they are stopped.
-struct Load {
-    stopped: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn new() -> Load {
-        Load { stopped: Arc::default(), answered: Arc::default(), clients: Vec::new() }
+/// Adds clients of all kinds; the numbers of resumed sessions and of Close frames are returned.
+fn load_on(swapped: &Swapped) -> (Load, [Arc<AtomicUsize>; 2]) {
+    let mut load = Load::default();
+    let listen = swapped.address("listen").to_owned();
+    let socket = swapped.path("socket").to_owned();
+    let pause = Duration::from_millis(5);
+    for _ in 0..2 {
+        let (address, mut kept) = (listen.clone(), None);
+        load.add("kept", pause, move || load::over_kept(&mut kept, || load::tcp(&address)));
+        let address = listen.clone();
+        load.add("new", pause, move || load::once(|| load::tcp(&address)));
     }
-
-    /// Adds a client; `exchange` sends a request, and returns what went wrong.
-    fn add(&mut self, mut exchange: impl FnMut() -> Result<(), String> + Send + 'static) {
-        let (stopped, answered) = (Arc::clone(&self.stopped), Arc::clone(&self.answered));
-        self.clients.push(std::thread::spawn(move || {
-            let mut lost = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                match exchange() {
-                    Ok(()) => drop(answered.fetch_add(1, Ordering::Relaxed)),
-                    Err(reason) => lost.push(reason),
-                }
-            }
-            lost
-        }));
-    }
-
-    /// Adds clients of all kinds.
-    fn on(swapped: &Swapped) -> Load {
-        let mut load = Load::new();
-        let listen = swapped.address("listen").to_owned();
-        let socket = swapped.path("socket").to_owned();
-        for _ in 0..2 {
-            let (address, mut kept) = (listen.clone(), None);
-            load.add(move || over_kept(&mut kept, || std::net::TcpStream::connect(&address)));
-            let address = listen.clone();
-            load.add(move || once(|| std::net::TcpStream::connect(&address)));
-        }
-        let path = socket.clone();
-        load.add(move || once(|| UnixStream::connect(&path)));
-        let mut kept = None;
-        load.add(move || over_kept(&mut kept, || UnixStream::connect(&socket)));
-        load
-    }
-
-    /// Stops them; returns how many requests were answered, and what went wrong with the others.
-    fn end(self) -> (usize, Vec<String>) {
-        self.stopped.store(true, Ordering::Relaxed);
-        let lost = self.clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect();
-        (self.answered.load(Ordering::Relaxed), lost)
-    }
-}
-
-/// Sends a request on a new connection.
-fn once<S: std::io::Read + std::io::Write>(connect: impl Fn() -> std::io::Result<S>) -> Result<(), String> {
-    let exchange = || {
-        let mut stream = connect()?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map(|_| answer)
-    };
-    match exchange() {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
-        other => Err(format!("new connection: {other:?}")),
-    }
-}
-
-/// Sends a request on a kept connection, which is opened if there is none, and dropped if the response says so.
-fn over_kept<S: std::io::Read + std::io::Write>(
-    kept: &mut Option<S>,
-    connect: impl Fn() -> std::io::Result<S>,
-) -> Result<(), String> {
-    let exchange = || {
-        let mut stream = kept.take().map_or_else(connect, Ok)?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")?;
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        // The responses are short.
-        while !answer.ends_with(b"first") {
-            match stream.read(&mut buffer)? {
-                0 => break,
-                read => answer.extend_from_slice(&buffer[..read]),
-            }
-        }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        if answer.starts_with("HTTP/1.1 200 ") && !answer.contains("connection: close") {
-            *kept = Some(stream);
-        }
-        Ok::<_, std::io::Error>(answer)
-    };
-    match exchange() {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
-        other => Err(format!("kept connection: {other:?}")),
-    }
+    let path = socket.clone();
+    load.add("unix, new", pause, move || load::once(|| UnixStream::connect(&path)));
+    let mut kept = None;
+    load.add("unix, kept", pause, move || load::over_kept(&mut kept, || UnixStream::connect(&socket)));
+    let address = listen.clone();
+    load.add("download", pause, move || load::download(&address, "/large"));
+    let mut websocket = WebSocket::default();
+    let secure = Resuming::new(swapped.address("secure"), swapped.dir.join("ca.pem").to_str().expect("UTF-8"));
+    let counts = [Arc::clone(&secure.resumed), Arc::clone(&websocket.told)];
+    load.add("WebSocket", pause, move || websocket.exchange(&listen));
+    load.add("TLS", pause, move || secure.exchange("b.test"));
+    (load, counts)
 }
 
 #[test]
@@ -225,7 +168,7 @@ fn nothing_is_lost() {
     let inode = |name: &str| swapped.path(name).metadata().expect("a socket").ino();
     let inodes = ["socket", "admin", "takeover"].map(inode);
 
-    let load = Load::on(&swapped);
+    let (load, [resumed, told]) = load_on(&swapped);
     for round in 0..4 {
         std::thread::sleep(Duration::from_millis(100));
         let new = swapped.start(&versions[(round + 1) % 2], &["--upgrade"]);
@@ -236,9 +179,14 @@ fn nothing_is_lost() {
         old.notice(&format!("takeover: process {} goes on, and this process ends", new.pid()));
         old = new;
     }
-    let (answered, lost) = load.end();
-    assert_eq!(lost, [""; 0], "{} of {answered} requests were lost", lost.len());
-    assert!(answered > 100, "only {answered} requests were sent");
+    let outcome = load.end();
+    assert_eq!(outcome.lost, [""; 0], "{outcome:?}");
+    let answered = |kind: &str| outcome.answered[kind];
+    assert!(outcome.answered.values().sum::<usize>() > 100, "{outcome:?}");
+    assert!(answered("WebSocket") > 0 && answered("download") > 0, "{outcome:?}");
+    // All but the first.
+    assert_eq!(resumed.load(Ordering::Relaxed) + 1, answered("TLS"), "{outcome:?}");
+    assert_eq!(told.load(Ordering::Relaxed), 4, "each old process has told its WebSocket");
     assert_eq!(["socket", "admin", "takeover"].map(inode), inodes, "the files of the sockets have stayed");
     let mut admin = UnixStream::connect(swapped.path("admin")).expect("connected");
     admin.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");

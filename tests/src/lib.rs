@@ -6,5 +6,6 @@ pub mod dns;
 pub mod frames;
 pub mod instructions;
 pub mod kiln;
+pub mod load;
 pub mod origin;
 pub mod proxy;

@@ -64,7 +64,7 @@ pub(super) static DRAIN: Directive = Directive {
     body: None,
     repeats: false,
     summary: "Configures the graceful shutdown.",
-    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0, all within `timeout`. Running exchanges\nand tunnels have all of that time but its last fifth, or its last three seconds; then they are cut off, and what is pending is written: responses to disk, spans, and lines of logs.\nA second signal ends the process at once.",
+    details: "On SIGTERM or SIGINT it stops accepting, finishes what runs, and exits with 0, all within `timeout`. Running exchanges\nand tunnels have all of that time but its last fifth, or its last three seconds; then they are cut off, and what is pending is written: responses to disk, spans, and lines of logs.\nA second signal ends the process at once.\n\nThe client of a WebSocket gets a Close frame with the status 1001 (RFC 6455 section 7.4.1) once three quarters to nine tenths of that time are over,\nat a moment of its own, so that not all clients connect again at once.",
     example: r#"
 process {
     drain timeout="5s"
@@ -229,8 +229,8 @@ pub(super) static TAKEOVER: Directive = Directive {
 The running process listens on the unix socket PATH, which only its user and root can open. A new binary that is started with `--upgrade` and the same flags
 
 1. runs the site's tests, and reads parameters, files and certificates as at every start;
-2. receives all listening sockets of the running process, those of `admin` and unix sockets included, and the keys of session tickets. It binds only addresses that are new.
-   Connections that wait to be accepted stay where they are;
+2. receives all listening sockets of the running process, those of `admin` and unix sockets included, the keys of session tickets, and the state of rate limits. It binds only addresses
+   that are new. Connections that wait to be accepted stay where they are;
 3. starts its workers. The old process stops accepting, but keeps its sockets, and goes on with the connections that it has;
 4. counts its responses for the time of `canary`. One with a status of 5xx counts as an error, whoever made it, and so does one that breaks off because a server failed. With more than
    `max-error-percent` errors, and at least five, it rolls back at once.
@@ -239,7 +239,8 @@ Then the old process drains as after SIGTERM, and ends with 0. A rollback is the
 process crashes, is killed or hangs before it has decided, the old one accepts again by itself. A new binary that fails before step 3 ends with 1, and the old process never stops accepting.
 
 The new process is started by an operator, a service manager or a script, because the sandbox forbids the old one to run programs. Where no process is running, `--upgrade` starts as without it.
-The folder of PATH must exist, and only users that are trusted may write to it. Counters of metrics, of limits and caches in memory begin at zero in a new process.",
+The folder of PATH must exist, and only users that are trusted may write to it. Counters of metrics and of `concurrency-limit`, and caches in memory, begin at zero in a new process. A `rate-limit` goes on, for up to 262,144
+clients that are ahead of their rate, if the new site has the same number of limits with the same settings.",
     example: r#"
 process {
     takeover "/run/proxy/takeover.sock" canary="30s" max-error-percent=1

@@ -8,9 +8,14 @@
 //!
 //! On the hot path: one hash, one cache line, one compare-and-swap; no lock, no allocation.
 
-use std::hash::{BuildHasher as _, RandomState};
+#[cfg(feature = "takeover")]
+mod snapshot;
+
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 use super::counted::LimitKey;
 use crate::site::RateLimit;
@@ -19,7 +24,7 @@ use crate::sync::atomic::AtomicU64;
 /// A rate limiter for many keys.
 pub struct Limiter {
     lines: Box<[CacheLine]>,
-    hash: RandomState,
+    hash: KeyedHash,
     /// A tick, in nanoseconds.
     tick: u64,
     /// In ticks: the interval between requests at the rate; the allowed burst; and the allowed burst including delayed
@@ -27,6 +32,24 @@ pub struct Limiter {
     interval: u32,
     tolerance: u32,
     patience: u32,
+}
+
+/// The hash of the standard library, with a key that can be handed over.
+struct KeyedHash(u64, u64);
+
+impl KeyedHash {
+    fn random() -> KeyedHash {
+        let random = RandomState::new();
+        KeyedHash(random.hash_one(0), random.hash_one(1))
+    }
+}
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
 }
 
 #[repr(align(64))]
@@ -63,7 +86,7 @@ impl Limiter {
         let lines = usize::try_from(limit.keys.div_ceil(8)).unwrap_or(usize::MAX).max(1).next_power_of_two();
         Limiter {
             lines: (0..lines).map(|_| CacheLine::default()).collect(),
-            hash: RandomState::new(),
+            hash: KeyedHash::random(),
             tick,
             interval: ticks(interval).max(1),
             tolerance,
@@ -77,7 +100,7 @@ impl Limiter {
         let line = &self.lines[(hash >> 32) as usize & (self.lines.len() - 1)].0;
         // 0 is an empty slot.
         let tag = u64::from((hash as u32).max(1));
-        let now = (u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.tick) as u32;
+        let now = self.ticks(now);
         for _ in 0..TRIES {
             let slots: [u64; 8] = std::array::from_fn(|index| line[index].load(Ordering::Relaxed));
             let (index, ahead) = match slots.iter().position(|slot| slot >> 32 == tag) {
@@ -111,6 +134,11 @@ impl Limiter {
     fn ahead(&self, slot: u64, now: u32) -> u32 {
         let ahead = (slot as u32).wrapping_sub(now);
         if slot != 0 && ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
+    }
+
+    /// Returns a time in ticks of the clock, which begins again after 32 bits.
+    fn ticks(&self, time: Duration) -> u32 {
+        (u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) / self.tick) as u32
     }
 
     fn time(&self, ticks: u32) -> Duration {

@@ -95,6 +95,32 @@ impl AccessState {
         if refused.is_empty() { Ok(state) } else { Err(refused) }
     }
 
+    /// Returns the state of rate limits, to be handed over in messages of at most `longest` bytes.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn limits_to_hand_over(&self, site: &Site, longest: usize) -> Vec<Vec<u8>> {
+        let (scopes, now) = (limit_scopes(site), self.since.elapsed());
+        let share = MOST_KEYS / scopes.len().max(1);
+        let limiters = scopes.iter().zip(&self.limiters);
+        let parts = limiters.flat_map(|(scope, limiter)| {
+            let parts = limiter.snapshot(now, share, longest - LimitScope::SIZE);
+            parts.into_iter().map(|part| [&scope.encode()[..], &part].concat())
+        });
+        parts.collect()
+    }
+
+    /// Goes on with the state of rate limits that was handed over, where there is a limit for it.
+    #[cfg(feature = "takeover")]
+    pub(crate) fn adopt_limits(&mut self, site: &Site, handed_over: &[Vec<u8>]) {
+        let (scopes, now) = (limit_scopes(site), self.since.elapsed());
+        for (scope, part) in handed_over.iter().filter_map(|message| message.split_at_checked(LimitScope::SIZE)) {
+            if let Some(index) = scopes.iter().position(|own| own.encode() == scope)
+                && let Some(limiter) = self.limiters.get_mut(index)
+            {
+                limiter.adopt(part, now);
+            }
+        }
+    }
+
     /// Reads all lists again; invalid ones keep their previous content. Returns the errors.
     pub(crate) fn reload(&self, site: &Site, settings: &Settings) -> Vec<StartError> {
         let mut refused = Vec::new();
@@ -144,6 +170,48 @@ impl AccessState {
     pub(crate) fn list(&self, file: u16, keys: bool) -> Option<Arc<CredentialList>> {
         self.lists.get(&(file, keys)).map(ArcSwap::load_full)
     }
+}
+
+/// The most keys of rate limits that are handed over, of all limits together.
+#[cfg(feature = "takeover")]
+const MOST_KEYS: usize = 1 << 18;
+
+/// Stands for a rate limit in two versions of a site: its settings, its place among those that have the same, and how many have. If there are
+/// more or fewer of them now, it is not known which is which.
+#[cfg(feature = "takeover")]
+#[derive(Debug, PartialEq, Eq)]
+struct LimitScope {
+    settings: u64,
+    place: u32,
+    count: u32,
+}
+
+#[cfg(feature = "takeover")]
+impl LimitScope {
+    const SIZE: usize = 16;
+
+    fn encode(&self) -> [u8; LimitScope::SIZE] {
+        let mut bytes = [0; LimitScope::SIZE];
+        bytes[..8].copy_from_slice(&self.settings.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.place.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.count.to_be_bytes());
+        bytes
+    }
+}
+
+/// Returns the scopes of all rate limits, in the order of their indices.
+#[cfg(feature = "takeover")]
+fn limit_scopes(site: &Site) -> Vec<LimitScope> {
+    let limits = access_policies(site).flat_map(|access| access.rate_limits.iter());
+    let settings: BTreeMap<_, _> = limits.map(|limit| (limit.id, Limiter::scope(limit))).collect();
+    let (mut places, mut scopes) = (BTreeMap::<_, u32>::new(), Vec::new());
+    for settings in settings.into_values() {
+        let next = places.entry(settings).or_default();
+        scopes.push(LimitScope { settings, place: *next, count: 0 });
+        *next += 1;
+    }
+    scopes.iter_mut().for_each(|scope| scope.count = places[&scope.settings]);
+    scopes
 }
 
 fn access_policies(site: &Site) -> impl Iterator<Item = &'static Access> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, watch};
 
+use crate::access::state::AccessState;
 use crate::context::settings::{Settings, StartError};
 use crate::handover::Handover;
 use crate::net::listen::{Availability, HandedOver, Inherited};
@@ -29,7 +30,13 @@ pub(crate) fn receive(_: &Site, _: &Settings, _: bool) -> Result<ReceivedSockets
 pub(crate) enum TakeoverTask {}
 
 impl TakeoverTask {
-    pub(crate) fn prepare(_: &Site, _: &Settings, _: usize, _: ReceivedSockets, _: HandedOver) -> Option<TakeoverTask> {
+    pub(crate) fn prepare(
+        _: (&Site, &Settings),
+        _: (&Engine, &AccessState),
+        _: usize,
+        _: ReceivedSockets,
+        _: HandedOver,
+    ) -> Option<TakeoverTask> {
         None
     }
 
@@ -42,13 +49,7 @@ impl TakeoverTask {
     }
 
     #[allow(clippy::unused_async, reason = "as the other is")]
-    pub(crate) async fn run(
-        self,
-        _: &'static Engine,
-        _: watch::Receiver<StopSignal>,
-        _: &'static Notify,
-        _: impl FnOnce(),
-    ) {
+    pub(crate) async fn run(self, _: watch::Receiver<StopSignal>, _: &'static Notify, _: impl FnOnce()) {
         match self {}
     }
 }

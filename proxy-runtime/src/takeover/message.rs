@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 pub(super) const VERSION: u32 = 2;
 
 /// The most bytes of a message.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// How long a message may take to arrive once it is due, or to be sent.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub(super) enum Message {
     Identity(Vec<u8>),
     /// The keys for session tickets of one `tls`.
     TicketKeys(Vec<u8>),
+    /// A part of the state of a rate limit.
+    Limits(Vec<u8>),
     /// All was sent.
     Complete,
     /// The new process has the sockets of this listener of the old one.
@@ -73,6 +75,7 @@ impl Message {
             Message::Datagrams(listener) => (b'U', number(*listener)),
             Message::Identity(identity) => (b'I', identity.clone()),
             Message::TicketKeys(keys) => (b'K', keys.clone()),
+            Message::Limits(part) => (b'L', part.clone()),
             Message::Complete => (b'E', Vec::new()),
             Message::Took(listener) => (b'T', number(*listener)),
             Message::Relay(listener) => (b'L', number(*listener)),
@@ -100,6 +103,7 @@ impl Message {
             b'U' => Message::Datagrams(number()?),
             b'I' => Message::Identity(content),
             b'K' => Message::TicketKeys(content),
+            b'L' => Message::Limits(content),
             b'E' => Message::Complete,
             b'T' => Message::Took(number()?),
             b'L' => Message::Relay(number()?),
@@ -219,6 +223,7 @@ mod tests {
             Message::Datagrams(8),
             Message::Identity(vec![7; 33]),
             Message::TicketKeys(vec![1, 0, 255]),
+            Message::Limits(vec![7; LONGEST]),
             Message::Complete,
             Message::Took(u32::MAX),
             Message::Relay(0),

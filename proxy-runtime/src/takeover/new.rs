@@ -30,6 +30,9 @@ use crate::worker::StopSignal;
 /// The most sockets that are received.
 const MOST_SOCKETS: usize = 1 << 16;
 
+/// The most messages with the state of rate limits: 16 MiB. The running process sends a quarter of that.
+const MOST_LIMITS: usize = 1 << 12;
+
 /// What a running process has handed over.
 #[derive(Default)]
 pub(crate) struct ReceivedSockets {
@@ -41,6 +44,7 @@ pub(crate) struct ReceivedSockets {
     #[cfg(feature = "h3")]
     quic: InheritedQuic,
     ticket_keys: Vec<Vec<u8>>,
+    limits: Vec<Vec<u8>>,
 }
 
 /// The running process, until the verdict.
@@ -73,6 +77,11 @@ impl ReceivedSockets {
     /// Returns the keys of session tickets.
     pub(crate) fn ticket_keys(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.ticket_keys)
+    }
+
+    /// Returns the state of rate limits.
+    pub(crate) fn limits(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.limits)
     }
 }
 
@@ -143,6 +152,7 @@ async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
             (Message::TicketKeys(keys), _) if received.ticket_keys.len() < MOST_SOCKETS => {
                 received.ticket_keys.push(keys);
             }
+            (Message::Limits(part), _) if received.limits.len() < MOST_LIMITS => received.limits.push(part),
             (Message::Complete, _) => break,
             (other, _) => return Err(unexpected(&other)),
         }

@@ -8,10 +8,9 @@ use rustix::process::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
-use super::message::{Channel, Message, PATIENCE, VERSION};
+use super::message::{Channel, LONGEST, Message, PATIENCE, VERSION};
 use super::{TakeoverTask, whole_millis};
 use crate::net::listen::Bound;
-use crate::net::tls::Engine;
 use crate::observe::{announce, announce_warning};
 use crate::site;
 
@@ -28,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The socket can't be registered with the event loop.
-pub(super) async fn serve(takeover: &TakeoverTask, engine: &Engine) -> io::Result<()> {
+pub(super) async fn serve(takeover: &TakeoverTask) -> io::Result<()> {
     let own = takeover.own.try_clone()?;
     own.set_nonblocking(true)?;
     let own = UnixListener::from_std(own)?;
@@ -37,7 +36,7 @@ pub(super) async fn serve(takeover: &TakeoverTask, engine: &Engine) -> io::Resul
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        match Box::pin(hand_over(stream, takeover, engine)).await {
+        match Box::pin(hand_over(stream, takeover)).await {
             Ok(process) => {
                 announce(&format!("takeover: {process} goes on, and this process ends"));
                 return Ok(());
@@ -51,14 +50,14 @@ pub(super) async fn serve(takeover: &TakeoverTask, engine: &Engine) -> io::Resul
 ///
 /// # Errors
 /// This process goes on, for this reason.
-async fn hand_over(stream: UnixStream, takeover: &TakeoverTask, engine: &Engine) -> Result<String, String> {
+async fn hand_over(stream: UnixStream, takeover: &TakeoverTask) -> Result<String, String> {
     let peer = stream.peer_cred().map_err(|error| format!("a process without credentials: {error}"))?;
     let process = format!("process {}", peer.pid().unwrap_or_default());
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
         return Err(format!("{process} of user {} is neither root's nor of this user", peer.uid()));
     }
     let channel = Channel(stream);
-    let (took, within) = match begun(&channel, &process, takeover, engine).await {
+    let (took, within) = match begun(&channel, &process, takeover).await {
         Ok(begun) => begun,
         Err(error) => {
             // Without this, a new process that still runs would take this one for ended.
@@ -90,12 +89,7 @@ async fn hand_over(stream: UnixStream, takeover: &TakeoverTask, engine: &Engine)
 }
 
 /// Sends the sockets, and waits until the new process serves. Returns the listeners that it took over, and when it decides.
-async fn begun(
-    channel: &Channel,
-    process: &str,
-    takeover: &TakeoverTask,
-    engine: &Engine,
-) -> io::Result<(Vec<u32>, Duration)> {
+async fn begun(channel: &Channel, process: &str, takeover: &TakeoverTask) -> io::Result<(Vec<u32>, Duration)> {
     match channel.expect().await?.0 {
         Message::Hello(VERSION) => {}
         Message::Hello(version) => {
@@ -104,13 +98,13 @@ async fn begun(
         }
         other => return Err(unexpected(&other)),
     }
-    send_all(channel, takeover, engine).await?;
+    send_all(channel, takeover).await?;
     announce(&format!("takeover: {process} has the sockets, and starts"));
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it does not serve after {START:?}"));
     tokio::time::timeout(START, serving(channel, takeover)).await.map_err(late)?
 }
 
-async fn send_all(channel: &Channel, takeover: &TakeoverTask, engine: &Engine) -> io::Result<()> {
+async fn send_all(channel: &Channel, takeover: &TakeoverTask) -> io::Result<()> {
     channel.send(&Message::Own, Some(takeover.own.as_fd())).await?;
     for (listener, socket) in &takeover.sockets {
         let descriptor = match socket {
@@ -121,8 +115,12 @@ async fn send_all(channel: &Channel, takeover: &TakeoverTask, engine: &Engine) -
     }
     #[cfg(feature = "h3")]
     takeover.quic.hand_over(channel).await?;
-    for keys in engine.ticket_keys() {
+    for keys in takeover.engine.ticket_keys() {
         channel.send(&Message::TicketKeys(keys), None).await?;
+    }
+    // The last, as this process goes on counting.
+    for part in takeover.access.limits_to_hand_over(takeover.site, LONGEST) {
+        channel.send(&Message::Limits(part), None).await?;
     }
     channel.send(&Message::Complete, None).await
 }
@@ -155,6 +153,7 @@ pub(super) fn unexpected(message: &Message) -> io::Error {
     let name = match message {
         Message::Refused(reason) => return io::Error::other(reason.clone()),
         Message::TicketKeys(_) => "TicketKeys".to_owned(),
+        Message::Limits(_) => "Limits".to_owned(),
         other => format!("{other:?}"),
     };
     io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not expected now"))
