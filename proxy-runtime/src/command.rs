@@ -276,7 +276,12 @@ fn check(site: &'static Site, given: &HashMap<String, String>) -> Result<ExitCod
     let mut refused = settings.read_files(site.files).err().unwrap_or_default();
     if refused.is_empty() {
         refused.extend(Engine::new(site, &settings).err().unwrap_or_default());
-        refused.extend(tls::warnings(site, &settings));
+        let flawed = tls::warnings(site, &settings, Duration::ZERO);
+        // A service whose certificate will have to be renewed can still start.
+        for warning in tls::warnings(site, &settings, tls::SOON).iter().filter(|warning| !flawed.contains(warning)) {
+            eprintln!("warning: {warning}");
+        }
+        refused.extend(flawed);
     }
     #[cfg(feature = "admin")]
     refused.extend(crate::admin::unprotected(site, &settings));

@@ -113,7 +113,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         let thread = std::thread::Builder::new().name("cache-follow".to_owned());
         thread.spawn(follow).map_err(failed)?;
     }
-    for warning in tls::warnings(site, settings) {
+    for warning in tls::warnings(site, settings, tls::SOON) {
         notice(&warning.to_string());
     }
     let metrics = metrics(site, workers, servers.servers.len());

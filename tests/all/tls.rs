@@ -405,6 +405,10 @@ fn certificates_are_checked_at_start() {
     let (good, good_key, other, other_key) =
         (ca.path("good.pem"), ca.path("good.key"), ca.path("other.pem"), ca.path("other.key"));
     assert!(check(&good, &good_key).0, "{}", check(&good, &good_key).1);
+    // A unit of systemd has this check before the start.
+    ca.sign_until("soon", &["a.test"], Duration::from_secs(3 * 24 * 3600));
+    let (fine, said) = check(&ca.path("soon.pem"), &ca.path("soon.key"));
+    assert!(fine && said.contains("warning: ") && said.contains("expires soon"), "{said}");
     for (cert, key, expected) in [
         (&*other, &*other_key, "no certificate is for `a.test`"),
         (&*ca.path("client.pem"), &*ca.path("client.key"), "no serverAuth in its extended key usage"),

@@ -1,6 +1,7 @@
 //! Certificates for tests: an authority that signs certificates, created for each test.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -52,6 +53,18 @@ impl Authority {
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(to, 1, 1));
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.write(name, params, &KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
+    }
+
+    /// The same, valid for so long from now.
+    ///
+    /// # Panics
+    /// The clock is before 1970.
+    pub fn sign_until(&self, name: &str, hosts: &[&str], left: Duration) {
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(hosts).expect("names");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + left;
         self.write(name, params, &KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"));
     }
 

@@ -29,4 +29,4 @@ pub(crate) use self::client::verifying as verifying_client;
 #[cfg(feature = "admin")]
 pub(crate) use self::connect::{ClientFiles, connect_verified};
 pub(crate) use self::engine::Engine;
-pub(crate) use self::server::warnings;
+pub(crate) use self::server::{SOON, warnings};

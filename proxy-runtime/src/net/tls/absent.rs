@@ -62,7 +62,9 @@ impl Engine {
     }
 }
 
-pub(crate) fn warnings(_: &Site, _: &Settings) -> Vec<StartError> {
+pub(crate) const SOON: std::time::Duration = std::time::Duration::ZERO;
+
+pub(crate) fn warnings(_: &Site, _: &Settings, _: std::time::Duration) -> Vec<StartError> {
     Vec::new()
 }
 

@@ -216,8 +216,8 @@ fn roots(client: &ClientCertificates, settings: &Settings) -> Result<RootCertSto
     Ok(roots)
 }
 
-/// Warnings about certificates that can be served: expired, for other hosts, in the wrong order.
-pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
+/// Warnings about certificates that can be served: expired, for other hosts, in the wrong order, or expiring within `soon`.
+pub(crate) fn warnings(site: &Site, settings: &Settings, soon: Duration) -> Vec<StartError> {
     let mut found = Vec::new();
     for tls in site.tls {
         let Certificates::Files(files) = &tls.certificates else { continue };
@@ -225,7 +225,7 @@ pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
         for file in files.iter() {
             let Ok(chain) = Chain::read(&settings.file(file.chain)) else { continue };
             hosts.extend(chain.hosts());
-            let flaws = chain.flaws(None, SystemTime::now(), SOON);
+            let flaws = chain.flaws(None, SystemTime::now(), soon);
             let refused = flaws.iter().map(|flaw| StartError { message: flaw.to_string(), place: file.place.clone() });
             found.extend(refused);
         }
@@ -238,4 +238,4 @@ pub(crate) fn warnings(site: &Site, settings: &Settings) -> Vec<StartError> {
 }
 
 /// The remaining validity that causes a warning.
-const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const SOON: Duration = Duration::from_secs(7 * 24 * 3600);
