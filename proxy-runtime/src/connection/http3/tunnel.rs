@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::client::http3::Http3Client;
+use crate::connection::going_away::{GoingAway, Next};
 use crate::exchange::UpstreamExchange;
 use crate::http3::codes::ErrorCode;
 use crate::http3::head;
@@ -20,9 +21,13 @@ pub(super) async fn through(client: &Client, http3: &Http3Client, head: Vec<u8>,
     };
     let mut up = UpDirection::default();
     let mut down = DownDirection { unsent: head, left: 0, moved: 0, shut: false };
+    let mut going_away = GoingAway::new(client.worker);
     let mut silent = (Instant::now(), 0);
     let orderly = std::future::poll_fn(|cx| {
-        let ended = [up.poll(cx, http3, &mut server), down.poll(cx, &mut server, http3)];
+        if going_away.poll(cx, &client.timer) {
+            return Poll::Ready(down.end(http3));
+        }
+        let ended = [up.poll(cx, http3, &mut server), down.poll(cx, &mut server, http3, &mut going_away)];
         if ended.contains(&Poll::Ready(Err(()))) {
             return Poll::Ready(false);
         }
@@ -100,25 +105,58 @@ struct DownDirection {
 }
 
 impl DownDirection {
-    fn poll(&mut self, cx: &mut Context<'_>, server: &mut BufferedStream, http3: &Http3Client) -> Poll<Result<(), ()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &mut BufferedStream,
+        http3: &Http3Client,
+        going_away: &mut GoingAway,
+    ) -> Poll<Result<(), ()>> {
         while !self.shut {
-            if self.unsent.is_empty() && self.left == 0 {
-                if server.is_empty() && !ready!(server.poll_fill(cx)).map_err(drop)? {
-                    http3.finish();
-                    self.shut = true;
-                    break;
-                }
-                self.left = server.bytes().len();
-                head::write_data(&mut self.unsent, self.left as u64);
+            if !self.is_between() {
+                let here = self.left.min(server.bytes().len());
+                let written = ready!(http3.poll_write(cx, [&self.unsent, &server.bytes()[..here]])).map_err(drop)?;
+                let of_head = written.min(self.unsent.len());
+                self.unsent.drain(..of_head);
+                going_away.sent(&server.bytes()[..written - of_head]);
+                server.consume(written - of_head);
+                self.left -= written - of_head;
+                self.moved += 1;
+                continue;
             }
-            let here = self.left.min(server.bytes().len());
-            let written = ready!(http3.poll_write(cx, [&self.unsent, &server.bytes()[..here]])).map_err(drop)?;
-            let of_head = written.min(self.unsent.len());
-            self.unsent.drain(..of_head);
-            server.consume(written - of_head);
-            self.left -= written - of_head;
-            self.moved += 1;
+            match going_away.next(server.bytes()) {
+                Next::Data([]) => {}
+                Next::Data(data) => {
+                    self.left = data.len();
+                    head::write_data(&mut self.unsent, self.left as u64);
+                    continue;
+                }
+                Next::Close(close) => {
+                    head::write_data(&mut self.unsent, close.len() as u64);
+                    self.unsent.extend_from_slice(close);
+                    going_away.sent_close(close.len());
+                    continue;
+                }
+                Next::Discard => server.consume(server.bytes().len()),
+            }
+            if !ready!(server.poll_fill(cx)).map_err(drop)? {
+                self.end(http3);
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Returns whether all frames were sent to their ends.
+    fn is_between(&self) -> bool {
+        self.unsent.is_empty() && self.left == 0
+    }
+
+    /// Ends the stream, if that is possible between frames.
+    fn end(&mut self, http3: &Http3Client) -> bool {
+        if self.is_between() && !self.shut {
+            http3.finish();
+            self.shut = true;
+        }
+        self.shut
     }
 }
