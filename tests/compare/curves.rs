@@ -17,7 +17,7 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(1);
 
 /// Requests per second, where the number of something else grows: a rate that both proxies can take.
-const RATE: f64 = 8_000.0;
+const RATE: f64 = 5_000.0;
 
 /// Two ports for each proxy: without and with TLS.
 const FIRST_PORT: u16 = 18_280;
@@ -62,7 +62,7 @@ impl Quantity {
     fn chart(self, series: Vec<Series>) -> Chart {
         let (title, across, upward) = match self {
             Quantity::Connections => {
-                ("CPU by connections", "connections, all in use, 8,000 requests per second", "us per request")
+                ("CPU by connections", "connections, all in use, 5,000 requests per second", "us per request")
             }
             Quantity::Bodies => ("CPU by size of the body", "bytes of the response", "us per request"),
             Quantity::Streams => ("CPU by streams", "HTTP/2 streams on each of four connections", "us per request"),
