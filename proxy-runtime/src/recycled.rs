@@ -37,6 +37,7 @@ impl<T> Free<T> {
     }
 
     /// Frees what was not needed since the last sweep.
+    #[cfg(any(test, feature = "serve"))]
     pub(crate) fn sweep(&mut self) {
         self.pieces.truncate(self.pieces.len() - self.spare);
         self.spare = self.pieces.len();
@@ -52,6 +53,7 @@ thread_local! {
 }
 
 /// Returns an empty buffer with space for `capacity` bytes.
+#[cfg(any(test, feature = "serve"))]
 pub(crate) fn bytes(capacity: usize) -> Vec<u8> {
     let free = BUFFERS.try_with(|buffers| buffers.borrow_mut().take()).ok().flatten();
     let mut buffer = free.unwrap_or_else(|| Vec::with_capacity(SPACE));

@@ -436,7 +436,7 @@ fn parameters_have_bounds() {
     let (binary, page) = built();
     let refused = |given: &str| {
         let output = Command::new(binary)
-            .args([format!("--listen={}", address()), format!("--back={}", address())])
+            .args(["listen", "back", "admin"].map(|param| format!("--{param}={}", address())))
             .args([format!("--folder={}", page.display()), given.to_owned()])
             .output()
             .expect("it runs");
@@ -444,11 +444,11 @@ fn parameters_have_bounds() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let memory = refused("--memory=1KiB");
-    assert!(memory.contains("site.kdl:7: the parameter `memory` is `1KiB`: 1MiB to 1TiB is allowed"), "{memory}");
+    assert!(memory.contains("site.kdl:8: the parameter `memory` is `1KiB`: 1MiB to 1TiB is allowed"), "{memory}");
     let streams = refused("--streams=0");
-    assert!(streams.contains("site.kdl:8: the parameter `streams` is `0`: 1 to 1000 is allowed"), "{streams}");
-    assert!(refused("--streams=1001").contains("site.kdl:8: "));
-    assert!(refused("--memory=2TiB").contains("site.kdl:7: "));
+    assert!(streams.contains("site.kdl:9: the parameter `streams` is `0`: 1 to 1000 is allowed"), "{streams}");
+    assert!(refused("--streams=1001").contains("site.kdl:9: "));
+    assert!(refused("--memory=2TiB").contains("site.kdl:8: "));
 }
 
 /// The largest and the smallest allowed values work: no accepted value fails in use.

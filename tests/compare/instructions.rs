@@ -1,6 +1,6 @@
 //! User instructions per request, counted by callgrind: Kiln beside nginx and HAProxy. They do not depend on the hour.
 
-use kiln_tests::instructions::{Load, missing, per_request};
+use kiln_tests::instructions::{CountedLoad, missing, per_request};
 use kiln_tests::kiln::scratch;
 
 use crate::jobs::Job;
@@ -39,7 +39,8 @@ pub(crate) fn report(only: Option<&str>) {
         let cells = kinds.iter().map(|(kind, _)| {
             let port = FIRST_PORT + *kind as u16;
             let scheme = if job.tls() { "https" } else { "http" };
-            let load = Load { url: format!("{scheme}://localhost:{port}{}", job.path()), http2: job == Job::Http2 };
+            let url = format!("{scheme}://localhost:{port}{}", job.path());
+            let load = CountedLoad { url, to: None, http2: job == Job::Http2 };
             let mut refused = None;
             let count = per_request(&dir, &load, |program, send| match kind.start_within(program, job, &dir, port) {
                 Ok(running) => {

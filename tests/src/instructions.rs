@@ -23,7 +23,7 @@ pub fn counting(file: &Path) -> Vec<String> {
 
 /// Returns how many instructions a request takes; `None` if the program could not be counted. `run` starts the program with the given command line before its own, lets `load` send
 /// requests to it, and ends it.
-pub fn per_request(dir: &Path, load: &Load, mut run: impl FnMut(&[String], &dyn Fn())) -> Option<u64> {
+pub fn per_request(dir: &Path, load: &CountedLoad, mut run: impl FnMut(&[String], &dyn Fn())) -> Option<u64> {
     let counts = [FEW, MANY].map(|requests| {
         let file = dir.join(format!("callgrind-{requests}"));
         let _ = std::fs::remove_file(&file);
@@ -42,17 +42,21 @@ fn total(text: &str) -> Option<u64> {
 
 /// Requests that h2load sends.
 #[derive(Debug)]
-pub struct Load {
+pub struct CountedLoad {
+    /// Where they go.
     pub url: String,
+    /// The address to connect to, if it is not that of the URL.
+    pub to: Option<String>,
     /// HTTP/2, with 16 streams on each of 4 connections; otherwise HTTP/1.1 on 16 connections.
     pub http2: bool,
 }
 
-impl Load {
+impl CountedLoad {
     /// Sends this many requests.
     fn send(&self, requests: usize) {
         let mut h2load = Command::new("h2load");
         h2load.args(["-n", &requests.to_string()]);
+        h2load.args(self.to.as_ref().map(|address| format!("--connect-to={address}")));
         h2load.args(if self.http2 { ["-c4", "-m16"].as_slice() } else { ["-c16", "--h1"].as_slice() });
         let output = h2load.arg(&self.url).output().expect("h2load runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

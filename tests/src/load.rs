@@ -21,8 +21,11 @@ use crate::proxy::PATIENCE;
 #[derive(Default)]
 pub struct Load {
     stopped: Arc<AtomicBool>,
-    clients: Vec<(&'static str, Arc<AtomicUsize>, JoinHandle<Vec<String>>)>,
+    clients: Vec<LoadClient>,
 }
+
+/// A client: its kind, how many of its exchanges were complete, and what went wrong with the others.
+type LoadClient = (&'static str, Arc<AtomicUsize>, JoinHandle<Vec<String>>);
 
 /// What has become of the requests.
 #[derive(Debug, Default)]

@@ -196,7 +196,7 @@ impl<'b> Scan<'b> {
 
     /// Reads fields up to the empty line after them.
     fn fields(&mut self, most: usize) -> Result<Fields, Unread> {
-        let mut lines = FieldLines::new();
+        let mut lines = FieldLines::begin();
         let mut bare_before = self.bare;
         loop {
             let start = self.at;
@@ -217,12 +217,12 @@ impl<'b> Scan<'b> {
             if !known.is_one() && !is_token(name) {
                 return Err(Unread::Malformed);
             }
-            if lines.len() == most {
+            if lines.count() == most {
                 return Err(Unread::TooMany);
             }
             if self.bare > 0 {
                 // The first field follows the first line, which has no value of a field in it.
-                self.frames_after_bare |= bare > bare_before && lines.len() > 0 && FRAMING.has(known);
+                self.frames_after_bare |= bare > bare_before && lines.count() > 0 && FRAMING.has(known);
                 bare_before = bare;
             }
             match after {

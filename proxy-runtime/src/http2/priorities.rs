@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::protocol::priority::{Priority, Rank};
+use crate::protocol::priority::{Rank, ResponsePriority};
 
 /// The most updates that are kept for requests that have not arrived; others are ignored.
 const MAX_EARLY: usize = 64;
@@ -22,11 +22,12 @@ pub(crate) struct StreamPriorities {
 
 #[derive(Debug, Default)]
 struct StreamPriority {
-    client: Priority,
+    client: ResponsePriority,
     /// PRIORITY_UPDATE has replaced what the request says.
     updated: bool,
-    server: Priority,
+    server: ResponsePriority,
     /// It waits for space to send more.
+    #[cfg(feature = "h3")]
     waits: bool,
 }
 
@@ -36,15 +37,15 @@ impl StreamPriorities {
         self.begun.set(self.begun.get().max(stream + 1));
         let mut streams = self.streams.borrow_mut();
         if !streams.iter().any(|(early, _)| *early == stream) {
-            let client = field.map_or(Priority::default(), Priority::parse);
-            self.matter.set(self.matter.get() || client != Priority::default());
+            let client = field.map_or(ResponsePriority::default(), ResponsePriority::parse);
+            self.matter.set(self.matter.get() || client != ResponsePriority::default());
             streams.push((stream, StreamPriority { client, ..StreamPriority::default() }));
         }
     }
 
     /// Handles PRIORITY_UPDATE. It may precede its request, and has no effect after the end of the stream.
     pub(crate) fn update(&self, stream: u64, value: &[u8]) {
-        let (client, begun) = (Priority::parse(value), self.begun.get());
+        let (client, begun) = (ResponsePriority::parse(value), self.begun.get());
         let mut streams = self.streams.borrow_mut();
         let early = streams.iter().filter(|(early, _)| *early >= begun).count();
         if let Some((_, priority)) = streams.iter_mut().find(|(open, _)| *open == stream) {
@@ -87,7 +88,7 @@ impl StreamPriorities {
     /// Adds what the server says in its response.
     pub(crate) fn respond(&self, stream: u64, field: &[u8]) {
         if let Some((_, priority)) = self.streams.borrow_mut().iter_mut().find(|(open, _)| *open == stream) {
-            priority.server = Priority::parse(field);
+            priority.server = ResponsePriority::parse(field);
             self.matter.set(true);
         }
     }
@@ -96,7 +97,7 @@ impl StreamPriorities {
     pub(crate) fn rank(&self, stream: u64) -> Rank {
         let streams = self.streams.borrow();
         let said = streams.iter().find(|(open, _)| *open == stream);
-        said.map_or(Priority::default(), |(_, said)| said.client.merged(said.server)).rank(stream)
+        said.map_or(ResponsePriority::default(), |(_, said)| said.client.merged(said.server)).rank(stream)
     }
 
     /// Ends a stream.
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn updates_replace_what_requests_say() {
         let priorities = StreamPriorities::default();
-        let said = |value: &str, stream| Priority::parse(value.as_bytes()).rank(stream);
+        let said = |value: &str, stream| ResponsePriority::parse(value.as_bytes()).rank(stream);
         priorities.begin(1, Some(b"u=1"));
         priorities.begin(5, None);
         assert_eq!((priorities.rank(1), priorities.rank(5)), (said("u=1", 1), said("", 5)));
@@ -141,6 +142,6 @@ mod tests {
             priorities.update(4 * stream, b"u=0");
         }
         assert_eq!(priorities.streams.borrow().len(), MAX_EARLY);
-        assert_eq!(priorities.rank(4), Priority::parse(b"u=0").rank(4));
+        assert_eq!(priorities.rank(4), ResponsePriority::parse(b"u=0").rank(4));
     }
 }

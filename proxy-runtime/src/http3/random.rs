@@ -41,7 +41,9 @@ fn request_stream(stream: &[u8], size: usize) -> Read {
     (sections, body, reader.finish())
 }
 
-fn uni_stream(stream: &[u8], size: usize) -> (Result<u32, ErrorCode>, Vec<(u64, Vec<u8>)>) {
+type Updates = Vec<(u64, Vec<u8>)>;
+
+fn uni_stream(stream: &[u8], size: usize) -> (Result<u32, ErrorCode>, Updates) {
     let (mut peer, mut reader, mut count) = (PeerStreams::default(), UniReader::default(), 0);
     for piece in stream.chunks(size.max(1)) {
         match reader.read(&mut peer, Bytes::copy_from_slice(piece)) {

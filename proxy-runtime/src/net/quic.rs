@@ -3,6 +3,7 @@
 //! quinn implements the protocol. The kernel distributes datagrams over the workers' sockets by the addresses of both sides; those of a client whose
 //! address has changed may arrive at another worker, which passes them on ([`steering`]). So does a process that has taken over ([`group`]).
 
+mod forwarded;
 #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "relays are for takeovers"))]
 mod group;
 mod ids;
@@ -18,9 +19,10 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime, TransportConfig};
 use tokio::sync::mpsc;
 
+use self::forwarded::ForwardedDatagram;
 pub(crate) use self::group::{QuicGroup, RelayReceiver};
 pub(crate) use self::ids::QuicIdentity;
-use self::steering::{ForwardedDatagram, SteeredSocket};
+use self::steering::SteeredSocket;
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{Listener, Site};
 

@@ -16,11 +16,11 @@ use crate::recycled::Free;
 /// Their memory is used again by the thread that drops them.
 #[derive(Default)]
 pub struct Fields {
-    block: Option<Box<FieldBlock>>,
+    block: Option<Box<StoredFields>>,
 }
 
 /// The lines of fields, and where they are.
-struct FieldBlock {
+struct StoredFields {
     bytes: Vec<u8>,
     lines: Vec<FieldLine>,
     /// Which fields there are; of those that were replaced, maybe some as well.
@@ -46,12 +46,12 @@ pub struct FieldLines<'h> {
 
 impl<'h> FieldLines<'h> {
     /// Begins without lines.
-    pub fn new() -> FieldLines<'h> {
+    pub fn begin() -> FieldLines<'h> {
         FieldLines { fields: Fields::with_capacity(0, 0), unusual: Vec::new() }
     }
 
-    /// Returns the number of lines.
-    pub fn len(&self) -> usize {
+    /// Returns the number of lines so far.
+    pub fn count(&self) -> usize {
         self.fields.len()
     }
 
@@ -64,7 +64,7 @@ impl<'h> FieldLines<'h> {
 
     /// Adds a line that is written in another way.
     pub fn push_unusual(&mut self, known: KnownField, name: &'h [u8], value: &'h [u8]) {
-        self.unusual.push((self.len(), name, value));
+        self.unusual.push((self.count(), name, value));
         self.push(known, 0, 0, 0);
     }
 
@@ -93,12 +93,13 @@ impl Fields {
         Fields { block: Some(block) }
     }
 
-    fn block(&self) -> &FieldBlock {
-        static EMPTY: FieldBlock = FieldBlock { bytes: Vec::new(), lines: Vec::new(), present: KnownFields::of(&[]) };
+    fn block(&self) -> &StoredFields {
+        static EMPTY: StoredFields =
+            StoredFields { bytes: Vec::new(), lines: Vec::new(), present: KnownFields::of(&[]) };
         self.block.as_deref().unwrap_or(&EMPTY)
     }
 
-    fn block_mut(&mut self) -> &mut FieldBlock {
+    fn block_mut(&mut self) -> &mut StoredFields {
         if self.block.is_none() {
             *self = Fields::with_capacity(0, 0);
         }
@@ -172,13 +173,13 @@ impl Fields {
     /// Returns the memory that it takes, in bytes.
     pub fn weight(&self) -> usize {
         let block = self.block();
-        size_of::<FieldBlock>() + block.bytes.capacity() + block.lines.capacity() * size_of::<FieldLine>()
+        size_of::<StoredFields>() + block.bytes.capacity() + block.lines.capacity() * size_of::<FieldLine>()
     }
 
     /// Returns a copy without spare capacity.
     pub fn compact(&self) -> Fields {
         let bytes = self.raw().map(|(name, value)| name.len() + value.len() + 4).sum();
-        let block = FieldBlock {
+        let block = StoredFields {
             bytes: Vec::with_capacity(bytes),
             lines: Vec::with_capacity(self.len()),
             present: KnownFields::default(),
@@ -221,7 +222,7 @@ impl Fields {
 
     /// Appends all lines as in a message, each with its line end.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let FieldBlock { bytes, lines, .. } = self.block();
+        let StoredFields { bytes, lines, .. } = self.block();
         let (mut start, mut end) = (0, 0);
         for line in lines {
             if line.start as usize != end {
@@ -256,7 +257,7 @@ impl Fields {
     /// Replaces the field with a single value, at its first position.
     pub fn set(&mut self, name: impl FieldKey, value: &[u8]) {
         let (known, block) = (name.known(), self.block_mut());
-        let is = |block: &FieldBlock, line: &FieldLine| block.is(line, known, name);
+        let is = |block: &StoredFields, line: &FieldLine| block.is(line, known, name);
         let first = if block.present.has(known) { block.lines.iter().position(|line| is(block, line)) } else { None };
         let line = block.store(name.text(), known, value);
         let Some(first) = first else { return block.push(line) };
@@ -317,7 +318,7 @@ impl Fields {
     }
 }
 
-impl FieldBlock {
+impl StoredFields {
     fn push(&mut self, line: FieldLine) {
         self.present.add(line.known);
         self.lines.push(line);
@@ -427,9 +428,9 @@ impl Clone for Fields {
     }
 }
 
-impl Default for FieldBlock {
-    fn default() -> FieldBlock {
-        FieldBlock {
+impl Default for StoredFields {
+    fn default() -> StoredFields {
+        StoredFields {
             bytes: Vec::with_capacity(BYTES),
             lines: Vec::with_capacity(LINES),
             present: KnownFields::default(),
@@ -459,7 +460,7 @@ const LINES: usize = 16;
 const MOST_BYTES: usize = 8 << 10;
 
 thread_local! {
-    static BLOCKS: RefCell<Free<Box<FieldBlock>>> = const { RefCell::new(Free::new()) };
+    static BLOCKS: RefCell<Free<Box<StoredFields>>> = const { RefCell::new(Free::new()) };
 }
 
 /// Frees the memory of this thread that was not needed since the last sweep.
@@ -550,7 +551,7 @@ mod tests {
     fn parsed_and_written() {
         let block = b"GET / HTTP/1.1\r\nHost: a\r\nX:y\r\nZ:  w \r\nVia: b\r\n\r\n";
         let lines = [("Host", "a"), ("X", "y"), ("Z", "w"), ("Via", "b")];
-        let mut parsed = FieldLines::new();
+        let mut parsed = FieldLines::begin();
         for (name, value) in lines {
             let (text, known) = (format!("{name}: {value}"), KnownField::named(name.as_bytes()));
             match block.windows(text.len()).position(|found| found == text.as_bytes()) {

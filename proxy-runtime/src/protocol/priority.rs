@@ -10,20 +10,20 @@ const DEFAULT: u8 = 3;
 
 /// What a client, or a server, says of the priority of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Priority {
+pub(crate) struct ResponsePriority {
     /// From 0, the most urgent, to 7.
     urgency: Option<u8>,
     /// The response is of use before it is complete.
     incremental: Option<bool>,
 }
 
-impl Priority {
+impl ResponsePriority {
     /// Parses the value of `Priority`. What is invalid is ignored (RFC 9218 section 4).
-    pub(crate) fn parse(value: &[u8]) -> Priority {
+    pub(crate) fn parse(value: &[u8]) -> ResponsePriority {
         if value.len() > LONGEST {
-            return Priority::default();
+            return ResponsePriority::default();
         }
-        let Ok(said) = Parser::new(value).parse::<Dictionary>() else { return Priority::default() };
+        let Ok(said) = Parser::new(value).parse::<Dictionary>() else { return ResponsePriority::default() };
         let item = |name: &str| match said.get(name) {
             Some(ListEntry::Item(item)) => Some(&item.bare_item),
             _ => None,
@@ -31,18 +31,21 @@ impl Priority {
         let urgency =
             item("u").and_then(BareItem::as_integer).and_then(|urgency| u8::try_from(i64::from(urgency)).ok());
         let incremental = item("i").and_then(BareItem::as_boolean);
-        Priority { urgency: urgency.filter(|urgency| *urgency <= 7), incremental }
+        ResponsePriority { urgency: urgency.filter(|urgency| *urgency <= 7), incremental }
     }
 
     /// Returns the priority with what a server says of its response (RFC 9218 section 8).
-    pub(crate) fn merged(self, server: Priority) -> Priority {
-        Priority { urgency: server.urgency.or(self.urgency), incremental: server.incremental.or(self.incremental) }
+    pub(crate) fn merged(self, server: ResponsePriority) -> ResponsePriority {
+        ResponsePriority {
+            urgency: server.urgency.or(self.urgency),
+            incremental: server.incremental.or(self.incremental),
+        }
     }
 
     /// Returns the rank of a response on a stream, of which the lowest comes first. Of the same urgency, responses that are of use only as a whole are sent
     /// one after the other. Those of a client that says nothing share the connection, as a small one should not wait for a large one.
     pub(crate) fn rank(self, stream: u64) -> Rank {
-        let is_said = self != Priority::default();
+        let is_said = self != ResponsePriority::default();
         let incremental = self.incremental.unwrap_or(!is_said);
         Rank { urgency: self.urgency.unwrap_or(DEFAULT), after: if incremental { u64::MAX } else { stream } }
     }
@@ -73,7 +76,7 @@ mod tests {
     #[test]
     fn values() {
         let check = |value: &str, urgency: Option<u8>, incremental: Option<bool>| {
-            assert_eq!(Priority::parse(value.as_bytes()), Priority { urgency, incremental }, "{value}");
+            assert_eq!(ResponsePriority::parse(value.as_bytes()), ResponsePriority { urgency, incremental }, "{value}");
         };
         check("", None, None);
         check("u=5, i", Some(5), Some(true));
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn ranks() {
-        let rank = |value: &str, stream| Priority::parse(value.as_bytes()).rank(stream);
+        let rank = |value: &str, stream| ResponsePriority::parse(value.as_bytes()).rank(stream);
         // In this order.
         let ordered = [
             rank("u=0", 8),
@@ -104,14 +107,14 @@ mod tests {
         assert_eq!(rank("u=2, i", 4), rank("u=2, i", 8));
         assert_eq!(rank("", 4), rank("i", 8), "without a word, they share");
         assert!(rank("u=3", 400) < rank("", 0));
-        let said = Priority::parse(b"u=5, i").merged(Priority::parse(b"u=1"));
-        assert_eq!(said, Priority { urgency: Some(1), incremental: Some(true) });
+        let said = ResponsePriority::parse(b"u=5, i").merged(ResponsePriority::parse(b"u=1"));
+        assert_eq!(said, ResponsePriority { urgency: Some(1), incremental: Some(true) });
     }
 
     #[cfg(feature = "h3")]
     #[test]
     fn numbers() {
-        let number = |value: &str, stream| Priority::parse(value.as_bytes()).rank(stream).as_priority();
+        let number = |value: &str, stream| ResponsePriority::parse(value.as_bytes()).rank(stream).as_priority();
         assert!(number("u=0", 0) > number("u=0", 4) && number("u=0", 1 << 40) >= number("u=0, i", 0));
         assert!(number("u=0, i", 0) > number("u=1", 0) && number("u=4", 0) < 0 && number("u=3", 0) > 0);
         assert_eq!(number("", 0), 0);

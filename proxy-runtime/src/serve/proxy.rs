@@ -75,8 +75,8 @@ pub(super) async fn ask(
     let (mut sending, plan, buffered) = prepared(client, record, route, proxy, body, alter)?;
     if let Some((limit, mirror)) = buffered {
         Box::pin(sending.buffer(limit)).await?;
-        if let Some(mirror) = mirror {
-            sending.mirror(record, mirror);
+        if let (Some(mirror), Some((request, body))) = (mirror, sending.whole()) {
+            mirror::send(client, record, mirror, request, body);
         }
     }
     let call = retry::send(&mut sending, record).await?;

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::mirror;
 use crate::balance;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -34,7 +33,7 @@ use crate::http2::request;
 use crate::metrics::counters::AttemptFailure;
 use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
-use crate::site::{Mirror, Retry};
+use crate::site::Retry;
 use crate::trace::AttemptEnd;
 use crate::upstream::{Lease, PickRequest, Servers, UpstreamConnection, UpstreamState, announce};
 
@@ -169,11 +168,9 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Sends a copy of the request to a mirror, if its body is known.
-    pub(super) fn mirror(&self, record: &Record, mirror: &'static Mirror) {
-        if let Some(kept) = &self.kept {
-            mirror::send(self.client, record, mirror, &self.request, (self.framing, kept.clone()));
-        }
+    /// Returns the request and its body, if that was received completely.
+    pub(super) fn whole(&self) -> Option<(&UpstreamRequest, (Framing, Bytes))> {
+        Some((&self.request, (self.framing, self.kept.clone()?)))
     }
 
     fn body(&self) -> Option<RequestBody> {
@@ -417,14 +414,15 @@ impl Attempt<'_> {
                     let unprocessed = matches!(gone, ExchangeError::Unprocessed(_));
                     // A retry is safe if the request was not processed or is idempotent. Only a reused connection fails
                     // this way, so this happens once.
-                    if reused && (unprocessed || self.request.method.is_idempotent()) {
-                        if let Some(body) = self.sending.body().or_else(|| call.take_body()) {
-                            let Some(lease) = call.into_lease() else {
-                                return Err(AttemptError::for_good(Failure::Internal));
-                            };
-                            begun = Err(Box::new(Unsent { lease, body }));
-                            continue;
-                        }
+                    if reused
+                        && (unprocessed || self.request.method.is_idempotent())
+                        && let Some(body) = self.sending.body().or_else(|| call.take_body())
+                    {
+                        let Some(lease) = call.into_lease() else {
+                            return Err(AttemptError::for_good(Failure::Internal));
+                        };
+                        begun = Err(Box::new(Unsent { lease, body }));
+                        continue;
                     }
                     (
                         Failure::UpstreamReset,

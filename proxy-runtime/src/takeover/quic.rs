@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::message::{Channel, Message};
-use crate::net::listen::quic::{QuicListener, QuicListeners};
+use crate::net::listen::quic::{BoundQuic, QuicListeners};
 
 /// The listeners with HTTP/3.
 pub(super) struct QuicHandover {
@@ -29,7 +29,7 @@ impl QuicHandover {
     pub(super) async fn hand_over(&self, channel: &Channel) -> io::Result<()> {
         self.count.set(self.count.get().wrapping_add(1));
         self.relayed.borrow_mut().clear();
-        for QuicListener { listener, sockets, .. } in &self.all.listeners {
+        for BoundQuic { listener, sockets, .. } in &self.all.listeners {
             for socket in sockets {
                 channel.send(&Message::Datagrams(*listener), Some(socket.as_fd())).await?;
             }

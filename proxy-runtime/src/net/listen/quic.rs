@@ -17,7 +17,7 @@ use crate::site::Listener;
 pub(crate) struct QuicListeners {
     /// What this process is called.
     pub(crate) identity: QuicIdentity,
-    pub(crate) listeners: Vec<QuicListener>,
+    pub(crate) listeners: Vec<BoundQuic>,
 }
 
 impl QuicListeners {
@@ -28,7 +28,7 @@ impl QuicListeners {
 
 /// A listener with HTTP/3.
 #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
-pub(crate) struct QuicListener {
+pub(crate) struct BoundQuic {
     /// Its index.
     pub(crate) listener: u32,
     pub(crate) group: Arc<QuicGroup>,
@@ -66,7 +66,7 @@ pub(super) fn bind(
     settings: &Settings,
     workers: usize,
     (inherited, identity): (&mut InheritedQuic, QuicIdentity),
-) -> io::Result<(QuicListener, Vec<QuicSocket>)> {
+) -> io::Result<(BoundQuic, Vec<QuicSocket>)> {
     let address = listener.address.get(settings);
     let (old, mut sockets) = inherited.take(&settings::address(address).map_err(io::Error::other)?)?;
     if sockets.is_empty() {
@@ -76,7 +76,7 @@ pub(super) fn bind(
     let (group, sockets) = QuicSocket::of_listener(sockets, identity);
     let relay = |listener| group.relay_to_old().map(|(receiver, end)| (listener, receiver, end));
     let old = old.map(relay).transpose()?;
-    Ok((QuicListener { listener: index, group, sockets: kept, from_old: old.is_some(), old }, sockets))
+    Ok((BoundQuic { listener: index, group, sockets: kept, from_old: old.is_some(), old }, sockets))
 }
 
 /// Binds a UDP socket, beside others of this user.

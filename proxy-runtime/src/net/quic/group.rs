@@ -19,9 +19,9 @@ use quinn::udp::RecvMeta;
 use tokio::sync::mpsc;
 
 use super::QuicIdentity;
+use super::forwarded::ForwardedDatagram;
 use super::ids::{EndpointName, SteeredIds, destination};
 use super::relay::Relay;
-use super::steering::ForwardedDatagram;
 
 /// The most datagrams that wait for another endpoint; more are dropped, as a network would.
 const INBOX: usize = 256;

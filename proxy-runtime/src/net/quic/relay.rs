@@ -12,7 +12,7 @@ use std::sync::Arc;
 use quinn::udp::{EcnCodepoint, RecvMeta};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 
-use super::steering::ForwardedDatagram;
+use super::forwarded::ForwardedDatagram;
 
 /// The size of the header: ECN and flags, both addresses, the port.
 const HEADER: usize = 1 + 16 + 2 + 16;

@@ -13,15 +13,9 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
+use super::forwarded::ForwardedDatagram;
 use super::group::QuicGroup;
 use super::ids::SteeredIds;
-
-/// A datagram for another endpoint.
-#[derive(Debug, Default)]
-pub(super) struct ForwardedDatagram {
-    pub(super) bytes: Box<[u8]>,
-    pub(super) meta: RecvMeta,
-}
 
 /// A worker's UDP socket.
 pub(super) struct SteeredSocket {
