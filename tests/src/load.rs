@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
@@ -21,11 +22,15 @@ use crate::proxy::PATIENCE;
 #[derive(Default)]
 pub struct Load {
     stopped: Arc<AtomicBool>,
-    clients: Vec<LoadClient>,
+    clients: Vec<RunningClient>,
 }
 
-/// A client: its kind, how many of its exchanges were complete, and what went wrong with the others.
-type LoadClient = (&'static str, Arc<AtomicUsize>, JoinHandle<Vec<String>>);
+struct RunningClient {
+    kind: &'static str,
+    answered: Arc<AtomicUsize>,
+    /// Returns what went wrong.
+    thread: JoinHandle<Vec<String>>,
+}
 
 /// What has become of the requests.
 #[derive(Debug, Default)]
@@ -46,7 +51,7 @@ impl Load {
     ) {
         let (stopped, answered) = (Arc::clone(&self.stopped), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&answered);
-        let client = std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             let mut lost = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 let began = Instant::now();
@@ -58,7 +63,7 @@ impl Load {
             }
             lost
         });
-        self.clients.push((kind, answered, client));
+        self.clients.push(RunningClient { kind, answered, thread });
     }
 
     /// Stops all clients.
@@ -68,8 +73,8 @@ impl Load {
     pub fn end(self) -> Outcome {
         self.stopped.store(true, Ordering::Relaxed);
         let mut outcome = Outcome::default();
-        for (kind, answered, client) in self.clients {
-            outcome.lost.extend(client.join().expect("no panic"));
+        for RunningClient { kind, answered, thread } in self.clients {
+            outcome.lost.extend(thread.join().expect("no panic"));
             *outcome.answered.entry(kind).or_default() += answered.load(Ordering::Relaxed);
         }
         outcome
@@ -194,6 +199,87 @@ impl Resuming {
         }
         Ok(())
     }
+}
+
+/// A client of HTTP/2 with concurrent requests, which opens another connection when the server wants no more of them.
+pub struct Http2 {
+    runtime: tokio::runtime::Runtime,
+    open: Option<h2::client::SendRequest<Bytes>>,
+    /// How many requests were sent again, as a GOAWAY said that they were not processed (RFC 9113 section 6.8). The library acknowledges the server's
+    /// first GOAWAY before it sends what it has queued.
+    pub again: Arc<AtomicUsize>,
+}
+
+impl Default for Http2 {
+    fn default() -> Http2 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Http2 { runtime, open: None, again: Arc::default() }
+    }
+}
+
+impl Http2 {
+    /// Sends a few requests at once.
+    ///
+    /// # Errors
+    /// One of them has no complete response with the status 200.
+    pub fn exchange(&mut self, address: &str) -> io::Result<()> {
+        let Http2 { runtime, open, again } = self;
+        let exchange = async {
+            let (mut responses, mut sent) = (Vec::new(), 0);
+            while sent < STREAMS || !responses.is_empty() {
+                if sent == STREAMS {
+                    let response: h2::client::ResponseFuture = responses.remove(0);
+                    match response.await {
+                        Ok(response) => whole(response).await?,
+                        Err(error) if error.is_go_away() && error.is_remote() => {
+                            again.fetch_add(1, Ordering::Relaxed);
+                            sent -= 1;
+                        }
+                        Err(error) => return Err(io::Error::other(error)),
+                    }
+                    continue;
+                }
+                let sender = match open.take() {
+                    Some(sender) => sender,
+                    None => connected(address).await?,
+                };
+                // It fails if the server has said that it goes away: then nothing was sent, and another connection is needed.
+                let Ok(mut sender) = sender.ready().await else { continue };
+                let request = http::Request::get("http://a.test/").body(()).map_err(io::Error::other)?;
+                if let Ok((response, _)) = sender.send_request(request, true) {
+                    responses.push(response);
+                    sent += 1;
+                    *open = Some(sender);
+                }
+            }
+            Ok(())
+        };
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await? })
+    }
+}
+
+/// How many requests [`Http2`] sends at once.
+const STREAMS: usize = 8;
+
+/// Reads a response with the status 200 to its end.
+async fn whole(response: http::Response<h2::RecvStream>) -> io::Result<()> {
+    if response.status() != 200 {
+        return Err(io::Error::other(response.status().to_string()));
+    }
+    let mut body = response.into_body();
+    while let Some(data) = body.data().await {
+        let data = data.map_err(io::Error::other)?;
+        body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+async fn connected(address: &str) -> io::Result<h2::client::SendRequest<Bytes>> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    // What ends a connection ends its requests, which tell.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 /// A Close frame with the status 1001, and a client's, whose masking key is 0.
