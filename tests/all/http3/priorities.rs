@@ -7,8 +7,9 @@ use quinn::RecvStream;
 use super::client::{H3, HEADERS, frame, get, section};
 use super::{Site, run};
 
-/// The size of a response: several times what the proxy sends without acknowledgement.
-const SIZE: usize = 4 << 20;
+/// The size of a response: many times what the proxy sends without acknowledgement, so that the head start of a response whose request came first
+/// decides nothing.
+const SIZE: usize = 16 << 20;
 
 /// Requests responses, one for each value of `priority`, and returns the order in which their ends arrive. `updates` are sent before the first response
 /// is read.
@@ -23,6 +24,10 @@ async fn order(client: &H3, values: &[Option<&str>], updates: &[(u64, &str)]) ->
     }
     for (stream, value) in updates {
         client.update_priority(*stream, value).await;
+    }
+    if !updates.is_empty() {
+        // Whoever responds to this has read what came before.
+        assert_eq!(client.get("a.test", "/none").await.status, 404);
     }
     let ends = RefCell::new(Vec::new());
     let read = |at: usize, mut stream: RecvStream| {
@@ -73,9 +78,9 @@ fn updates_change_the_order() {
         let client = site.client().await;
         assert_eq!(order(&client, &[Some("u=2"), Some("u=5")], &[(0, "u=7"), (4, "u=0")]).await, [1, 0]);
         // An update before its request, whose own word it replaces.
-        client.update_priority(12, "u=6").await;
+        client.update_priority(16, "u=6").await;
         assert_eq!(client.get("a.test", "/none").await.status, 404);
-        assert_eq!(order(&client, &[Some("u=1"), Some("u=4")], &[]).await, [1, 0], "streams 12 and 16");
+        assert_eq!(order(&client, &[Some("u=1"), Some("u=4")], &[]).await, [1, 0], "streams 16 and 20");
     });
 }
 
