@@ -11,15 +11,16 @@ use kiln_tests::kiln::{self, scratch};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{Proxy, address};
 
-/// What a request of each kind may take, and by how much a figure may differ from it, in per cent.
+/// What a request of each kind took at most when it was measured, and by how much a figure may be above that, in per cent: the order in which
+/// connections become ready differs from run to run.
 const BUDGETS: [(&str, u64); 7] = [
-    ("plain", 19_700),
-    ("access log", 24_900),
-    ("rate limit", 20_250),
-    ("cache hit", 11_500),
-    ("embedded file", 11_190),
-    ("TLS", 25_800),
-    ("HTTP/2", 50_900),
+    ("plain", 19_740),
+    ("access log", 25_000),
+    ("rate limit", 20_300),
+    ("cache hit", 11_620),
+    ("embedded file", 11_260),
+    ("TLS", 25_880),
+    ("HTTP/2", 51_300),
 ];
 const TOLERANCE: u64 = 3;
 
@@ -90,11 +91,13 @@ fn requests_stay_within_their_budgets() {
     });
     for (kind, budget, found) in measured {
         println!("{kind}: {found} instructions, of {budget}");
+        if found * 100 < budget * (100 - TOLERANCE) {
+            println!("{kind}: the budget can be lowered");
+        }
     }
     for (kind, budget, found) in measured {
-        let difference = found.abs_diff(budget) * 100;
         assert!(
-            difference <= budget * TOLERANCE,
+            found * 100 <= budget * (100 + TOLERANCE),
             "{kind}: a request takes {found} instructions, and its budget is {budget}: find out why, or note the new figure here"
         );
     }
