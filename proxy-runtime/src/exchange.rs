@@ -56,9 +56,9 @@ impl UpstreamExchange {
         either!(self, call => &call.head)
     }
 
-    /// Takes the head of the response out of the exchange.
+    /// Takes the head of the response out of the exchange. Where there is none, it is that of an error.
     pub(crate) fn take_head(&mut self) -> MessageHead<StatusCode> {
-        let taken = MessageHead::of(StatusCode::OK);
+        let taken = MessageHead::of(StatusCode::BAD_GATEWAY);
         std::mem::replace(either!(self, call => &mut call.head), taken)
     }
 

@@ -55,7 +55,7 @@ impl CountedLoad {
     /// Sends this many requests.
     fn send(&self, requests: usize) {
         let mut h2load = Command::new("h2load");
-        h2load.args(["-n", &requests.to_string()]);
+        h2load.args(["-n", &requests.to_string(), "--connection-inactivity-timeout=60"]);
         h2load.args(self.to.as_ref().map(|address| format!("--connect-to={address}")));
         h2load.args(if self.http2 { ["-c4", "-m16"].as_slice() } else { ["-c16", "--h1"].as_slice() });
         let output = h2load.arg(&self.url).output().expect("h2load runs");

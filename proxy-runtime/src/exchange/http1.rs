@@ -65,7 +65,7 @@ impl Http1Exchange {
             reading: HeadReader::default(),
             interim: 0,
             heard: false,
-            head: MessageHead::of(StatusCode::OK),
+            head: MessageHead::of(StatusCode::BAD_GATEWAY),
             inbound: Inbound::new(Framing::Empty),
             keep_alive: false,
             length: None,

@@ -88,7 +88,7 @@ impl Http2Exchange {
             body,
             begun,
             interim: 0,
-            head: MessageHead::of(StatusCode::OK),
+            head: MessageHead::of(StatusCode::BAD_GATEWAY),
             answer: None,
             chunk: Bytes::new(),
             trailers: None,

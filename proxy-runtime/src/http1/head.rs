@@ -5,7 +5,7 @@ use http::{Method, StatusCode, Version};
 use super::framing::Framing;
 use super::scan::{self, Unread};
 use crate::failure::Failure;
-use crate::protocol::fields::Fields;
+use crate::protocol::fields::{Fields, tokens};
 use crate::protocol::names::KnownField;
 use crate::recycled;
 
@@ -137,7 +137,8 @@ impl HeadReader {
         self.seen = 0;
         let (mut length, mut chunked) = (None, false);
         let (mut persists, mut closes) = (!old, false);
-        for option in fields.all(KnownField::CONNECTION).flat_map(options) {
+        // All lines form one list (RFC 9110 sections 5.3 and 7.6.1). Members that are not tokens are ignored.
+        for option in tokens(&fields, KnownField::CONNECTION) {
             persists |= option.eq_ignore_ascii_case(b"keep-alive");
             closes |= option.eq_ignore_ascii_case(b"close");
         }
@@ -177,12 +178,6 @@ pub(crate) fn usual_reason(status: StatusCode) -> &'static str {
         422 => "Unprocessable Content",
         _ => status.canonical_reason().unwrap_or_default(),
     }
-}
-
-/// Returns the options of a `Connection` line; all lines form one list (RFC 9110 sections 5.3 and 7.6.1). Elements that are not
-/// tokens are ignored.
-fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Returns the value of `Content-Length`, if it is a single number.

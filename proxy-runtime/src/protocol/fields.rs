@@ -1,7 +1,7 @@
 //! Header fields of a message: [`Fields`]. Pure; on the hot path.
 //!
 //! It has one buffer with all lines as they are written (`name: value` and a line end), and a list of their positions: a head is
-//! parsed with one copy and two allocations for any number of fields, keeps its order, spelling and repetition, and is written
+//! parsed with one copy, into memory that the thread uses again, keeps its order, spelling and repetition, and is written
 //! by copying whole ranges. Names are case-insensitive (RFC 9110 section 5.1), and are looked up when they are stored
 //! ([`KnownField`]): a search for a field that is absent is one look at a word, and others compare numbers.
 
@@ -442,6 +442,7 @@ impl Drop for Fields {
     fn drop(&mut self) {
         if let Some(mut block) = self.block.take()
             && block.bytes.capacity() <= MOST_BYTES
+            && block.lines.capacity() <= MOST_LINES
         {
             block.bytes.clear();
             block.lines.clear();
@@ -458,6 +459,7 @@ const LINES: usize = 16;
 
 /// The space in fields whose memory is used again, at most.
 const MOST_BYTES: usize = 8 << 10;
+const MOST_LINES: usize = 256;
 
 thread_local! {
     static BLOCKS: RefCell<Free<Box<StoredFields>>> = const { RefCell::new(Free::new()) };

@@ -1,7 +1,4 @@
-//! Searches in bytes, eight at a time. Pure; on the hot path.
-//!
-//! For the few dozen bytes of a name or a value, this takes less than half of the instructions of a search that is made for long
-//! texts.
+//! Searches in the few dozen bytes of a name or a value, eight at a time. Pure; on the hot path.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;

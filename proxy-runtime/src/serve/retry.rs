@@ -63,8 +63,9 @@ pub(super) struct Sending<'a> {
     request: UpstreamRequest,
     retry: Option<&'a Retry>,
     framing: Framing,
-    /// The body, if it is streamed and was not used up; or if it is buffered.
+    /// The body, until an attempt has it.
     streaming: Option<RequestBody>,
+    /// The body, if it was received completely: each attempt gets a copy.
     kept: Option<Bytes>,
     connect: Duration,
     waits: Waits,

@@ -82,8 +82,8 @@ impl RecentFiles {
         }))
     }
 
-    /// Returns the header fields of a file, with space for `room` more (bytes and lines), its length and content. Two
-    /// allocations, for the fields.
+    /// Returns the header fields of a file, with space for `room` more (bytes and lines), its length and content. Allocates
+    /// nothing in the long run: the memory of fields is used again.
     pub(crate) fn get(
         &self,
         key: RecentKey<'_>,
