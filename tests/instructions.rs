@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_tests::certificates::Authority;
-use kiln_tests::instructions::{CountedLoad, missing, per_request};
+use kiln_tests::instructions::{CountedLoad, bearer, missing, per_request};
 use kiln_tests::kiln::{self, scratch};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{Proxy, address};
@@ -17,6 +17,7 @@ const BUDGETS: [(&str, &str, bool, u64); 7] = [
     ("plain", "http://localhost/plain", false, 19_740),
     ("access log", "http://localhost/log", false, 25_000),
     ("rate limit", "http://localhost/limit", false, 20_300),
+    ("token (JWT)", "http://localhost/token", false, 30_000),
     ("cache hit", "http://localhost/cache", false, 11_620),
     ("embedded file", "http://localhost/file.txt", false, 11_260),
     ("TLS", "https://localhost/plain", false, 25_880),
@@ -34,11 +35,13 @@ fn site(dir: &Path, origin: &str, certificate: (&str, &str)) -> String {
          route \"/plain\" {{\n  proxy app\n }}\n\
          route \"/log\" {{\n  log access\n  proxy app\n }}\n\
          route \"/limit\" {{\n  rate-limit \"1000000/s\"\n  proxy app\n }}\n\
+         route \"/token\" {{\n  auth jwt (file)\"{}/tests/tokens/jwks.json\" issuer=me audience=api {{\n   algorithms ES256\n  }}\n  proxy app\n }}\n\
          route \"/cache\" {{\n  cache\n  proxy app\n }}\n\
          route \"/file.txt\" {{\n  files \"{}/files\" embed=#true\n }}\n\
          }}\n",
         certificate.0,
         certificate.1,
+        kiln::workspace().display(),
         dir.display()
     )
 }
@@ -67,7 +70,8 @@ fn requests_stay_within_their_budgets() {
     let measured = BUDGETS.map(|(kind, url, http2, budget)| {
         let addresses = [address(), address()];
         let to = Some(addresses[usize::from(url.starts_with("https:"))].clone());
-        let load = CountedLoad { url: url.to_owned(), to, http2 };
+        let field = url.ends_with("/token").then(bearer);
+        let load = CountedLoad { url: url.to_owned(), to, http2, field };
         let found = per_request(&dir, &load, |counting, send| {
             let mut command = Command::new(&counting[0]);
             command.args(&counting[1..]).arg(&binary);

@@ -1,17 +1,20 @@
 //! User instructions per request, counted by callgrind: Kiln beside nginx and HAProxy. They do not depend on the hour.
 
-use kiln_tests::instructions::{CountedLoad, missing, per_request};
+use kiln_tests::instructions::{CountedLoad, bearer, missing, per_request};
 use kiln_tests::kiln::scratch;
 
 use crate::jobs::Job;
 use crate::proxies::Kind;
 use crate::requests::{FIRST_PORT, origin};
 
-const JOBS: [Job; 10] = [
+const JOBS: [Job; 13] = [
     Job::Plain,
     Job::Logged,
+    Job::Limited,
+    Job::Token,
     Job::Prefixes(10),
     Job::Prefixes(10_000),
+    Job::Prefixes(100_000),
     Job::Expressions(10),
     Job::Expressions(10_000),
     Job::Tls,
@@ -40,7 +43,8 @@ pub(crate) fn report(only: Option<&str>) {
             let port = FIRST_PORT + *kind as u16;
             let scheme = if job.tls() { "https" } else { "http" };
             let url = format!("{scheme}://localhost:{port}{}", job.path());
-            let load = CountedLoad { url, to: None, http2: job == Job::Http2 };
+            let field = (job == Job::Token).then(bearer);
+            let load = CountedLoad { url, to: None, http2: job == Job::Http2, field };
             let mut refused = None;
             let count = per_request(&dir, &load, |program, send| match kind.start_within(program, job, &dir, port) {
                 Ok(running) => {

@@ -7,6 +7,10 @@ pub(crate) enum Job {
     Plain,
     /// The same with an access log.
     Logged,
+    /// The same with a rate limit that no client reaches.
+    Limited,
+    /// The same with a token in each request (JWT, ES256).
+    Token,
     /// Many routes by prefix.
     Prefixes(usize),
     /// Many routes by regular expression.
@@ -80,6 +84,8 @@ impl Job {
         match self {
             Job::Plain => "plain".to_owned(),
             Job::Logged => "access log".to_owned(),
+            Job::Limited => "rate limit".to_owned(),
+            Job::Token => "token (JWT)".to_owned(),
             Job::Prefixes(n) => format!("{n} prefixes"),
             Job::Expressions(n) => format!("{n} expressions"),
             Job::Hosts(n) => format!("{n} hosts"),
@@ -140,7 +146,14 @@ impl Job {
     /// The script for wrk.
     pub(crate) fn script(self) -> String {
         match self {
-            Job::Plain | Job::Logged | Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed => {
+            Job::Plain
+            | Job::Logged
+            | Job::Limited
+            | Job::Token
+            | Job::Tls
+            | Job::Http2
+            | Job::Handshakes
+            | Job::Resumed => {
                 "request = function() return wrk.format('GET', '/') end".to_owned()
             }
             // The same thousand requests in a loop, whatever the number of routes.

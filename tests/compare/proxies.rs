@@ -181,7 +181,7 @@ impl Kind {
                 build(&site, &binary);
                 command.arg(binary);
             }
-            Kind::Nginx if matches!(job, Job::Compressed { coding: "zstd", .. }) => return Err("-"),
+            Kind::Nginx if matches!(job, Job::Compressed { coding: "zstd", .. } | Job::Token) => return Err("-"),
             Kind::Nginx => {
                 command.args(["nginx", "-c", &file("nginx.conf", &nginx_conf(job, port, dir, &certificate))]);
                 if !program.is_empty() {
@@ -298,6 +298,11 @@ fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Stri
             format!("site * {{\ncompress {coding} {coding}-level={level}\n{cache}{proxy}\n}}\n")
         }
         Job::Upload => format!("site * {{\nlimits body=\"1GiB\"\n{proxy}\n}}\n"),
+        Job::Limited => format!("site * {{\nrate-limit \"1000000/s\"\n{proxy}\n}}\n"),
+        Job::Token => format!(
+            "site * {{\nauth jwt (file)\"{}/tests/tokens/jwks.json\" issuer=me audience=api {{\nalgorithms ES256\n}}\n{proxy}\n}}\n",
+            workspace().display()
+        ),
         _ if job.tls() => format!(
             "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
             certificate.chain, certificate.key
@@ -336,7 +341,12 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
             let on = on.replace("gzip_proxied any; gzip_", "gzip_");
             server("", on + &location("/".to_owned()))
         }
+        Job::Limited => server(" limit_req zone=clients burst=100000 nodelay;", location("/".to_owned())),
         _ => server("", location("/".to_owned())),
+    };
+    let limits = match job {
+        Job::Limited => "limit_req_zone $binary_remote_addr zone=clients:10m rate=1000000r/s;\n",
+        _ => "",
     };
     let log = if job == Job::Logged { format!("{}/nginx-access.log", dir.display()) } else { "off".to_owned() };
     let cache = match job {
@@ -357,7 +367,7 @@ fn nginx_conf(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Str
          upstream origin {{ server {ORIGIN}; keepalive 64; keepalive_requests 100000000; }}\n\
          proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $http_host;\n\
          proxy_set_header Via \"1.1 nginx\"; proxy_set_header X-Forwarded-For $remote_addr;\n\
-         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{cache}{servers}"
+         proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;\n{cache}{limits}{servers}"
         ),
     );
     format!("{modules}{conf}")
@@ -381,7 +391,12 @@ fn haproxy_cfg(job: Job, port: u16, certificate: &Certificate) -> Option<String>
         Job::Cached => {
             "  http-request cache-use all\n  http-response cache-store all\n  default_backend origin\n".to_owned()
         }
-        Job::File(_) | Job::Embedded { .. } => return None,
+        Job::File(_) | Job::Embedded { .. } | Job::Token => return None,
+        Job::Limited => {
+            "  stick-table type ip size 100k expire 10s store http_req_rate(1s)\n  http-request track-sc0 src\n\
+             \x20 http-request deny if { sc_http_req_rate(0) gt 1000000 }\n  default_backend origin\n"
+                .to_owned()
+        }
         Job::Compressed { coding: "br" | "zstd", .. } | Job::Compressed { cached: true, .. } => return None,
         Job::Compressed { coding: "gzip", cached: false, .. } => {
             "  filter compression\n  compression algo gzip\n  compression type application/json\n  default_backend origin\n".to_owned()

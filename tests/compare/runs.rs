@@ -1,5 +1,5 @@
 //! Keeps the results of runs, as one run is no claim: each run of `compare requests` adds its lines to a file, and `compare runs` prints the ratios as the
-//! median of all runs, with their range.
+//! median of all runs, with their range. The file is part of the project, so that runs at other hours, and of other versions, stay comparable.
 //!
 //! A line is `TIME JOB | PROXY NUMBER | ...`: microseconds of CPU time per request.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use kiln_tests::kiln::target;
+use kiln_tests::kiln::workspace;
 
 use crate::median;
 
@@ -18,7 +18,7 @@ const ENOUGH: usize = 3;
 type Line<'t> = (&'t str, Vec<(&'t str, f64)>);
 
 fn file() -> PathBuf {
-    target().join("compare-runs.txt")
+    workspace().join("docs/performance-runs.txt")
 }
 
 /// Adds the results of a job to the file: CPU time per request of each proxy.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::kiln::workspace;
+
 /// Counts requests from the one number to the other, so that the start of the program is not counted.
 const FEW: usize = 2_000;
 const MANY: usize = 10_000;
@@ -49,6 +51,15 @@ pub struct CountedLoad {
     pub to: Option<String>,
     /// HTTP/2, with 16 streams on each of 4 connections; otherwise HTTP/1.1 on 16 connections.
     pub http2: bool,
+    /// A header field of each request.
+    pub field: Option<String>,
+}
+
+/// Returns an `Authorization` field with a token of ES256 that `tests/tokens/jwks.json` verifies, from `me` for `api`.
+pub fn bearer() -> String {
+    let tokens = std::fs::read_to_string(workspace().join("tests/tokens/tokens")).expect("tokens");
+    let token = tokens.lines().find_map(|line| line.strip_prefix("ES256 ")).expect("a token");
+    format!("authorization: Bearer {token}")
 }
 
 impl CountedLoad {
@@ -57,6 +68,7 @@ impl CountedLoad {
         let mut h2load = Command::new("h2load");
         h2load.args(["-n", &requests.to_string(), "--connection-inactivity-timeout=60"]);
         h2load.args(self.to.as_ref().map(|address| format!("--connect-to={address}")));
+        h2load.args(self.field.as_ref().map(|field| format!("--header={field}")));
         h2load.args(if self.http2 { ["-c4", "-m16"].as_slice() } else { ["-c16", "--h1"].as_slice() });
         let output = h2load.arg(&self.url).output().expect("h2load runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

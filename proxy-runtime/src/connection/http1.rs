@@ -253,7 +253,13 @@ async fn send(
     let mut given_up = false;
     let mut file = file(&mut answer, framing, &http1.link.borrow().stream);
     let sent = std::future::poll_fn(|cx| {
-        let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| http1.link.borrow_mut().stream.poll_write(cx, bufs);
+        let write = |cx: &mut Context<'_>, bufs: [&[u8]; 2]| {
+            let stream = &mut http1.link.borrow_mut().stream;
+            match bufs {
+                [head, []] if file.is_some() && !head.is_empty() => stream.poll_write_before_file(cx, head),
+                bufs => stream.poll_write(cx, bufs),
+            }
+        };
         let mut outcome = outbound.poll(cx, &mut answer.body, write);
         if let (Poll::Ready(Ok(())), Some(file)) = (&outcome, &mut file) {
             outcome = outbound.poll_rest(cx, |cx| file.poll_send(cx, &mut http1.link.borrow_mut().stream));

@@ -5,7 +5,7 @@ use http::{Method, StatusCode, Version};
 use super::framing::Framing;
 use super::scan::{self, Unread};
 use crate::failure::Failure;
-use crate::protocol::fields::{Fields, tokens};
+use crate::protocol::fields::{Fields, members};
 use crate::protocol::names::KnownField;
 use crate::recycled;
 
@@ -138,9 +138,11 @@ impl HeadReader {
         let (mut length, mut chunked) = (None, false);
         let (mut persists, mut closes) = (!old, false);
         // All lines form one list (RFC 9110 sections 5.3 and 7.6.1). Members that are not tokens are ignored.
-        for option in tokens(&fields, KnownField::CONNECTION) {
-            persists |= option.eq_ignore_ascii_case(b"keep-alive");
-            closes |= option.eq_ignore_ascii_case(b"close");
+        for line in fields.all(KnownField::CONNECTION) {
+            for option in members(line) {
+                persists |= option.eq_ignore_ascii_case(b"keep-alive");
+                closes |= option.eq_ignore_ascii_case(b"close");
+            }
         }
         for value in fields.all(KnownField::CONTENT_LENGTH) {
             // Section 6.3: several lengths, even equal ones, or an invalid number.

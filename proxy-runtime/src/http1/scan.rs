@@ -194,6 +194,26 @@ impl<'b> Scan<'b> {
         Ok(&rest[..end])
     }
 
+    /// Reads a line with its end, which it returns without.
+    #[inline]
+    fn line(&mut self) -> Result<&'b [u8], Unread> {
+        let rest = &self.bytes[self.at..];
+        if let Some(end) = octets::first_below(rest, 0x20)
+            && let Some((line, [b'\r', b'\n', ..])) = rest.split_at_checked(end)
+        {
+            (self.at, self.whole) = (self.at + end + 2, self.whole + 1);
+            return Ok(line);
+        }
+        self.unusual_line()
+    }
+
+    /// Reads a line with tabs in it, or with another end.
+    #[cold]
+    fn unusual_line(&mut self) -> Result<&'b [u8], Unread> {
+        let line = self.text()?;
+        self.line_end().map(|()| line)
+    }
+
     /// Reads fields up to the empty line after them.
     fn fields(&mut self, most: usize) -> Result<Fields, Unread> {
         let mut lines = FieldLines::begin();
@@ -202,7 +222,7 @@ impl<'b> Scan<'b> {
             let start = self.at;
             let rest = &self.bytes[start..];
             let bare = self.bare;
-            let line = match self.text().and_then(|line| self.line_end().map(|()| line)) {
+            let line = match self.line() {
                 Ok(line) => line,
                 Err(Unread::Partial) => return Err(unfinished(rest)),
                 Err(malformed) => return Err(malformed),

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -69,6 +70,19 @@ impl SocketStream {
         match ready!(written) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             outcome => Poll::Ready(outcome),
+        }
+    }
+
+    /// Writes what [`SocketStream::poll_send_file`] will follow at once: the kernel sends both together (send(2), `MSG_MORE`).
+    pub(crate) fn poll_write_before_file(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let SocketStream::Tcp(stream) = self else { return self.poll_write(cx, [bytes, &[]]) };
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || Ok(rustix::net::send(&*stream, bytes, flags)?)) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                outcome => return Poll::Ready(outcome),
+            }
         }
     }
 

@@ -37,9 +37,8 @@ struct FieldLine {
 }
 
 /// The lines of a head that is being read; see [`Fields`].
-#[derive(Debug)]
 pub struct FieldLines<'h> {
-    fields: Fields,
+    block: Box<StoredFields>,
     /// The lines that are written in another way than here, each with its place among the others.
     unusual: Vec<(usize, &'h [u8], &'h [u8])>,
 }
@@ -47,19 +46,19 @@ pub struct FieldLines<'h> {
 impl<'h> FieldLines<'h> {
     /// Begins without lines.
     pub fn begin() -> FieldLines<'h> {
-        FieldLines { fields: Fields::with_capacity(0, 0), unusual: Vec::new() }
+        FieldLines { block: StoredFields::taken(), unusual: Vec::new() }
     }
 
     /// Returns the number of lines so far.
     pub fn count(&self) -> usize {
-        self.fields.len()
+        self.block.lines.len()
     }
 
     /// Adds a line that is written as it is stored: it begins at `start` of the head, with a name of `name` bytes, `: ` and a value
     /// without forbidden bytes; after these `length` bytes is CRLF.
     pub fn push(&mut self, known: KnownField, start: usize, name: usize, length: usize) {
         let [start, name_end, end] = [start, start + name, start + length].map(place);
-        self.fields.block_mut().push(FieldLine { start, name_end, end, known });
+        self.block.push(FieldLine { start, name_end, end, known });
     }
 
     /// Adds a line that is written in another way.
@@ -70,12 +69,11 @@ impl<'h> FieldLines<'h> {
 
     /// Returns the fields, given the head that they are in, which is copied as a whole.
     pub fn into_fields(mut self, head: &[u8]) -> Fields {
-        let block = self.fields.block_mut();
-        block.bytes.extend_from_slice(head);
+        self.block.bytes.extend_from_slice(head);
         for (at, name, value) in self.unusual {
-            block.lines[at] = block.store(name, block.lines[at].known, value);
+            self.block.lines[at] = self.block.store(name, self.block.lines[at].known, value);
         }
-        self.fields
+        Fields { block: Some(self.block) }
     }
 }
 
@@ -87,7 +85,7 @@ impl Fields {
 
     /// Creates an empty list with capacity for `lines` of them in `bytes` bytes.
     pub fn with_capacity(bytes: usize, lines: usize) -> Fields {
-        let mut block = BLOCKS.try_with(|blocks| blocks.borrow_mut().take()).ok().flatten().unwrap_or_default();
+        let mut block = StoredFields::taken();
         block.bytes.reserve(bytes);
         block.lines.reserve(lines);
         Fields { block: Some(block) }
@@ -100,10 +98,7 @@ impl Fields {
     }
 
     fn block_mut(&mut self) -> &mut StoredFields {
-        if self.block.is_none() {
-            *self = Fields::with_capacity(0, 0);
-        }
-        self.block.get_or_insert_default()
+        self.block.get_or_insert_with(StoredFields::taken)
     }
 
     /// Creates a copy with capacity for `lines` more in `bytes` bytes.
@@ -319,6 +314,11 @@ impl Fields {
 }
 
 impl StoredFields {
+    /// Returns an empty one, which the thread has used before if there is one.
+    fn taken() -> Box<StoredFields> {
+        BLOCKS.try_with(|blocks| blocks.borrow_mut().take()).ok().flatten().unwrap_or_default()
+    }
+
     fn push(&mut self, line: FieldLine) {
         self.present.add(line.known);
         self.lines.push(line);

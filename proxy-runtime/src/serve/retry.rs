@@ -121,8 +121,8 @@ impl AttemptErrorKind {
 }
 
 impl AttemptError {
-    fn for_good(failure: Failure) -> AttemptError {
-        AttemptError { failure, kind: AttemptErrorKind::Final, body: None, also: None }
+    fn for_good(failure: Failure) -> Box<AttemptError> {
+        Box::new(AttemptError { failure, kind: AttemptErrorKind::Final, body: None, also: None })
     }
 }
 
@@ -361,10 +361,32 @@ impl Attempt<'_> {
     async fn once(
         &self,
         server: usize,
-        begun: Begun,
+        mut begun: Begun,
         (began, span): (Instant, Option<u64>),
-    ) -> Result<UpstreamResponse, AttemptError> {
-        let outcome = self.attempt(begun, began).await;
+    ) -> Result<UpstreamResponse, Box<AttemptError>> {
+        let mut first = true;
+        let outcome = loop {
+            let (mut call, existed) = match begun {
+                Ok(call) => (call, true),
+                Err(unsent) => match Box::pin(self.begin_anew(unsent, began)).await {
+                    Ok(begun) => begun,
+                    Err(not_begun) => break Err(self.not_begun(not_begun)),
+                },
+            };
+            let reused = std::mem::replace(&mut first, false) && existed;
+            match call.answer().await {
+                Ok(()) => {
+                    if let Some(lease) = call.lease() {
+                        self.report(lease, !call.head().start.is_server_error(), Some(began));
+                    }
+                    break Ok(call);
+                }
+                Err(error) => match self.failed(call, error, reused) {
+                    Ok(unsent) => begun = Err(unsent),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
         if let Some(counters) = self.sending.client.worker.counters {
             let counted = match &outcome {
                 Ok(call) => Ok(call.head().start.as_u16()),
@@ -382,67 +404,52 @@ impl Attempt<'_> {
         outcome
     }
 
-    async fn attempt(&self, mut begun: Begun, began: Instant) -> Result<UpstreamResponse, AttemptError> {
-        let mut first = true;
-        loop {
-            let (mut call, existed) = match begun {
-                Ok(call) => (call, true),
-                Err(unsent) => match Box::pin(self.begin_anew(unsent, began)).await {
-                    Ok(begun) => begun,
-                    Err((unsent, failure, kind)) => {
-                        if kind == AttemptErrorKind::Unreachable {
-                            self.report(&unsent.lease, false, None);
-                        }
-                        return Err(AttemptError { failure, kind, body: Some(unsent.body), also: None });
-                    }
-                },
-            };
-            let reused = std::mem::replace(&mut first, false) && existed;
-            let outcome = call.answer().await;
-            // A connection that is closing is not the server's failure; refused requests are.
-            let refuses = matches!(outcome, Err(ExchangeError::Unprocessed(NotProcessed::Server)));
-            let (failure, kind) = match outcome {
-                Ok(()) => {
-                    if let Some(lease) = call.lease() {
-                        self.report(lease, !call.head().start.is_server_error(), Some(began));
-                    }
-                    return Ok(call);
-                }
-                Err(ExchangeError::Unprocessed(NotProcessed::Server)) => {
-                    (Failure::UpstreamReset, AttemptErrorKind::Unprocessed)
-                }
-                Err(gone @ (ExchangeError::Lost | ExchangeError::Unprocessed(NotProcessed::Connection))) => {
-                    let unprocessed = matches!(gone, ExchangeError::Unprocessed(_));
-                    // A retry is safe if the request was not processed or is idempotent. Only a reused connection fails
-                    // this way, so this happens once.
-                    if reused
-                        && (unprocessed || self.request.method.is_idempotent())
-                        && let Some(body) = self.sending.body().or_else(|| call.take_body())
-                    {
-                        let Some(lease) = call.into_lease() else {
-                            return Err(AttemptError::for_good(Failure::Internal));
-                        };
-                        begun = Err(Box::new(Unsent { lease, body }));
-                        continue;
-                    }
-                    (
-                        Failure::UpstreamReset,
-                        if unprocessed { AttemptErrorKind::Unprocessed } else { AttemptErrorKind::Reset },
-                    )
-                }
-                Err(ExchangeError::Failed(failure)) => match failure {
-                    Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, AttemptErrorKind::Reset),
-                    Failure::ResponseTimeout => (failure, AttemptErrorKind::Timeout),
-                    _ => (failure, AttemptErrorKind::Final),
-                },
-            };
-            let at_fault = refuses || matches!(kind, AttemptErrorKind::Reset | AttemptErrorKind::Timeout);
-            if let Some(lease) = call.lease().filter(|_| at_fault) {
-                self.report(lease, false, None);
-            }
-            let body = if kind == AttemptErrorKind::Final { None } else { call.take_body() };
-            return Err(AttemptError { failure, kind, body, also: None });
+    /// The request could not be sent.
+    fn not_begun(&self, (unsent, failure, kind): (Box<Unsent>, Failure, AttemptErrorKind)) -> Box<AttemptError> {
+        if kind == AttemptErrorKind::Unreachable {
+            self.report(&unsent.lease, false, None);
         }
+        Box::new(AttemptError { failure, kind, body: Some(unsent.body), also: None })
+    }
+
+    /// There is no response: returns the request where it is to be sent again to the same server, on a fresh connection. `reused`: it was sent
+    /// on one that existed before.
+    fn failed(
+        &self,
+        mut call: Box<UpstreamExchange>,
+        error: ExchangeError,
+        reused: bool,
+    ) -> Result<Box<Unsent>, Box<AttemptError>> {
+        // A connection that is closing is not the server's failure; refused requests are.
+        let refuses = matches!(error, ExchangeError::Unprocessed(NotProcessed::Server));
+        let (failure, kind) = match error {
+            ExchangeError::Unprocessed(NotProcessed::Server) => (Failure::UpstreamReset, AttemptErrorKind::Unprocessed),
+            ExchangeError::Lost | ExchangeError::Unprocessed(NotProcessed::Connection) => {
+                let unprocessed = matches!(error, ExchangeError::Unprocessed(_));
+                // A retry is safe if the request was not processed or is idempotent. Only a reused connection fails
+                // this way, so this happens once.
+                if reused
+                    && (unprocessed || self.request.method.is_idempotent())
+                    && let Some(body) = self.sending.body().or_else(|| call.take_body())
+                {
+                    let lease = call.into_lease().ok_or_else(|| AttemptError::for_good(Failure::Internal))?;
+                    return Ok(Box::new(Unsent { lease, body }));
+                }
+                let kind = if unprocessed { AttemptErrorKind::Unprocessed } else { AttemptErrorKind::Reset };
+                (Failure::UpstreamReset, kind)
+            }
+            ExchangeError::Failed(failure) => match failure {
+                Failure::UpstreamReset | Failure::UpstreamInvalid => (failure, AttemptErrorKind::Reset),
+                Failure::ResponseTimeout => (failure, AttemptErrorKind::Timeout),
+                _ => (failure, AttemptErrorKind::Final),
+            },
+        };
+        let at_fault = refuses || matches!(kind, AttemptErrorKind::Reset | AttemptErrorKind::Timeout);
+        if let Some(lease) = call.lease().filter(|_| at_fault) {
+            self.report(lease, false, None);
+        }
+        let body = if kind == AttemptErrorKind::Final { None } else { call.take_body() };
+        Err(Box::new(AttemptError { failure, kind, body, also: None }))
     }
 
     /// Sends the request, if there is an idle connection of its own for it. This needs no future.
@@ -538,7 +545,7 @@ impl Attempt<'_> {
         (lease, began, span): (Lease, Instant, Option<u64>),
         (retry, after): (&Retry, Duration),
         pick: &PickRequest<'_>,
-    ) -> Result<UpstreamResponse, AttemptError> {
+    ) -> Result<UpstreamResponse, Box<AttemptError>> {
         // Of the second attempt, and here because they have to outlive both.
         let (mut request, beside);
         let body = || {
@@ -568,7 +575,10 @@ impl Attempt<'_> {
                 let Poll::Ready(outcome) = attempt.as_mut().poll(cx) else { continue };
                 // A failure counts only if the other attempt fails, too.
                 if outcome.is_ok() || both[1 - at].is_none() {
-                    return Poll::Ready(outcome.map_err(|error| AttemptError { also: Some(second), ..error }));
+                    return Poll::Ready(outcome.map_err(|mut error| {
+                        error.also = Some(second);
+                        error
+                    }));
                 }
                 both[at] = None;
             }
