@@ -153,9 +153,7 @@ impl Job {
             | Job::Tls
             | Job::Http2
             | Job::Handshakes
-            | Job::Resumed => {
-                "request = function() return wrk.format('GET', '/') end".to_owned()
-            }
+            | Job::Resumed => "request = function() return wrk.format('GET', '/') end".to_owned(),
             // The same thousand requests in a loop, whatever the number of routes.
             Job::Prefixes(n) | Job::Expressions(n) => format!(
                 "local i = 0\nrequest = function() i = (i + 7919) % 1000\n\

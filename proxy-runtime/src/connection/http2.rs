@@ -1,17 +1,18 @@
-//! The loop of a client's HTTP/2 connection (RFC 9113): concurrent exchanges, each in its own task.
+//! The loop of a client's HTTP/2 connection (RFC 9113): concurrent exchanges.
 //!
 //! `h2` implements the protocol; [`Monitor`] checks what `h2` does not, and then the connection ends with GOAWAY. A request is converted to
 //! its HTTP/1.1 form, and goes to [`serve::exchange`]; flow control releases data only as it is passed on.
 
 mod tunnel;
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -28,7 +29,7 @@ use crate::client::{Client, Wire};
 use crate::content::respond::Answer;
 use crate::failure::Failure;
 use crate::http1::{Framing, declared_length};
-use crate::http2::budget::{StreamBudget, WINDOW, WINDOW_AT_FIRST};
+use crate::http2::budget::{HeldMemory, StreamBudget, WINDOW, WINDOW_AT_FIRST, WindowCredit};
 use crate::http2::monitor::{Monitor, Monitored, PeerRole, Violation};
 use crate::http2::{DataPiece, Http2Outbound, SEND_BUFFER, are_well_formed, to_send};
 use crate::net::clock::{Timer, after};
@@ -77,38 +78,38 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     let Some(connection) = begun.await else { return };
     let idle = timeouts.idle.get(worker.settings);
     let budget = StreamBudget::new(worker.memory, monitor.priorities());
-    let mut streams = Streams {
-        peer,
-        connection,
-        monitor,
-        active: Rc::default(),
-        budget,
-        window: WINDOW_AT_FIRST,
-        full: None,
-        ending: None,
-    };
+    let mut streams = Streams { peer, connection, monitor, budget, window: WINDOW_AT_FIRST, full: None, ending: None };
     let (mut draining, mut last) = (Draining::new(worker), Instant::now());
+    // Exchanges are part of the connection's task: a task of its own for each would take a tenth of its instructions. Boxed, as the list
+    // has space for one even when it is empty.
+    let mut exchanges = FuturesUnordered::new();
     std::future::poll_fn(|cx| {
-        if streams.poll(cx, timer).is_ready() {
+        let begin = |begun: BegunStream| exchanges.push(Box::pin(begun.exchange()));
+        if streams.poll(cx, timer, begin).is_ready() {
             return Poll::Ready(());
         }
-        if streams.active.get() > 0 {
+        if !exchanges.is_empty() {
             last = Instant::now();
         }
+        while let Poll::Ready(Some(())) = exchanges.poll_next_unpin(cx) {}
         if draining.poll(cx).is_some() || timer.over(after(last, idle)) {
             streams.end();
             // GOAWAY must still be sent.
-            if streams.poll(cx, timer).is_ready() {
+            let begin = |begun: BegunStream| exchanges.push(Box::pin(begun.exchange()));
+            if streams.poll(cx, timer, begin).is_ready() {
                 return Poll::Ready(());
             }
         }
         // Responses may still be on their way to a slow client.
         let patience = if streams.connection.has_streams() { idle } else { LAST_WORDS };
-        let over = streams.ending.filter(|_| streams.active.get() == 0);
+        let over = streams.ending.filter(|_| exchanges.is_empty());
         let over = over.is_some_and(|since| timer.over(after(since.max(last), patience)));
         if over { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    // The exchanges that are left see that the connection is closed.
+    drop(streams);
+    while exchanges.next().await.is_some() {}
 }
 
 /// The most streams that are reset by the client before the proxy has accepted them; the monitor limits their rate.
@@ -129,8 +130,6 @@ struct Streams<'a> {
     peer: &'a Rc<Peer>,
     connection: Connection<Monitored, DataPiece>,
     monitor: Rc<Monitor>,
-    /// The number of exchanges under way.
-    active: Rc<Cell<usize>>,
     budget: Rc<StreamBudget>,
     /// The connection's receive window, for all bodies together.
     window: u32,
@@ -141,8 +140,8 @@ struct Streams<'a> {
 }
 
 impl Streams<'_> {
-    /// Reads, writes, and starts exchanges; ready when the connection has ended.
-    fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer) -> Poll<()> {
+    /// Reads, writes, and begins exchanges; ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer, mut begin: impl FnMut(BegunStream)) -> Poll<()> {
         loop {
             let place = match self.budget.poll_place(cx) {
                 Poll::Ready(place) => {
@@ -173,15 +172,10 @@ impl Streams<'_> {
                 self.window = self.budget.window();
                 self.connection.set_target_window_size(self.window);
             }
-            let counted = StreamGuard::new(&self.active);
-            let (peer, budget, monitor) = (Rc::clone(self.peer), Rc::clone(&self.budget), Rc::clone(&self.monitor));
+            let (budget, monitor) = (Rc::clone(&self.budget), Rc::clone(&self.monitor));
             let stream = respond.stream_id().as_u32().into();
             budget.priorities.begin(stream, request.headers().get("priority").map(HeaderValue::as_bytes));
-            tokio::task::spawn_local(async move {
-                exchange(peer, (Rc::clone(&budget), monitor), request, respond).await;
-                budget.priorities.end(stream);
-                drop((share, counted));
-            });
+            begin(BegunStream { peer: Rc::clone(self.peer), budget, monitor, request, respond, share });
         }
     }
 
@@ -212,43 +206,39 @@ impl Streams<'_> {
     }
 }
 
-/// Counts an exchange under way.
-struct StreamGuard(Rc<Cell<usize>>);
-
-impl StreamGuard {
-    fn new(active: &Rc<Cell<usize>>) -> StreamGuard {
-        active.set(active.get() + 1);
-        StreamGuard(Rc::clone(active))
-    }
-}
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Handles one request and its response.
-async fn exchange(
+/// A request that has been accepted.
+struct BegunStream {
     peer: Rc<Peer>,
-    (budget, monitor): (Rc<StreamBudget>, Rc<Monitor>),
+    budget: Rc<StreamBudget>,
+    monitor: Rc<Monitor>,
     request: Request<RecvStream>,
     respond: SendResponse<DataPiece>,
-) {
-    let began = Instant::now();
-    let (parts, body) = request.into_parts();
-    let ended = body.is_end_stream();
-    let head = StreamHead::of(parts, ended, &peer, &monitor);
-    let client = Rc::new(Client::new(
-        peer,
-        Wire::Http2(Http2Client::new(
-            (body, respond),
-            (budget, monitor),
-            (ended || head.websocket.is_some(), !ended && head.fields.contains(KnownField::EXPECT)),
-        )),
-    ));
-    if let Wire::Http2(http2) = &client.wire {
-        client.timer.run(pin!(answer(&client, http2, head, began))).await;
+    /// The memory that is reserved for it.
+    share: (HeldMemory, (HeldMemory, Option<WindowCredit>)),
+}
+
+impl BegunStream {
+    /// Handles the request and its response.
+    async fn exchange(self) {
+        let BegunStream { peer, budget, monitor, request, respond, share } = self;
+        let began = Instant::now();
+        let stream = respond.stream_id().as_u32().into();
+        let (parts, body) = request.into_parts();
+        let ended = body.is_end_stream();
+        let head = StreamHead::of(parts, ended, &peer, &monitor);
+        let client = Rc::new(Client::new(
+            peer,
+            Wire::Http2(Http2Client::new(
+                (body, respond),
+                (Rc::clone(&budget), monitor),
+                (ended || head.websocket.is_some(), !ended && head.fields.contains(KnownField::EXPECT)),
+            )),
+        ));
+        if let Wire::Http2(http2) = &client.wire {
+            client.timer.run(pin!(answer(&client, http2, head, began))).await;
+        }
+        budget.priorities.end(stream);
+        drop(share);
     }
 }
 
@@ -418,11 +408,11 @@ async fn send(
     if !answer.fields.contains(KnownField::DATE) {
         answer.fields.add_known(KnownField::DATE, client.worker.date_value(Instant::now()).as_bytes());
     }
+    if let Some(length) = length.filter(|_| !tunnel) {
+        answer.fields.set(KnownField::CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes());
+    }
     let mut response = Response::new(());
     (*response.status_mut(), *response.headers_mut()) = (answer.status, to_send(&answer.fields));
-    if let Some(length) = length.filter(|_| !tunnel) {
-        response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
     let empty = matches!(answer.body, Body::None(_)) || !tunnel && length == Some(0);
     let sent = http2.respond.borrow_mut().send_response(response, empty);
     let Ok(mut stream) = sent else { return record.unanswered() };

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::protocol::fields::Fields;
-use crate::protocol::fields::may_trail;
+use crate::protocol::fields::{Fields, may_trail};
+use crate::protocol::names::{KnownField, KnownFields};
 
 /// Returns whether fields are well-formed, beyond what the library checks: it rejects upper-case names and hop-by-hop fields, but
 /// neither blanks around values (RFC 9113 section 8.2.1), which HTTP/1.1 would strip so that the proxy's comparisons would see
@@ -28,15 +28,22 @@ pub(crate) fn received(headers: &HeaderMap) -> Fields {
 }
 
 /// Converts fields to send: without hop-by-hop fields, which HTTP/2 does not have (RFC 9113 section 8.2.2), and without
-/// `Host`, which is a pseudo-header field there.
+/// `Host`, which is a pseudo-header field there. One copy of all values.
 pub(crate) fn to_send(fields: &Fields) -> HeaderMap {
+    const ABSENT: KnownFields = KnownFields::of(&[
+        KnownField::CONNECTION,
+        KnownField::HOST,
+        KnownField::KEEP_ALIVE,
+        KnownField::PROXY_CONNECTION,
+        KnownField::TRANSFER_ENCODING,
+        KnownField::UPGRADE,
+    ]);
     let mut headers = HeaderMap::with_capacity(fields.len() + 2);
-    for (name, value) in fields.raw() {
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else { continue };
-        let of_connection = ["connection", "upgrade", "keep-alive", "proxy-connection", "transfer-encoding", "host"];
-        if !of_connection.contains(&name.as_str()) {
-            headers.append(name, value);
-        }
+    for (_, name, value) in fields.shared().filter(|(known, ..)| !ABSENT.has(*known)) {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) else {
+            continue;
+        };
+        headers.append(name, value);
     }
     headers
 }

@@ -7,6 +7,8 @@
 
 use std::cell::RefCell;
 
+use bytes::Bytes;
+
 use super::names::{FieldKey, KnownField, KnownFields};
 use super::octets;
 use crate::recycled::Free;
@@ -195,6 +197,14 @@ impl Fields {
     pub fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let block = self.block();
         block.lines.iter().map(|line| (block.name(line), block.value(line)))
+    }
+
+    /// Returns which fields they are, their names, and their values as parts of one copy.
+    pub fn shared(&self) -> impl Iterator<Item = (KnownField, &[u8], Bytes)> {
+        let block = self.block();
+        let copy = Bytes::copy_from_slice(&block.bytes);
+        let value = move |line: &FieldLine| copy.slice(line.name_end as usize + 2..line.end as usize);
+        block.lines.iter().map(move |line| (line.known, block.name(line), value(line)))
     }
 
     /// Returns the first value of the field `name`.

@@ -159,30 +159,44 @@ impl<const N: usize> Table<N> {
         self.slots.is_empty()
     }
 
-    /// Looks up the row of a key: one hash, one comparison.
+    /// Looks up the row of a key: one hash, one comparison; in a table of few keys, comparisons alone.
     pub fn get(&self, scope: u32, text: &[u8]) -> Option<[u32; N]> {
-        if self.is_empty() {
-            return None;
+        match self.len() {
+            len @ 0..=FEW => (0..len).find_map(|index| self.row_of(index, scope, text)),
+            len => self.row_of(self.index(scope, text, len), scope, text),
         }
+    }
+
+    /// Returns where a key is, if it is in the table: `phf_shared::get_index`, for numbers in bytes.
+    fn index(&self, scope: u32, text: &[u8], len: usize) -> usize {
         let hashes = phf_shared::hash(&TableKey { scope, text }, &self.seed);
-        // `phf_shared::get_index`, for numbers in bytes.
         let bucket = hashes.g % (self.disps.len() / 2) as u32;
         let [d1, d2] = self.disps.row(bucket as usize);
-        let index = phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % self.len() as u32;
+        (phf_shared::displace(hashes.f1, hashes.f2, d1, d2) % len as u32) as usize
+    }
+
+    /// Returns a row, if it is that of this key.
+    fn row_of(&self, index: usize, scope: u32, text: &[u8]) -> Option<[u32; N]> {
         let stride = self.stride as usize;
-        let slot = self.slots.get(index as usize * stride..)?.get(..stride)?;
+        let slot = self.slots.get(index * stride..)?.get(..stride)?;
         let [found, length] = numbers(slot);
+        if (found, length as usize) != (scope, text.len()) {
+            return None;
+        }
         let (row, rest) = (&slot[8..Self::HEAD], &slot[Self::HEAD..]);
-        let key = match rest.get(..length as usize) {
+        let key = match rest.get(..text.len()) {
             Some(key) => key,
             None => {
                 let [start] = numbers(rest);
-                self.long.as_bytes().get(start as usize..)?.get(..length as usize)?
+                self.long.as_bytes().get(start as usize..)?.get(..text.len())?
             }
         };
-        (found == scope && key == text).then(|| numbers(row))
+        (key == text).then(|| numbers(row))
     }
 }
+
+/// Up to this many keys, comparisons cost less than a hash.
+const FEW: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -195,5 +209,20 @@ mod tests {
         assert_eq!((words.row::<2>(1), words.row::<2>(2)), ([3, 4], [NONE, NONE]));
         assert_eq!(words.lower_bound::<2>(0, 2, |row| row[0] < 3), 1);
         assert_eq!(words.lower_bound::<2>(0, 2, |row| row[0] < 9), 2);
+    }
+
+    #[test]
+    fn few_keys() {
+        let long = "k".repeat(100);
+        let entries = [(0, "a", [1]), (1, "a", [2]), (1, "", [3]), (1, &*long, [4])];
+        for count in 0..=entries.len() {
+            let table = Table::<1>::from_entries(0, Words::default(), entries[..count].iter().copied());
+            for (index, (scope, key, row)) in entries.into_iter().enumerate() {
+                assert_eq!(table.get(scope, key.as_bytes()), (index < count).then_some(row), "{count} {key}");
+            }
+            for (scope, key) in [(0, "b"), (2, "a"), (0, "aa"), (0, ""), (1, &*"l".repeat(100)), (1, &*"k".repeat(99))] {
+                assert_eq!(table.get(scope, key.as_bytes()), None, "{count} {key}");
+            }
+        }
     }
 }
