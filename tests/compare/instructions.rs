@@ -38,7 +38,7 @@ pub(crate) fn report(only: Option<&str>) {
     );
     let dir = scratch("compare-instructions");
     let _origin = origin(&dir);
-    for job in JOBS.into_iter().filter(|job| only.is_none_or(|only| job.name().contains(only))) {
+    for job in JOBS.into_iter().filter(|job| job.is_among(only)) {
         let cells = kinds.iter().map(|(kind, _)| {
             let port = FIRST_PORT + *kind as u16;
             let scheme = if job.tls() { "https" } else { "http" };

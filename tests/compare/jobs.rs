@@ -107,6 +107,11 @@ impl Job {
         }
     }
 
+    /// Returns whether it is among the wanted ones: a comma-separated list of parts of names; all, if there is none.
+    pub(crate) fn is_among(self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|parts| parts.split(',').any(|part| self.name().contains(part.trim())))
+    }
+
     /// The job to compare with: the same with fewer routes, or without the log.
     pub(crate) fn without(self) -> Option<Job> {
         match self {

@@ -37,7 +37,7 @@ pub(crate) fn report(only: Option<&str>) {
     let names = COLUMNS.map(|(name, _)| name).join(" | ");
     println!("\n**Latency at a constant rate, ms: median of {ROUNDS} rounds (lowest to highest)**\n");
     println!("| job | requests per second | share | {names} |\n|---|---|---{}|", "|---".repeat(COLUMNS.len()));
-    for job in JOBS.into_iter().filter(|job| only.is_none_or(|only| job.name().contains(only))) {
+    for job in JOBS.into_iter().filter(|job| job.is_among(only)) {
         // Builds have all cores; then the load and the origin have one, the proxies the other.
         pin(&[0, 1]);
         let asked = asked(job);

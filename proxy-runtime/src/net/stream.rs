@@ -43,6 +43,16 @@ impl SocketStream {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 
+    /// Waits until there may be something to read.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            SocketStream::Tcp(stream) => stream.poll_read_ready(cx),
+            SocketStream::Unix(stream) => stream.poll_read_ready(cx),
+            #[cfg(feature = "tls")]
+            SocketStream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Returns the peer's and the local address; a Unix socket has none.
     pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         match self {
@@ -265,6 +275,10 @@ impl BufferedStream {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
+        }
+        if self.buffer.is_none() {
+            // Most reads find nothing: that costs less without a buffer.
+            ready!(self.stream.poll_readable(cx))?;
         }
         let mut buffer = self.buffer.take().unwrap_or_else(|| self.buffers.take());
         if self.end == buffer.len() {

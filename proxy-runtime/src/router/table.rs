@@ -220,7 +220,8 @@ mod tests {
             for (index, (scope, key, row)) in entries.into_iter().enumerate() {
                 assert_eq!(table.get(scope, key.as_bytes()), (index < count).then_some(row), "{count} {key}");
             }
-            for (scope, key) in [(0, "b"), (2, "a"), (0, "aa"), (0, ""), (1, &*"l".repeat(100)), (1, &*"k".repeat(99))] {
+            for (scope, key) in [(0, "b"), (2, "a"), (0, "aa"), (0, ""), (1, &*"l".repeat(100)), (1, &*"k".repeat(99))]
+            {
                 assert_eq!(table.get(scope, key.as_bytes()), None, "{count} {key}");
             }
         }
