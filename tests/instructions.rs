@@ -13,7 +13,7 @@ use kiln_tests::proxy::{Proxy, address};
 
 /// A kind of request, where it goes, whether over HTTP/2, and what it took at most when it was measured; and by how much a figure may be above that,
 /// in per cent: the order in which connections become ready differs from run to run.
-const BUDGETS: [(&str, &str, bool, u64); 7] = [
+const BUDGETS: [(&str, &str, bool, u64); 8] = [
     ("plain", "http://localhost/plain", false, 19_740),
     ("access log", "http://localhost/log", false, 25_000),
     ("rate limit", "http://localhost/limit", false, 20_300),
