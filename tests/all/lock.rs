@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use kiln_tests::kiln::{command, scratch, stderr, workspace};
 
-/// Replaces cargo: prints the lock it was called with, reduces it as cargo does, and builds nothing.
+/// Replaces cargo (`build --profile P --target T`): prints the lock it was called with, reduces it as cargo does, and builds nothing.
 const CARGO: &str = r##"#!/bin/sh
 if [ "$1" = metadata ]; then echo '{"packages":[],"resolve":{"nodes":[],"root":""}}'; exit; fi
 cp Cargo.lock "$SEEN"
 printf "# reduced" > Cargo.lock
-mkdir -p "$CARGO_TARGET_DIR/release"
-: > "$CARGO_TARGET_DIR/release/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
+made="$CARGO_TARGET_DIR/$5/$3"
+mkdir -p "$made"
+: > "$made/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
 "##;
 
 struct Sources {

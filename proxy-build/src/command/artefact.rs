@@ -65,30 +65,26 @@ impl Artefact {
 pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Result<Artefact, String> {
     let output = compiled.output(proxy_build::BUNDLE.as_ref()).ok_or("the site is wrong")?;
     let model = compiled.model.as_ref().ok_or("the site is wrong")?;
-    let cache = cache()?;
+    let (cache, profile) = (cache()?, settings.profile);
     let target = cache.join("target");
     std::fs::create_dir_all(&target).map_err(failed(format!("can't make {}", target.display())))?;
-    let alone = alone(&target, settings.profile)?;
-    let source = Source::find(&cache)?;
-    let folder = cache.join("sites").join(format!("{}-{}", place(file), settings.profile));
+    let alone = alone(&target, profile)?;
+    let folder = cache.join("sites").join(format!("{}-{profile}", place(file)));
     let src = folder.join("src");
     std::fs::create_dir_all(&src).map_err(failed(format!("can't make {}", src.display())))?;
+    let source = Source::find(&cache)?;
     link(&folder, &source)?;
 
+    let toolchain = Toolchain::find(&folder, settings.target.as_deref())?;
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
-    let recipe = Recipe {
-        settings,
-        features: features(model, all),
-        flags: given_flags(),
-        source: source.name(),
-        toolchain: Toolchain::find(&folder)?,
-    };
+    let recipe =
+        Recipe { settings, features: features(model, all), flags: given_flags(), source: source.name(), toolchain };
     let main = main_file(&output);
     // The linked code is determined by the source and its features.
     let mut content = format!("{} {:?}\n{main}", recipe.source, recipe.features).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
     if !model.bundle.is_empty() {
-        let effort = if settings.profile == DIST { Effort::Most } else { Effort::Quick };
+        let effort = if profile == DIST { Effort::Most } else { Effort::Quick };
         let bundle = bundle::bundle(model, &folder.join("compressed"), effort, progress);
         let bundle = bundle.map_err(failed("can't compile files in"))?;
         content.extend_from_slice(&bundle);
