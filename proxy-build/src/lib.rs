@@ -37,7 +37,7 @@ pub mod lower;
 pub mod model;
 #[cfg(feature = "kiln")]
 pub mod monitoring;
-pub(crate) mod nearest;
+pub mod nearest;
 pub mod page;
 pub mod pattern;
 pub mod plan;

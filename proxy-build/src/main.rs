@@ -59,6 +59,9 @@ enum Command {
         /// Link everything in, so that the binary runs in an empty root
         #[arg(long = "static")]
         static_link: bool,
+        /// Build for another machine, as in x86_64-unknown-linux-musl; default: for this one
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
         /// Sign the binary and its provenance with this secret key of minisign
         #[arg(long, value_name = "KEY")]
         sign: Option<PathBuf>,
@@ -88,6 +91,9 @@ enum Command {
         /// Build quickly instead of small and fast
         #[arg(long)]
         fast: bool,
+        /// Build for another machine, as in aarch64-unknown-linux-musl; several times for an image of several architectures
+        #[arg(long = "target", value_name = "TRIPLE")]
+        targets: Vec<String>,
         /// The certificates of the authorities that servers are verified by; default: those of this machine
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
@@ -239,14 +245,14 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::New { dir } => run::new::new(&dir),
         Command::Check { file, format, deny } => run::check::check(&file, format, &deny),
-        Command::Build { file, output, fast, static_link, sign } => {
-            run::build::build(&file, output.as_deref(), Settings::new(fast, static_link), sign.as_deref())
+        Command::Build { file, output, fast, static_link, target, sign } => {
+            run::build::build(&file, output.as_deref(), Settings::new(fast, static_link, target), sign.as_deref())
         }
         Command::Verify { binary, file, public_key } => {
             return run::verify::verify(&binary, &file, public_key.as_deref());
         }
-        Command::Image { file, output, tag, fast, ca } => {
-            run::image::image(&file, &output, tag.as_deref(), fast, ca.as_deref())
+        Command::Image { file, output, tag, fast, targets, ca } => {
+            run::image::image(&file, &output, tag.as_deref(), (fast, &targets), ca.as_deref())
         }
         Command::Unit { file, output, name, binary } => {
             run::unit::unit(&file, output.as_deref(), name.as_deref(), binary.as_deref())

@@ -1,7 +1,7 @@
 //! "Did you mean": [`nearest`].
 
 /// Returns the candidate that `word` is most likely a misspelling of, if one is close enough.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase().replace('_', "-");
     let near = candidates.into_iter().map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate));
     let (distance, candidate) = near.min_by_key(|(distance, _)| *distance)?;

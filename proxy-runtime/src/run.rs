@@ -235,6 +235,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
         store.settle(until.saturating_duration_since(Instant::now()));
     }
     log.finish(until);
+    manager.finish(until);
     if let Some(export) = &export {
         export.finish(until + phases.notices / 2);
     }

@@ -1,8 +1,9 @@
 //! What a service manager is told (sd_notify(3)): that the process is ready, reads files again or stops, and that its workers are
 //! alive ([`ServiceManager`]).
 //!
-//! A thread of its own sends, so that a manager that reads nothing holds up neither signals nor workers. Without a manager
-//! (`NOTIFY_SOCKET`), there is no thread, and without a watchdog (`WATCHDOG_USEC`) workers have no task for it.
+//! A thread of its own sends, so that a manager that reads nothing holds up neither signals nor workers; the end of the process waits for
+//! it, but not for long ([`ServiceManager::finish`]). Without a manager (`NOTIFY_SOCKET`), there is no thread, and without a watchdog
+//! (`WATCHDOG_USEC`) workers have no task for it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -23,16 +24,23 @@ pub(crate) enum ServiceState {
     Stopping,
 }
 
+/// A message to the thread that sends.
+enum ServiceMessage {
+    Tell(ServiceState),
+    /// The process ends: the reply is that everything before was sent.
+    Finish(SyncSender<()>),
+}
+
 /// The service manager, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceManager {
-    states: Option<SyncSender<ServiceState>>,
+    messages: Option<SyncSender<ServiceMessage>>,
     /// A count for each worker that grows as long as the worker is alive, and the interval in which it does.
     beats: &'static [AtomicU32],
     interval: Option<Duration>,
 }
 
-/// How many states may wait to be sent. There are few.
+/// How many messages may wait to be sent. There are few.
 const WAITING: usize = 16;
 
 impl ServiceManager {
@@ -42,25 +50,34 @@ impl ServiceManager {
     /// Fails if the system has no more threads.
     pub(crate) fn start(workers: usize) -> std::io::Result<ServiceManager> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
-            return Ok(ServiceManager { states: None, beats: &[], interval: None });
+            return Ok(ServiceManager { messages: None, beats: &[], interval: None });
         }
         // As sd_watchdog_enabled(3) recommends, it hears from the process twice in the time that it waits; and workers are asked at
         // half of that interval.
         let patience = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
         let interval = patience.map(|patience| (patience / 4).max(Duration::from_millis(1)));
         let beats: &'static [AtomicU32] = Vec::leak((0..workers).map(|_| AtomicU32::new(0)).collect());
-        let (states, told) = sync_channel(WAITING);
+        let (messages, received) = sync_channel(WAITING);
         let watchdog = Watchdog { beats, seen: vec![0; workers], stopping: false };
-        let send = move || send(&told, interval.map(|interval| interval * 2), watchdog);
+        let send = move || send(&received, interval.map(|interval| interval * 2), watchdog, sd_notify::notify);
         std::thread::Builder::new().name("service".to_owned()).spawn(send)?;
-        Ok(ServiceManager { states: Some(states), beats, interval })
+        Ok(ServiceManager { messages: Some(messages), beats, interval })
     }
 
     /// Tells the manager a state. If it does not take what was sent before, the state is lost.
     pub(crate) fn tell(&self, state: ServiceState) {
-        if let Some(states) = &self.states {
-            let _ = states.try_send(state);
+        if let Some(messages) = &self.messages {
+            let _ = messages.try_send(ServiceMessage::Tell(state));
         }
+    }
+
+    /// Waits until the manager has been told everything, or until a time: one that reads nothing does not hold up the end of the
+    /// process. Returns whether everything was sent.
+    pub(crate) fn finish(&self, until: Instant) -> bool {
+        let Some(messages) = &self.messages else { return true };
+        let (sent, all_sent) = sync_channel(1);
+        messages.try_send(ServiceMessage::Finish(sent)).is_ok()
+            && all_sent.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok()
     }
 
     /// Counts for as long as a worker runs its tasks.
@@ -73,27 +90,36 @@ impl ServiceManager {
     }
 }
 
-/// Sends states, and at each interval that the workers are alive.
-fn send(states: &Receiver<ServiceState>, interval: Option<Duration>, mut watchdog: Watchdog) {
+/// Sends states by `notify`, and at each interval that the workers are alive.
+fn send(
+    messages: &Receiver<ServiceMessage>,
+    interval: Option<Duration>,
+    mut watchdog: Watchdog,
+    notify: impl Fn(&[NotifyState<'_>]) -> std::io::Result<()>,
+) {
     let mut due = interval.map(|interval| Instant::now() + interval);
     loop {
-        let told = match due {
-            Some(due) => states.recv_timeout(due.saturating_duration_since(Instant::now())),
-            None => states.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let message = match due {
+            Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        let sent = match told {
-            Ok(ServiceState::Ready) => sd_notify::notify(&[NotifyState::Ready]),
+        let sent = match message {
+            Ok(ServiceMessage::Tell(ServiceState::Ready)) => notify(&[NotifyState::Ready]),
             // Type=notify-reload needs the time, too.
-            Ok(ServiceState::Reloading) => {
-                NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
+            Ok(ServiceMessage::Tell(ServiceState::Reloading)) => {
+                NotifyState::monotonic_usec_now().and_then(|now| notify(&[NotifyState::Reloading, now]))
             }
-            Ok(ServiceState::Stopping) => {
+            Ok(ServiceMessage::Tell(ServiceState::Stopping)) => {
                 watchdog.stopping = true;
-                sd_notify::notify(&[NotifyState::Stopping])
+                notify(&[NotifyState::Stopping])
+            }
+            Ok(ServiceMessage::Finish(sent)) => {
+                let _ = sent.send(());
+                Ok(())
             }
             Err(RecvTimeoutError::Timeout) => {
                 due = interval.map(|interval| Instant::now() + interval);
-                if watchdog.finds_all_alive() { sd_notify::notify(&[NotifyState::Watchdog]) } else { Ok(()) }
+                if watchdog.finds_all_alive() { notify(&[NotifyState::Watchdog]) } else { Ok(()) }
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
@@ -145,5 +171,45 @@ mod tests {
         check(&[], false, false);
         check(&[0, 1], false, true);
         check(&[1], true, true);
+    }
+    /// A manager, and what it hears. It reads a message for each permit, and all of them once the permits' sender is gone.
+    fn manager() -> (ServiceManager, SyncSender<()>, Receiver<String>) {
+        let (messages, received) = sync_channel(WAITING);
+        let (permits, permitted) = sync_channel::<()>(WAITING);
+        let (heard, hears) = sync_channel(WAITING);
+        let watchdog = Watchdog { beats: &[], seen: Vec::new(), stopping: false };
+        let notify = move |states: &[NotifyState<'_>]| {
+            let _ = permitted.recv();
+            heard.send(format!("{states:?}")).map_err(std::io::Error::other)
+        };
+        std::thread::spawn(move || send(&received, None, watchdog, notify));
+        (ServiceManager { messages: Some(messages), beats: &[], interval: None }, permits, hears)
+    }
+
+    #[test]
+    fn the_end_waits_for_the_last_state() {
+        let (manager, permits, hears) = manager();
+        manager.tell(ServiceState::Ready);
+        manager.tell(ServiceState::Stopping);
+        // It reads late: not before the end has begun to wait.
+        let ends = std::thread::spawn(move || manager.finish(Instant::now() + Duration::from_secs(60)));
+        drop(permits);
+        assert!(ends.join().expect("no panic"), "everything was sent");
+        assert_eq!(hears.try_iter().collect::<Vec<_>>(), ["[Ready]", "[Stopping]"]);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_manager_that_reads_nothing() {
+        let (manager, permits, hears) = manager();
+        manager.tell(ServiceState::Stopping);
+        assert!(!manager.finish(Instant::now() + Duration::from_millis(1)));
+        // Nor if it has read nothing for long, so that no more messages fit.
+        (0..2 * WAITING).for_each(|_| manager.tell(ServiceState::Ready));
+        assert!(!manager.finish(Instant::now() + Duration::from_secs(3600)));
+        assert_eq!(hears.try_iter().count(), 0);
+        drop(permits);
+        assert_eq!(hears.recv().expect("a message"), "[Stopping]");
+        let without = ServiceManager { messages: None, beats: &[], interval: None };
+        assert!(without.finish(Instant::now()));
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Phases {
     pub(crate) exchanges: Duration,
     /// Workers abort exchanges.
     pub(crate) abort: Duration,
-    /// Pending disk writes, spans and lines of the access log are written.
+    /// Pending disk writes, spans and lines of the access log are written, and the service manager hears that the process stops.
     pub(crate) settle: Duration,
     /// Notices are written.
     pub(crate) notices: Duration,

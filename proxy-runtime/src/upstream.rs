@@ -32,6 +32,7 @@ pub(crate) use self::operated::{MAX_WEIGHT, ServerChange};
 pub(crate) use self::pool::{Pools, UpstreamConnection};
 pub(crate) use self::proxy_protocol::announce;
 pub(crate) use self::resolve::keep_resolving;
+pub(crate) use self::server::ServerId;
 #[cfg(feature = "admin")]
 pub(crate) use self::server::ServerState;
 pub(crate) use self::servers::Servers;

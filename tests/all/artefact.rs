@@ -11,6 +11,12 @@ use serde_json::Value;
 
 const SITE: &str = "site * {\n    respond 200 \"made of {path}\"\n}\n";
 
+/// Returns the target that rustc compiles for by default.
+fn host() -> String {
+    let output = std::process::Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    stdout(&output).lines().find_map(|line| line.strip_prefix("host: ")).expect("a host").to_owned()
+}
+
 /// A user: a home with cargo's downloads, and a cache of builds.
 struct User {
     home: PathBuf,
@@ -168,6 +174,20 @@ fn verification(user: &User, folder: &Path, binary: &[u8]) {
     check(&["site.kdl", "site.kdl"], 2, "site.kdl is no binary of Linux");
     check(&["/proc/self/exe", "site.kdl"], 2, "was not made by `kiln build`");
     check(&["missing", "site.kdl"], 2, "can't read missing");
+    // The target is that of the binary.
+    let target = |name: &str| {
+        let host = host();
+        let mut other = binary.to_vec();
+        let property = format!("\"kiln:target\",\"value\":\"{host}\"");
+        let at = binary.windows(property.len()).position(|part| part == property.as_bytes()).expect("the property");
+        let value = at + property.len() - 1 - host.len();
+        other[value..value + host.len()].copy_from_slice(name.as_bytes());
+        std::fs::write(folder.join("another-target"), other).expect("written");
+    };
+    let missing = host().replace("linux-gnu", "linux-gnx");
+    target(&missing);
+    let unknown = format!("there is no target `{missing}`\nhelp: did you mean `");
+    verified(user, folder, &["another-target", "site.kdl"], (2, &unknown));
     check(&["/dev/zero", "site.kdl"], 2, "can't read /dev/zero: not a file");
 }
 
@@ -234,7 +254,8 @@ fn the_same_bytes_from_two_folders_and_two_users() {
     std::fs::write(here.join("site.kdl"), changed).expect("written");
     let output = one.kiln(&here, &["build", "--fast", "site.kdl", "-o", "shop.v1"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let kept = std::fs::read_dir(one.home.join("cache of builds/target/release")).expect("a folder").flatten();
+    let made_in = one.home.join("cache of builds/target").join(host()).join("release");
+    let kept = std::fs::read_dir(made_in).expect("a folder").flatten();
     let kept = kept.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"site-"));
     assert_eq!(kept.filter(|entry| entry.path().extension().is_none()).count(), 1);
 }

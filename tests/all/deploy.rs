@@ -272,6 +272,35 @@ fn unpacked(archive: &[u8]) -> HashMap<String, Vec<u8>> {
     files.collect()
 }
 
+/// Targets that can't be built for are told before anything is compiled.
+#[test]
+fn targets_that_are_missing() {
+    let folder = scratch("targets");
+    std::fs::write(folder.join("site.kdl"), "site * {\n    respond 200\n}\n").expect("written");
+    let check = |arguments: &[&str], expected: &str| {
+        let output = command(arguments).current_dir(&folder).output().expect("kiln runs");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+        assert!(!folder.join("out").exists(), "{arguments:?}: nothing is written");
+    };
+    let build = |target: &str, expected: &str| {
+        check(&["build", "site.kdl", "-o", "out", "--target", target], expected);
+        check(&["image", "site.kdl", "-o", "out", "--target", target], expected);
+    };
+    // Of the third tier: its libraries are not distributed, so that nobody has it installed.
+    let missing = "x86_64-unikraft-linux-musl";
+    build(missing, &format!("error: the target `{missing}` is not installed for rustc "));
+    build(missing, &format!("\nhelp: rustup target add {missing}\n"));
+    build(
+        "x86_64-unknown-linux-gnuu",
+        "error: there is no target `x86_64-unknown-linux-gnuu`\nhelp: did you mean `x86_64-unknown-linux-gnu`?",
+    );
+    build("aarch64-apple-darwin", "error: `aarch64-apple-darwin` is not a target of Linux, which the runtime needs");
+    let twice = ["--target", "aarch64-unknown-linux-gnu", "--target", "aarch64-unknown-linux-musl"];
+    let both = "error: `aarch64-unknown-linux-gnu` and `aarch64-unknown-linux-musl` are both for arm64";
+    check(&[&["image", "site.kdl", "-o", "out"], &twice[..]].concat(), both);
+}
+
 /// An image without a base: each digest is right, and the binary runs in a root that has nothing else.
 #[test]
 fn an_image_runs_in_an_empty_root() {
@@ -281,17 +310,24 @@ fn an_image_runs_in_an_empty_root() {
         "listen \"{here}\"\nlog access {{\n    to file \"/var/log/shop/access.log\"\n}}\nsite * {{\n    respond 200 \"from an image\"\n}}\n"
     );
     std::fs::write(folder.join("shop.kdl"), site).expect("written");
-    let image = |output: &str| {
+    let image_for = |output: &str, more: &[&str]| {
         let mut command =
             command(&["image", "shop.kdl", "--fast", "-o", output, "--tag", "registry.test:5000/shop:v1"]);
+        command.args(more);
         // The fewest features, as TLS would be compiled once more.
         let output = command.env_remove("KILN_FEATURES").current_dir(&folder).output().expect("kiln runs");
         assert!(output.status.success(), "{}", stderr(&output));
     };
+    let image = |output: &str| image_for(output, &[]);
     image("image.tar");
     image("again.tar");
+    // The target of this machine, by its name, is no other one.
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let host = stdout(&rustc).lines().find_map(|line| line.strip_prefix("host: ")).expect("a host").to_owned();
+    image_for("named.tar", &["--target", &host]);
     let archive = std::fs::read(folder.join("image.tar")).expect("an image");
     assert!(archive == std::fs::read(folder.join("again.tar")).expect("an image"), "images are reproducible");
+    assert!(archive == std::fs::read(folder.join("named.tar")).expect("an image"), "the target has its name or none");
 
     let files = unpacked(&archive);
     assert_eq!(files["oci-layout"], br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -304,8 +340,16 @@ fn an_image_runs_in_an_empty_root() {
     let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("JSON") };
     let index = json(&files["index.json"]);
     assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], "v1");
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let platform = serde_json::json!({"architecture": architecture, "os": "linux"});
+    assert_eq!(index["manifests"][0]["platform"], platform);
     let manifest = json(blob(&index["manifests"][0]));
     let config = json(blob(&manifest["config"]));
+    assert_eq!((&config["architecture"], &config["os"]), (&platform["architecture"], &platform["os"]));
     assert_eq!(config["config"]["User"], "65532:65532");
     assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/proxy"]));
     assert_eq!(config["config"]["Labels"]["org.opencontainers.image.title"], "shop");

@@ -454,6 +454,7 @@ fn grpc() {
         Command::new("python3").args(["-c", GRPC, &server, proxy.address("listen")]).output().expect("python runs");
     let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.ends_with("all is healthy\n"), "{said}");
+    proxy.notice("healthy again");
     // Both were unhealthy before the server ran. One service reports SERVING, the server as a whole does not.
     let healthy = |upstream: &str| {
         let noticed = proxy.noticed();

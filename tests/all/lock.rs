@@ -1,17 +1,21 @@
 //! A site is built with the versions of Kiln's `Cargo.lock`, also after changes of Kiln or of the site.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use kiln_tests::kiln::{command, scratch, stderr, workspace};
 
-/// Replaces cargo: prints the lock it was called with, reduces it as cargo does, and builds nothing.
+/// Replaces cargo (`build --profile P --target T`): prints the lock it was called with, reduces it as cargo does, and builds nothing.
 const CARGO: &str = r##"#!/bin/sh
-if [ "$1" = metadata ]; then echo '{"packages":[],"resolve":{"nodes":[],"root":""}}'; exit; fi
+if [ "$1" = metadata ]; then : > "$SEEN.metadata"; echo '{"packages":[],"resolve":{"nodes":[],"root":""}}'; exit; fi
 cp Cargo.lock "$SEEN"
 printf "# reduced" > Cargo.lock
-mkdir -p "$CARGO_TARGET_DIR/release"
-: > "$CARGO_TARGET_DIR/release/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
+made="$CARGO_TARGET_DIR/$5/$3"
+mkdir -p "$made"
+: > "$made/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
 "##;
 
 struct Sources {
@@ -29,19 +33,35 @@ impl Sources {
         std::fs::write(path, text).expect("written");
     }
 
-    /// Checks which lock cargo gets for a site.
-    #[track_caller]
-    fn check(&self, site: &str, expected: &str) {
-        self.write("site.kdl", site);
-        let output = command(&["build", "--fast", "site.kdl", "-o", "binary"])
+    /// A folder for this test, with the cargo of above and a Kiln.
+    fn new(name: &str) -> Sources {
+        let sources = Sources { folder: scratch(name) };
+        sources.write("cargo", CARGO);
+        std::fs::set_permissions(sources.path("cargo"), std::fs::Permissions::from_mode(0o755)).expect("changed");
+        sources.write("kiln/Cargo.toml", &text(&workspace().join("Cargo.toml")));
+        sources.write("kiln/Cargo.lock", "# first");
+        sources.write("kiln/proxy-runtime/Cargo.toml", "");
+        sources
+    }
+
+    /// Returns the command that builds the site.
+    fn kiln(&self) -> Command {
+        let mut command = command(&["build", "--fast", "site.kdl", "-o", "binary"]);
+        command
             .current_dir(&self.folder)
             .env("CARGO", self.path("cargo"))
             .env("SEEN", self.path("seen"))
             .env("KILN_CACHE", self.path("cache"))
             .env("KILN_SOURCE", self.path("kiln"))
-            .env_remove("KILN_FEATURES")
-            .output()
-            .expect("kiln runs");
+            .env_remove("KILN_FEATURES");
+        command
+    }
+
+    /// Checks which lock cargo gets for a site.
+    #[track_caller]
+    fn check(&self, site: &str, expected: &str) {
+        self.write("site.kdl", site);
+        let output = self.kiln().output().expect("kiln runs");
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(std::fs::read_to_string(self.path("seen")).expect("seen"), expected);
     }
@@ -49,14 +69,9 @@ impl Sources {
 
 #[test]
 fn versions_are_those_of_kiln() {
-    let sources = Sources { folder: scratch("lock") };
-    sources.write("cargo", CARGO);
-    std::fs::set_permissions(sources.path("cargo"), std::fs::Permissions::from_mode(0o755)).expect("changed");
-    sources.write("kiln/Cargo.toml", &text(&workspace().join("Cargo.toml")));
-    sources.write("kiln/proxy-runtime/Cargo.toml", "");
+    let sources = Sources::new("lock");
     let (plain, encrypted) = ("site * {\n respond 200\n}\n", "site a.test {\n tls internal\n respond 200\n}\n");
 
-    sources.write("kiln/Cargo.lock", "# first");
     sources.check(plain, "# first");
     sources.check(plain, "# reduced");
     sources.check("site * {\n respond 404\n}\n", "# reduced");
@@ -70,6 +85,24 @@ fn versions_are_those_of_kiln() {
     // Kiln is downgraded.
     sources.write("kiln/Cargo.lock", "# first");
     sources.check(encrypted, "# first");
+}
+
+/// While another site is compiled, a build goes on up to there.
+#[test]
+fn builds_wait_for_each_other_to_compile() {
+    let sources = Sources::new("alone");
+    sources.write("site.kdl", "site * {\n respond 200\n}\n");
+    sources.write("cache/target/release.lock", "");
+    let compiles = std::fs::File::open(sources.path("cache/target/release.lock")).expect("a file");
+    compiles.lock().expect("locked");
+    let mut build = sources.kiln().stderr(Stdio::piped()).spawn().expect("kiln runs");
+    let mut said = BufReader::new(build.stderr.take().expect("piped")).lines();
+    assert_eq!(said.next().expect("a line").expect("text"), "waiting for another build to end");
+    assert!(sources.path("seen.metadata").exists() && !sources.path("seen").exists());
+    drop(compiles);
+    let rest: Vec<_> = said.map_while(Result::ok).collect();
+    assert!(build.wait().expect("it ends").success(), "{rest:#?}");
+    assert!(sources.path("seen").exists());
 }
 
 fn text(path: &Path) -> String {

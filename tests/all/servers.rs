@@ -256,6 +256,7 @@ fn the_share_of_ejected_servers_is_limited(proxy: &Proxy, folder: &Path) {
         assert_eq!(status(proxy, "/ejecting"), 500);
     }
     let ejected = |line: &&String| line.contains("upstream `ejecting`: server ") && line.contains(" is ejected for ");
+    proxy.notices("upstream `ejecting`: server ", 1);
     assert_eq!(proxy.noticed().iter().filter(ejected).count(), 1, "{:?}", proxy.noticed());
     // Two out of four.
     let fourth = Origin::always(FAILED);
@@ -264,6 +265,7 @@ fn the_share_of_ejected_servers_is_limited(proxy: &Proxy, folder: &Path) {
     for _ in 0..12 {
         assert_eq!(status(proxy, "/ejecting"), 500);
     }
+    proxy.notices("upstream `ejecting`: server ", 2);
     assert_eq!(proxy.noticed().iter().filter(ejected).count(), 2, "{:?}", proxy.noticed());
 }
 

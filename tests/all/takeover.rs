@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use kiln_tests::certificates::Authority;
 use kiln_tests::client::{Client, get};
 use kiln_tests::kiln::{scratch, stderr, stdout};
-use kiln_tests::load::{self, Load, Resuming, WebSocket};
+use kiln_tests::load::{self, Http2, Load, Resuming, WebSocket};
 use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
 
 const SITE: &str = r#"
@@ -34,7 +34,9 @@ process {
     drain timeout="3s"
     sandbox required
 }
-listen (param)listen
+listen (param)listen {
+    http h1 h2
+}
 listen (param)socket
 listen secure (param)secure {
     tls
@@ -152,6 +154,8 @@ fn load_on(swapped: &Swapped) -> (Load, [Arc<AtomicUsize>; 2]) {
     let mut websocket = WebSocket::default();
     let secure = Resuming::new(swapped.address("secure"), swapped.dir.join("ca.pem").to_str().expect("UTF-8"));
     let counts = [Arc::clone(&secure.resumed), Arc::clone(&websocket.told)];
+    let (address, mut http2) = (listen.clone(), Http2::default());
+    load.add("HTTP/2", pause, move || http2.exchange(&address));
     load.add("WebSocket", pause, move || websocket.exchange(&listen));
     load.add("TLS", pause, move || secure.exchange("b.test"));
     (load, counts)
@@ -183,7 +187,7 @@ fn nothing_is_lost() {
     assert_eq!(outcome.lost, [""; 0], "{outcome:?}");
     let answered = |kind: &str| outcome.answered[kind];
     assert!(outcome.answered.values().sum::<usize>() > 100, "{outcome:?}");
-    assert!(answered("WebSocket") > 0 && answered("download") > 0, "{outcome:?}");
+    assert!(["WebSocket", "download", "HTTP/2"].iter().all(|kind| answered(kind) > 0), "{outcome:?}");
     // All but the first.
     assert_eq!(resumed.load(Ordering::Relaxed) + 1, answered("TLS"), "{outcome:?}");
     assert_eq!(told.load(Ordering::Relaxed), 4, "each old process has told its WebSocket");

@@ -229,7 +229,7 @@ fn hedging() {
     }
     let line = proxy.log("\"attempts\":2");
     assert!(line.contains(&quick.address), "{line}");
-    assert_eq!(slow.connections(), 3);
+    slow.has_connections(3);
 }
 
 /// When every server fails, the number of retries is limited: to three at once, or to the budget's share.

@@ -3,6 +3,9 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::proxy::PATIENCE;
 
 /// A server with its own address.
 pub struct Origin {
@@ -42,6 +45,16 @@ impl Origin {
                 connection.send(&answer);
             }
         })
+    }
+
+    /// Waits until there have been this many connections; more are an error. A client that is connected may not be counted yet.
+    pub fn has_connections(&self, count: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.connections() < count {
+            assert!(Instant::now() < until, "{} of {count} connections", self.connections());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(self.connections(), count);
     }
 
     /// Returns the number of connections so far.

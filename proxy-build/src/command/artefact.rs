@@ -36,14 +36,14 @@ use super::source::Source;
 /// The profiles of the workspace, from the compiler profiles on.
 pub(crate) const PROFILES: &str = include_str!("../../templates/profiles.toml");
 
-/// A binary in the cache. No other build replaces or removes it while this exists.
+/// A binary in the cache. No other build of the site replaces it, and none removes it, while this exists.
 pub(crate) struct Artefact {
     pub(crate) path: PathBuf,
     /// The licences of all linked code, as text.
     pub(crate) licences: String,
     /// What its provenance says of the build.
     predicate: Value,
-    _alone: File,
+    _alone: [File; 2],
 }
 
 impl Artefact {
@@ -65,30 +65,27 @@ impl Artefact {
 pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Result<Artefact, String> {
     let output = compiled.output(proxy_build::BUNDLE.as_ref()).ok_or("the site is wrong")?;
     let model = compiled.model.as_ref().ok_or("the site is wrong")?;
-    let cache = cache()?;
+    let (cache, profile) = (cache()?, settings.profile);
     let target = cache.join("target");
     std::fs::create_dir_all(&target).map_err(failed(format!("can't make {}", target.display())))?;
-    let alone = alone(&target, settings.profile)?;
-    let source = Source::find(&cache)?;
-    let folder = cache.join("sites").join(format!("{}-{}", place(file), settings.profile));
+    let folder = cache.join("sites").join(format!("{}-{profile}", place(file)));
     let src = folder.join("src");
     std::fs::create_dir_all(&src).map_err(failed(format!("can't make {}", src.display())))?;
+    // Others may build this site.
+    let site_alone = alone(&folder.join("lock"))?;
+    let source = Source::find(&cache)?;
     link(&folder, &source)?;
 
+    let toolchain = Toolchain::find(&folder, settings.target.as_deref())?;
     let all = std::env::var("KILN_FEATURES").is_ok_and(|features| features == "all");
-    let recipe = Recipe {
-        settings,
-        features: features(model, all),
-        flags: given_flags(),
-        source: source.name(),
-        toolchain: Toolchain::find(&folder)?,
-    };
+    let recipe =
+        Recipe { settings, features: features(model, all), flags: given_flags(), source: source.name(), toolchain };
     let main = main_file(&output);
     // The linked code is determined by the source and its features.
     let mut content = format!("{} {:?}\n{main}", recipe.source, recipe.features).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
     if !model.bundle.is_empty() {
-        let effort = if settings.profile == DIST { Effort::Most } else { Effort::Quick };
+        let effort = if profile == DIST { Effort::Most } else { Effort::Quick };
         let bundle = bundle::bundle(model, &folder.join("compressed"), effort, progress);
         let bundle = bundle.map_err(failed("can't compile files in"))?;
         content.extend_from_slice(&bundle);
@@ -108,12 +105,14 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Resu
     write_if_changed(&src.join(LICENCES), &licences)?;
     write_if_changed(&src.join(SBOM), sbom::write(compiled, &packages, &recipe))?;
     write_if_changed(&src.join(DEPENDENCIES), auditable::write(&packages, &crate_.name)?)?;
+    // Others may build a site of the same content, whose binary has the same name.
+    let alone = alone(&crate_.target.join(format!("{profile}.lock")))?;
     let path = crate_.build(&places(&metadata, &cache))?;
     if let Some(before) = before.filter(|before| *before != crate_.name) {
         crate_.forget(&before)?;
     }
     let predicate = provenance::predicate(compiled, &packages, &recipe, &lock);
-    Ok(Artefact { path, licences, predicate, _alone: alone })
+    Ok(Artefact { path, licences, predicate, _alone: [site_alone, alone] })
 }
 
 /// The files of a site's crate that are compiled in.
@@ -141,11 +140,10 @@ fn main_file(output: &Output) -> String {
     )
 }
 
-/// Locks a profile, from writing the crate to using its result: two builds may be of the same site.
-fn alone(target: &Path, profile: &str) -> Result<File, String> {
-    let path = target.join(format!("{profile}.lock"));
+/// Locks a file, until the result is used: first that of the site's crate, and to compile that of the profile.
+fn alone(path: &Path) -> Result<File, String> {
     let wrong = || failed(format!("can't lock {}", path.display()));
-    let file = File::create(&path).map_err(wrong())?;
+    let file = File::create(path).map_err(wrong())?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => anstream::eprintln!("waiting for another build to end"),

@@ -2,6 +2,7 @@
 
 mod layer;
 mod layout;
+mod platform;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::layer::RootFiles;
 use self::layout::Layout;
+use self::platform::{Platform, platforms};
 use super::artefact::recipe::Settings;
 use super::{Outcome, artefact, compile_to_build, failed, service_name};
 
@@ -23,28 +25,41 @@ const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-pub(crate) fn image(file: &Path, output: &Path, tag: Option<&str>, fast: bool, ca: Option<&Path>) -> Outcome {
+/// Builds the binary for each target, and writes the image.
+pub(crate) fn image(
+    file: &Path,
+    output: &Path,
+    tag: Option<&str>,
+    (fast, targets): (bool, &[String]),
+    ca: Option<&Path>,
+) -> Outcome {
     let name = service_name(file, None)?;
     let tag = tag.map_or_else(|| format!("{name}:latest"), str::to_owned);
     if tag.is_empty() || tag.contains(|char: char| char.is_whitespace() || char.is_control() || char == '@') {
         return Err(format!("`{tag}` is no name of an image: NAME:TAG is expected"));
     }
+    // Two that contradict each other are told before minutes of work.
+    let platforms = platforms(targets)?;
     let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let Some(site) = &compiled.model else { return Ok(ExitCode::FAILURE) };
     let footprint = Footprint::of(site);
     let (uid, gid) = footprint.ids()?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
-    // An image has no libraries.
-    let artefact = artefact::make(&compiled, file, Settings::new(fast, true))?;
-    let binary = std::fs::read(&artefact.path).map_err(failed(format!("can't read {}", artefact.path.display())))?;
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
     let names = (user, footprint.account().1.filter(is_name).unwrap_or(user));
-    let files =
-        RootFiles { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
-    let layer = files.layer().map_err(failed("can't make the layer"))?;
+    let layer = |(platform, target): (Platform, Option<String>)| -> Result<(Platform, Vec<u8>), String> {
+        // An image has no libraries.
+        let artefact = artefact::make(&compiled, file, Settings::new(fast, true, target))?;
+        let binary =
+            std::fs::read(&artefact.path).map_err(failed(format!("can't read {}", artefact.path.display())))?;
+        let files =
+            RootFiles { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
+        Ok((platform, files.layer().map_err(failed("can't make the layer"))?))
+    };
+    let layers = platforms.into_iter().map(layer).collect::<Result<Vec<_>, _>>()?;
     let config = config(&footprint, (uid, gid), labels(&name, &compiled));
-    let layout = Layout::new(&layer, config, &tag).map_err(failed("can't make the image"))?;
+    let layout = Layout::new(&layers, &config, &tag).map_err(failed("can't make the image"))?;
     std::fs::write(output, layout.archive().map_err(failed("can't make the image"))?)
         .map_err(failed(format!("can't write {}", output.display())))?;
     anstream::eprintln!("{}: {:.1} MB, {tag}, {}", output.display(), layout.size() as f64 / 1e6, layout.digest());

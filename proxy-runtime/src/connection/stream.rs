@@ -78,7 +78,7 @@ async fn connect(
             lease = upstream.wait(&worker.servers.servers, &pick).await;
         }
         let lease = lease.map_err(|failure| if tried.is_empty() { failure } else { last })?;
-        tried.push(lease.server.index);
+        tried.push(lease.id);
         record.asked(lease.server.name(), lease.server.load.active());
         let patience = timeouts.connect.get(worker.settings);
         let dialled = worker.pools.dialler.connect(upstream, lease.server, &introduction, patience).await;
@@ -94,6 +94,7 @@ async fn connect(
                 }
                 return Ok((server, lease));
             }
+            Err(failure) if tried.len() > upstream.max_unreachable() => return Err(failure),
             Err(failure) => last = failure,
         }
     }

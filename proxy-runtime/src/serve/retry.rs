@@ -35,7 +35,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::site::Retry;
 use crate::trace::AttemptEnd;
-use crate::upstream::{Lease, PickRequest, Servers, UpstreamConnection, UpstreamState, announce};
+use crate::upstream::{Lease, PickRequest, ServerId, Servers, UpstreamConnection, UpstreamState, announce};
 
 /// A request as it is sent to a server.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ struct AttemptError {
     /// The request's body, if it can be sent again.
     body: Option<RequestBody>,
     /// The second server of a hedged request.
-    also: Option<usize>,
+    also: Option<ServerId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +208,7 @@ pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Resu
     let mut left = retry.map_or(0, |retry| retry.times);
     let mut resends_left = MAX_RESENDS.min(upstream.size() + 2);
     let mut resending = false;
-    let (mut tried, mut unreachable): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
+    let (mut tried, mut unreachable): (Vec<ServerId>, Vec<ServerId>) = (Vec::new(), Vec::new());
     let mut last: Result<UpstreamResponse, Failure> = Err(Failure::NoHealthyUpstream);
     let (mut began, mut retrying) = (record.began, None);
     loop {
@@ -232,7 +232,7 @@ pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Resu
                 return if first { Err(failure) } else { last };
             }
         };
-        let index = lease.server.index;
+        let (index, id) = (lease.server.index, lease.id);
         record.asked(lease.server.name(), lease.server.load.active());
         if let Some(counters) = worker.counters
             && (resending || retrying.is_some() || !tried.is_empty())
@@ -241,7 +241,7 @@ pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Resu
         }
         let span = begin_span(record, &mut sending.request, &lease, began);
         let outcome = if let Some((retry, after)) = sending.hedge().filter(|_| left > 0) {
-            tried.push(index);
+            tried.push(id);
             let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky: None };
             Box::pin(sending.attempt(record).hedged((lease, began, span), (retry, after), &pick)).await
         } else {
@@ -273,11 +273,14 @@ pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Resu
             }
         };
         began = Instant::now();
-        if !tried.contains(&index) {
-            tried.push(index);
+        if !tried.contains(&id) {
+            tried.push(id);
         }
         if kind == Some(AttemptErrorKind::Unreachable) {
-            unreachable.push(index);
+            unreachable.push(id);
+            if unreachable.len() > upstream.max_unreachable() {
+                return last;
+            }
             continue;
         }
         let repeatable = sending.kept.is_some() || sending.streaming.is_some();
@@ -563,12 +566,13 @@ impl Attempt<'_> {
         if let Some(counters) = self.sending.client.worker.counters {
             counters.retry(self.sending.upstream.index);
         }
-        let (second, now) = (lease.server.index, Instant::now());
+        let (second, now) = (lease.id, Instant::now());
         request = self.request.clone();
         let span = begin_span(self.record, &mut request, &lease, now);
         beside = Attempt { request: &request, ..*self };
         let begun = beside.begin(lease, body(), now);
-        let mut both: [Option<Pin<Box<_>>>; 2] = [Some(first), Some(Box::pin(beside.once(second, begun, (now, span))))];
+        let mut both: [Option<Pin<Box<_>>>; 2] =
+            [Some(first), Some(Box::pin(beside.once(second.index, begun, (now, span))))];
         std::future::poll_fn(|cx| {
             for at in [0, 1] {
                 let Some(attempt) = &mut both[at] else { continue };

@@ -35,6 +35,14 @@ pub(crate) struct ServerState {
     pub(crate) kept: IdleSettings,
 }
 
+/// A server as an exchange has chosen it: its slot may get another one meanwhile (`discover`), which is not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerId {
+    /// Its index in [`Servers::servers`].
+    pub(crate) index: usize,
+    generation: u32,
+}
+
 /// The settings for idle connections to a server.
 pub(crate) struct IdleSettings {
     /// The most per worker.
@@ -173,9 +181,14 @@ impl ServerState {
         self.weight.load(Ordering::Relaxed)
     }
 
+    /// Returns which server it is now.
+    pub(super) fn id(&self) -> ServerId {
+        ServerId { index: self.index, generation: self.generation() }
+    }
+
     /// Returns the generation of its slot.
     pub(super) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Returns whether it has an address to connect to.

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokio::time::{Instant, timeout_at};
 
-use super::server::ServerState;
+use super::server::{ServerId, ServerState};
 use super::wait_queue::WaitQueue;
 use crate::balance::{self, Balancer, Candidates, Dice, Load, PickContext};
 use crate::context::settings::Settings;
@@ -70,7 +70,7 @@ pub(crate) struct PickRequest<'a> {
     pub(crate) key: u64,
     pub(crate) dice: &'a Dice,
     /// The servers that were already tried.
-    pub(crate) tried: &'a [usize],
+    pub(crate) tried: &'a [ServerId],
     /// The server that a cookie names.
     pub(crate) sticky: Option<usize>,
 }
@@ -79,8 +79,8 @@ pub(crate) struct PickRequest<'a> {
 pub(crate) struct Lease {
     pub(crate) upstream: &'static UpstreamState,
     pub(crate) server: &'static ServerState,
-    /// The generation of the server: the result is reported only if the slot still has the same one.
-    generation: u32,
+    /// The result is reported only if the slot still has the same server.
+    pub(crate) id: ServerId,
 }
 
 /// How long the number of healthy servers is cached, in nanoseconds.
@@ -149,21 +149,50 @@ impl UpstreamState {
         if !self.load.begin(self.limit) {
             return Err(Failure::UpstreamOverloaded);
         }
-        let now = self.time(now);
-        let (panics, tiers) = (self.panics(servers, now), self.tiers.load());
-        let view = PriorityView { upstream: self, servers, tier: &tiers[0], pick, now, panics, warm: true };
-        match self.choose(&tiers, &view) {
-            Some(server) => Ok(self.held(server)),
-            None => {
-                self.load.end();
-                Err(self.why_not(&view))
+        self.lease_among(self.tiers.load(), servers, pick, self.time(now))
+    }
+
+    /// Chooses among the servers as they were when these tiers were read. If it finds none and discovery has replaced them meanwhile, it
+    /// chooses among the new ones: those may all have left.
+    fn lease_among(
+        &'static self,
+        mut tiers: Guard<Arc<[Priority; 2]>>,
+        servers: &'static [ServerState],
+        pick: &PickRequest<'_>,
+        now: u64,
+    ) -> Result<Lease, Failure> {
+        let panics = self.panics(servers, now);
+        loop {
+            let view = PriorityView { upstream: self, servers, tier: &tiers[0], pick, now, panics, warm: true };
+            if let Some(server) = self.choose(&tiers, &view) {
+                return Ok(self.held(server));
             }
+            let current = self.tiers.load();
+            if Arc::ptr_eq(&tiers, &current) {
+                self.load.end();
+                return Err(self.why_not(&view));
+            }
+            tiers = current;
         }
+    }
+
+    #[cfg(test)]
+    /// Chooses a server, while something happens after the servers were looked up.
+    pub(super) fn lease_after(
+        &'static self,
+        happens: impl FnOnce(),
+        servers: &'static [ServerState],
+        pick: &PickRequest<'_>,
+    ) -> Result<Lease, Failure> {
+        assert!(self.load.begin(self.limit));
+        let tiers = self.tiers.load();
+        happens();
+        self.lease_among(tiers, servers, pick, 0)
     }
 
     /// Returns a lease of a server that was already counted.
     fn held(&'static self, server: &'static ServerState) -> Lease {
-        Lease { upstream: self, server, generation: server.generation() }
+        Lease { upstream: self, server, id: server.id() }
     }
 
     /// Waits for a server that has capacity.
@@ -196,6 +225,11 @@ impl UpstreamState {
     /// Returns the number of its servers.
     pub(crate) fn size(&self) -> usize {
         self.members.len()
+    }
+
+    /// Returns how many servers one exchange tries at most that can't be connected to: discovery may go on replacing them.
+    pub(crate) fn max_unreachable(&self) -> usize {
+        self.size() + 8
     }
 
     /// Returns whether the results of exchanges are used.
@@ -402,7 +436,7 @@ impl PriorityView<'_> {
 
     /// Returns whether a server may be used, if it has capacity.
     fn might(&self, server: &ServerState) -> bool {
-        !self.pick.tried.contains(&server.index)
+        !self.pick.tried.contains(&server.id())
             && (self.panics || server.health.is_healthy(self.now))
             && server.resolved()
             && !server.overrides.is_drained()
@@ -451,7 +485,7 @@ impl Lease {
     /// Reports the result of an exchange: its latency, or none after a time-out; a 5xx response is a failure.
     pub(crate) fn report(&self, servers: &[ServerState], good: bool, took: Option<Duration>, now: Instant) {
         let (upstream, health) = (self.upstream, &self.server.health);
-        if self.generation != self.server.generation() {
+        if self.id != self.server.id() {
             return;
         }
         let now = upstream.time(now);

@@ -36,15 +36,12 @@ impl Crate<'_> {
 
     pub(super) fn build(&self, places: &[(PathBuf, &str)]) -> Result<PathBuf, String> {
         let mut cargo = self.cargo("build");
-        cargo.arg("--profile").arg(self.recipe.settings.profile);
+        // Named even if it is this machine's: the bytes would be others without, and a binary does not say on which machine it was built.
+        // The flags then apply to neither build scripts nor macros.
+        cargo.arg("--profile").arg(self.recipe.settings.profile).arg("--target").arg(&self.recipe.toolchain.target);
         let mut flags: Vec<OsString> = self.recipe.flags.iter().map(OsString::from).collect();
-        let mut made_in = self.target.clone();
-        if self.recipe.settings.static_link {
-            let host = &self.recipe.toolchain.host;
+        if self.recipe.is_static() {
             flags.extend(["-C".into(), "target-feature=+crt-static".into()]);
-            // Naming the target keeps build scripts and macros dynamic.
-            cargo.arg("--target").arg(host);
-            made_in.push(host);
         }
         let mut c_flags = std::env::var_os("CFLAGS").unwrap_or_default();
         for (place, name) in places {
@@ -67,14 +64,19 @@ impl Crate<'_> {
                 self.folder.display()
             ));
         }
-        Ok(made_in.join(self.recipe.settings.profile).join(&self.name))
+        Ok(self.made_in().join(&self.name))
+    }
+
+    /// Returns the folder of binaries.
+    fn made_in(&self) -> PathBuf {
+        self.target.join(&self.recipe.toolchain.target).join(self.recipe.settings.profile)
     }
 
     /// Returns the metadata of all packages that the site is built from.
     pub(super) fn metadata(&self) -> Result<Value, String> {
         let mut metadata = self.cargo("metadata");
         metadata
-            .args(["--format-version=1", "--filter-platform", &self.recipe.toolchain.host])
+            .args(["--format-version=1", "--filter-platform", &self.recipe.toolchain.target])
             .stderr(Stdio::inherit());
         let output =
             metadata.output().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
@@ -86,8 +88,7 @@ impl Crate<'_> {
 
     /// Removes the results of the site's previous version, as each change of a site is another crate.
     pub(super) fn forget(&self, before: &str) -> Result<(), String> {
-        let Recipe { settings, toolchain, .. } = self.recipe;
-        let made_in = self.target.join(if settings.static_link { &*toolchain.host } else { "" }).join(settings.profile);
+        let made_in = self.made_in();
         let begins = [before.to_owned(), before.replace('-', "_")];
         for folder in ["", "deps", ".fingerprint"].map(|folder| made_in.join(folder)) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

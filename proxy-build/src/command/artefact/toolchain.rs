@@ -1,7 +1,10 @@
-//! The programs that a binary is built with ([`Toolchain`]).
+//! The programs that a binary is built with ([`Toolchain`]), and the target that it is built for.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
+
+use proxy_build::nearest::nearest;
 
 use crate::command::failed;
 
@@ -11,39 +14,119 @@ pub(crate) struct Toolchain {
     pub(crate) rustc: String,
     /// The commit that this rustc was built from.
     pub(crate) commit: Option<String>,
-    /// The target that it compiles for by default.
+    /// The target of the machine that builds.
     pub(crate) host: String,
-    /// The first line of `cc --version`: it links, and compiles C code of packages.
+    /// The target that the binary is for.
+    pub(crate) target: String,
+    /// The first line of `cc --version`: it links, and compiles C code of packages. `None` if it can't be told which one is used.
     pub(crate) cc: Option<String>,
-    /// The C library that is linked.
+    /// The C library that is linked; `None` for another target than this machine's.
     pub(crate) libc: Option<String>,
 }
 
 impl Toolchain {
-    /// Returns the toolchain of a folder, which a `rust-toolchain.toml` above it may choose.
+    /// Returns the toolchain of a folder, which a `rust-toolchain.toml` above it may choose, for a target; `None` is this machine's.
     ///
     /// # Errors
-    /// Fails if there is no rustc.
-    pub(super) fn find(folder: &Path) -> Result<Toolchain, String> {
-        let named = |variable: &str, default: &str| std::env::var_os(variable).unwrap_or_else(|| default.into());
-        let rustc = Command::new(named("RUSTC", "rustc")).arg("-vV").current_dir(folder).output();
-        let rustc = rustc.map_err(failed("can't run rustc (is a Rust toolchain installed? https://rustup.rs)"))?;
-        let text = String::from_utf8_lossy(&rustc.stdout);
+    /// Fails if there is no rustc, or it does not have the target.
+    pub(super) fn find(folder: &Path, target: Option<&str>) -> Result<Toolchain, String> {
+        let told = |arguments: &[&str]| {
+            let rustc = Command::new(named("RUSTC").unwrap_or_else(|| "rustc".into()))
+                .args(arguments)
+                .current_dir(folder)
+                .output()
+                .map_err(failed("can't run rustc (is a Rust toolchain installed? https://rustup.rs)"))?;
+            Ok::<_, String>(String::from_utf8_lossy(&rustc.stdout).into_owned())
+        };
+        let text = told(&["-vV"])?;
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let host = line("host: ").ok_or("rustc does not tell its host")?;
+        let other = target.filter(|target| *target != host);
+        if let Some(target) = other {
+            check_name(target, &told(&["--print", "target-list"])?)?;
+            let libraries = told(&["--print", "target-libdir", "--target", target])?;
+            if !Path::new(libraries.trim()).is_dir() {
+                return Err(format!(
+                    "the target `{target}` is not installed for {}\nhelp: rustup target add {target}",
+                    text.lines().next().unwrap_or("rustc")
+                ));
+            }
+        }
         let first = |mut command: Command| {
             let output = command.output().ok().filter(|output| output.status.success())?;
             Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
         };
-        let mut cc = Command::new(named("CC", "cc"));
-        cc.arg("--version");
+        let cc = compiler(other).map(|program| {
+            let mut cc = Command::new(program);
+            cc.arg("--version");
+            cc
+        });
         let mut libc = Command::new("getconf");
         libc.arg("GNU_LIBC_VERSION");
         Ok(Toolchain {
             rustc: text.lines().next().unwrap_or_default().to_owned(),
             commit: line("commit-hash: ").filter(|commit| commit != "unknown"),
-            host: line("host: ").ok_or("rustc does not tell its host")?,
-            cc: first(cc),
-            libc: first(libc),
+            cc: cc.and_then(first),
+            libc: if other.is_none() { first(libc) } else { None },
+            target: other.map_or_else(|| host.clone(), str::to_owned),
+            host,
         })
+    }
+}
+
+fn named(variable: &str) -> Option<OsString> {
+    std::env::var_os(variable).filter(|program| !program.is_empty())
+}
+
+/// Returns the C compiler for another target than this machine's, as its variables name it, or for this machine.
+fn compiler(other: Option<&str>) -> Option<OsString> {
+    let Some(target) = other else { return Some(named("CC").unwrap_or_else(|| "cc".into())) };
+    named(&format!("CC_{target}"))
+        .or_else(|| named(&format!("CC_{}", target.replace('-', "_"))))
+        .or_else(|| named("TARGET_CC"))
+}
+
+/// Checks the name of a target. `known` are those that rustc has, one in a line.
+fn check_name(target: &str, known: &str) -> Result<(), String> {
+    if !known.lines().any(|name| name == target) {
+        let near = nearest(target, known.lines().filter(|name| is_linux(name)));
+        let help = near.map(|near| format!("\nhelp: did you mean `{near}`?"));
+        let help = help.unwrap_or_else(|| "\nhelp: `rustc --print target-list` lists all targets".to_owned());
+        return Err(format!("there is no target `{target}`{help}"));
+    }
+    if !is_linux(target) {
+        return Err(format!("`{target}` is not a target of Linux, which the runtime needs"));
+    }
+    Ok(())
+}
+
+fn is_linux(target: &str) -> bool {
+    target.contains("-linux-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_targets() {
+        let known =
+            "aarch64-apple-darwin\naarch64-unknown-linux-musl\nx86_64-unknown-linux-gnu\nx86_64-unknown-linux-musl";
+        let check = |target: &str, expected: Result<(), &str>| {
+            assert_eq!(
+                check_name(target, known).as_ref().map_err(String::as_str),
+                expected.as_ref().map_err(|text| *text),
+                "{target}"
+            );
+        };
+        check("aarch64-unknown-linux-musl", Ok(()));
+        let near = "there is no target `x86_64-unknown-linux-gnuu`\nhelp: did you mean `x86_64-unknown-linux-gnu`?";
+        check("x86_64-unknown-linux-gnuu", Err(near));
+        check("arm64", Err("there is no target `arm64`\nhelp: `rustc --print target-list` lists all targets"));
+        check("aarch64-apple-darwin", Err("`aarch64-apple-darwin` is not a target of Linux, which the runtime needs"));
+        check(
+            "aarch64-apple-darwim",
+            Err("there is no target `aarch64-apple-darwim`\nhelp: `rustc --print target-list` lists all targets"),
+        );
     }
 }
