@@ -14,14 +14,14 @@ use kiln_tests::proxy::{Proxy, address};
 /// A kind of request, where it goes, whether over HTTP/2, and what it took at most when it was measured; and by how much a figure may be above that,
 /// in per cent: the order in which connections become ready differs from run to run.
 const BUDGETS: [(&str, &str, bool, u64); 8] = [
-    ("plain", "http://localhost/plain", false, 19_740),
-    ("access log", "http://localhost/log", false, 25_000),
-    ("rate limit", "http://localhost/limit", false, 20_300),
-    ("token (JWT)", "http://localhost/token", false, 30_000),
-    ("cache hit", "http://localhost/cache", false, 11_620),
-    ("embedded file", "http://localhost/file.txt", false, 11_260),
-    ("TLS", "https://localhost/plain", false, 25_880),
-    ("HTTP/2", "https://localhost/plain", true, 51_300),
+    ("plain", "http://localhost/plain", false, 18_680),
+    ("access log", "http://localhost/log", false, 24_230),
+    ("rate limit", "http://localhost/limit", false, 19_070),
+    ("token (JWT)", "http://localhost/token", false, 32_320),
+    ("cache hit", "http://localhost/cache", false, 11_160),
+    ("embedded file", "http://localhost/file.txt", false, 10_660),
+    ("TLS", "https://localhost/plain", false, 25_110),
+    ("HTTP/2", "https://localhost/plain", true, 45_090),
 ];
 const TOLERANCE: u64 = 3;
 

@@ -80,8 +80,8 @@ async fn converse(peer: &Rc<Peer>, link: BufferedStream, timer: &Timer) {
     let budget = StreamBudget::new(worker.memory, monitor.priorities());
     let mut streams = Streams { peer, connection, monitor, budget, window: WINDOW_AT_FIRST, full: None, ending: None };
     let (mut draining, mut last) = (Draining::new(worker), Instant::now());
-    // Exchanges are part of the connection's task: a task of its own for each would take a tenth of its instructions. Boxed, as the list
-    // has space for one even when it is empty.
+    // Exchanges are part of the connection's task, as tasks cost more than they seem to (ARCHITECTURE.md). Boxed, as the list has space for one
+    // even when it is empty.
     let mut exchanges = FuturesUnordered::new();
     std::future::poll_fn(|cx| {
         let begin = |begun: BegunStream| exchanges.push(Box::pin(begun.exchange()));
