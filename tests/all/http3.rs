@@ -7,6 +7,7 @@ mod early;
 mod priorities;
 mod table;
 mod takeover;
+mod vanished;
 mod websocket;
 
 use std::process::Command;
@@ -28,11 +29,16 @@ struct Site {
 impl Site {
     /// Starts a proxy, whose listener has HTTP/3 and the name `(param)listen`; `rest` is what the site `a.test` has.
     fn new(name: &str, top: &str, rest: &str, given: &[(&str, &str)]) -> Site {
+        Site::speaking(name, "h1 h2 h3", (top, rest), given)
+    }
+
+    /// The same with other words and properties of `http`.
+    fn speaking(name: &str, http: &str, (top, rest): (&str, &str), given: &[(&str, &str)]) -> Site {
         let dir = scratch(name);
         let ca = Authority::new(&dir);
         ca.sign("a", "a", &["a.test", "127.0.0.1"]);
         let site = format!(
-            "param listen type=addr\nlog access format=json\n{top}\nlisten (param)listen {{\n tls\n http h1 h2 h3\n}}\n\
+            "param listen type=addr\nlog access format=json\n{top}\nlisten (param)listen {{\n tls\n http {http}\n}}\n\
              site a.test {{\n tls {{\n certificate \"{}\" key=\"{}\"\n }}\n{rest}\n}}\n",
             ca.path("a.pem"),
             ca.path("a.key")
