@@ -1,6 +1,7 @@
 //! HTTP/3 over real sockets: with a client of its own on quinn, which also sends what no sane client sends, and with curl (of PyPI's
 //! pycurl) and aioquic where they are installed.
 
+mod alternative;
 mod client;
 mod datagrams;
 mod early;
@@ -97,26 +98,6 @@ fn requests() {
         assert_eq!(client.ask(&blank, b"").await.status, 400);
     });
     site.proxy.log("\"reason\":\"unknown-host\"");
-}
-
-#[test]
-fn clients_learn_of_it() {
-    let site = Site::new("h3-alternative", "", ECHO, &[]);
-    let address = site.address();
-    let (ip, port) = address.split_once(':').expect("a port");
-    let expected = format!("alt-svc: h3=\":{port}\"; ma=86400");
-    for version in ["--http1.1", "--http2"] {
-        let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--include", version, "--cacert", &site.ca])
-            .args(["--resolve", &format!("a.test:{port}:{ip}"), &format!("https://a.test:{port}/one")])
-            .output()
-            .expect("curl runs");
-        assert!(stdout(&output).contains(&expected), "{}", stdout(&output));
-    }
-    run(async {
-        let answer = site.client().await.get("a.test", "/one").await;
-        assert_eq!(answer.header("alt-svc"), Some(expected.trim_start_matches("alt-svc: ")));
-    });
 }
 
 #[test]

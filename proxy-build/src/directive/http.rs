@@ -69,9 +69,9 @@ pub(super) static DEFAULT_HTTP: Directive = Directive {
     repeats: false,
     summary: "Sets the HTTP versions of all listeners with TLS.",
     details: "\
-It is the default of listeners with `tls` that have no [`http`](#http-in-listen) of their own, and of the port 443 that sites with `tls` and
+It is the default of listeners with `tls` that have no [`http`](#http) of their own, and of the port 443 that sites with `tls` and
 without `listen` are served on. Listeners without TLS are as before. The words and properties are those of
-[`http` in `listen`](#http-in-listen).",
+[`http` in `listen`](#http).",
     example: r#"
 http h1 h2 h3
 

@@ -12,7 +12,7 @@ pub(super) static HTTP2: Directive = Directive {
     body: Some(Place::Http2),
     repeats: false,
     summary: "Configures clients' HTTP/2 connections.",
-    details: "It applies to listeners with HTTP/2: see [`http`](#http-in-listen).",
+    details: "It applies to listeners with HTTP/2: see [`http`](#http).",
     example: r#"
 http2 {
     max-streams 250
