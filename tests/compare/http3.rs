@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::crypto::rustls::QuicClientConfig;
 use kiln_tests::kiln::scratch;
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
 use tokio::runtime::Runtime;
 
@@ -115,7 +115,10 @@ fn runtime() -> Runtime {
 
 pub(crate) fn report(port: u16, pid: u32) {
     let runtime = runtime();
-    println!("HTTP/3, {CONNECTIONS} connections of {STREAMS} streams: {}", runtime.block_on(load(port, pid)).requests());
+    println!(
+        "HTTP/3, {CONNECTIONS} connections of {STREAMS} streams: {}",
+        runtime.block_on(load(port, pid)).requests()
+    );
     println!("HTTP/2, the same: {}", http2(port, pid).map_or("no h2load".to_owned(), |load| load.requests()));
     println!("Large responses (/large), HTTP/3: {}", runtime.block_on(large(port, pid)).throughput());
     for (version, flag) in [("HTTP/2", "--alpn-list=h2"), ("HTTP/1.1", "--h1")] {
@@ -160,7 +163,9 @@ impl Load {
         let mib = self.count / f64::from(1 << 20);
         let (rate, kernel) = (mib / self.took.as_secs_f64(), self.cpu.1 / self.cpu.0 * 100.0);
         let per_cpu = self.mib_per_cpu();
-        format!("{per_cpu:.0} MiB per second of CPU ({kernel:.0} % in the kernel; {mib:.0} MiB, {rate:.0} MiB per second)")
+        format!(
+            "{per_cpu:.0} MiB per second of CPU ({kernel:.0} % in the kernel; {mib:.0} MiB, {rate:.0} MiB per second)"
+        )
     }
 }
 

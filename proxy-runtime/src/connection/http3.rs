@@ -62,11 +62,7 @@ pub(super) async fn serve(peer: Rc<Peer>, connection: Connection, handshake: Opt
     timer.run(pin!(converse(peer, (connection, handshake), &timer))).await;
 }
 
-async fn converse(
-    peer: Rc<Peer>,
-    (connection, handshake): (Connection, Option<watch::Receiver<bool>>),
-    timer: &Timer,
-) {
+async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<watch::Receiver<bool>>), timer: &Timer) {
     let worker = peer.worker;
     let session = Rc::new(Session {
         limit: usize::try_from(worker.head_limit).unwrap_or(usize::MAX),

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use http::{Method, Version};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt, ZeroRttAccepted};
+use quinn::{
+    Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt, ZeroRttAccepted,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 

@@ -75,7 +75,12 @@ const ALL: &str = "route \"/origin\" {\n proxy (param)origin\n }\nroute \"/*\" {
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 fn with_early_data(name: &str, rest: &str, given: &[(&str, &str)]) -> Site {
-    Site::speaking(name, "h1 h2 h3 early-data=#true", ("param origin type=addr default=\"127.0.0.1:9\"\nprocess {\n workers 1\n}", rest), given)
+    Site::speaking(
+        name,
+        "h1 h2 h3 early-data=#true",
+        ("param origin type=addr default=\"127.0.0.1:9\"\nprocess {\n workers 1\n}", rest),
+        given,
+    )
 }
 
 #[test]
@@ -171,9 +176,7 @@ impl Tap {
             for datagram in &*self.first.borrow() {
                 self.back.send(datagram).await.expect("sent");
             }
-            let waits = async {
-                while self.back.recv(&mut response).await.is_err() || response[0] & 0xf0 != 0xc0 {}
-            };
+            let waits = async { while self.back.recv(&mut response).await.is_err() || response[0] & 0xf0 != 0xc0 {} };
             if tokio::time::timeout(Duration::from_millis(200), waits).await.is_ok() {
                 return;
             }

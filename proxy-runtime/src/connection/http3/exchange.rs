@@ -42,12 +42,7 @@ pub(super) async fn exchange(session: Rc<Session>, streams: (SendStream, RecvStr
     }
 }
 
-async fn converse(
-    session: &Session,
-    client: &Rc<Client>,
-    http3: &Http3Client,
-    (began, is_early): (Instant, bool),
-) {
+async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (began, is_early): (Instant, bool)) {
     let section = match receive(session, client, http3, began).await {
         Ok(section) => section,
         Err(HeadEnd::Silent) => return,
