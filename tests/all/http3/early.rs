@@ -133,7 +133,7 @@ fn servers_refuse_early_data() {
 struct Tap {
     front: UdpSocket,
     back: UdpSocket,
-    /// What the client has sent before it heard anything, while that is recorded.
+    /// What a new client has sent before it heard anything, while that is recorded: its packets with long headers, up to the Initial packet of the proxy.
     first: RefCell<Vec<Vec<u8>>>,
     records: Cell<bool>,
 }
@@ -153,14 +153,16 @@ impl Tap {
                 received = self.front.recv_from(&mut up) => {
                     let (length, from) = received.expect("a datagram");
                     client = Some(from);
-                    if self.records.get() {
+                    if self.records.get() && up[0] & 0x80 != 0 {
                         self.first.borrow_mut().push(up[..length].to_vec());
                     }
                     self.back.send(&up[..length]).await.expect("sent");
                 }
                 received = self.back.recv(&mut down) => {
                     let length = received.expect("a datagram");
-                    self.records.set(false);
+                    if down[0] & 0xf0 == 0xc0 {
+                        self.records.set(false);
+                    }
                     if let Some(client) = client {
                         self.front.send_to(&down[..length], client).await.expect("sent");
                     }
