@@ -20,6 +20,7 @@ mod slices;
 mod streams;
 pub(crate) mod text;
 pub(crate) mod tls;
+mod versions;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -81,6 +82,9 @@ pub(crate) struct Check<'a> {
     pub(crate) trace_fields: Option<Vec<&'static str>>,
     /// Whether field names may contain `_` at the current position.
     pub(crate) underscores: bool,
+    /// The versions of listeners with TLS that don't say others, and whether there is such a listener.
+    pub(crate) default_http: Option<ast::Http>,
+    pub(crate) default_http_used: bool,
     /// Whether some listener uses HTTP/2.
     pub(crate) http2_spoken: bool,
     /// Whether a listener speaks HTTP/3.
@@ -187,6 +191,8 @@ impl<'a> Check<'a> {
             underscores: false,
             http2_spoken: false,
             http3_spoken: false,
+            default_http: None,
+            default_http_used: false,
             presets: Names::default(),
             files: Vec::new(),
             expressions: HashMap::new(),

@@ -7,6 +7,7 @@
 mod acme;
 pub mod aliases;
 mod cache;
+mod http;
 mod http2;
 mod include;
 mod lint;
@@ -53,7 +54,7 @@ const FIRST: &[&Directive] = &[
     &route::ROUTE,
     &table::TABLE,
     &listen::LISTEN,
-    &listen::HTTP,
+    &http::HTTP,
     &listen::LISTEN_TLS,
     &listen::REDIRECT_HTTPS,
     &listen::LISTEN_PROXY_PROTOCOL,
@@ -127,6 +128,7 @@ const LAST: &[&Directive] = &[
     &process::CAPABILITIES,
     &process::SANDBOX,
     &process::TAKEOVER,
+    &http::DEFAULT_HTTP,
     &http2::HTTP2,
     &http2::MAX_STREAMS,
     &param::PARAM,

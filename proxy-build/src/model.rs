@@ -351,6 +351,8 @@ pub const PLAIN: Speaks = Speaks {
     http1: true,
     http2: false,
     http3: false,
+    http3_port: None,
+    early_data: false,
     tls: false,
     default: None,
     redirect_https: false,

@@ -132,7 +132,10 @@ impl Reader<'_> {
         if let (Some(_), None) = (&node.children, directive.body) {
             let message = format!("`{}` has nothing between braces", directive.name);
             let diagnostic = Diagnostic::error("unexpected-braces", message, node.name.span);
-            let help = self.without_braces(node, directive, place);
+            let help = match (directive.name, place) {
+                ("http", Place::Root) => Some(aliases::NO_BLOCK.into()),
+                _ => self.without_braces(node, directive, place),
+            };
             self.report.add(diagnostic.maybe_help(help));
             return Item { span: node.name.span, what: What::Unread, broken: true };
         }

@@ -46,6 +46,7 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     upstream::declare(&mut check, root.upstreams);
     check.declare_stores(root.stores);
     check.declare_tls(root.tls);
+    check.default_http = root.http;
     let secured = check.sites_tls(&root.sites);
     let listeners = check.listeners(&root.listens, &root.sites, &secured, (&root.streams, root.admin.as_ref()));
     check.http2_spoken = listeners.list.iter().any(|listener| listener.speaks.http2);
@@ -118,6 +119,7 @@ struct Root {
     params: Vec<(Span, ast::Param)>,
     presets: Vec<(Span, ast::Preset)>,
     trusted: Option<(Span, ast::TrustedProxies)>,
+    http: Option<ast::Http>,
     process: Vec<Item>,
     policies: Vec<Item>,
     lints: Vec<ast::Lint>,
@@ -154,6 +156,7 @@ impl Root {
             Top::Param(param) => self.params.push((span, param)),
             Top::Preset(preset) => self.presets.push((span, preset)),
             Top::TrustedProxies(trusted) => self.trusted = Some((span, trusted)),
+            Top::Http(http) => self.http = Some(http),
             Top::Process(items) | Top::Http2(items) => self.process.extend(items),
             Top::Lint(lint) => self.lints.push(lint),
             Top::Test(test) => self.tests.push((span, test)),

@@ -85,6 +85,8 @@ failures! {
     RequestTimeout = "request-timeout", StatusCode::REQUEST_TIMEOUT;
     /// `Expect` is not `100-continue` (RFC 9110 section 10.1.1).
     ExpectationFailed = "expectation-failed", StatusCode::EXPECTATION_FAILED;
+    /// An extended CONNECT has another `:protocol` than `websocket` (RFC 9220 section 3).
+    UnsupportedProtocol = "unsupported-protocol", StatusCode::NOT_IMPLEMENTED;
     /// The connection's handshake was for another site, and does not meet the requirements of this site's `tls` (client
     /// certificates, version, groups); or an `https` URL was requested on a plain connection.
     MisdirectedRequest = "misdirected-request", StatusCode::MISDIRECTED_REQUEST;

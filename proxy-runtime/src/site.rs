@@ -73,7 +73,7 @@ use crate::router::route::Tables;
 pub use crate::value::{Bytes, List, Place, Text};
 
 /// The version of this contract. The output of the compiler contains `const _: () = assert!(VERSION == ...)`.
-pub const VERSION: u32 = 25;
+pub const VERSION: u32 = 26;
 
 /// A compiled site.
 #[derive(Clone)]

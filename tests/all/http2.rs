@@ -238,6 +238,14 @@ const CHAT: &str = "param listen type=addr\nparam origin type=addr\nprocess {\n 
 
 /// Opens a WebSocket.
 async fn chat(address: &str) -> (h2::SendStream<Bytes>, http::Response<h2::RecvStream>) {
+    extended_connect(address, "websocket").await
+}
+
+/// Sends an extended CONNECT for a protocol.
+async fn extended_connect(
+    address: &str,
+    protocol: &'static str,
+) -> (h2::SendStream<Bytes>, http::Response<h2::RecvStream>) {
     let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
     let (client, connection) = h2::client::handshake::<_>(stream).await.expect("HTTP/2");
     tokio::spawn(async move {
@@ -250,9 +258,20 @@ async fn chat(address: &str) -> (h2::SendStream<Bytes>, http::Response<h2::RecvS
     }
     let mut request =
         Request::connect("http://a.test/chat").header("sec-websocket-version", "13").body(()).expect("a request");
-    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
     let (response, up) = client.send_request(request, false).expect("sent");
     (up, response.await.expect("an answer"))
+}
+
+/// RFC 9220 section 3, which RFC 8441 leaves open: another protocol is not implemented.
+#[test]
+fn other_protocols_than_websocket() {
+    let proxy = proxy("h2-connect-udp", CHAT, &[("origin", "127.0.0.1:9")]);
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let (_, response) = extended_connect(&address, "connect-udp").await;
+        assert_eq!(response.status(), 501);
+    });
 }
 
 /// When the proxy stops, the client gets a Close frame (RFC 6455 section 7.4.1), and the stream ends in order.

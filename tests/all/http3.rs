@@ -1,12 +1,14 @@
 //! HTTP/3 over real sockets: with a client of its own on quinn, which also sends what no sane client sends, and with curl (of PyPI's
 //! pycurl) and aioquic where they are installed.
 
+mod alternative;
 mod client;
 mod datagrams;
 mod early;
 mod priorities;
 mod table;
 mod takeover;
+mod vanished;
 mod websocket;
 
 use std::process::Command;
@@ -28,11 +30,16 @@ struct Site {
 impl Site {
     /// Starts a proxy, whose listener has HTTP/3 and the name `(param)listen`; `rest` is what the site `a.test` has.
     fn new(name: &str, top: &str, rest: &str, given: &[(&str, &str)]) -> Site {
+        Site::speaking(name, "h1 h2 h3", (top, rest), given)
+    }
+
+    /// The same with other words and properties of `http`.
+    fn speaking(name: &str, http: &str, (top, rest): (&str, &str), given: &[(&str, &str)]) -> Site {
         let dir = scratch(name);
         let ca = Authority::new(&dir);
         ca.sign("a", "a", &["a.test", "127.0.0.1"]);
         let site = format!(
-            "param listen type=addr\nlog access format=json\n{top}\nlisten (param)listen {{\n tls\n http h1 h2 h3\n}}\n\
+            "param listen type=addr\nlog access format=json\n{top}\nlisten (param)listen {{\n tls\n http {http}\n}}\n\
              site a.test {{\n tls {{\n certificate \"{}\" key=\"{}\"\n }}\n{rest}\n}}\n",
             ca.path("a.pem"),
             ca.path("a.key")
@@ -91,26 +98,6 @@ fn requests() {
         assert_eq!(client.ask(&blank, b"").await.status, 400);
     });
     site.proxy.log("\"reason\":\"unknown-host\"");
-}
-
-#[test]
-fn clients_learn_of_it() {
-    let site = Site::new("h3-alternative", "", ECHO, &[]);
-    let address = site.address();
-    let (ip, port) = address.split_once(':').expect("a port");
-    let expected = format!("alt-svc: h3=\":{port}\"; ma=86400");
-    for version in ["--http1.1", "--http2"] {
-        let output = Command::new("curl")
-            .args(["--silent", "--show-error", "--max-time", "20", "--include", version, "--cacert", &site.ca])
-            .args(["--resolve", &format!("a.test:{port}:{ip}"), &format!("https://a.test:{port}/one")])
-            .output()
-            .expect("curl runs");
-        assert!(stdout(&output).contains(&expected), "{}", stdout(&output));
-    }
-    run(async {
-        let answer = site.client().await.get("a.test", "/one").await;
-        assert_eq!(answer.header("alt-svc"), Some(expected.trim_start_matches("alt-svc: ")));
-    });
 }
 
 #[test]

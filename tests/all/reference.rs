@@ -224,6 +224,8 @@ fn every_directive_runs_in_a_case() {
         "tests/all/tls.rs",
         "tests/all/http2.rs",
         "tests/all/memory.rs",
+        "tests/all/http3.rs",
+        "tests/all/http3/alternative.rs",
         "tests/all/acme.rs",
         "tests/all/acme/dns01.rs",
         "tests/all/ends.rs",

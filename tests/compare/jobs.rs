@@ -25,6 +25,8 @@ pub(crate) enum Job {
     Tls,
     /// The same over HTTP/2, with 16 streams on each of four connections.
     Http2,
+    /// HTTP/3: a constant response, and a file of [`LARGE`] bytes at `/large`. Measured by `http3`, not with the others.
+    Http3,
     /// A TLS connection for each request.
     Handshakes,
     /// The same with resumed sessions.
@@ -93,6 +95,7 @@ impl Job {
             Job::Upload => "10 MiB up".to_owned(),
             Job::Tls => "TLS, kept connections".to_owned(),
             Job::Http2 => "HTTP/2 over TLS, 16 streams".to_owned(),
+            Job::Http3 => "HTTP/3".to_owned(),
             Job::Handshakes => "new TLS 1.3 connections".to_owned(),
             Job::Resumed => "resumed TLS 1.3 connections".to_owned(),
             Job::TlsDownload => "10 MiB down over TLS".to_owned(),
@@ -134,7 +137,7 @@ impl Job {
 
     /// Returns whether connections use TLS.
     pub(crate) fn tls(self) -> bool {
-        matches!(self, Job::Tls | Job::Http2 | Job::Handshakes | Job::Resumed | Job::TlsDownload)
+        matches!(self, Job::Tls | Job::Http2 | Job::Http3 | Job::Handshakes | Job::Resumed | Job::TlsDownload)
     }
 
     /// A path that the job is about.
@@ -157,6 +160,7 @@ impl Job {
             | Job::Token
             | Job::Tls
             | Job::Http2
+            | Job::Http3
             | Job::Handshakes
             | Job::Resumed => "request = function() return wrk.format('GET', '/') end".to_owned(),
             // The same thousand requests in a loop, whatever the number of routes.

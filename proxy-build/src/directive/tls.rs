@@ -22,7 +22,7 @@ name. `tls internal` makes a self-signed certificate, a new one at each start, f
 a certificate from an authority; see [`acme`](#acme).
 
 TLS 1.3 and 1.2 are supported, with the cipher suites and groups that are considered safe today, X25519MLKEM768 first. Sessions
-are resumed by tickets; early data, which could be replayed, is not supported.
+are resumed by tickets. Early data, which could be replayed, is only for HTTP/3, and off: see [`http`](#http).
 
 Certificates and keys are files that are read at start, and again on SIGHUP and when they change: open connections continue with
 the certificate that they began with. Keys are never compiled in. Files that exist when the site is built are checked then: a

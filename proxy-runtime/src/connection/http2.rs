@@ -306,6 +306,9 @@ impl StreamHead {
         let protocol = parts.extensions.get::<h2::ext::Protocol>();
         let websocket =
             parts.method == Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == "websocket");
+        if protocol.is_some() && !websocket {
+            flaw = flaw.or(Some(Failure::UnsupportedProtocol));
+        }
         let mut head = StreamHead { method: parts.method, target, fields, framing, websocket: None, flaw };
         if websocket {
             head.method = Method::GET;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use http::{Method, Version};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::draining::{DRAIN_GRACE, Draining};
@@ -37,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to allow the proxy's control stream, and what it may take to close.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a client may be silent that has to acknowledge responses, while the proxy drains. Within it, the library has asked several times.
+const VANISHED: Duration = Duration::from_secs(5);
+
 /// The most sent data of a connection that is not acknowledged, in bytes: without a response under way, and with one.
 pub(super) const SEND_WINDOW_AT_FIRST: u64 = 64 << 10;
 const SEND_WINDOW: u64 = 256 << 10;
@@ -52,24 +56,26 @@ pub(super) fn refuse(connection: &Connection) {
     connection.close(ErrorCode::ExcessiveLoad.into(), b"");
 }
 
-/// Serves a connection until it is closed.
-pub(super) async fn serve(peer: Rc<Peer>, connection: Connection) {
+/// Serves a connection until it is closed; `handshake` becomes `true` at the end of a handshake that follows early data.
+pub(super) async fn serve(peer: Rc<Peer>, connection: Connection, handshake: Option<watch::Receiver<bool>>) {
     let timer = Timer::default();
-    timer.run(pin!(converse(peer, connection, &timer))).await;
+    timer.run(pin!(converse(peer, (connection, handshake), &timer))).await;
 }
 
-async fn converse(peer: Rc<Peer>, connection: Connection, timer: &Timer) {
+async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<watch::Receiver<bool>>), timer: &Timer) {
     let worker = peer.worker;
     let session = Rc::new(Session {
         limit: usize::try_from(worker.head_limit).unwrap_or(usize::MAX),
         budget: StreamBudget::new(worker.memory, Rc::default()),
         active: Cell::new(0),
+        delivering: Cell::new(0),
         credit: Cell::new(0),
         allowance: RefCell::new(Allowance::new(Instant::now())),
         streams: RefCell::default(),
         last: Cell::new(Instant::now()),
         ending: RefCell::default(),
         connection: Rc::new(ClosableConnection::new(connection)),
+        handshake,
         peer: RefCell::new(peer),
     });
     let mut control = match tokio::time::timeout(LAST_WORDS, session.open_control()).await {
@@ -80,6 +86,7 @@ async fn converse(peer: Rc<Peer>, connection: Connection, timer: &Timer) {
     let mut requests = RequestStreams { session: &session, full: None, accepted: 0, announced: None, refuses: false };
     let idle = worker.site.root.timeouts.idle.get(worker.settings);
     let mut draining = Draining::new(worker);
+    let mut heard = None;
     let mut closed = pin!(session.connection.quic.closed());
     let (mut requested, mut opened) =
         (pin!(session.connection.quic.accept_bi()), pin!(session.connection.quic.accept_uni()));
@@ -103,7 +110,7 @@ async fn converse(peer: Rc<Peer>, connection: Connection, timer: &Timer) {
         let drains = draining.poll(cx).is_some();
         if drains || timer.over(after(session.last.get(), idle)) {
             requests.end(cx, timer, Pin::new(&mut control));
-            if requests.refuses && session.active.get() == 0 {
+            if requests.refuses && (session.active.get() == 0 || session.has_vanished(timer, &mut heard)) {
                 session.connection.quic.close(ErrorCode::No.into(), b"");
                 return closed.as_mut().poll(cx);
             }
@@ -148,12 +155,16 @@ async fn follow(session: Rc<Session>, mut stream: RecvStream) {
 /// The state that a connection's streams share.
 struct Session {
     connection: Rc<ClosableConnection>,
+    /// Whether the handshake is complete, if it was not from the beginning.
+    handshake: Option<watch::Receiver<bool>>,
     peer: RefCell<Rc<Peer>>,
     /// The largest field section, in bytes.
     limit: usize,
     budget: Rc<StreamBudget>,
     /// The number of exchanges under way.
     active: Cell<usize>,
+    /// How many of them only wait until the client has received the response.
+    delivering: Cell<usize>,
     /// How much memory the connection has of the process's for data that is not acknowledged.
     credit: Cell<usize>,
     allowance: RefCell<Allowance>,
@@ -171,6 +182,31 @@ impl Session {
         let _ = stream.set_priority(i32::MAX);
         stream.write_all(&control::opening(self.limit as u64)).await.map_err(drop)?;
         Ok(stream)
+    }
+
+    /// Waits for the end of the handshake; `false`: it has failed.
+    async fn is_shaken(&self) -> bool {
+        let Some(mut handshake) = self.handshake.clone() else { return true };
+        handshake.wait_for(|complete| *complete).await.is_ok()
+    }
+
+    /// Whether nothing is left but responses for a client that doesn't acknowledge them, nor sends anything else; `heard` is when it did, and how often.
+    fn has_vanished(&self, timer: &Timer, heard: &mut Option<(Instant, u64)>) -> bool {
+        if self.active.get() > self.delivering.get() {
+            return false;
+        }
+        let received = self.connection.quic.stats().udp_rx.datagrams;
+        let last = heard.filter(|(_, before)| *before == received).unwrap_or_else(|| (Instant::now(), received));
+        *heard = Some(last);
+        timer.over(after(last.0, VANISHED))
+    }
+
+    /// Counts an exchange whose response is sent completely.
+    fn delivers(&self) {
+        self.delivering.set(self.delivering.get() + 1);
+        if let Some(waker) = &*self.ending.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Closes the connection, because the client violates the protocol.

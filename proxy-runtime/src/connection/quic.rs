@@ -7,14 +7,17 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Method, Version};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt};
-use tokio::sync::mpsc;
+use quinn::{
+    Connecting, Connection, ConnectionError, Incoming, ServerConfig, TransportConfig, VarInt, ZeroRttAccepted,
+};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::http3;
@@ -128,6 +131,8 @@ impl QuicListener {
                     listener: self.listener,
                     own: incoming.local_ip(),
                     initial: Arc::clone(&self.initial),
+                    early: worker.site.listeners[self.listener as usize].speaks.early_data.then_some(ip),
+                    is_early: AtomicBool::new(false),
                     failure: OnceLock::new(),
                 });
                 let mut config = self.config.clone();
@@ -139,10 +144,29 @@ impl QuicListener {
                     let _open = open;
                     let _running = worker.running();
                     let mut permit = permit;
+                    let began = Instant::now();
                     let outcome = shake(worker, &tls, (ip, connecting), &mut permit).await;
-                    drop((shaking, tls));
+                    drop(tls);
                     match outcome {
-                        Ok(connection) => Box::pin(serve(worker, (listener, port), connection)).await,
+                        Ok((connection, None)) => {
+                            drop(shaking);
+                            Box::pin(serve(worker, (listener, port), connection, None)).await;
+                        }
+                        Ok((connection, Some(handshake))) => {
+                            let (done, complete) = watch::channel(false);
+                            let finishing = async {
+                                let in_time = tokio::time::timeout_at(began + patience(worker), handshake).await;
+                                if in_time.is_err() {
+                                    http3::refuse(&connection);
+                                    log(worker, listener, ip, Failure::HandshakeTimeout);
+                                } else if connection.close_reason().is_none() {
+                                    let _ = done.send(true);
+                                }
+                                drop((shaking, done));
+                            };
+                            let serving = serve(worker, (listener, port), connection.clone(), Some(complete));
+                            Box::pin(async { tokio::join!(serving, finishing) }).await;
+                        }
                         Err(failure) => log(worker, listener, ip, failure),
                     }
                     drop(permit);
@@ -156,16 +180,17 @@ impl QuicListener {
     }
 }
 
-/// Performs the handshake. The client's address is its own from then on, so only then does the connection count as this client's.
+/// Performs the handshake, or its part before early data. The client's address is its own from then on, so only then does the connection count as
+/// this client's: with early data, an earlier handshake has shown that.
 async fn shake(
     worker: &'static Worker,
     tls: &QuicTls,
     (ip, connecting): (IpAddr, Connecting),
     permit: &mut Permit,
-) -> Result<Connection, Failure> {
-    let patience = worker.site.root.timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600));
-    let shaken = tokio::time::timeout(patience, connecting).await.map_err(|_| Failure::HandshakeTimeout)?;
-    let connection = shaken.map_err(|error| {
+) -> Result<(Connection, Option<ZeroRttAccepted>), Failure> {
+    let shaken = tokio::time::timeout(patience(worker), begin(tls, connecting)).await;
+    let shaken = shaken.map_err(|_| Failure::HandshakeTimeout)?;
+    let (connection, handshake) = shaken.map_err(|error| {
         let detail = match error {
             ConnectionError::ConnectionClosed(close) => explain_close(close.error_code),
             ConnectionError::ApplicationClosed(_) => "the client closed the connection",
@@ -176,11 +201,37 @@ async fn shake(
         tls.failure.get().copied().unwrap_or(Failure::Handshake(detail))
     })?;
     permit.count(ip).inspect_err(|_| http3::refuse(&connection))?;
-    Ok(connection)
+    Ok((connection, handshake))
 }
 
-/// Serves a connection after its handshake.
-async fn serve(worker: &'static Worker, (listener, port): (u32, u16), connection: Connection) {
+fn patience(worker: &Worker) -> Duration {
+    worker.site.root.timeouts.handshake.get(worker.settings).min(Duration::from_secs(3600))
+}
+
+/// Returns the connection at the end of its handshake, or as soon as there is early data, with the rest of the handshake.
+async fn begin(
+    tls: &QuicTls,
+    mut connecting: Connecting,
+) -> Result<(Connection, Option<ZeroRttAccepted>), ConnectionError> {
+    if tls.early.is_some() {
+        connecting.handshake_data().await?;
+        if tls.is_early.load(Ordering::Relaxed) {
+            match connecting.into_0rtt() {
+                Ok((connection, handshake)) => return Ok((connection, Some(handshake))),
+                Err(whole) => connecting = whole,
+            }
+        }
+    }
+    Ok((connecting.await?, None))
+}
+
+/// Serves a connection after its handshake, or its early data while `handshake` is not `true`.
+async fn serve(
+    worker: &'static Worker,
+    (listener, port): (u32, u16),
+    connection: Connection,
+    handshake: Option<watch::Receiver<bool>>,
+) {
     let secured = connection.handshake_data().and_then(|data| data.downcast::<Secured>().ok());
     let Some(secured) = secured else { return };
     if let Some(counters) = worker.counters {
@@ -193,7 +244,7 @@ async fn serve(worker: &'static Worker, (listener, port): (u32, u16), connection
         peer.addresses = (Some((remote.ip().to_canonical(), remote.port()).into()), own);
     }
     peer.secured = Some(*secured);
-    http3::serve(Rc::new(peer), connection).await;
+    http3::serve(Rc::new(peer), connection, handshake).await;
 }
 
 /// Logs a connection that was refused before its first request.

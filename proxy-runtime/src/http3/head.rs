@@ -136,6 +136,9 @@ impl Http3Head {
         }
         let connect = method == Method::CONNECT && !extended;
         let websocket = pseudo.protocol.is_some_and(|protocol| protocol == b"websocket");
+        if extended && !websocket {
+            flaw = flaw.or(Some(Failure::UnsupportedProtocol));
+        }
         let path = match (&pseudo.scheme, pseudo.path) {
             (None, None) if connect && authority.is_some() => Vec::new(),
             (Some(scheme), Some(path)) if !connect && !path.is_empty() => {
@@ -301,9 +304,9 @@ mod tests {
         let with = |protocol| [&[(":method", "CONNECT"), (":protocol", protocol)], &GET[1..]].concat();
         let head = read(&with("websocket")).expect("a head");
         assert_eq!((head.method, head.target.as_str(), head.websocket), (Method::CONNECT, "/a?b", true));
-        // An unknown protocol is an unknown method.
         let head = read(&with("connect-udp")).expect("a head");
-        assert_eq!((head.method, head.websocket, head.flaw), (Method::CONNECT, false, None));
+        let flaw = Some(Failure::UnsupportedProtocol);
+        assert_eq!((head.method, head.websocket, head.flaw), (Method::CONNECT, false, flaw));
         for without in 2..5 {
             let mut fields = with("websocket");
             fields.remove(without);

@@ -92,7 +92,10 @@ pub(crate) fn endpoint(
 /// Returns the values of `Alt-Svc` (RFC 7838) by the index of the listener: the port, and for how long clients may remember it.
 pub(crate) fn alternatives(site: &Site, settings: &Settings) -> Vec<Option<String>> {
     let alternative = |listener: &Listener| match settings::address(listener.address.get(settings)) {
-        Ok(Address::Tcp(_, port)) if listener.speaks.http3 => Some(format!("h3=\":{port}\"; ma={MAX_AGE}")),
+        Ok(Address::Tcp(_, port)) if listener.speaks.http3 => {
+            let public = listener.speaks.http3_port.as_ref().map_or(port.into(), |public| public.get(settings));
+            Some(format!("h3=\":{public}\"; ma={MAX_AGE}"))
+        }
         _ => None,
     };
     site.listeners.iter().map(alternative).collect()

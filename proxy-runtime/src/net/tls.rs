@@ -13,6 +13,8 @@ pub(crate) mod acme;
 pub(crate) mod acme;
 mod client;
 mod connect;
+#[cfg(feature = "h3")]
+mod early_data;
 mod engine;
 mod explain;
 #[cfg_attr(not(feature = "acme"), path = "tls/no_keeper.rs")]

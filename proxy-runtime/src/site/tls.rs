@@ -16,6 +16,10 @@ pub struct Speaks {
     pub http2: bool,
     /// HTTP/3, by UDP on the same port (RFC 9114).
     pub http3: bool,
+    /// The port that `Alt-Svc` names, if it is not that of the address.
+    pub http3_port: Option<Setting<u64>>,
+    /// HTTP/3 accepts early data (RFC 8470).
+    pub early_data: bool,
     /// Connections use TLS.
     pub tls: bool,
     /// The index of the [`Tls`] for clients that name an unknown host; `None` rejects them.

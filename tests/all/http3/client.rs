@@ -179,10 +179,15 @@ impl H3 {
         let endpoint = endpoint();
         let address = address.parse().expect("an address");
         let connection = endpoint.connect_with(config, address, name).expect("a connection").await?;
+        Ok(H3::of(endpoint, connection).await)
+    }
+
+    /// Opens a control stream on a connection.
+    pub(super) async fn of(endpoint: Endpoint, connection: Connection) -> H3 {
         let h3 = H3 { endpoint, connection, control: RefCell::default() };
         let control = h3.uni(b"\x00\x04\x00").await.ok();
         h3.control.replace(control);
-        Ok(h3)
+        h3
     }
 
     /// The same without a control stream.

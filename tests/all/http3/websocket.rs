@@ -84,8 +84,8 @@ fn no_tunnel() {
     let site = Site::new("h3-no-websocket", "", &ROUTES.replace("(param)to", &origin.address), &[]);
     run(async {
         let client = site.client().await;
-        // The server does not upgrade; another protocol is an unsupported method.
-        for (protocol, path, status) in [("websocket", "/other", 502), ("connect-udp", "/chat", 405)] {
+        // The server does not upgrade; another protocol is not supported (RFC 9220 section 3).
+        for (protocol, path, status) in [("websocket", "/other", 502), ("connect-udp", "/chat", 501)] {
             let said = client.ask(&connect(protocol, path), b"").await;
             assert_eq!(said.status, status, "{protocol} {path}");
         }
@@ -100,6 +100,7 @@ fn no_tunnel() {
         assert_eq!(client.get("a.test", "/chat").await.status, 404);
     });
     site.proxy.log("\"reason\":\"not-upgraded\"");
+    site.proxy.log("\"reason\":\"unsupported-protocol\"");
 }
 
 #[test]

@@ -34,15 +34,15 @@ const SMALL_SECTION: usize = 8 << 10;
 
 /// Handles one request and its response.
 pub(super) async fn exchange(session: Rc<Session>, streams: (SendStream, RecvStream)) {
-    let began = Instant::now();
+    let (began, is_early) = (Instant::now(), streams.1.is_0rtt());
     let http3 = Http3Client::new(&session.connection, streams, Rc::clone(&session.budget), session.limit);
     let client = Rc::new(Client::new(session.peer(), Wire::Http3(http3)));
     if let Wire::Http3(http3) = &client.wire {
-        client.timer.run(pin!(converse(&session, &client, http3, began))).await;
+        client.timer.run(pin!(converse(&session, &client, http3, (began, is_early)))).await;
     }
 }
 
-async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, began: Instant) {
+async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (began, is_early): (Instant, bool)) {
     let section = match receive(session, client, http3, began).await {
         Ok(section) => section,
         Err(HeadEnd::Silent) => return,
@@ -65,6 +65,9 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
         Err(HeadError::Connection(code)) => return session.fail(code),
     };
     http3.prioritize(head.fields.get("priority"));
+    if is_early && !is_safe(&head) && !session.is_shaken().await {
+        return;
+    }
     if head.websocket {
         http3.tunnel();
         let key = websocket::ask(&mut head.fields, &client.worker.dice);
@@ -88,6 +91,16 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
     if ended.await {
         head.framing = Framing::Empty;
     }
+    if is_early && is_safe(&head) {
+        if head.framing != Framing::Empty {
+            if !session.is_shaken().await {
+                return;
+            }
+        } else {
+            // RFC 8470 section 5.1.
+            head.fields.set("early-data", b"1");
+        }
+    }
     let body = match head.framing {
         Framing::Empty => None,
         Framing::Length(length) => Some(u32::try_from(length).unwrap_or(u32::MAX)),
@@ -100,6 +113,12 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, b
     session.connection.quic.set_receive_window(session.budget.window().into());
     http3.expects_continue.set(body.is_some() && head.fields.contains(KnownField::EXPECT));
     answer(session, client, http3, (head, None), began).await;
+}
+
+/// Whether a request may be processed in early data, which can be sent again by anybody who has recorded it: if its method is safe (RFC 9110 section
+/// 9.2.1). RFC 8470 section 3: others wait for the end of the handshake, as do those with a body.
+fn is_safe(head: &Http3Head) -> bool {
+    matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS) && !head.websocket
 }
 
 /// Why there is no head.
@@ -198,12 +217,14 @@ async fn answer(
             }
             // The request is no longer needed (RFC 9114 section 4.1), and the response is delivered.
             http3.stop(ErrorCode::No);
+            session.delivers();
             let until = after(Instant::now(), client.idle.get());
             std::future::poll_fn(|cx| {
                 let over = stopped.as_mut().poll(cx).is_ready() || client.timer.over(until);
                 if over { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
+            session.delivering.set(session.delivering.get() - 1);
         }
         Some(Err(Aborted)) => {
             record.finished();

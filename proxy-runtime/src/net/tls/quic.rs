@@ -2,11 +2,12 @@
 //! TCP connection.
 //!
 //! The library begins a session with one configuration for all. Here a session first collects the client's hello, whose server name
-//! chooses the configuration ([`QuicSession`]). Sessions have no early data (0-RTT): it could be replayed.
+//! chooses the configuration ([`QuicSession`]).
 
 use std::any::Any;
 use std::io::Cursor;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use quinn::crypto::rustls::QuicServerConfig;
@@ -48,6 +49,10 @@ pub(crate) struct QuicTls {
     /// The local address.
     pub(crate) own: Option<IpAddr>,
     pub(crate) initial: Arc<QuicServerConfig>,
+    /// The client's address, if it may send early data.
+    pub(crate) early: Option<IpAddr>,
+    /// The client has sent early data, which is accepted.
+    pub(crate) is_early: AtomicBool,
     /// Why the handshake has failed on this side.
     pub(crate) failure: OnceLock<Failure>,
 }
@@ -91,9 +96,11 @@ impl QuicTls {
             let failure = Failure::Handshake("the authority has not issued a certificate yet");
             return Err(self.refuse(failure, AlertDescription::InternalError));
         }
-        let mut connection = ServerConnection::new(served.http3(), Version::V1, parameters.to_vec())
+        let config = self.early.map_or_else(|| served.http3(), |client| served.http3_early(client));
+        let mut connection = ServerConnection::new(config, Version::V1, parameters.to_vec())
             .map_err(|error| self.failed(&error, AlertDescription::InternalError))?;
         let read = connection.read_hs(hello);
+        self.is_early.store(connection.zero_rtt_keys().is_some(), Ordering::Relaxed);
         let begun = BegunSession { tls, name, connection, next: None, announced: false };
         read.map(|()| begun).map_err(|error| self.failed(&error, AlertDescription::HandshakeFailure))
     }
@@ -159,7 +166,8 @@ impl Session for QuicSession {
     }
 
     fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
-        None
+        let keys = self.begun.as_ref()?.connection.zero_rtt_keys()?;
+        Some((Box::new(keys.header), Box::new(keys.packet)))
     }
 
     fn early_data_accepted(&self) -> Option<bool> {

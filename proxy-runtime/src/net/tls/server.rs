@@ -1,5 +1,7 @@
 //! TLS settings for clients: certificates and settings of each `tls`, as [`TlsConfigs`].
 
+#[cfg(feature = "h3")]
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
 
+#[cfg(feature = "h3")]
+use super::early_data::EarlySessions;
 use super::provider::provider;
 use super::tickets::TicketKeys;
 use crate::context::settings::{Settings, StartError};
@@ -24,6 +28,9 @@ pub(super) struct TlsConfigs {
     both: Arc<ServerConfig>,
     #[cfg(feature = "h3")]
     http3: Arc<ServerConfig>,
+    /// For listeners with early data, if this `tls` allows it.
+    #[cfg(feature = "h3")]
+    early: Option<EarlySessions>,
     #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "read by `admin` alone"))]
     certificates: Arc<CertResolver>,
 }
@@ -45,6 +52,12 @@ impl TlsConfigs {
     #[cfg(feature = "h3")]
     pub(super) fn http3(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.http3)
+    }
+
+    /// The configuration for HTTP/3 with a client on a listener with early data.
+    #[cfg(feature = "h3")]
+    pub(super) fn http3_early(&self, client: IpAddr) -> Arc<ServerConfig> {
+        self.early.as_ref().map_or_else(|| self.http3(), |early| early.of_client(client))
     }
 
     /// `None` until there is a certificate.
@@ -113,6 +126,12 @@ pub(super) fn with(
     let mut config = builder.with_cert_resolver(Arc::<CertResolver>::clone(&certificates));
     // Clients store sessions in tickets; here they would take memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    #[cfg(feature = "h3")]
+    let early = (tls.tickets.is_some() && tls.client.is_none()).then(|| {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        EarlySessions::new(config)
+    });
     match &tls.tickets {
         Some(rotate) => {
             let seconds = u32::try_from(rotate.get(settings).as_secs()).unwrap_or(u32::MAX).max(1);
@@ -134,6 +153,8 @@ pub(super) fn with(
         #[cfg(feature = "h3")]
         // RFC 9114 section 3.1.
         http3: with(&[b"h3"]),
+        #[cfg(feature = "h3")]
+        early,
         certificates,
     })
 }
