@@ -21,7 +21,7 @@ pub use self::cache::{
 pub use self::file_source::FileSource;
 pub use self::proxy_to::ProxyTo;
 pub use self::test::{Expect, ExpectField, Request, Test};
-pub use self::tls::{Acme, Dns, DnsBy, Http, HttpVersion, InListen, InStream, InTls, Stream, Tls};
+pub use self::tls::{Acme, Dns, DnsBy, HttpLine, HttpVersion, InListen, InStream, InTls, Stream, Tls};
 pub use self::upstream::{RetryOn, Upstream};
 use crate::code::Level;
 pub use crate::pattern::{HostPattern, Pattern, Segment, ValueOf, ValueTest};
@@ -202,7 +202,7 @@ pub enum Top {
     Preset(Preset),
     TrustedProxies(TrustedProxies),
     Process(Vec<Item>),
-    Http(Http),
+    Http(HttpLine),
     /// `http2`.
     Http2(Vec<Item>),
     Lint(Lint),

@@ -83,7 +83,7 @@ pub(crate) struct Check<'a> {
     /// Whether field names may contain `_` at the current position.
     pub(crate) underscores: bool,
     /// The versions of listeners with TLS that don't say others, and whether there is such a listener.
-    pub(crate) default_http: Option<ast::Http>,
+    pub(crate) default_http: Option<ast::HttpLine>,
     pub(crate) default_http_used: bool,
     /// Whether some listener uses HTTP/2.
     pub(crate) http2_spoken: bool,

@@ -119,7 +119,7 @@ struct Root {
     params: Vec<(Span, ast::Param)>,
     presets: Vec<(Span, ast::Preset)>,
     trusted: Option<(Span, ast::TrustedProxies)>,
-    http: Option<ast::Http>,
+    http: Option<ast::HttpLine>,
     process: Vec<Item>,
     policies: Vec<Item>,
     lints: Vec<ast::Lint>,

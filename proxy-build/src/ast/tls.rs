@@ -12,7 +12,7 @@ use crate::source::{Span, Spanned};
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the directives, which the reference explains")]
 pub enum InListen {
-    Http(Http),
+    Http(HttpLine),
     Tls(Option<Spanned<String>>),
     ProxyProtocol { versions: Vec<Spanned<ProxyProtocol>>, from: Spanned<IpNet> },
     RedirectHttps,
@@ -21,7 +21,7 @@ pub enum InListen {
 /// `http`: of a listener, or of all that use TLS.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "named as the properties")]
-pub struct Http {
+pub struct HttpLine {
     /// The directive's name.
     pub span: Span,
     /// Its words.

@@ -304,7 +304,7 @@ impl Check<'_> {
     /// Reads the protocols in the braces of a `listen`.
     fn speaks(&mut self, items: &[Item]) -> Speaks {
         let mut speaks = model::PLAIN;
-        let mut own: Option<&ast::Http> = None;
+        let mut own: Option<&ast::HttpLine> = None;
         let mut networks = Vec::new();
         for Item { what, .. } in items {
             let What::InListen(item) = what else { continue };

@@ -3,13 +3,13 @@
 use proxy_runtime::site::{ParamKind, Speaks};
 
 use super::{Check, is_on};
-use crate::ast::{Http, HttpVersion};
+use crate::ast::{HttpLine, HttpVersion};
 use crate::report::{Diagnostic, Edit, Help};
 use crate::source::Span;
 
 impl Check<'_> {
     /// Sets the versions of a listener, whose other protocols are known.
-    pub(super) fn speak(&mut self, speaks: &mut Speaks, http: &Http) {
+    pub(super) fn speak(&mut self, speaks: &mut Speaks, http: &HttpLine) {
         let speaks_version = |wanted| http.versions.iter().any(|version| version.value == wanted);
         speaks.http1 = speaks_version(HttpVersion::H1);
         speaks.http2 = speaks_version(HttpVersion::H2);
@@ -39,7 +39,7 @@ impl Check<'_> {
         );
     }
 
-    fn without_http3(&mut self, http: &Http) {
+    fn without_http3(&mut self, http: &HttpLine) {
         let given = [
             ("public-port", http.public_port.as_ref().map(|port| port.span)),
             ("early-data", http.early_data.as_ref().map(|early| early.span)),

@@ -1,7 +1,7 @@
 //! `http`: the versions of HTTP that clients may use.
 
 use super::{Directive, Place, Prop};
-use crate::ast::{Http, InListen, Top, What};
+use crate::ast::{HttpLine, InListen, Top, What};
 use crate::declaration::Reading;
 use crate::value;
 
@@ -15,8 +15,8 @@ const PROPS: &[Prop] = &[
     Prop::new("early-data", "BOOL", "HTTP/3 accepts early data (0-RTT). Default `#false`."),
 ];
 
-fn read(r: &mut Reading<'_, '_>) -> Http {
-    Http {
+fn read(r: &mut Reading<'_, '_>) -> HttpLine {
+    HttpLine {
         span: r.span(),
         versions: r.some("a version", value::http_version),
         public_port: r.prop("public-port", value::number(1, 65_535)),
