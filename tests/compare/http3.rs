@@ -81,7 +81,10 @@ pub(crate) fn compare() {
     let proxies: Vec<Running> = [Kind::Kiln, Kind::Caddy]
         .iter()
         .filter(|kind| installed(kind))
-        .map(|kind| kind.start(Job::Http3, &dir, requests::FIRST_PORT + *kind as u16).expect(kind.name()))
+        .map(|kind| {
+            kind.start(Job::Http3, &dir, requests::FIRST_PORT + *kind as u16)
+                .unwrap_or_else(|reason| panic!("{}: {reason}", kind.name()))
+        })
         .collect();
     // The load has a core of its own.
     let mut cores = rustix::thread::CpuSet::new();

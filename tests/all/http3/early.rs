@@ -175,7 +175,7 @@ impl Tap {
     async fn replay(&self) {
         let mut response = [0; 2048];
         loop {
-            for datagram in &*self.first.borrow() {
+            for datagram in &self.first.borrow().clone() {
                 self.back.send(datagram).await.expect("sent");
             }
             let waits = async { while self.back.recv(&mut response).await.is_err() || response[0] & 0xf0 != 0xc0 {} };
