@@ -174,8 +174,9 @@ impl Tap {
     /// Sends what was recorded again, until the proxy responds to it as to a new client: with an Initial packet.
     async fn replay(&self) {
         let mut response = [0; 2048];
+        let recorded = self.first.borrow().clone();
         loop {
-            for datagram in &self.first.borrow().clone() {
+            for datagram in &recorded {
                 self.back.send(datagram).await.expect("sent");
             }
             let waits = async { while self.back.recv(&mut response).await.is_err() || response[0] & 0xf0 != 0xc0 {} };
