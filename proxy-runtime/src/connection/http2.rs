@@ -218,8 +218,9 @@ struct BegunStream {
 }
 
 impl BegunStream {
-    /// Handles the request and its response.
-    async fn exchange(self) {
+    /// Converts the request, and handles it and its response. The conversion is not part of the future: that has no space for the request, and there
+    /// may be thousands.
+    fn exchange(self) -> impl Future<Output = ()> {
         let BegunStream { peer, budget, monitor, request, respond, share } = self;
         let began = Instant::now();
         let stream = respond.stream_id().as_u32().into();
@@ -234,11 +235,13 @@ impl BegunStream {
                 (ended || head.websocket.is_some(), !ended && head.fields.contains(KnownField::EXPECT)),
             )),
         ));
-        if let Wire::Http2(http2) = &client.wire {
-            client.timer.run(pin!(answer(&client, http2, head, began))).await;
+        async move {
+            if let Wire::Http2(http2) = &client.wire {
+                client.timer.run(pin!(answer(&client, http2, head, began))).await;
+            }
+            budget.priorities.end(stream);
+            drop(share);
         }
-        budget.priorities.end(stream);
-        drop(share);
     }
 }
 
