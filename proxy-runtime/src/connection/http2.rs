@@ -427,7 +427,8 @@ async fn send(
     }
     if let Body::Tunnel(call) = answer.body {
         record.finished();
-        return tunnel::through(client, http2, stream, *call).await;
+        // Boxed, as all exchanges would have space for it otherwise.
+        return Box::pin(tunnel::through(client, http2, stream, *call)).await;
     }
     let mut pace = Pace::new(record.policy().limits.min_rate, 2 * FINE_QUEUE);
     let outcome = std::future::poll_fn(|cx| {
