@@ -12,8 +12,8 @@ pub(crate) struct Free<T> {
     spare: usize,
 }
 
-/// The most free pieces of a kind: a few for each of a hundred requests at once.
-const MAX_FREE: usize = 256;
+/// The most free pieces of a kind.
+const MAX_FREE: usize = 64;
 
 impl<T> Free<T> {
     pub(crate) const fn new() -> Free<T> {
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_freed() {
         let mut free = Free::new();
-        for piece in 0..300 {
+        for piece in 0..100 {
             free.give(piece);
         }
         assert_eq!(free.pieces.len(), MAX_FREE);
