@@ -16,12 +16,12 @@ use kiln_tests::proxy::{Proxy, address};
 const BUDGETS: [(&str, &str, bool, u64); 8] = [
     ("plain", "http://localhost/plain", false, 18_680),
     ("access log", "http://localhost/log", false, 24_230),
-    ("rate limit", "http://localhost/limit", false, 19_070),
+    ("rate limit", "http://localhost/limit", false, 19_250),
     ("token (JWT)", "http://localhost/token", false, 32_320),
     ("cache hit", "http://localhost/cache", false, 11_160),
     ("embedded file", "http://localhost/file.txt", false, 10_660),
-    ("TLS", "https://localhost/plain", false, 25_110),
-    ("HTTP/2", "https://localhost/plain", true, 45_090),
+    ("TLS", "https://localhost/plain", false, 25_310),
+    ("HTTP/2", "https://localhost/plain", true, 46_370),
 ];
 const TOLERANCE: u64 = 3;
 
