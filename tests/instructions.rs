@@ -11,16 +11,16 @@ use kiln_tests::kiln::{self, scratch};
 use kiln_tests::origin::Origin;
 use kiln_tests::proxy::{Proxy, address};
 
-/// A kind of request, where it goes, whether over HTTP/2, and what it took at most when it was measured; and by how much a figure may be above that,
-/// in per cent: the order in which connections become ready differs from run to run.
+/// A kind of request, where it goes, whether over HTTP/2, and what it takes; and by how much a figure may differ from that, in per cent: the order
+/// in which connections become ready differs from run to run.
 const BUDGETS: [(&str, &str, bool, u64); 8] = [
-    ("plain", "http://localhost/plain", false, 18_680),
-    ("access log", "http://localhost/log", false, 24_230),
-    ("rate limit", "http://localhost/limit", false, 19_250),
-    ("token (JWT)", "http://localhost/token", false, 32_320),
-    ("cache hit", "http://localhost/cache", false, 11_160),
-    ("embedded file", "http://localhost/file.txt", false, 10_660),
-    ("TLS", "https://localhost/plain", false, 25_310),
+    ("plain", "http://localhost/plain", false, 18_640),
+    ("access log", "http://localhost/log", false, 24_140),
+    ("rate limit", "http://localhost/limit", false, 19_160),
+    ("token (JWT)", "http://localhost/token", false, 32_340),
+    ("cache hit", "http://localhost/cache", false, 11_140),
+    ("embedded file", "http://localhost/file.txt", false, 10_630),
+    ("TLS", "https://localhost/plain", false, 25_210),
     ("HTTP/2", "https://localhost/plain", true, 46_370),
 ];
 const TOLERANCE: u64 = 3;
@@ -85,13 +85,10 @@ fn requests_stay_within_their_budgets() {
     });
     for (kind, budget, found) in measured {
         println!("{kind}: {found} instructions, of {budget}");
-        if found * 100 < budget * (100 - TOLERANCE) {
-            println!("{kind}: the budget can be lowered");
-        }
     }
     for (kind, budget, found) in measured {
         assert!(
-            found * 100 <= budget * (100 + TOLERANCE),
+            found.abs_diff(budget) * 100 <= budget * TOLERANCE,
             "{kind}: a request takes {found} instructions, and its budget is {budget}: find out why, or note the new figure here"
         );
     }

@@ -172,6 +172,7 @@ mod tests {
         check(&[0, 1], false, true);
         check(&[1], true, true);
     }
+
     /// A manager, and what it hears. It reads a message for each permit, and all of them once the permits' sender is gone.
     fn manager() -> (ServiceManager, SyncSender<()>, Receiver<String>) {
         let (messages, received) = sync_channel(WAITING);

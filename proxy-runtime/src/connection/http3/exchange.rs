@@ -279,7 +279,8 @@ async fn send(
     head::write_response(&mut out, answer.status, &answer.fields, &more);
     if let Body::Tunnel(call) = answer.body {
         record.finished();
-        return tunnel::through(client, http3, out, *call).await;
+        // Boxed, as all exchanges would have space for it otherwise.
+        return Box::pin(tunnel::through(client, http3, out, *call)).await;
     }
     let framing = match length {
         Some(length @ 1..) if !bodiless => {
