@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use kiln_tests::client::{Answer, ask, get};
+use kiln_tests::client::{Answer, Client, ask, get};
 use kiln_tests::dns::{NameServer, Record};
 use kiln_tests::kiln::scratch;
 use kiln_tests::origin::Origin;
@@ -154,6 +154,29 @@ fn connection_pools() {
         }
         assert_eq!(origin.connections(), connections, "{pool}");
     }
+}
+
+/// As many connections are kept as there were requests at once.
+#[test]
+fn connections_of_a_crowd() {
+    const CROWD: usize = 200;
+    let all = Barrier::new(CROWD);
+    let origin = Origin::new(move |mut connection, _| {
+        while connection.request().is_some() {
+            all.wait();
+            connection.send(OK);
+        }
+    });
+    let site = "process {\n workers 1\n}\nsite site.test {\n listen (param)listen\n proxy (param)one\n}\n";
+    let proxy = proxy("pool-crowd", site, &[("one", &origin)]);
+    let mut clients: Vec<Client> = (0..CROWD).map(|_| Client::to(proxy.address("listen"))).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: site.test\r\n\r\n");
+        }
+        assert!(clients.iter_mut().all(|client| client.answer().status == 200));
+    }
+    assert_eq!(origin.connections(), CROWD);
 }
 
 #[test]

@@ -222,7 +222,7 @@ static UPSTREAMS: &[Upstream] = &[
             pending_timeout: Setting::Fixed(Duration::from_millis(1000)),
         },
         pool: Pool {
-            max_idle: Setting::Fixed(64),
+            max_idle: Setting::Fixed(1024),
             idle_timeout: Setting::Fixed(Duration::from_millis(60000)),
             max_age: Setting::Fixed(Duration::MAX),
             tcp_keepalive: Setting::Fixed(Duration::MAX),

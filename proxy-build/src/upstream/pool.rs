@@ -16,7 +16,7 @@ static POOL: Directive = Directive {
     places: &[Place::Upstream],
     args: "",
     props: &[
-        Prop::new("max-idle", "N", "Idle connections per server and worker; 0 disables pooling. Default 64."),
+        Prop::new("max-idle", "N", "Idle connections per server and worker; 0 disables pooling. Default 1024."),
         Prop::new("idle-timeout", "DURATION", "How long a connection may be idle. Default `\"60s\"`."),
         Prop::new("max-age", "DURATION|off", "A connection older than this is not reused. Default `off`."),
         Prop::new(

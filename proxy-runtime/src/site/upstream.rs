@@ -204,7 +204,7 @@ pub struct Pool {
 impl Default for Pool {
     fn default() -> Pool {
         Pool {
-            max_idle: Setting::Fixed(64),
+            max_idle: Setting::Fixed(1024),
             // Most servers close idle connections after 60 seconds or more.
             idle_timeout: Setting::Fixed(Duration::from_secs(60)),
             max_age: Setting::Fixed(Duration::MAX),
