@@ -18,7 +18,7 @@ pub fn missing() -> Option<&'static str> {
 }
 
 /// Returns the start of a command line that counts the instructions of what follows it, and writes them to a file.
-pub fn counting(file: &Path) -> Vec<String> {
+fn counting(file: &Path) -> Vec<String> {
     let out = format!("--callgrind-out-file={}", file.display());
     ["valgrind", "--quiet", "--tool=callgrind", &out].map(str::to_owned).into()
 }
@@ -26,14 +26,18 @@ pub fn counting(file: &Path) -> Vec<String> {
 /// Returns how many instructions a request takes; `None` if the program could not be counted. `run` starts the program with the given command line before its own, lets `load` send
 /// requests to it, and ends it.
 pub fn per_request(dir: &Path, load: &CountedLoad, mut run: impl FnMut(&[String], &dyn Fn())) -> Option<u64> {
-    let counts = [FEW, MANY].map(|requests| {
-        let file = dir.join(format!("callgrind-{requests}"));
-        let _ = std::fs::remove_file(&file);
-        run(&counting(&file), &|| load.send(requests));
-        total(&std::fs::read_to_string(&file).ok()?)
-    });
+    let counts = [FEW, MANY].map(|requests| of_run(dir, |counting| run(counting, &|| load.send(requests))));
     let [Some(few), Some(many)] = counts else { return None };
     Some((many - few) / (MANY - FEW) as u64)
+}
+
+/// Returns how many instructions a program takes from its start to its end; `None` if it could not be counted. `run` starts it with the given command line
+/// before its own, and ends it.
+pub fn of_run(dir: &Path, run: impl FnOnce(&[String])) -> Option<u64> {
+    let file = dir.join("callgrind");
+    let _ = std::fs::remove_file(&file);
+    run(&counting(&file));
+    total(&std::fs::read_to_string(&file).ok()?)
 }
 
 /// Returns the sum in a file of callgrind's.

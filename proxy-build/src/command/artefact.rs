@@ -26,6 +26,7 @@ use proxy_build::model::Site;
 use proxy_build::source::sha256;
 use serde_json::Value;
 
+pub(crate) use self::cargo::NO_JITTER;
 use self::cargo::{Crate, given_flags, places};
 use self::packages::Packages;
 use self::recipe::{DIST, Recipe, Settings};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::artefact::{PROFILES, cache};
+use super::artefact::{NO_JITTER, PROFILES, cache};
 use super::source::{Source, checkout};
 use super::{Outcome, failed};
 
@@ -37,13 +37,11 @@ pub(crate) fn new(dir: &Path) -> Outcome {
     write("Cargo.lock", &lock)?;
     write("rust-toolchain.toml", toolchain().as_bytes())?;
     write("src/main.rs", MAIN.as_bytes())?;
-    if let Some(checkout) = checkout {
-        // For this machine alone: distributed files contain no paths of it.
-        write(".cargo/config.toml", patches(&checkout).as_bytes())?;
-        write(".gitignore", b"/target\n/.cargo\n")?;
-    } else {
-        write(".gitignore", b"/target\n")?;
-    }
+    let patches = checkout.as_deref().map(patches).unwrap_or_default();
+    write(".cargo/config.toml", format!("[env]\n{NO_JITTER} = \"1\"\n{patches}").as_bytes())?;
+    // With a checkout, for this machine alone: distributed files contain no paths of it.
+    let ignored = if patches.is_empty() { "/target\n" } else { "/target\n/.cargo\n" };
+    write(".gitignore", ignored.as_bytes())?;
     anstream::eprintln!(
         "{}: made. Next:\n  kiln dev {}/site.kdl\n  curl http://localhost:8080/",
         dir.display(),
@@ -67,5 +65,5 @@ fn toolchain() -> String {
 /// Replaces the published crates with `KILN_SOURCE`.
 fn patches(checkout: &Path) -> String {
     let patch = |name: &str| format!("{name} = {{ path = {:?} }}\n", checkout.join(name));
-    format!("[patch.crates-io]\n{}{}", patch("proxy-macros"), patch("proxy-runtime"))
+    format!("\n[patch.crates-io]\n{}{}", patch("proxy-macros"), patch("proxy-runtime"))
 }

@@ -10,6 +10,10 @@ use serde_json::Value;
 use super::recipe::Recipe;
 use crate::command::failed;
 
+/// Makes the TLS library take its seeds from the kernel, and from the processor's generator where there is one. By default it measures the jitter of
+/// the processor's clock, which takes 40 ms of each start.
+pub(crate) const NO_JITTER: &str = "AWS_LC_SYS_NO_JITTER_ENTROPY";
+
 /// The crate of a site, and its build settings.
 pub(super) struct Crate<'a> {
     pub(super) name: String,
@@ -55,7 +59,8 @@ impl Crate<'_> {
         cargo
             .env_remove("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
-            .env("CFLAGS", c_flags);
+            .env("CFLAGS", c_flags)
+            .env(NO_JITTER, "1");
         let status =
             cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
         if !status.success() {
