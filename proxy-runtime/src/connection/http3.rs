@@ -1,4 +1,4 @@
-//! The loop of a client's HTTP/3 connection (RFC 9114): concurrent exchanges, each in its own task.
+//! The loop of a client's HTTP/3 connection (RFC 9114): concurrent exchanges.
 //!
 //! quinn implements QUIC, and `crate::http3` the frames. A request is converted to its HTTP/1.1 form, and goes to [`serve::exchange`].
 //! The memory of a connection is limited as in HTTP/2 ([`StreamBudget`]).
@@ -9,9 +9,11 @@ mod tunnel;
 use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, Version};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::sync::watch;
@@ -73,7 +75,6 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
         allowance: RefCell::new(Allowance::new(Instant::now())),
         streams: RefCell::default(),
         last: Cell::new(Instant::now()),
-        ending: RefCell::default(),
         connection: Rc::new(ClosableConnection::new(connection)),
         handshake,
         peer: RefCell::new(peer),
@@ -87,6 +88,8 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
     let idle = worker.site.root.timeouts.idle.get(worker.settings);
     let mut draining = Draining::new(worker);
     let mut heard = None;
+    // As in HTTP/2, they are part of the connection's task.
+    let mut exchanges = FuturesUnordered::new();
     let mut closed = pin!(session.connection.quic.closed());
     let (mut requested, mut opened) =
         (pin!(session.connection.quic.accept_bi()), pin!(session.connection.quic.accept_uni()));
@@ -99,8 +102,9 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
             let Poll::Ready(place) = requests.poll_place(cx, timer) else { break };
             let Poll::Ready(Ok(stream)) = requested.as_mut().poll(cx) else { break };
             requested.set(session.connection.quic.accept_bi());
-            requests.begin(place, stream);
+            exchanges.extend(requests.begin(place, stream).map(|begun| Box::pin(begun.exchange())));
         }
+        while let Poll::Ready(Some(())) = exchanges.poll_next_unpin(cx) {}
         if let Poll::Ready(why) = closed.as_mut().poll(cx) {
             return Poll::Ready(why);
         }
@@ -114,12 +118,13 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
                 session.connection.quic.close(ErrorCode::No.into(), b"");
                 return closed.as_mut().poll(cx);
             }
-            *session.ending.borrow_mut() = Some(cx.waker().clone());
         }
         Poll::Pending
     })
     .await;
     session.log(&why);
+    // The exchanges that are left see that the connection is closed.
+    while exchanges.next().await.is_some() {}
 }
 
 /// Reads a unidirectional stream of the client.
@@ -171,8 +176,6 @@ struct Session {
     streams: RefCell<PeerStreams>,
     /// When there was an exchange last.
     last: Cell<Instant>,
-    /// Wakes the connection when its last exchange has ended, while it waits for that.
-    ending: RefCell<Option<Waker>>,
 }
 
 impl Session {
@@ -199,14 +202,6 @@ impl Session {
         let last = heard.filter(|(_, before)| *before == received).unwrap_or_else(|| (Instant::now(), received));
         *heard = Some(last);
         timer.over(after(last.0, VANISHED))
-    }
-
-    /// Counts an exchange whose response is sent completely.
-    fn delivers(&self) {
-        self.delivering.set(self.delivering.get() + 1);
-        if let Some(waker) = &*self.ending.borrow() {
-            waker.wake_by_ref();
-        }
     }
 
     /// Closes the connection, because the client violates the protocol.
@@ -286,9 +281,6 @@ impl Drop for ExchangeGuard {
         session.active.set(session.active.get() - 1);
         session.last.set(Instant::now());
         if session.active.get() == 0 {
-            if let Some(waker) = session.ending.take() {
-                waker.wake();
-            }
             session.connection.quic.set_send_window(SEND_WINDOW_AT_FIRST);
             session.peer.borrow().worker.memory.give(session.credit.take());
         }
@@ -323,23 +315,20 @@ impl RequestStreams<'_> {
         }
     }
 
-    /// Begins an exchange.
-    fn begin(&mut self, place: Option<HeldMemory>, (mut sending, mut receiving): (SendStream, RecvStream)) {
+    /// Accepts a request, or refuses it.
+    fn begin(
+        &mut self,
+        place: Option<HeldMemory>,
+        (mut sending, mut receiving): (SendStream, RecvStream),
+    ) -> Option<BegunRequest> {
         let Some(place) = place.filter(|_| !self.refuses) else {
             // RFC 9114 section 4.1.1: nothing was processed, so the client may retry.
             let _ = sending.reset(ErrorCode::RequestRejected.into());
             let _ = receiving.stop(ErrorCode::RequestRejected.into());
-            return;
+            return None;
         };
         self.accepted = receiving.id().index() + 1;
-        let guard = ExchangeGuard::new(self.session);
-        let session = Rc::clone(self.session);
-        tokio::task::spawn_local(async move {
-            let (stream, budget) = (receiving.id().into(), Rc::clone(&session.budget));
-            exchange::exchange(session, (sending, receiving)).await;
-            budget.priorities.end(stream);
-            drop((place, guard));
-        });
+        Some(BegunRequest { guard: ExchangeGuard::new(self.session), place, streams: (sending, receiving) })
     }
 
     /// Tells the client that the connection ends (RFC 9114 section 5.2): first without a limit, as requests may be on their way, and then which
@@ -363,5 +352,24 @@ impl RequestStreams<'_> {
         if let Some(since) = self.announced {
             timer.over(after(since, DRAIN_GRACE));
         }
+    }
+}
+
+/// A request that has been accepted.
+struct BegunRequest {
+    guard: ExchangeGuard,
+    /// The memory that is reserved for it.
+    place: HeldMemory,
+    streams: (SendStream, RecvStream),
+}
+
+impl BegunRequest {
+    /// Handles the request and its response.
+    async fn exchange(self) {
+        let BegunRequest { guard, place, streams } = self;
+        let stream = streams.1.id().into();
+        exchange::exchange(&guard.0, streams).await;
+        guard.0.budget.priorities.end(stream);
+        drop((place, guard));
     }
 }

@@ -33,12 +33,12 @@ use crate::serve::{self, Aborted};
 const SMALL_SECTION: usize = 8 << 10;
 
 /// Handles one request and its response.
-pub(super) async fn exchange(session: Rc<Session>, streams: (SendStream, RecvStream)) {
+pub(super) async fn exchange(session: &Rc<Session>, streams: (SendStream, RecvStream)) {
     let (began, is_early) = (Instant::now(), streams.1.is_0rtt());
     let http3 = Http3Client::new(&session.connection, streams, Rc::clone(&session.budget), session.limit);
     let client = Rc::new(Client::new(session.peer(), Wire::Http3(http3)));
     if let Wire::Http3(http3) = &client.wire {
-        client.timer.run(pin!(converse(&session, &client, http3, (began, is_early)))).await;
+        client.timer.run(pin!(converse(session, &client, http3, (began, is_early)))).await;
     }
 }
 
@@ -217,7 +217,7 @@ async fn answer(
             }
             // The request is no longer needed (RFC 9114 section 4.1), and the response is delivered.
             http3.stop(ErrorCode::No);
-            session.delivers();
+            session.delivering.set(session.delivering.get() + 1);
             let until = after(Instant::now(), client.idle.get());
             std::future::poll_fn(|cx| {
                 let over = stopped.as_mut().poll(cx).is_ready() || client.timer.over(until);
