@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::protocol::priority::{Rank, ResponsePriority};
 
-/// The most updates that are kept for requests that have not arrived; others are ignored.
+/// The most updates that are kept for requests that have not begun; others are ignored.
 const MAX_EARLY: usize = 64;
 
 /// The priorities of a connection's streams.
@@ -22,6 +22,7 @@ pub(crate) struct StreamPriorities {
 
 #[derive(Debug, Default)]
 struct StreamPriority {
+    begun: bool,
     client: ResponsePriority,
     /// PRIORITY_UPDATE has replaced what the request says.
     updated: bool,
@@ -36,10 +37,12 @@ impl StreamPriorities {
     pub(crate) fn begin(&self, stream: u64, field: Option<&[u8]>) {
         self.begun.set(self.begun.get().max(stream + 1));
         let mut streams = self.streams.borrow_mut();
-        if !streams.iter().any(|(early, _)| *early == stream) {
+        if let Some((_, early)) = streams.iter_mut().find(|(early, _)| *early == stream) {
+            early.begun = true;
+        } else {
             let client = field.map_or(ResponsePriority::default(), ResponsePriority::parse);
             self.matter.set(self.matter.get() || client != ResponsePriority::default());
-            streams.push((stream, StreamPriority { client, ..StreamPriority::default() }));
+            streams.push((stream, StreamPriority { begun: true, client, ..StreamPriority::default() }));
         }
     }
 
@@ -47,11 +50,17 @@ impl StreamPriorities {
     pub(crate) fn update(&self, stream: u64, value: &[u8]) {
         let (client, begun) = (ResponsePriority::parse(value), self.begun.get());
         let mut streams = self.streams.borrow_mut();
-        let early = streams.iter().filter(|(early, _)| *early >= begun).count();
         if let Some((_, priority)) = streams.iter_mut().find(|(open, _)| *open == stream) {
             (priority.client, priority.updated) = (client, true);
-        } else if stream >= begun && early < MAX_EARLY {
-            streams.push((stream, StreamPriority { client, updated: true, ..StreamPriority::default() }));
+        } else if stream >= begun {
+            let early = |streams: &[(u64, StreamPriority)]| streams.iter().filter(|(_, early)| !early.begun).count();
+            if early(&streams) == MAX_EARLY {
+                // HTTP/2 closes lower streams without a word (RFC 9113 section 5.1.1).
+                streams.retain(|(id, early)| early.begun || *id >= begun);
+            }
+            if early(&streams) < MAX_EARLY {
+                streams.push((stream, StreamPriority { client, updated: true, ..StreamPriority::default() }));
+            }
         }
         self.updates.set(self.updates.get() + 1);
         self.matter.set(true);
@@ -100,8 +109,9 @@ impl StreamPriorities {
         said.map_or(ResponsePriority::default(), |(_, said)| said.client.merged(said.server)).rank(stream)
     }
 
-    /// Ends a stream.
+    /// Ends a stream, which may have ended before it began.
     pub(crate) fn end(&self, stream: u64) {
+        self.begun.set(self.begun.get().max(stream + 1));
         let mut streams = self.streams.borrow_mut();
         if let Some(at) = streams.iter().position(|(open, _)| *open == stream) {
             streams.swap_remove(at);
@@ -143,5 +153,28 @@ mod tests {
         }
         assert_eq!(priorities.streams.borrow().len(), MAX_EARLY);
         assert_eq!(priorities.rank(4), ResponsePriority::parse(b"u=0").rank(4));
+    }
+
+    #[test]
+    fn updates_for_streams_that_never_begin_are_limited() {
+        for ended in [true, false] {
+            let priorities = StreamPriorities::default();
+            for round in 0..1000 {
+                let first = 400 * round;
+                for stream in (first..first + 400).step_by(4) {
+                    if ended {
+                        priorities.end(stream);
+                    }
+                    priorities.update(stream, b"u=0");
+                }
+                // A later one is a request.
+                priorities.begin(first + 396, None);
+                priorities.end(first + 396);
+            }
+            assert!(priorities.streams.borrow().len() <= MAX_EARLY);
+            // Those that begin later still count.
+            priorities.update(400_000, b"u=0");
+            assert_eq!(priorities.rank(400_000), ResponsePriority::parse(b"u=0").rank(400_000), "{ended}");
+        }
     }
 }
