@@ -86,6 +86,7 @@ impl Http2Client {
         chunk.advance(took);
         // The client may send as much again. This fails only if the stream has ended.
         let _ = self.body.borrow_mut().flow_control().release_capacity(took);
+        self.budget.received(took);
         took
     }
 

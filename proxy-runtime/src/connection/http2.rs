@@ -142,6 +142,8 @@ struct Streams<'a> {
 impl Streams<'_> {
     /// Reads, writes, and begins exchanges; ready when the connection has ended.
     fn poll(&mut self, cx: &mut Context<'_>, timer: &Timer, mut begin: impl FnMut(BegunStream)) -> Poll<()> {
+        // Before more data is read.
+        self.resize();
         loop {
             let place = match self.budget.poll_place(cx) {
                 Poll::Ready(place) => {
@@ -168,14 +170,19 @@ impl Streams<'_> {
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
             };
-            if self.window != self.budget.window() {
-                self.window = self.budget.window();
-                self.connection.set_target_window_size(self.window);
-            }
+            self.resize();
             let (budget, monitor) = (Rc::clone(&self.budget), Rc::clone(&self.monitor));
             let stream = respond.stream_id().as_u32().into();
             budget.priorities.begin(stream, request.headers().get("priority").map(HeaderValue::as_bytes));
             begin(BegunStream { peer: Rc::clone(self.peer), budget, monitor, request, respond, share });
+        }
+    }
+
+    /// Sets the intended size of the connection's window.
+    fn resize(&mut self) {
+        if self.window != self.budget.window() {
+            self.window = self.budget.window();
+            self.connection.set_target_window_size(self.window);
         }
     }
 

@@ -8,7 +8,8 @@
 //!   beyond [`ALWAYS`] for a connection counts as the process's ([`Memory`]). If that is used up, the connection accepts no more requests
 //!   for the moment, and exchanges that wait for their client while they hold data end.
 //! - Bodies of requests are received beyond [`WINDOW_AT_FIRST`] for all streams together only if the process has memory to
-//!   spare: then none waits for another whose server does not read. Without it, they share that window.
+//!   spare: then none waits for another whose server does not read. Without it, they share that window. What was
+//!   announced can't be taken back: its memory is given back as the client uses it up, or at the end of the connection.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,7 +41,9 @@ pub(crate) struct StreamBudget {
     memory: &'static Memory,
     queued: Cell<usize>,
     held: Cell<usize>,
-    /// By how much the connection's window exceeds its initial size.
+    /// By how much the connection's window is meant to exceed its initial size, for bodies under way.
+    bodies: Cell<u32>,
+    /// By how much it may still do so: a window that was announced shrinks only as data arrives (RFC 9113 section 6.9.2, RFC 9000 section 4.1).
     credit: Cell<u32>,
     /// Streams that wait for space in the queue.
     waiting: RefCell<Vec<(u64, Waker)>>,
@@ -56,6 +59,7 @@ impl StreamBudget {
             memory,
             queued: Cell::new(0),
             held: Cell::new(0),
+            bodies: Cell::new(0),
             credit: Cell::new(0),
             waiting: RefCell::default(),
             priorities,
@@ -127,16 +131,35 @@ impl StreamBudget {
 
     /// Enlarges the connection's window for a body of up to this many bytes at once.
     fn receive(self: &Rc<Self>, bytes: u32) -> Option<WindowCredit> {
-        if !self.memory.take_spare(bytes as usize) {
+        let bodies = self.bodies.get() + bytes;
+        let more = bodies.saturating_sub(self.credit.get());
+        if more > 0 && !self.memory.take_spare(more as usize) {
             return None;
         }
-        self.credit.set(self.credit.get() + bytes);
+        self.bodies.set(bodies);
+        self.credit.set(self.credit.get() + more);
         Some(WindowCredit { budget: Rc::clone(self), bytes })
     }
 
     /// Returns the intended size of the connection's window.
     pub(crate) fn window(&self) -> u32 {
+        WINDOW_AT_FIRST + self.bodies.get()
+    }
+
+    /// Returns the size of the connection's window that the client may still rely on.
+    #[cfg(feature = "h3")]
+    pub(crate) fn announced(&self) -> u32 {
         WINDOW_AT_FIRST + self.credit.get()
+    }
+
+    /// Counts received data, for which no space is announced again while more is announced than intended. Returns whether that was so.
+    pub(crate) fn received(&self, bytes: usize) -> bool {
+        let less = (self.credit.get() - self.bodies.get()).min(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if less > 0 {
+            self.credit.set(self.credit.get() - less);
+            self.memory.give(less as usize);
+        }
+        less > 0
     }
 }
 
@@ -189,7 +212,7 @@ impl Drop for HeldMemory {
     }
 }
 
-/// A share of the connection's window, held until this is dropped.
+/// A body's share of the connection's window, until this is dropped.
 pub(crate) struct WindowCredit {
     budget: Rc<StreamBudget>,
     bytes: u32,
@@ -197,10 +220,47 @@ pub(crate) struct WindowCredit {
 
 impl Drop for WindowCredit {
     fn drop(&mut self) {
-        self.budget.credit.set(self.budget.credit.get() - self.bytes);
-        self.budget.memory.give(self.bytes as usize);
+        self.budget.bodies.set(self.budget.bodies.get() - self.bytes);
+    }
+}
+
+impl Drop for StreamBudget {
+    fn drop(&mut self) {
+        self.memory.give(self.credit.get() as usize);
     }
 }
 
 /// The receive window of a body, in bytes.
 pub(crate) const WINDOW: u32 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was announced counts until it is used up, or the connection ends, whatever requests do meanwhile.
+    #[test]
+    fn announced_windows_count() {
+        let memory: &'static Memory = Box::leak(Box::new(Memory::of(4 << 20)));
+        let used = || memory.used().1;
+        let budget = StreamBudget::new(memory, Rc::default());
+        let body = || budget.admit_parts(0, Some(u32::MAX));
+        for _ in 0..3 {
+            let several = [body(), body(), body()];
+            assert_eq!((used(), budget.window()), (3 * WINDOW as usize, WINDOW_AT_FIRST + 3 * WINDOW));
+            assert!(!budget.received(1000), "no more is announced than intended");
+            drop(several);
+            assert_eq!((used(), budget.window()), (3 * WINDOW as usize, WINDOW_AT_FIRST));
+        }
+        // As data arrives, it is used up.
+        assert!(budget.received(WINDOW as usize));
+        let one = body();
+        assert_eq!((used(), budget.window()), (2 * WINDOW as usize, WINDOW_AT_FIRST + WINDOW));
+        assert!(budget.received(usize::MAX));
+        assert_eq!(used(), WINDOW as usize);
+        drop(one);
+        assert!(budget.received(1));
+        assert_eq!(used(), WINDOW as usize - 1);
+        drop(budget);
+        assert_eq!(used(), 0);
+    }
+}
