@@ -69,6 +69,7 @@ impl ClosableConnection {
 struct ReceivingStream {
     stream: RecvStream,
     connection: Rc<ClosableConnection>,
+    budget: Rc<StreamBudget>,
     frames: FrameReader,
     /// What has arrived and was not read.
     chunk: Bytes,
@@ -145,7 +146,12 @@ impl ReceivingStream {
                 return Poll::Ready(self.frames.finish().map(|()| None).map_err(StreamError::Protocol));
             }
             match ready!(pin!(self.stream.read_chunk(CHUNK, true)).poll(cx)) {
-                Ok(Some(chunk)) => self.chunk = chunk.bytes,
+                Ok(Some(chunk)) => {
+                    if self.budget.received(chunk.bytes.len()) {
+                        self.connection.quic.set_receive_window(self.budget.announced().into());
+                    }
+                    self.chunk = chunk.bytes;
+                }
                 Ok(None) => self.ended = true,
                 Err(_) => return Poll::Ready(Err(StreamError::Reset)),
             }
@@ -209,6 +215,7 @@ impl Http3Client {
             receiving: RefCell::new(ReceivingStream {
                 stream: receiving,
                 connection: Rc::clone(connection),
+                budget: Rc::clone(&budget),
                 frames: FrameReader::new(limit),
                 chunk: Bytes::new(),
                 ended: false,
@@ -374,6 +381,22 @@ impl Http3Client {
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + 'static {
         let stopped = self.sending.borrow().stream.stopped();
         async move { drop(stopped.await) }
+    }
+
+    /// Waits until the client does not want the response, or is gone.
+    pub(crate) fn cancelled(&self) -> impl Future<Output = ()> + 'static {
+        let stopped = self.sending.borrow().stream.stopped();
+        async move {
+            if matches!(stopped.await, Ok(None)) {
+                // It has everything.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Whether the client has violated the protocol in the body of the request.
+    pub(crate) fn is_malformed(&self) -> bool {
+        matches!(self.receiving.borrow().failure, Some(BodyError::Malformed))
     }
 
     /// Ends the response.

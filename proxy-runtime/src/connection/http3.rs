@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to allow the proxy's control stream, and what it may take to close.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// After how many responses that were cut off a client should make another connection: the library keeps a hundred bytes for each until the end.
+const MAX_RESETS: usize = 1024;
+
 /// How long a client may be silent that has to acknowledge responses, while the proxy drains. Within it, the library has asked several times.
 const VANISHED: Duration = Duration::from_secs(5);
 
@@ -71,13 +74,14 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
         budget: StreamBudget::new(worker.memory, Rc::default()),
         active: Cell::new(0),
         delivering: Cell::new(0),
+        resets: Cell::new(0),
         credit: Cell::new(0),
         allowance: RefCell::new(Allowance::new(Instant::now())),
         streams: RefCell::default(),
         last: Cell::new(Instant::now()),
         connection: Rc::new(ClosableConnection::new(connection)),
         handshake,
-        peer: RefCell::new(peer),
+        peer,
     });
     let mut control = match tokio::time::timeout(LAST_WORDS, session.open_control()).await {
         Ok(Ok(control)) => control,
@@ -111,7 +115,7 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
         if session.active.get() > 0 {
             session.last.set(Instant::now());
         }
-        let drains = draining.poll(cx).is_some();
+        let drains = draining.poll(cx).is_some() || session.resets.get() >= MAX_RESETS;
         if drains || timer.over(after(session.last.get(), idle)) {
             requests.end(cx, timer, Pin::new(&mut control));
             if requests.refuses && (session.active.get() == 0 || session.has_vanished(timer, &mut heard)) {
@@ -123,8 +127,8 @@ async fn converse(peer: Rc<Peer>, (connection, handshake): (Connection, Option<w
     })
     .await;
     session.log(&why);
-    // The exchanges that are left see that the connection is closed.
-    while exchanges.next().await.is_some() {}
+    // The exchanges that are left see that the connection is closed. One that only waits for a server may not, and is dropped.
+    let _ = tokio::time::timeout(LAST_WORDS, async { while exchanges.next().await.is_some() {} }).await;
 }
 
 /// Reads a unidirectional stream of the client.
@@ -147,8 +151,9 @@ async fn follow(session: Rc<Session>, mut stream: RecvStream) {
                 }
             }
             Ok(None) | Err(quinn::ReadError::Reset(_)) => {
-                if let Err(code) = reader.finish() {
-                    session.fail(code);
+                match reader.finish() {
+                    Ok(()) => session.spend(FRAME),
+                    Err(code) => session.fail(code),
                 }
                 return;
             }
@@ -162,7 +167,7 @@ struct Session {
     connection: Rc<ClosableConnection>,
     /// Whether the handshake is complete, if it was not from the beginning.
     handshake: Option<watch::Receiver<bool>>,
-    peer: RefCell<Rc<Peer>>,
+    peer: Rc<Peer>,
     /// The largest field section, in bytes.
     limit: usize,
     budget: Rc<StreamBudget>,
@@ -170,6 +175,8 @@ struct Session {
     active: Cell<usize>,
     /// How many of them only wait until the client has received the response.
     delivering: Cell<usize>,
+    /// How many responses were cut off.
+    resets: Cell<usize>,
     /// How much memory the connection has of the process's for data that is not acknowledged.
     credit: Cell<usize>,
     allowance: RefCell<Allowance>,
@@ -185,6 +192,12 @@ impl Session {
         let _ = stream.set_priority(i32::MAX);
         stream.write_all(&control::opening(self.limit as u64)).await.map_err(drop)?;
         Ok(stream)
+    }
+
+    /// Whether a request is early data. Of a connection that has failed before the end of its handshake, the library says no.
+    fn is_early(&self, stream: &RecvStream) -> bool {
+        let incomplete = || self.handshake.as_ref().is_some_and(|handshake| !*handshake.borrow());
+        stream.is_0rtt() || self.connection.quic.close_reason().is_some() && incomplete()
     }
 
     /// Waits for the end of the handshake; `false`: it has failed.
@@ -223,20 +236,6 @@ impl Session {
         }
     }
 
-    /// Returns the peer with its current address, which may change (RFC 9000 section 9).
-    fn peer(&self) -> Rc<Peer> {
-        let remote = self.connection.quic.remote_address();
-        let ip = remote.ip().to_canonical();
-        let mut peer = self.peer.borrow_mut();
-        if peer.ip != ip {
-            let mut moved = Peer::new(peer.worker, peer.listener, ip);
-            moved.addresses = (peer.addresses.0.map(|_| (ip, remote.port()).into()), peer.addresses.1);
-            moved.secured = peer.secured.clone();
-            *peer = Rc::new(moved);
-        }
-        Rc::clone(&peer)
-    }
-
     /// Logs why the connection was closed, if that is the client's fault.
     fn log(&self, why: &ConnectionError) {
         let failure = match (why, self.connection.violation()) {
@@ -245,7 +244,7 @@ impl Session {
             _ => return,
         };
         let method = Method::from_bytes(b"-").unwrap_or_default();
-        let mut record = Record::new(&self.peer(), method, Version::HTTP_3, Fields::new(), Instant::now());
+        let mut record = Record::new(&self.peer, method, Version::HTTP_3, Fields::new(), Instant::now());
         record.failed(failure);
         record.finished();
     }
@@ -253,7 +252,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.peer.get_mut().worker.memory.give(self.credit.get());
+        self.peer.worker.memory.give(self.credit.get());
     }
 }
 
@@ -264,7 +263,7 @@ impl ExchangeGuard {
     fn new(session: &Rc<Session>) -> ExchangeGuard {
         session.active.set(session.active.get() + 1);
         if session.credit.get() == 0 {
-            let worker = session.peer.borrow().worker;
+            let worker = session.peer.worker;
             let window = send_window(worker);
             if worker.memory.take_spare(window as usize) {
                 session.credit.set(window as usize);
@@ -282,7 +281,7 @@ impl Drop for ExchangeGuard {
         session.last.set(Instant::now());
         if session.active.get() == 0 {
             session.connection.quic.set_send_window(SEND_WINDOW_AT_FIRST);
-            session.peer.borrow().worker.memory.give(session.credit.take());
+            session.peer.worker.memory.give(session.credit.take());
         }
     }
 }
@@ -325,6 +324,7 @@ impl RequestStreams<'_> {
             // RFC 9114 section 4.1.1: nothing was processed, so the client may retry.
             let _ = sending.reset(ErrorCode::RequestRejected.into());
             let _ = receiving.stop(ErrorCode::RequestRejected.into());
+            self.session.budget.priorities.end(receiving.id().into());
             return None;
         };
         self.accepted = receiving.id().index() + 1;

@@ -4,7 +4,7 @@
 //! clients get a Retry (RFC 9000 section 8.1.2), which costs the proxy no memory.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,8 @@ impl QuicListener {
     /// Checks the limits, and begins the handshake.
     fn admit(&self, incoming: Incoming) {
         let worker = self.worker;
-        let ip = incoming.remote_address().ip().to_canonical();
+        let remote = incoming.remote_address();
+        let ip = remote.ip().to_canonical();
         if incoming.may_retry() && worker.budget.is_shaking_much() {
             // A packet that can't be answered is lost.
             let _ = incoming.retry();
@@ -150,7 +151,7 @@ impl QuicListener {
                     match outcome {
                         Ok((connection, None)) => {
                             drop(shaking);
-                            Box::pin(serve(worker, (listener, port), connection, None)).await;
+                            Box::pin(serve(worker, (listener, port), (remote, connection), None)).await;
                         }
                         Ok((connection, Some(handshake))) => {
                             let (done, complete) = watch::channel(false);
@@ -164,7 +165,7 @@ impl QuicListener {
                                 }
                                 drop((shaking, done));
                             };
-                            let serving = serve(worker, (listener, port), connection.clone(), Some(complete));
+                            let serving = serve(worker, (listener, port), (remote, connection.clone()), Some(complete));
                             Box::pin(async { tokio::join!(serving, finishing) }).await;
                         }
                         Err(failure) => log(worker, listener, ip, failure),
@@ -225,11 +226,13 @@ async fn begin(
     Ok((connecting.await?, None))
 }
 
-/// Serves a connection after its handshake, or its early data while `handshake` is not `true`.
+/// Serves a connection after its handshake, or its early data while `handshake` is not `true`. `remote` is the address that the handshake has shown to
+/// be the client's. Of another one that packets come from later, the library does not tell whether it was validated (RFC 9000 section 9.3), and anybody
+/// may write it on a packet, so it only gets the responses.
 async fn serve(
     worker: &'static Worker,
     (listener, port): (u32, u16),
-    connection: Connection,
+    (remote, connection): (SocketAddr, Connection),
     handshake: Option<watch::Receiver<bool>>,
 ) {
     let secured = connection.handshake_data().and_then(|data| data.downcast::<Secured>().ok());
@@ -237,7 +240,6 @@ async fn serve(
     if let Some(counters) = worker.counters {
         counters.handshake(secured.version);
     }
-    let remote = connection.remote_address();
     let mut peer = Peer::new(worker, listener, remote.ip().to_canonical());
     if worker.announces {
         let own = connection.local_ip().map(|own| (own.to_canonical(), port).into());

@@ -78,6 +78,51 @@ fn tunnels() {
     });
 }
 
+/// Neither exchanges nor their memory are left of tunnels that the client resets without a word about the other direction. The library keeps something of
+/// each stream that was reset, so that a connection with many of them ends in order.
+#[test]
+fn nothing_is_left_of_tunnels_that_were_reset() {
+    let origin = echo();
+    let site = Site::new("h3-websocket-resets", "", &ROUTES.replace("(param)to", &origin.address), &[]);
+    run(async {
+        let client = site.client().await;
+        for _ in 0..1024 {
+            let (mut send, receive) = client.stream(&frame(HEADERS, &section(&connect("websocket", "/chat")))).await;
+            let mut receive = Reader::new(receive);
+            assert_eq!(receive.fields().await[0].1, "200");
+            send.reset(0x10c_u32.into()).expect("reset");
+            assert_eq!(receive.reset().await, Some(0x10c));
+        }
+        assert_eq!(client.code().await, 0x100);
+    });
+}
+
+/// The server says nothing and the client has ended its direction: only the end of the connection is left to be noticed.
+#[test]
+fn tunnels_end_with_the_connection() {
+    let origin = Origin::new(|mut connection, _| {
+        let Some(request) = connection.head() else { return };
+        let key = request.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+        let accept = websocket_accept(key);
+        connection.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        ));
+        std::thread::sleep(PATIENCE);
+    });
+    let top = "process {\n drain timeout=\"10h\"\n}\ntimeouts idle=\"10h\"";
+    let mut site = Site::new("h3-websocket-gone", top, &ROUTES.replace("(param)to", &origin.address), &[]);
+    run(async {
+        let client = site.client().await;
+        let (mut send, receive) = client.stream(&frame(HEADERS, &section(&connect("websocket", "/chat")))).await;
+        assert_eq!(Reader::new(receive).fields().await[0].1, "200");
+        send.finish().expect("an end");
+        client.connection.close(0x100_u32.into(), b"");
+        client.endpoint.wait_idle().await;
+    });
+    site.proxy.signal("TERM");
+    assert!(site.proxy.wait().success());
+}
+
 #[test]
 fn no_tunnel() {
     let origin = echo();

@@ -34,9 +34,9 @@ const SMALL_SECTION: usize = 8 << 10;
 
 /// Handles one request and its response.
 pub(super) async fn exchange(session: &Rc<Session>, streams: (SendStream, RecvStream)) {
-    let (began, is_early) = (Instant::now(), streams.1.is_0rtt());
+    let (began, is_early) = (Instant::now(), session.is_early(&streams.1));
     let http3 = Http3Client::new(&session.connection, streams, Rc::clone(&session.budget), session.limit);
-    let client = Rc::new(Client::new(session.peer(), Wire::Http3(http3)));
+    let client = Rc::new(Client::new(Rc::clone(&session.peer), Wire::Http3(http3)));
     if let Wire::Http3(http3) = &client.wire {
         client.timer.run(pin!(converse(session, &client, http3, (began, is_early)))).await;
     }
@@ -48,7 +48,7 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (
         Err(HeadEnd::Silent) => return,
         Err(HeadEnd::Cancelled) => return session.spend(RESET),
         Err(HeadEnd::Protocol(code)) => return session.fail(code),
-        Err(HeadEnd::Refused(failure, code)) => return give_up(client, http3, (failure, code), began),
+        Err(HeadEnd::Refused(failure, code)) => return give_up(session, client, http3, (failure, code), began),
     };
     let read = section.map_or(Err(HeadError::TooLarge), |section| Http3Head::read(&section, session.limit));
     let mut head = match read {
@@ -61,7 +61,7 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (
             websocket: false,
             flaw: Some(Failure::HeadersTooLarge),
         },
-        Err(HeadError::Stream(code)) => return give_up(client, http3, (Failure::BadRequest, code), began),
+        Err(HeadError::Stream(code)) => return give_up(session, client, http3, (Failure::BadRequest, code), began),
         Err(HeadError::Connection(code)) => return session.fail(code),
     };
     http3.prioritize(head.fields.get("priority"));
@@ -110,7 +110,7 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (
         http3.reset(ErrorCode::RequestRejected);
         return http3.stop(ErrorCode::RequestRejected);
     };
-    session.connection.quic.set_receive_window(session.budget.window().into());
+    session.connection.quic.set_receive_window(session.budget.announced().into());
     http3.expects_continue.set(body.is_some() && head.fields.contains(KnownField::EXPECT));
     answer(session, client, http3, (head, None), began).await;
 }
@@ -168,8 +168,15 @@ async fn receive(
     .await
 }
 
-/// Ends a request without a response.
-fn give_up(client: &Client, http3: &Http3Client, (failure, code): (Failure, ErrorCode), began: Instant) {
+/// Ends a request without a response, which counts as much as a stream that the client has reset.
+fn give_up(
+    session: &Session,
+    client: &Client,
+    http3: &Http3Client,
+    (failure, code): (Failure, ErrorCode),
+    began: Instant,
+) {
+    session.spend(RESET);
     let method = Method::from_bytes(b"-").unwrap_or_default();
     let mut record = Record::new(&client.peer, method, Version::HTTP_3, Fields::new(), began);
     record.failed(failure);
@@ -212,11 +219,19 @@ async fn answer(
         Some(Ok(answer)) => {
             let sent = send(client, http3, &mut record, answer, (to_head, websocket.as_ref())).await;
             drop(record);
-            if sent {
+            // The request is no longer needed (RFC 9114 section 4.1).
+            http3.stop(ErrorCode::No);
+            if http3.is_malformed() {
+                session.spend(RESET);
+            } else if sent {
                 session.allowance.borrow_mut().earn(FOR_HEAD);
             }
-            // The request is no longer needed (RFC 9114 section 4.1), and the response is delivered.
-            http3.stop(ErrorCode::No);
+            if !sent {
+                // The stream was reset, and nobody tells when the client knows.
+                session.resets.set(session.resets.get() + 1);
+                return;
+            }
+            // The response is delivered.
             session.delivering.set(session.delivering.get() + 1);
             let until = after(Instant::now(), client.idle.get());
             std::future::poll_fn(|cx| {
@@ -227,6 +242,7 @@ async fn answer(
             session.delivering.set(session.delivering.get() - 1);
         }
         Some(Err(Aborted)) => {
+            session.resets.set(session.resets.get() + 1);
             record.finished();
             http3.reset(ErrorCode::RequestCancelled);
             http3.stop(ErrorCode::RequestCancelled);

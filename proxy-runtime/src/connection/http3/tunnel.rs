@@ -1,5 +1,6 @@
 //! The tunnel of a WebSocket over HTTP/3 ([`through`]): bytes are in DATA frames (RFC 9220 section 3).
 
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
@@ -23,12 +24,13 @@ pub(super) async fn through(client: &Client, http3: &Http3Client, head: Vec<u8>,
     let mut down = DownDirection { unsent: head, left: 0, moved: 0, shut: false };
     let mut going_away = GoingAway::new(client.worker);
     let mut silent = (Instant::now(), 0);
+    let mut cancelled = pin!(http3.cancelled());
     let orderly = std::future::poll_fn(|cx| {
         if going_away.poll(cx, &client.timer) {
             return Poll::Ready(down.end(http3));
         }
         let ended = [up.poll(cx, http3, &mut server), down.poll(cx, &mut server, http3, &mut going_away)];
-        if ended.contains(&Poll::Ready(Err(()))) {
+        if ended.contains(&Poll::Ready(Err(()))) || cancelled.as_mut().poll(cx).is_ready() {
             return Poll::Ready(false);
         }
         if ended.iter().all(Poll::is_ready) {
