@@ -1,6 +1,7 @@
 //! Deployment of a site: what it needs of the system that it runs on ([`Footprint`]), and files for service managers, which are written from
 //! that: a unit for systemd ([`mod@unit`]), manifests for Kubernetes ([`kubernetes`]).
 
+mod folders;
 mod footprint;
 pub mod kubernetes;
 pub mod unit;

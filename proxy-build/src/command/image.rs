@@ -44,6 +44,7 @@ pub(crate) fn image(
     let Some(site) = &compiled.model else { return Ok(ExitCode::FAILURE) };
     let footprint = Footprint::of(site);
     let (uid, gid) = footprint.ids()?;
+    let writable = footprint.writable()?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
@@ -53,12 +54,11 @@ pub(crate) fn image(
         let artefact = artefact::make(&compiled, file, Settings::new(fast, true, target))?;
         let binary =
             std::fs::read(&artefact.path).map_err(failed(format!("can't read {}", artefact.path.display())))?;
-        let files =
-            RootFiles { binary: &binary, ca: ca.as_deref(), writable: footprint.writable(), names, ids: (uid, gid) };
+        let files = RootFiles { binary: &binary, ca: ca.as_deref(), writable: &writable, names, ids: (uid, gid) };
         Ok((platform, files.layer().map_err(failed("can't make the layer"))?))
     };
     let layers = platforms.into_iter().map(layer).collect::<Result<Vec<_>, _>>()?;
-    let config = config(&footprint, (uid, gid), labels(&name, &compiled));
+    let config = config(&footprint, &writable, (uid, gid), labels(&name, &compiled));
     let layout = Layout::new(&layers, &config, &tag).map_err(failed("can't make the image"))?;
     std::fs::write(output, layout.archive().map_err(failed("can't make the image"))?)
         .map_err(failed(format!("can't write {}", output.display())))?;
@@ -77,7 +77,7 @@ fn authorities(given: Option<&Path>) -> Result<Vec<u8>, String> {
 }
 
 /// Returns the part of the image's configuration that containers are started with.
-fn config(footprint: &Footprint<'_>, (uid, gid): (u32, u32), labels: Value) -> Value {
+fn config(footprint: &Footprint<'_>, writable: &[String], (uid, gid): (u32, u32), labels: Value) -> Value {
     let set = |names: Vec<String>| -> Map<String, Value> { names.into_iter().map(|name| (name, json!({}))).collect() };
     let by = |protocol| move |endpoint: &Endpoint| format!("{}/{protocol}", endpoint.port);
     let by_udp = footprint.reachable().filter(|endpoint| endpoint.http3).map(by("udp"));
@@ -90,9 +90,8 @@ fn config(footprint: &Footprint<'_>, (uid, gid): (u32, u32), labels: Value) -> V
         "StopSignal": "SIGTERM",
         "Labels": labels,
     });
-    let volumes = footprint.writable();
-    if !volumes.is_empty() {
-        config["Volumes"] = set(volumes).into();
+    if !writable.is_empty() {
+        config["Volumes"] = set(writable.to_vec()).into();
     }
     // Not part of OCI's configuration, but read by Docker and Podman. From within, `ctl` reaches each address of `admin`.
     if footprint.is_checked_by_ctl() {
@@ -134,7 +133,9 @@ mod tests {
         let check = |text: &str, expected: Value| {
             let compiled = proxy_build::compile_text("site.kdl".as_ref(), "site.kdl", text);
             let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
-            let config = config(&Footprint::of(site), (7, 8), json!({}));
+            let footprint = Footprint::of(site);
+            let writable = footprint.writable().expect("folders of its own");
+            let config = config(&footprint, &writable, (7, 8), json!({}));
             for (member, value) in expected.as_object().expect("an object") {
                 assert_eq!(config[member], *value, "{member} of {text}");
             }
@@ -151,6 +152,7 @@ mod tests {
         check(&format!("admin \"127.0.0.1:9000\"\n{site}"), local);
         let socket = json!({"Healthcheck": health, "Volumes": {"/run/shop": {}}});
         check(&format!("admin \"unix:/run/shop/admin.sock\"\n{site}"), socket);
+        check(&format!("log access {{\n to file \"/dev/stdout\"\n}}\n{site}"), json!({"Volumes": null}));
         let guarded = json!({"Healthcheck": null, "ExposedPorts": {"8080/tcp": {}, "9000/tcp": {}}});
         check(&format!("admin \"0.0.0.0:9000\" {{\n auth bearer (file)\"/k/key\"\n}}\n{site}"), guarded);
     }

@@ -16,7 +16,7 @@ pub(crate) fn unit(file: &Path, output: Option<&Path>, name: Option<&str>, binar
     }
     let footprint = Footprint::of(&site);
     let site_file = file.file_name().unwrap_or_default().to_string_lossy().replace(char::is_control, "?");
-    let written = write_generated(&unit::write(&footprint, &name, &binary, &site_file), output, "\n")?;
+    let written = write_generated(&unit::write(&footprint, &name, &binary, &site_file)?, output, "\n")?;
     for (variable, param) in footprint.required() {
         anstream::eprintln!("/etc/default/{name} has to set {variable}, a value of the type {}", param.kind);
     }

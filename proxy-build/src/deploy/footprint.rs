@@ -1,7 +1,6 @@
 //! What a site needs of the system that it runs on ([`Footprint`]). Values of parameters are their defaults; what only the start will know is listed.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
@@ -9,6 +8,7 @@ use proxy_runtime::site::{
     Admin, FilePath, Handler, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text,
 };
 
+use super::folders;
 use crate::model::{Route, Site};
 use crate::pattern::{HostPattern, Segment};
 use crate::sandbox;
@@ -25,8 +25,10 @@ pub struct Footprint<'a> {
     pub folders: Vec<String>,
     /// The files that it reads, and reads again.
     pub files: Vec<String>,
-    /// The folders that it writes to, apart from those of its sockets.
+    /// The folders that it writes to, apart from those of its sockets and logs.
     pub written: Vec<String>,
+    /// The files of its logs.
+    pub logs: Vec<String>,
     /// The unix sockets of its upstreams.
     pub connected: Vec<String>,
     /// The folder of `acme`, whose content must survive.
@@ -104,11 +106,9 @@ impl<'a> Footprint<'a> {
             FilePath::Fixed(path) => Some(path.to_string()),
             FilePath::Param(index) => site.params.get(usize::from(*index))?.default.as_deref().map(str::to_owned),
         }));
-        let mut written = known(&needs.write);
-        let log_folders = known(&needs.write_files);
-        written.extend(log_folders.iter().filter_map(|file| Some(Path::new(file).parent()?.to_str()?.to_owned())));
+        let (mut written, mut logs) = (known(&needs.write), known(&needs.write_files));
         let mut folders = known(&needs.read);
-        for paths in [&mut files, &mut written, &mut folders] {
+        for paths in [&mut files, &mut written, &mut logs, &mut folders] {
             paths.sort();
             paths.dedup();
         }
@@ -142,6 +142,7 @@ impl<'a> Footprint<'a> {
             folders,
             files,
             written,
+            logs,
             state: site.acme.as_ref().and_then(|acme| text(site, &acme.state)).map(str::to_owned),
             verifies: needs.verifies,
             resolves: needs.resolves,
@@ -308,14 +309,22 @@ impl<'a> Footprint<'a> {
         })
     }
 
-    /// Returns all folders that the process writes to, also for sockets.
-    pub fn writable(&self) -> Vec<String> {
-        let sockets = self.sockets.iter().filter_map(|socket| Path::new(&socket.path).parent()?.to_str());
-        let mut all: Vec<String> =
-            self.written.iter().map(String::as_str).chain(sockets).filter_map(absolute).collect();
+    /// Returns all folders that the process writes to, also for sockets and logs.
+    ///
+    /// # Errors
+    /// Other programs use one of them.
+    pub fn writable(&self) -> Result<Vec<String>, String> {
+        let sockets = self.sockets.iter().map(|socket| folders::of_file(&socket.path, "/run/proxy"));
+        let logs = self.logs.iter().map(|file| folders::of_file(file, "/var/log/proxy"));
+        let written = self.written.iter().map(|folder| {
+            let is_state = self.state.as_ref() == Some(folder);
+            folders::of_its_own(folder, if is_state { "/var/lib/proxy" } else { "/var/cache/proxy" })
+        });
+        let all: Vec<Option<String>> = sockets.chain(logs).chain(written).collect::<Result<_, _>>()?;
+        let mut all: Vec<String> = all.into_iter().flatten().collect();
         all.sort();
         all.dedup();
-        all
+        Ok(all)
     }
 }
 
@@ -337,20 +346,6 @@ fn text<'a>(site: &'a Site, setting: &'a Setting<Text>) -> Option<&'a str> {
 fn default_of(site: &Site, index: u16) -> Option<ParamValue> {
     let param = site.params.get(usize::from(index))?;
     param.kind.parse(param.default.as_deref()?).ok()
-}
-
-/// Returns a path without `.` and `..`; `None` for the root itself. One that is relative, which only the default of a parameter can be, is that of a process
-/// that is started in the root, as services and containers are.
-pub(super) fn absolute(path: &str) -> Option<String> {
-    let mut out = PathBuf::from("/");
-    for part in Path::new(path).components() {
-        match part {
-            Component::Normal(name) => out.push(name),
-            Component::ParentDir => drop(out.pop()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    out.to_str().filter(|path| *path != "/").map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -377,14 +372,58 @@ mod tests {
                 assert_eq!(ports, [(80, false), (443, true)]);
                 assert_eq!(footprint.folders, ["/srv/www"]);
                 assert_eq!(footprint.files, ["/etc/shop/keys"]);
-                assert_eq!(footprint.written, ["/var/cache/shop", "/var/lib/shop/acme", "/var/log/shop"]);
+                assert_eq!(footprint.written, ["/var/cache/shop", "/var/lib/shop/acme"]);
+                assert_eq!(footprint.logs, ["/var/log/shop/access.log"]);
                 let all = ["/run/shop", "/var/cache/shop", "/var/lib/shop/acme", "/var/log/shop"];
-                assert_eq!(footprint.writable(), all);
+                assert_eq!(footprint.writable().as_deref(), Ok(&all.map(str::to_owned)[..]));
                 assert!(footprint.privileged_ports() && footprint.verifies && footprint.resolves);
                 assert_eq!(footprint.memory(), (64 << 20) + (10 << 20));
                 assert_eq!(footprint.state.as_deref(), Some("/var/lib/shop/acme"));
             },
         );
+    }
+
+    /// What a folder of the system would be made of, by whatever it is written for.
+    #[test]
+    fn folders_of_others() {
+        let site = "site * {\n respond 200\n}";
+        let refused = |top: &str, expected: &str| {
+            let site = if top.contains("site ") { "" } else { site };
+            check(&format!("{top}\n{site}"), |footprint| {
+                assert_eq!(footprint.writable().err().as_deref(), Some(expected), "{top}");
+            });
+        };
+        let of_others = |file: &str, example: &str, folder: &str| {
+            format!("{file} needs a folder of its own, as in {example}: `{folder}` is used by other programs")
+        };
+        for top in ["admin \"unix:/run/site.sock\"", "listen \"unix:/run/site.sock\""] {
+            refused(top, &of_others("/run/site.sock", "/run/proxy/site.sock", "/run"));
+        }
+        refused(
+            "process {\n takeover \"/tmp/takeover.sock\"\n}",
+            &of_others("/tmp/takeover.sock", "/run/proxy/takeover.sock", "/tmp"),
+        );
+        refused(
+            "param log type=string default=\"/var/log/access.log\"\nlog access {\n to file (param)log\n}",
+            &of_others("/var/log/access.log", "/var/log/proxy/access.log", "/var/log"),
+        );
+        refused(
+            "log errors {\n to file \"/home/web/errors.log\"\n}",
+            &of_others("/home/web/errors.log", "/var/log/proxy/errors.log", "/home/web"),
+        );
+        refused(
+            "cache-store main memory=\"1MiB\" {\n disk \"/var/cache\" size=\"1GiB\"\n}\nsite * {\n cache main\n proxy \"http://127.0.0.1:1\"\n}",
+            "the proxy needs a folder of its own, as /var/cache/proxy: `/var/cache` is used by other programs",
+        );
+        refused(
+            "acme email=\"a@a.test\" state=\"/var/lib\"\nsite a.example.com {\n tls acme\n respond 200\n}",
+            "the proxy needs a folder of its own, as /var/lib/proxy: `/var/lib` is used by other programs",
+        );
+        for file in ["/dev/stdout", "/dev/stderr", "/dev/null"] {
+            check(&format!("log access {{\n to file \"{file}\"\n}}\n{site}"), |footprint| {
+                assert_eq!(footprint.writable(), Ok(Vec::new()), "{file}");
+            });
+        }
     }
 
     #[test]
@@ -420,14 +459,5 @@ mod tests {
         probe("", health, http(8080, "/readyz", Some("a.test")), connect.clone());
         // Its clients need a key.
         probe("admin \"0.0.0.0:9000\" {\n auth bearer (file)\"/k\"\n}", "", connect.clone(), connect);
-    }
-
-    #[test]
-    fn absolute_paths() {
-        let check = |path: &str, expected: Option<&str>| assert_eq!(absolute(path).as_deref(), expected);
-        check("cache", Some("/cache"));
-        check("/srv/./www/../b", Some("/srv/b"));
-        check("../../..", None);
-        check("/../etc", Some("/etc"));
     }
 }

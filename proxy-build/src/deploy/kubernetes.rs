@@ -5,7 +5,8 @@ mod deployment;
 use serde_json::Value;
 
 use super::Generated;
-use super::footprint::{Endpoint, Footprint, absolute};
+use super::folders::absolute;
+use super::footprint::{Endpoint, Footprint};
 
 /// What manifests name.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ fn volumes(footprint: &Footprint<'_>, name: &str) -> Result<Vec<Volume>, String>
     let state = footprint.state.as_deref().and_then(absolute);
     let kind_of = |path: &String| if Some(path) == state.as_ref() { VolumeKind::State } else { VolumeKind::Scratch };
     let mut all: Vec<(String, VolumeKind)> =
-        footprint.writable().into_iter().map(|path| (path.clone(), kind_of(&path))).collect();
+        footprint.writable()?.into_iter().map(|path| (path.clone(), kind_of(&path))).collect();
     for file in footprint.files.iter().filter_map(|file| absolute(file)) {
         let (folder, leaf) = file.rsplit_once('/').unwrap_or(("", &file));
         if ["", "/etc", "/proc", "/dev", "/sys"].contains(&folder) {
@@ -271,6 +272,10 @@ mod tests {
         check(
             "param at type=addr\nlisten (param)at\nsite * {\n respond 200\n}",
             "the site has no port that others can reach: addresses by parameters need defaults",
+        );
+        check(
+            "admin \"unix:/run/site.sock\"\nsite * {\n respond 200\n}",
+            "/run/site.sock needs a folder of its own, as in /run/proxy/site.sock: `/run` is used by other programs",
         );
         check(
             "process {\n user \"0\"\n}\nsite * {\n respond 200\n}",

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::Generated;
-use super::footprint::{Footprint, absolute};
+use super::folders::absolute;
+use super::footprint::Footprint;
 
 /// How long systemd waits after the time of the drain before it kills the process.
 const SPARE: u64 = 10;
@@ -49,15 +50,19 @@ SystemCallErrorNumber=EPERM
 
 /// Returns the unit, its user for systemd-sysusers, and its folders for systemd-tmpfiles, where there are any. `name` is that of the service, and of
 /// its user if the site has none; `site` is shown.
-pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) -> Vec<Generated> {
+///
+/// # Errors
+/// The site writes to a folder that other programs use: the user would own it.
+pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) -> Result<Vec<Generated>, String> {
     let (user, group) = account(footprint, name);
-    let writable = footprint.writable();
+    let writable = footprint.writable()?;
     let others: Vec<&String> = writable.iter().filter(|path| owned(path).is_none()).collect();
     let header = format!("# Written by `kiln unit` for {site}.\n");
     let file = |suffix: &str, text: String| Generated { name: format!("{name}{suffix}"), text };
     // With `takeover`, each version of the binary is an instance of a template.
     let suffix = if footprint.canary().is_some() { "@.service" } else { ".service" };
-    let mut out = vec![file(suffix, format!("{header}{}", service(footprint, name, binary, (&user, &group))))];
+    let service = service(footprint, &writable, (name, binary), (&user, &group));
+    let mut out = vec![file(suffix, format!("{header}{service}"))];
     if let Some(users) = sysusers(name, &user, &group) {
         out.push(file(".sysusers.conf", header.clone() + &users));
     }
@@ -65,7 +70,7 @@ pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) ->
         let lines = others.iter().map(|path| format!("d {} 0750 {user} {group} -\n", quoted(path)));
         out.push(file(".tmpfiles.conf", header + &lines.collect::<String>()));
     }
-    out
+    Ok(out)
 }
 
 /// Returns the user and the group of the process.
@@ -75,7 +80,12 @@ fn account(footprint: &Footprint<'_>, name: &str) -> (String, String) {
     (user.to_owned(), group.unwrap_or(user).to_owned())
 }
 
-fn service(footprint: &Footprint<'_>, name: &str, binary: &str, (user, group): (&str, &str)) -> String {
+fn service(
+    footprint: &Footprint<'_>,
+    writable: &[String],
+    (name, binary): (&str, &str),
+    (user, group): (&str, &str),
+) -> String {
     let mut out = format!(
         "[Unit]\nDescription={name}, a reverse proxy\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\n\
         Type=notify\nNotifyAccess=main\nWatchdogSec={WATCHDOG}\n"
@@ -110,14 +120,13 @@ fn service(footprint: &Footprint<'_>, name: &str, binary: &str, (user, group): (
     line("LimitNOFILE", &descriptors(footprint).to_string());
     line("User", user);
     line("Group", group);
-    folders(footprint, &mut line);
-    access(footprint, &mut line);
+    folders(writable, &mut line);
+    access(footprint, writable, &mut line);
     out + HARDENED + "\n[Install]\nWantedBy=multi-user.target\n"
 }
 
 /// Writes the folders that the process may write to.
-fn folders(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
-    let writable = footprint.writable();
+fn folders(writable: &[String], line: &mut impl FnMut(&str, &str)) {
     for (prefix, setting, mode) in OWNED {
         let within: Vec<String> = writable.iter().filter_map(|path| path.strip_prefix(prefix)).map(quoted).collect();
         if !within.is_empty() {
@@ -134,7 +143,7 @@ fn folders(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
 }
 
 /// Writes what the process may do that a part of all sites needs.
-fn access(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
+fn access(footprint: &Footprint<'_>, writable: &[String], line: &mut impl FnMut(&str, &str)) {
     let gives_away = footprint.sockets.iter().any(|socket| socket.file.user.is_some());
     let shares = footprint.sockets.iter().filter_map(|socket| socket.file.group.as_deref());
     let shares: Vec<&str> = shares.collect();
@@ -176,12 +185,10 @@ fn access(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
     if !footprint.names_host {
         line("ProcSubset", "pid");
     }
-    let used = |folder: &str| uses(footprint, folder);
+    let used = |folder: &str| uses(footprint, writable, folder);
     let home = ["/home/", "/root/", "/run/user/"].map(used);
-    let writes_home = footprint
-        .writable()
-        .iter()
-        .any(|path| ["/home/", "/root/", "/run/user/"].iter().any(|home| path.starts_with(home)));
+    let writes_home =
+        writable.iter().any(|path| ["/home/", "/root/", "/run/user/"].iter().any(|home| path.starts_with(home)));
     line(
         "ProtectHome",
         if writes_home {
@@ -196,9 +203,8 @@ fn access(footprint: &Footprint<'_>, line: &mut impl FnMut(&str, &str)) {
 }
 
 /// Returns whether the site uses anything below a folder.
-fn uses(footprint: &Footprint<'_>, folder: &str) -> bool {
-    let written = footprint.writable();
-    let all = footprint.folders.iter().chain(&footprint.files).chain(&footprint.connected).chain(&written);
+fn uses(footprint: &Footprint<'_>, writable: &[String], folder: &str) -> bool {
+    let all = footprint.folders.iter().chain(&footprint.files).chain(&footprint.connected).chain(writable);
     all.filter_map(|path| absolute(path)).any(|path| format!("{path}/").starts_with(folder))
 }
 
@@ -253,7 +259,7 @@ mod tests {
     fn written(text: &str) -> Vec<Generated> {
         let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
         let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
-        write(&Footprint::of(site), "shop", "/usr/local/bin/shop", "site.kdl")
+        write(&Footprint::of(site), "shop", "/usr/local/bin/shop", "site.kdl").expect("files")
     }
 
     #[track_caller]
@@ -335,6 +341,17 @@ mod tests {
             "upstream a {\n server \"unix:/tmp/app.sock\"\n}\nsite * {\n proxy a\n}",
             &["PrivateTmp=no", "ProtectHome=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"],
             &[],
+        );
+        // Files that need no folder; in /tmp, only the folder is the proxy's.
+        check(
+            "log access {\n to file \"/dev/null\"\n}\nsite * {\n respond 200\n}",
+            &["PrivateTmp=yes"],
+            &["ReadWritePaths", "Directory="],
+        );
+        check(
+            "admin \"unix:/tmp/shop/admin.sock\"\nsite * {\n respond 200\n}",
+            &["PrivateTmp=no", "ReadWritePaths=/tmp/shop"],
+            &["Directory="],
         );
         check(
             "site * {\n proxy \"http://app.test\"\n}",

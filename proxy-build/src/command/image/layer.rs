@@ -12,7 +12,7 @@ pub(super) struct RootFiles<'a> {
     /// The certificates of authorities.
     pub(super) ca: Option<&'a [u8]>,
     /// The folders that the process writes to.
-    pub(super) writable: Vec<String>,
+    pub(super) writable: &'a [String],
     /// The names of its user and group.
     pub(super) names: (&'a str, &'a str),
     /// The numbers of user and group.
@@ -48,7 +48,7 @@ impl RootFiles<'_> {
         if let Some(ca) = self.ca {
             entries.insert("etc/ssl/certs/ca-certificates.crt".to_owned(), file(0o444, ca));
         }
-        for folder in &self.writable {
+        for folder in self.writable {
             let name = folder.trim_start_matches('/').to_owned();
             entries.insert(name, Entry { mode: 0o750, content: None, owner: self.ids });
         }
@@ -103,7 +103,7 @@ mod tests {
         let content = RootFiles {
             binary: b"elf",
             ca: Some(b"pem"),
-            writable: vec!["/run/shop".to_owned(), "/var/lib/shop/acme".to_owned()],
+            writable: &["/run/shop", "/var/lib/shop/acme"].map(str::to_owned),
             names: ("web", "www"),
             ids: (65532, 65532),
         };
