@@ -61,30 +61,33 @@ pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) ->
     let file = |suffix: &str, text: String| Generated { name: format!("{name}{suffix}"), text };
     // With `takeover`, each version of the binary is an instance of a template.
     let suffix = if footprint.canary().is_some() { "@.service" } else { ".service" };
-    let service = service(footprint, &writable, (name, binary), (&user, &group));
+    let service = service(footprint, &writable, (name, binary), (user, group));
     let mut out = vec![file(suffix, format!("{header}{service}"))];
-    if let Some(users) = sysusers(name, &user, &group) {
+    if let Some(users) = sysusers(name, user, group) {
         out.push(file(".sysusers.conf", header.clone() + &users));
     }
     if !others.is_empty() {
+        let group = group.unwrap_or("-");
         let lines = others.iter().map(|path| format!("d {} 0750 {user} {group} -\n", quoted(path)));
         out.push(file(".tmpfiles.conf", header + &lines.collect::<String>()));
     }
     Ok(out)
 }
 
-/// Returns the user and the group of the process.
-fn account(footprint: &Footprint<'_>, name: &str) -> (String, String) {
-    let (user, group) = footprint.account();
-    let user = user.unwrap_or(name);
-    (user.to_owned(), group.unwrap_or(user).to_owned())
+/// Returns the user and the group of the process; `None` for the group that the user has.
+fn account<'a>(footprint: &Footprint<'a>, name: &'a str) -> (&'a str, Option<&'a str>) {
+    match footprint.account() {
+        (Some(user), group) => (user, group),
+        // The user that is made for the service has a group of its name.
+        (None, group) => (name, Some(group.unwrap_or(name))),
+    }
 }
 
 fn service(
     footprint: &Footprint<'_>,
     writable: &[String],
     (name, binary): (&str, &str),
-    (user, group): (&str, &str),
+    (user, group): (&str, Option<&str>),
 ) -> String {
     let mut out = format!(
         "[Unit]\nDescription={name}, a reverse proxy\nAfter=network-online.target\nWants=network-online.target\n\n[Service]\n\
@@ -119,7 +122,9 @@ fn service(
     line("TimeoutStopSec", &(footprint.drain().as_secs().saturating_add(SPARE)).to_string());
     line("LimitNOFILE", &descriptors(footprint).to_string());
     line("User", user);
-    line("Group", group);
+    if let Some(group) = group {
+        line("Group", group);
+    }
     folders(writable, &mut line);
     access(footprint, writable, &mut line);
     out + HARDENED + "\n[Install]\nWantedBy=multi-user.target\n"
@@ -219,16 +224,17 @@ fn descriptors(footprint: &Footprint<'_>) -> u64 {
 }
 
 /// Returns lines for systemd-sysusers; `None` if the user is a number, which has to exist.
-fn sysusers(name: &str, user: &str, group: &str) -> Option<String> {
+fn sysusers(name: &str, user: &str, group: Option<&str>) -> Option<String> {
     let is_number = |name: &str| name.bytes().all(|digit| digit.is_ascii_digit());
     if is_number(user) {
         return None;
     }
     let mut out = String::new();
-    if group != user && !is_number(group) {
+    let other = group.filter(|group| *group != user);
+    if let Some(group) = other.filter(|group| !is_number(group)) {
         let _ = writeln!(out, "g {group} -");
     }
-    let of_group = if group == user { "-".to_owned() } else { format!("-:{group}") };
+    let of_group = other.map_or("-".to_owned(), |group| format!("-:{group}"));
     let _ = writeln!(out, "u {user} {of_group} \"The reverse proxy {name}\"");
     Some(out)
 }
@@ -361,6 +367,17 @@ mod tests {
     }
 
     #[test]
+    fn accounts() {
+        let site = |process: &str| format!("process {{\n {process}\n}}\nsite * {{\n respond 200\n}}");
+        check(&site("capabilities none"), &["User=shop", "Group=shop"], &[]);
+        // Only the system knows the group of a user that it has already.
+        check(&site("user web"), &["User=web"], &["\nGroup="]);
+        check(&site("user \"65534\""), &["User=65534"], &["\nGroup="]);
+        check(&site("user web\n group web"), &["User=web", "Group=web"], &[]);
+        check(&site("user web\n group www"), &["User=web", "Group=www"], &[]);
+    }
+
+    #[test]
     fn users_and_folders() {
         let check = |top: &str, expected: &[(&str, &str)]| {
             let files = written(&format!("{top}\nsite * {{\n respond 200\n}}"));
@@ -373,6 +390,17 @@ mod tests {
         };
         check("", &[("sysusers.conf", "u shop - \"The reverse proxy shop\"\n")]);
         check("process {\n user \"65534\"\n}", &[]);
+        check(
+            "process {\n user web\n}\nlog access {\n to file \"/data/shop/access.log\"\n}",
+            &[
+                ("sysusers.conf", "u web - \"The reverse proxy shop\"\n"),
+                ("tmpfiles.conf", "d /data/shop 0750 web - -\n"),
+            ],
+        );
+        check(
+            "process {\n user \"990\"\n group \"991\"\n}\nlog access {\n to file \"/data/shop/access.log\"\n}",
+            &[("tmpfiles.conf", "d /data/shop 0750 990 991 -\n")],
+        );
         check(
             "process {\n user web\n group www\n}\nlog access {\n to file \"/data/shop/access.log\"\n}",
             &[
