@@ -2,6 +2,8 @@
 
 mod deployment;
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::Generated;
@@ -129,22 +131,30 @@ fn volumes(footprint: &Footprint<'_>, name: &str) -> Result<Vec<Volume>, String>
     let kind_of = |path: &String| if Some(path) == state.as_ref() { VolumeKind::State } else { VolumeKind::Scratch };
     let mut all: Vec<(String, VolumeKind)> =
         footprint.writable()?.into_iter().map(|path| (path.clone(), kind_of(&path))).collect();
+    let mut content: Vec<String> = footprint.folders.iter().filter_map(|folder| absolute(folder)).collect();
+    content.retain(|folder| all.iter().all(|(path, _)| path != folder));
+    content.sort();
+    content.dedup();
     for file in footprint.files.iter().filter_map(|file| absolute(file)) {
         let (folder, leaf) = file.rsplit_once('/').unwrap_or(("", &file));
         if ["", "/etc", "/proc", "/dev", "/sys"].contains(&folder) {
             return Err(format!("{file} needs a folder of its own: a volume would hide `{folder}/`"));
         }
+        // It is among the files that are served, whose volume a Secret would hide.
+        if content.iter().any(|served| Path::new(&file).starts_with(served)) {
+            continue;
+        }
         match all.iter_mut().find(|(path, _)| path == folder) {
             Some((_, VolumeKind::Files(files))) => files.push(leaf.to_owned()),
-            Some(_) => {}
+            Some(_) => {
+                return Err(format!(
+                    "{file} needs another folder: the proxy writes to `{folder}`, whose volume has no such file"
+                ));
+            }
             None => all.push((folder.to_owned(), VolumeKind::Files(vec![leaf.to_owned()]))),
         }
     }
-    for folder in footprint.folders.iter().filter_map(|folder| absolute(folder)) {
-        if all.iter().all(|(path, _)| *path != folder) {
-            all.push((folder, VolumeKind::Content));
-        }
-    }
+    all.extend(content.into_iter().map(|folder| (folder, VolumeKind::Content)));
     let mut volumes: Vec<Volume> = Vec::new();
     for (path, kind) in all {
         let mut slug = slug(&path, 60usize.saturating_sub(name.len()));
@@ -258,6 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn volumes_by_path() {
+        let check = |text: &str, expected: &[(&str, VolumeKind)]| {
+            let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
+            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+            let found = volumes(&Footprint::of(site), "shop").expect("volumes");
+            let found: Vec<_> = found.iter().map(|volume| (volume.path.as_str(), volume.kind.clone())).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        let files = |names: &[&str]| VolumeKind::Files(names.iter().map(|name| (*name).to_owned()).collect());
+        let served = |more: &str| format!("site * {{\n {more}\n files \"/srv/www\"\n}}");
+        let page = |path: &str| format!("error-page 404 (file)\"{path}\"");
+        check(&served(""), &[("/srv/www", VolumeKind::Content)]);
+        // What is among the served files comes with them.
+        check(&served(&page("/srv/www/404.html")), &[("/srv/www", VolumeKind::Content)]);
+        check(&served(&page("/srv/www/errors/404.html")), &[("/srv/www", VolumeKind::Content)]);
+        check(
+            &served(&page("/srv/www-errors/404.html")),
+            &[("/srv/www-errors", files(&["404.html"])), ("/srv/www", VolumeKind::Content)],
+        );
+        check(
+            &format!("log access {{\n to file \"/var/log/shop/a.log\"\n}}\n{}", served(&page("/etc/shop/404.html"))),
+            &[
+                ("/var/log/shop", VolumeKind::Scratch),
+                ("/etc/shop", files(&["404.html"])),
+                ("/srv/www", VolumeKind::Content),
+            ],
+        );
+    }
+
+    #[test]
     fn refused() {
         let check = |text: &str, expected: &str| {
             let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
@@ -268,6 +308,14 @@ mod tests {
         check(
             "site * {\n auth api-key (file)\"/etc/keys\"\n respond 200\n}",
             "/etc/keys needs a folder of its own: a volume would hide `/etc/`",
+        );
+        check(
+            "log access {\n to file \"/data/shop/a.log\"\n}\nsite * {\n auth api-key (file)\"/data/shop/keys\"\n respond 200\n}",
+            "/data/shop/keys needs another folder: the proxy writes to `/data/shop`, whose volume has no such file",
+        );
+        check(
+            "admin \"unix:/run/shop/a.sock\"\nsite * {\n error-page 404 (file)\"/run/shop/404.html\"\n respond 200\n}",
+            "/run/shop/404.html needs another folder: the proxy writes to `/run/shop`, whose volume has no such file",
         );
         check(
             "param at type=addr\nlisten (param)at\nsite * {\n respond 200\n}",
