@@ -1,16 +1,15 @@
 //! What a site needs of the system that it runs on ([`Footprint`]). Values of parameters are their defaults; what only the start will know is listed.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod probe;
+
 use std::time::Duration;
 
 use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
-use proxy_runtime::site::{
-    Admin, FilePath, Handler, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text,
-};
+use proxy_runtime::site::{FilePath, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text};
 
+pub use self::probe::HealthProbe;
 use super::folders;
-use crate::model::{Route, Site};
-use crate::pattern::{HostPattern, Segment};
+use crate::model::Site;
 use crate::sandbox;
 
 /// What a site needs.
@@ -66,33 +65,6 @@ pub struct SocketPath {
     /// Its permissions.
     pub file: SocketFile,
 }
-
-/// How others find out whether the proxy is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HealthProbe {
-    /// By a request: to this port, for this path, with this host if the site needs one.
-    Http {
-        /// The port.
-        port: u16,
-        /// Whether the port uses TLS.
-        tls: bool,
-        /// The path.
-        path: String,
-        /// The value of `Host`.
-        host: Option<String>,
-    },
-    /// By the command `ctl ready` of the binary.
-    Ctl,
-    /// By connecting to this port.
-    Connect(u16),
-}
-
-/// The paths of `admin` for probes.
-const READY: &str = "/readyz";
-const ALIVE: &str = "/healthz";
-
-/// The address that a machine reaches itself by.
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl<'a> Footprint<'a> {
     /// Returns what a site needs.
@@ -248,67 +220,6 @@ impl<'a> Footprint<'a> {
         self.site.process.privileges.is_some()
     }
 
-    /// Returns whether `ctl ready` of the binary reaches `admin` from the machine itself, without credentials.
-    pub fn is_checked_by_ctl(&self) -> bool {
-        self.open_admin().is_some_and(|admin| {
-            let by_tcp = self.endpoints.iter().any(|endpoint| endpoint.admin);
-            !by_tcp || admin.allow.is_empty() || admin.allow.iter().any(|network| network.contains(&LOCAL))
-        })
-    }
-
-    /// Returns `admin`, unless its clients need credentials or the name in a certificate.
-    fn open_admin(&self) -> Option<&Admin> {
-        let admin = self.site.admin.as_ref().filter(|admin| admin.auth.is_none())?;
-        let listener = self.site.listeners.get(usize::from(admin.listener))?;
-        (!listener.speaks.tls).then_some(admin)
-    }
-
-    /// Returns how others find out whether the proxy is ready for requests; `None` if it listens on no port.
-    pub fn ready(&self) -> Option<HealthProbe> {
-        if self.is_checked_by_ctl() {
-            return Some(HealthProbe::Ctl);
-        }
-        if let (Some(endpoint), Some(_)) = (self.reachable().find(|endpoint| endpoint.admin), self.open_admin()) {
-            return Some(HealthProbe::Http { port: endpoint.port, tls: false, path: READY.to_owned(), host: None });
-        }
-        self.health_route().or_else(|| Some(HealthProbe::Connect(self.public().next()?.port)))
-    }
-
-    /// Returns how others find out whether the process lives, whatever becomes of its upstreams.
-    pub fn alive(&self) -> Option<HealthProbe> {
-        match self.ready() {
-            Some(HealthProbe::Http { port, .. })
-                if self.endpoints.iter().any(|other| other.admin && other.port == port) =>
-            {
-                Some(HealthProbe::Http { port, tls: false, path: ALIVE.to_owned(), host: None })
-            }
-            _ => Some(HealthProbe::Connect(self.public().next()?.port)),
-        }
-    }
-
-    /// Returns a request to a route with `health`.
-    fn health_route(&self) -> Option<HealthProbe> {
-        let is_health = |route: &&Route| matches!(route.handler, Handler::Health(_)) && route.matchers.is_empty();
-        self.site.hosts.iter().find_map(|host| {
-            let route = host.routes.iter().filter(is_health).find(|route| {
-                let literal = |segment: &Segment| matches!(segment, Segment::Literal(_) | Segment::AnyCase(_));
-                route.pattern.segments.iter().all(literal)
-            })?;
-            let endpoint = self.public().find(|endpoint| host.listeners.contains(&endpoint.listener))?;
-            let name = host.hosts.iter().find_map(|host| match host {
-                HostPattern::Exact(name) => Some(Some(name.clone())),
-                HostPattern::Any => Some(None),
-                HostPattern::Wildcard(_) => None,
-            })?;
-            Some(HealthProbe::Http {
-                port: endpoint.port,
-                tls: endpoint.tls,
-                path: route.pattern.text.clone(),
-                host: name,
-            })
-        })
-    }
-
     /// Returns all folders that the process writes to, also for sockets and logs.
     ///
     /// # Errors
@@ -353,7 +264,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: impl Fn(&Footprint<'_>)) {
+    pub(super) fn check(text: &str, expected: impl Fn(&Footprint<'_>)) {
         let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
         let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
         expected(&Footprint::of(site));
@@ -424,40 +335,5 @@ mod tests {
                 assert_eq!(footprint.writable(), Ok(Vec::new()), "{file}");
             });
         }
-    }
-
-    #[test]
-    fn probes() {
-        let probe = |top: &str, route: &str, ready: HealthProbe, alive: HealthProbe| {
-            let text = format!("{top}\nsite a.test {{\n {route}\n route \"/*\" {{\n respond 200\n }}\n}}");
-            check(&text, |footprint| {
-                assert_eq!(
-                    (footprint.ready(), footprint.alive()),
-                    (Some(ready.clone()), Some(alive.clone())),
-                    "{text}"
-                );
-            });
-        };
-        let http = |port, path: &str, host: Option<&str>| HealthProbe::Http {
-            port,
-            tls: false,
-            path: path.to_owned(),
-            host: host.map(str::to_owned),
-        };
-        let connect = HealthProbe::Connect(8080);
-        probe("", "", connect.clone(), connect.clone());
-        probe(
-            "admin \"0.0.0.0:9000\" {\n allow \"10.0.0.0/8\"\n}",
-            "",
-            http(9000, "/readyz", None),
-            http(9000, "/healthz", None),
-        );
-        probe("admin \"127.0.0.1:9000\"", "", HealthProbe::Ctl, connect.clone());
-        probe("admin \"0.0.0.0:9000\" {\n allow \"127.0.0.1\"\n}", "", HealthProbe::Ctl, connect.clone());
-        probe("admin \"unix:/run/a/admin.sock\"", "", HealthProbe::Ctl, connect.clone());
-        let health = "route \"/readyz\" {\n health\n }";
-        probe("", health, http(8080, "/readyz", Some("a.test")), connect.clone());
-        // Its clients need a key.
-        probe("admin \"0.0.0.0:9000\" {\n auth bearer (file)\"/k\"\n}", "", connect.clone(), connect);
     }
 }
