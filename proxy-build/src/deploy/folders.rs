@@ -40,7 +40,7 @@ const HOMES: [&str; 3] = ["/home", "/run/user", "/var/run/user"];
 /// Returns the folder that a file is made in; `None` for one that is there already. `example` is a folder for such files.
 ///
 /// # Errors
-/// The folder is not one that the proxy can have for itself.
+/// The folder is not one that the proxy can have for itself, or the path has control characters.
 pub(super) fn of_file(file: &str, example: &str) -> Result<Option<String>, String> {
     let path = absolute(file).unwrap_or_default();
     if is_there_already(&path) {
@@ -48,6 +48,7 @@ pub(super) fn of_file(file: &str, example: &str) -> Result<Option<String>, Strin
     }
     let (folder, leaf) = path.rsplit_once('/').unwrap_or_default();
     let folder = if folder.is_empty() { "/" } else { folder };
+    printable(file)?;
     if is_of_others(folder) {
         return Err(format!(
             "{file} needs a folder of its own, as in {example}/{leaf}: `{folder}` is used by other programs"
@@ -59,9 +60,10 @@ pub(super) fn of_file(file: &str, example: &str) -> Result<Option<String>, Strin
 /// Returns a folder that is written to. `example` is another one.
 ///
 /// # Errors
-/// The folder is not one that the proxy can have for itself.
+/// The folder is not one that the proxy can have for itself, or the path has control characters.
 pub(super) fn of_its_own(folder: &str, example: &str) -> Result<Option<String>, String> {
     let path = absolute(folder).unwrap_or_else(|| "/".to_owned());
+    printable(folder)?;
     if is_of_others(&path) {
         return Err(format!("the proxy needs a folder of its own, as {example}: `{path}` is used by other programs"));
     }
@@ -94,6 +96,14 @@ fn is_of_others(folder: &str) -> bool {
     SHARED.iter().any(|shared| folder == Path::new(shared))
         || OF_SYSTEM.iter().any(|system| folder.starts_with(system))
         || folder.parent().is_some_and(|above| HOMES.iter().any(|homes| above == Path::new(homes)))
+}
+
+/// Refuses what would end a line of a generated file.
+fn printable(path: &str) -> Result<(), String> {
+    match path.contains(char::is_control) {
+        true => Err(format!("{} has control characters", path.escape_debug())),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -160,6 +170,8 @@ mod tests {
         ] {
             assert!(of_file(file, "/run/proxy").is_err(), "{file}");
         }
+        check("/run/shop\r/a.sock", Err("/run/shop\\r/a.sock has control characters"));
+        check("/run/shop/\u{1b}[m\u{85}", Err("/run/shop/\\u{1b}[m\\u{85} has control characters"));
     }
 
     #[test]
@@ -176,6 +188,7 @@ mod tests {
             "the proxy needs a folder of its own, as /var/lib/proxy: `/var/cache` is used by other programs";
         check("/var/cache/", Err(of_others));
         check("/", Err("the proxy needs a folder of its own, as /var/lib/proxy: `/` is used by other programs"));
+        check("/data/a\nb", Err("/data/a\\nb has control characters"));
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl<'a> Footprint<'a> {
     /// Returns all folders that the process writes to, also for sockets and logs.
     ///
     /// # Errors
-    /// Other programs use one of them.
+    /// Other programs use one of them, or its path has control characters.
     pub fn writable(&self) -> Result<Vec<String>, String> {
         let sockets = self.sockets.iter().map(|socket| folders::of_file(&socket.path, "/run/proxy"));
         let logs = self.logs.iter().map(|file| folders::of_file(file, "/var/log/proxy"));

@@ -52,7 +52,7 @@ SystemCallErrorNumber=EPERM
 /// its user if the site has none; `site` is shown.
 ///
 /// # Errors
-/// The site writes to a folder that other programs use: the user would own it.
+/// The site writes to a folder that other programs use, whose owner would be the user; or to one that can't be written in a unit.
 pub fn write(footprint: &Footprint<'_>, name: &str, binary: &str, site: &str) -> Result<Vec<Generated>, String> {
     let (user, group) = account(footprint, name);
     let writable = footprint.writable()?;
@@ -239,7 +239,8 @@ fn sysusers(name: &str, user: &str, group: Option<&str>) -> Option<String> {
     Some(out)
 }
 
-/// Returns a word for systemd: its specifiers escaped, and quoted if that is needed.
+/// Returns a word for systemd: its specifiers escaped, and quoted if that is needed. It has no control characters, as not all settings know
+/// escapes for them.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@+,".contains(&byte);
     if word.bytes().all(plain) {
@@ -250,7 +251,6 @@ fn quoted(word: &str) -> String {
         match char {
             '%' => out.push_str("%%"),
             '"' | '\\' => out.extend(['\\', char]),
-            '\n' => out.push_str("\\n"),
             '$' => out.push_str("$$"),
             _ => out.push(char),
         }
@@ -363,6 +363,28 @@ mod tests {
             "site * {\n proxy \"http://app.test\"\n}",
             &["RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"],
             &[],
+        );
+    }
+
+    /// A line that a path ends would be a setting of its own.
+    #[test]
+    fn control_characters() {
+        let check = |top: &str, expected: &str| {
+            let handler =
+                if top.starts_with("cache") { "cache main\n proxy \"http://127.0.0.1:1\"" } else { "respond 200" };
+            let text = format!("{top}\nsite * {{\n {handler}\n}}");
+            let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+            let found = write(&Footprint::of(site), "shop", "/bin/shop", "site.kdl").err();
+            assert_eq!(found.as_deref(), Some(expected), "{top}");
+        };
+        let log = |path: &str| format!("log access {{\n to file \"{path}\"\n}}");
+        check(&log("/data/a\\rUser=root/a.log"), "/data/a\\rUser=root/a.log has control characters");
+        check(&log("/data/a\\nUser=root/a.log"), "/data/a\\nUser=root/a.log has control characters");
+        check(&log("/data/a\\u{85}/a.log"), "/data/a\\u{85}/a.log has control characters");
+        check(
+            "cache-store main memory=\"1MiB\" {\n disk \"/data/a\\r\" size=\"1GiB\"\n}",
+            "/data/a\\r has control characters",
         );
     }
 
