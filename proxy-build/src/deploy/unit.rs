@@ -251,7 +251,6 @@ fn quoted(word: &str) -> String {
         match char {
             '%' => out.push_str("%%"),
             '"' | '\\' => out.extend(['\\', char]),
-            '$' => out.push_str("$$"),
             _ => out.push(char),
         }
     }
@@ -364,6 +363,20 @@ mod tests {
             &["RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"],
             &[],
         );
+    }
+
+    /// Variables are expanded in the arguments of a program alone, and not in its path.
+    #[test]
+    fn dollars() {
+        let text = "cache-store main memory=\"1MiB\" {\n disk \"/var/cache/shop/$a\" size=\"1GiB\"\n disk \"/data/$b$\" size=\"1GiB\"\n}\n\
+            site * {\n cache main\n proxy \"http://127.0.0.1:1\"\n}";
+        check(text, &["CacheDirectory=\"shop/$a\"", "ReadWritePaths=\"/data/$b$\""], &["$$"]);
+        let tmpfiles = &written(text)[2];
+        assert!(tmpfiles.text.ends_with("d \"/data/$b$\" 0750 shop shop -\n"), "{}", tmpfiles.text);
+        let check = |path: &str, expected: &str| assert_eq!(quoted(path), expected);
+        check("/opt/$x/shop", "\"/opt/$x/shop\"");
+        check("/opt/a b%\\\"", "\"/opt/a b%%\\\\\\\"\"");
+        check("/opt/shop", "/opt/shop");
     }
 
     /// A line that a path ends would be a setting of its own.
