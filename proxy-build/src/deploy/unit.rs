@@ -133,7 +133,9 @@ fn service(
 /// Writes the folders that the process may write to.
 fn folders(writable: &[String], line: &mut impl FnMut(&str, &str)) {
     for (prefix, setting, mode) in OWNED {
-        let within: Vec<String> = writable.iter().filter_map(|path| path.strip_prefix(prefix)).map(quoted).collect();
+        // What follows a colon would be the name of a link.
+        let one = |path: &str| quoted(path).replace(':', "\\:");
+        let within: Vec<String> = writable.iter().filter_map(|path| path.strip_prefix(prefix)).map(one).collect();
         if !within.is_empty() {
             line(setting, &within.join(" "));
             if let Some((setting, mode)) = mode.trim_end().split_once('=') {
@@ -361,6 +363,16 @@ mod tests {
         check(
             "site * {\n proxy \"http://app.test\"\n}",
             &["RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn colons() {
+        check(
+            "cache-store main memory=\"1MiB\" {\n disk \"/var/cache/a:b\" size=\"1GiB\"\n disk \"/var/cache/a:b c:\" size=\"1GiB\"\n\
+             disk \"/data/a:b\" size=\"1GiB\"\n}\nadmin \"unix:/run/a:b/admin.sock\"\nsite * {\n cache main\n proxy \"http://127.0.0.1:1\"\n}",
+            &["CacheDirectory=a\\:b \"a\\:b c\\:\"", "RuntimeDirectory=a\\:b", "ReadWritePaths=/data/a:b"],
             &[],
         );
     }
