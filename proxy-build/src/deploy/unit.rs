@@ -106,7 +106,9 @@ fn service(
         Some(canary) => {
             // The specifier of the instance is not escaped.
             line("ExecStart", &format!("{}-%i --upgrade", quoted(binary)));
-            line("TimeoutStartSec", &canary.as_secs().saturating_add(START).to_string());
+            // One that rolls back drains before it was ready.
+            let start = canary.saturating_add(footprint.drain()).as_secs().saturating_add(START);
+            line("TimeoutStartSec", &start.to_string());
             // 3 is a rollback: the other instance serves.
             line("RestartPreventExitStatus", "3");
             // The socket of `takeover` outlives the instance that has made it.
@@ -314,7 +316,7 @@ mod tests {
             site,
             &[
                 "ExecStart=/usr/local/bin/shop-%i --upgrade",
-                "TimeoutStartSec=210",
+                "TimeoutStartSec=240",
                 "RestartPreventExitStatus=3",
                 "RuntimeDirectory=shop",
                 "RuntimeDirectoryPreserve=yes",
@@ -323,6 +325,8 @@ mod tests {
             &["ExecStartPre"],
         );
         assert_eq!(written(site)[0].name, "shop@.service");
+        let drained = site.replace("process {", "process {\n drain timeout=\"10m\"");
+        check(&drained, &["TimeoutStartSec=810", "TimeoutStopSec=610"], &[]);
         check("site * {\n respond 200\n}", &["ExecStartPre=/usr/local/bin/shop --check"], &["--upgrade", "Preserve"]);
     }
 
