@@ -11,7 +11,7 @@ use proxy_build::Compiled;
 use proxy_build::deploy::{Endpoint, Footprint};
 use serde_json::{Map, Value, json};
 
-use self::layer::RootFiles;
+use self::layer::{RootFiles, verify_folders};
 use self::layout::Layout;
 use self::platform::{Platform, platforms};
 use super::artefact::recipe::Settings;
@@ -45,6 +45,7 @@ pub(crate) fn image(
     let footprint = Footprint::of(site);
     let (uid, gid) = footprint.ids()?;
     let writable = footprint.writable()?;
+    verify_folders(&writable)?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");

@@ -10,6 +10,9 @@ use super::Generated;
 use super::folders::absolute;
 use super::footprint::{Endpoint, Footprint};
 
+/// The binary in an image.
+const BINARY: &str = "/proxy";
+
 /// What manifests name.
 #[derive(Debug)]
 pub struct ManifestNames<'a> {
@@ -155,6 +158,9 @@ fn volumes(footprint: &Footprint<'_>, name: &str) -> Result<Vec<Volume>, String>
         }
     }
     all.extend(content.into_iter().map(|folder| (folder, VolumeKind::Content)));
+    if let Some((path, _)) = all.iter().find(|(path, _)| Path::new(path).starts_with(BINARY)) {
+        return Err(format!("{path} can't be mounted: `{BINARY}` is the proxy itself"));
+    }
     let mut volumes: Vec<Volume> = Vec::new();
     for (path, kind) in all {
         let mut slug = slug(&path, 60usize.saturating_sub(name.len()));
@@ -317,6 +323,10 @@ mod tests {
             "admin \"unix:/run/shop/a.sock\"\nsite * {\n error-page 404 (file)\"/run/shop/404.html\"\n respond 200\n}",
             "/run/shop/404.html needs another folder: the proxy writes to `/run/shop`, whose volume has no such file",
         );
+        let mounted = |path: &str| format!("{path} can't be mounted: `/proxy` is the proxy itself");
+        check("admin \"unix:/proxy/a.sock\"\nsite * {\n respond 200\n}", &mounted("/proxy"));
+        check("site * {\n files \"/proxy/www\"\n}", &mounted("/proxy/www"));
+        check("site * {\n auth api-key (file)\"/proxy/keys\"\n respond 200\n}", &mounted("/proxy"));
         check(
             "param at type=addr\nlisten (param)at\nsite * {\n respond 200\n}",
             "the site has no port that others can reach: addresses by parameters need defaults",
