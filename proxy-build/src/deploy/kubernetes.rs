@@ -67,18 +67,20 @@ fn ports<'a>(footprint: &'a Footprint<'_>) -> Vec<Port<'a>> {
     let mut ports: Vec<Port<'a>> = Vec::new();
     for endpoint in footprint.reachable() {
         // One port may be listened on at several addresses.
-        if ports.iter().any(|port| port.endpoint.port == endpoint.port) {
-            continue;
-        }
-        let name = match endpoint {
-            Endpoint { admin: true, .. } => "admin",
-            Endpoint { tls: true, .. } => "https",
-            _ => "http",
+        let is_new = |ports: &[Port<'_>], protocol: &str| {
+            ports.iter().all(|port| (port.endpoint.port, port.protocol) != (endpoint.port, protocol))
         };
-        let taken = ports.iter().any(|port| port.name == name);
-        let name = if taken { format!("{name}-{}", endpoint.port) } else { name.to_owned() };
-        ports.push(Port { name, endpoint, protocol: "TCP" });
-        if endpoint.http3 {
+        if is_new(&ports, "TCP") {
+            let name = match endpoint {
+                Endpoint { admin: true, .. } => "admin",
+                Endpoint { tls: true, .. } => "https",
+                _ => "http",
+            };
+            let taken = ports.iter().any(|port| port.name == name);
+            let name = if taken { format!("{name}-{}", endpoint.port) } else { name.to_owned() };
+            ports.push(Port { name, endpoint, protocol: "TCP" });
+        }
+        if endpoint.http3 && is_new(&ports, "UDP") {
             let name = format!("http3-{}", endpoint.port);
             ports.push(Port { name, endpoint, protocol: "UDP" });
         }
@@ -271,6 +273,30 @@ mod tests {
             let found = files.iter().find(|found| found.name == file).map(|found| found.text.as_str());
             assert!(found.is_some_and(|text| text.contains(expected)), "{file}: {found:?}");
         }
+    }
+
+    #[test]
+    fn ports_by_protocol() {
+        let check = |listeners: &str, expected: &[(&str, u16, &str)]| {
+            let text = format!("{listeners}\nsite a.test {{\n tls internal\n respond 200\n}}");
+            let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", &text);
+            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+            let footprint = Footprint::of(site);
+            let found = ports(&footprint);
+            let found: Vec<_> =
+                found.iter().map(|port| (port.name.as_str(), port.endpoint.port, port.protocol)).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        let listen = |address: &str, http: &str| format!("listen \"{address}\" {{\n tls\n http {http}\n}}\n");
+        let (tcp, udp) = (("https", 8443, "TCP"), ("http3-8443", 8443, "UDP"));
+        check(&listen("10.0.0.1:8443", "h1"), &[tcp]);
+        check(&(listen("10.0.0.1:8443", "h1 h2") + &listen("10.0.0.2:8443", "h1")), &[tcp]);
+        check(&(listen("10.0.0.1:8443", "h1") + &listen("10.0.0.2:8443", "h1 h3")), &[tcp, udp]);
+        check(&(listen("10.0.0.1:8443", "h1 h3") + &listen("10.0.0.2:8443", "h1 h3")), &[tcp, udp]);
+        check(
+            &(listen("10.0.0.1:8443", "h1 h3") + &listen("10.0.0.1:8444", "h1 h3")),
+            &[tcp, udp, ("https-8444", 8444, "TCP"), ("http3-8444", 8444, "UDP")],
+        );
     }
 
     #[test]
