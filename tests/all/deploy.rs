@@ -301,6 +301,29 @@ fn targets_that_are_missing() {
     check(&[&["image", "site.kdl", "-o", "out"], &twice[..]].concat(), both);
 }
 
+/// Folders that the proxy can't have for itself are told before anything is compiled.
+#[test]
+fn folders_of_others() {
+    let folder = scratch("shared-folders");
+    let check = |commands: &[&str], socket: &str, expected: &str| {
+        let site = format!("admin \"unix:{socket}\"\nsite * {{\n    respond 200\n}}\n");
+        std::fs::write(folder.join("site.kdl"), site).expect("written");
+        for &what in commands {
+            let output = command(&[what, "site.kdl", "-o", "out"]).current_dir(&folder).output().expect("kiln runs");
+            assert_eq!(output.status.code(), Some(1), "{what} {socket}");
+            assert!(stderr(&output).contains(expected), "{what} {socket}: {}", stderr(&output));
+            assert!(!folder.join("out").exists(), "{what} {socket}: nothing is written");
+        }
+    };
+    check(
+        &["unit", "kubernetes", "image"],
+        "/run/site.sock",
+        "error: /run/site.sock needs a folder of its own, as in /run/proxy/site.sock: `/run` is used by other programs",
+    );
+    check(&["image"], "/proxy/site.sock", "error: /proxy can't be written to: `/proxy` is a file of the image");
+    check(&["kubernetes"], "/proxy/site.sock", "error: /proxy can't be mounted: `/proxy` is the proxy itself");
+}
+
 /// An image without a base: each digest is right, and the binary runs in a root that has nothing else.
 #[test]
 fn an_image_runs_in_an_empty_root() {
