@@ -49,6 +49,12 @@ fn site(dir: &Path, origin: &str, certificate: (&str, &str)) -> String {
     )
 }
 
+/// The time as servers write it: a response that is older than it may be would not come from the cache.
+fn now() -> String {
+    let output = Command::new("date").env("LC_ALL", "C").args(["-u", "+%a, %d %b %Y %H:%M:%S GMT"]).output();
+    String::from_utf8(output.expect("date runs").stdout).expect("a date").trim().to_owned()
+}
+
 #[test]
 fn requests_stay_within_their_budgets() {
     if let Some(program) = missing() {
@@ -58,10 +64,11 @@ fn requests_stay_within_their_budgets() {
     let dir = scratch("instructions");
     let authority = Authority::new(&dir);
     authority.sign("localhost", "localhost", &["localhost"]);
-    let origin = Origin::always(
-        "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Mon, 30 Nov 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\n\
+    let origin = Origin::always(format!(
+        "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: {}\r\ncontent-type: text/plain\r\n\
          cache-control: max-age=36000\r\ncontent-length: 5\r\n\r\nhello",
-    );
+        now()
+    ));
     let text = site(&dir, &origin.address, (&authority.path("localhost.pem"), &authority.path("localhost.key")));
     let (file, binary) = (dir.join("site.kdl"), dir.join("proxy"));
     std::fs::write(&file, &text).expect("written");
