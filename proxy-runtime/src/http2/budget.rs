@@ -36,6 +36,9 @@ const SMALL_HEAD: usize = 2 << 10;
 /// The initial receive window of a connection, for all request bodies together.
 pub(crate) const WINDOW_AT_FIRST: u32 = 128 << 10;
 
+/// The largest window (RFC 9113 section 6.9.1); the library refuses a larger one.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
 /// The memory budget of a connection.
 pub(crate) struct StreamBudget {
     memory: &'static Memory,
@@ -131,7 +134,7 @@ impl StreamBudget {
 
     /// Enlarges the connection's window for a body of up to this many bytes at once.
     fn receive(self: &Rc<Self>, bytes: u32) -> Option<WindowCredit> {
-        let bodies = self.bodies.get() + bytes;
+        let bodies = self.bodies.get().checked_add(bytes).filter(|&bodies| bodies <= MAX_WINDOW - WINDOW_AT_FIRST)?;
         let more = bodies.saturating_sub(self.credit.get());
         if more > 0 && !self.memory.take_spare(more as usize) {
             return None;
@@ -236,6 +239,15 @@ pub(crate) const WINDOW: u32 = 256 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_have_a_most() {
+        let memory: &'static Memory = Box::leak(Box::new(Memory::of(1 << 40)));
+        let budget = StreamBudget::new(memory, Rc::default());
+        let bodies: Vec<_> = (0..20_000).map(|_| budget.admit_parts(0, Some(u32::MAX))).collect();
+        assert!(bodies.iter().all(Option::is_some), "they share the window");
+        assert!(budget.window() <= MAX_WINDOW && budget.window() > MAX_WINDOW - WINDOW);
+    }
 
     /// What was announced counts until it is used up, or the connection ends, whatever requests do meanwhile.
     #[test]
