@@ -172,7 +172,7 @@ static STATUS: Directive = Directive {
   `disk-bytes` of what is on disk, and of each `folder` in `disks` whether it `works`; `fetching`: fetches that are under way; and what has been since the process began: `requests` by the words of the log
   (`hit`, `stale`, `revalidated`, `joined`, `miss`, `pass`), responses that were `stored`, `evicted` from memory and `disk-evicted`.
 - `GET /entry?url=URL`: what is cached under a URL. All behind `url=` is the URL, as in
-  `curl --unix-socket /run/site.sock 'http://admin/entry?url=http://example.com/x?y=1'`; it is taken for whichever scheme and port, as `PURGE` does. `responses` has up to 64, with
+  `curl --unix-socket /run/proxy/site.sock 'http://admin/entry?url=http://example.com/x?y=1'`; it is taken for whichever scheme and port, as `PURGE` does. `responses` has up to 64, with
   `url` as it is keyed, `on` (`memory` or `disk`), `status`, `bytes`, `age`, `ttl`, `stale-while-revalidate` and `stale-if-error` in seconds,
   `purged-softly`, the names in `vary`, `tags`, `groups` (128 of both; `more-tags` says whether there are more), and some of their `fields`. Of a URL with variants those are shown that are in memory.",
     example: STATUS_EXAMPLE,
@@ -188,7 +188,7 @@ static PURGE: Directive = Directive {
     repeats: false,
     summary: "Responses may be purged here.",
     details: "\
-`PURGE` of any site's URL, as in `curl --unix-socket /run/site.sock -X PURGE http://example.com/x`: as [`purge` in `cache`](#purge)
+`PURGE` of any site's URL, as in `curl --unix-socket /run/proxy/site.sock -X PURGE http://example.com/x`: as [`purge` in `cache`](#purge)
 describes it, whatever that says; `Purge-Tags`, `Purge-Groups`, `Purge-Pattern` and `Purge-Mode: all` are about all stores. A request with
 `Origin`, as pages in browsers send it, is answered with 403.",
     example: STATUS_EXAMPLE,
@@ -305,7 +305,7 @@ site example.com {
 "#;
 
 const SERVERS_EXAMPLE: &str = r#"
-admin "unix:/run/site.sock" {
+admin "unix:/run/proxy/site.sock" {
     servers
     drain
     log-level
@@ -320,7 +320,7 @@ site example.com {
 "#;
 
 const STATUS_EXAMPLE: &str = r#"
-admin "unix:/run/site.sock" {
+admin "unix:/run/proxy/site.sock" {
     status
     purge
 }

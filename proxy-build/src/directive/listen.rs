@@ -30,7 +30,7 @@ pub(super) static LISTEN: Directive = Directive {
     summary: "Accepts connections on these addresses.",
     details: "\
 `ADDR` is `:8080` (all of the machine's addresses, IPv6 and IPv4), `\"127.0.0.1:8080\"`, `\"[::1]:8080\"`,
-`\"unix:/run/site.sock\"` or `(param)NAME`. At the top level a listener may have a name, and serves every site
+`\"unix:/run/proxy/site.sock\"` or `(param)NAME`. At the top level a listener may have a name, and serves every site
 without a `listen` of its own. In a site, `listen` takes names of listeners, or addresses, and the site is served only there.
 
 A unix socket's file gets its permissions (`mode`) and owner (`owner`) before others can connect; a socket from a parent process gets them as

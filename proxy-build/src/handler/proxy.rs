@@ -68,7 +68,7 @@ site files.example.com {
     proxy "http://10.0.0.21:9000" "http://10.0.0.22:9000" host=upstream
 }
 site sock.example.com {
-    proxy "unix:/run/app.sock" host="app.internal"
+    proxy "unix:/run/app/app.sock" host="app.internal"
 }
 "#,
     read: |r| {

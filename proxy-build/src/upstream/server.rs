@@ -46,7 +46,7 @@ limit of exchanges, a request waits for one to end, within the limits of `circui
     example: r#"
 upstream app {
     server "app-1.internal:8080" weight=3 max-connections=200
-    server "unix:/run/app.sock"
+    server "unix:/run/app/app.sock"
     server "10.0.9.1:8080" backup=#true
 }
 site example.com {
