@@ -16,18 +16,32 @@ pub(crate) struct Effects {
     paths: Vec<PathUse>,
     /// The priorities of routes, by the spans of their patterns.
     priorities: Vec<(Span, usize)>,
+    /// Whether a route was left out, as it has errors: what others do beside it is not known.
+    lacks_routes: bool,
 }
 
 struct Effect {
     at: Span,
     acts: bool,
+    judged_by: JudgedBy,
     diagnostic: Diagnostic,
+}
+
+/// What decides whether a setting has an effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum JudgedBy {
+    /// The routes that have it.
+    OwnRoutes,
+    /// Other routes, too.
+    AllRoutes,
 }
 
 struct PathUse {
     route: Span,
     effect: usize,
     paths: Paths,
+    /// Whether the route is among those of its site, and was looked at.
+    judged: bool,
 }
 
 /// The paths that a setting affects.
@@ -40,9 +54,9 @@ pub(crate) enum Paths {
 
 impl Effects {
     /// Returns the index of the setting at a span; several routes may share it.
-    fn number(&mut self, at: Span, diagnostic: impl FnOnce() -> Diagnostic) -> usize {
+    fn number(&mut self, at: Span, judged_by: JudgedBy, diagnostic: impl FnOnce() -> Diagnostic) -> usize {
         self.found.iter().position(|effect| effect.at == at).unwrap_or_else(|| {
-            self.found.push(Effect { at, acts: false, diagnostic: diagnostic() });
+            self.found.push(Effect { at, acts: false, judged_by, diagnostic: diagnostic() });
             self.found.len() - 1
         })
     }
@@ -51,21 +65,26 @@ impl Effects {
 impl Check<'_> {
     /// Records the paths that a setting of a route affects.
     pub(crate) fn note_paths(&mut self, route: Span, at: Span, paths: Paths, idle: impl FnOnce() -> Diagnostic) {
-        let effect = self.effects.number(at, idle);
-        self.effects.paths.push(PathUse { route, effect, paths });
+        let effect = self.effects.number(at, JudgedBy::OwnRoutes, idle);
+        self.effects.paths.push(PathUse { route, effect, paths, judged: false });
     }
 
     /// Notes whether what is written at a place acts on what is being checked.
     pub(crate) fn note_act(&mut self, at: Span, acts: bool, idle: impl FnOnce() -> Diagnostic) {
-        let effect = self.effects.number(at, idle);
+        let effect = self.effects.number(at, JudgedBy::AllRoutes, idle);
         self.effects.found[effect].acts |= acts;
+    }
+
+    /// Notes that a route is left out, as it has errors.
+    pub(crate) fn note_lost_route(&mut self) {
+        self.effects.lacks_routes = true;
     }
 
     /// Records that a route has a priority.
     pub(crate) fn note_priority(&mut self, pattern: &Spanned<Pattern>, priority: Option<&Spanned<i64>>) {
         let Some(priority) = priority.filter(|priority| priority.value != 0) else { return };
         let help = self.without(priority.span, "priority");
-        let effect = self.effects.number(priority.span, || {
+        let effect = self.effects.number(priority.span, JudgedBy::AllRoutes, || {
             let message = "this priority has no effect: no other route with the same pattern matches the same requests";
             Diagnostic::lint("idle-priority", message, priority.span)
                 .help("routes with different patterns are ordered by their patterns, whatever their priorities")
@@ -76,12 +95,13 @@ impl Check<'_> {
 
     /// Finds out which of the recorded settings affect the routes of a site, whose `groups` have one pattern each.
     pub(crate) fn note_effects(&mut self, proof: &Proof<'_>, groups: &[Vec<usize>]) {
-        for noted in &self.effects.paths {
+        for noted in &mut self.effects.paths {
             let effect = &mut self.effects.found[noted.effect];
-            let Some(index) = proof.routes.iter().position(|route| route.span == noted.route).filter(|_| !effect.acts)
-            else {
+            let Some(index) = proof.routes.iter().position(|route| route.span == noted.route) else { continue };
+            noted.judged = true;
+            if effect.acts {
                 continue;
-            };
+            }
             let paths = match &noted.paths {
                 Paths::Below(pattern) => Some(proof.requests.below(pattern)),
                 Paths::Matching(regex) => proof.requests.matching(regex),
@@ -107,8 +127,13 @@ impl Check<'_> {
 
     /// Reports settings that never have an effect.
     pub(crate) fn report_effects(&mut self) {
-        for effect in std::mem::take(&mut self.effects.found) {
-            if !effect.acts {
+        let Effects { mut found, paths, lacks_routes, .. } = std::mem::take(&mut self.effects);
+        for noted in paths.iter().filter(|noted| !noted.judged) {
+            found[noted.effect].acts = true;
+        }
+        for effect in found {
+            let is_known = !lacks_routes || effect.judged_by == JudgedBy::OwnRoutes;
+            if is_known && !effect.acts {
                 self.report.add(effect.diagnostic);
             }
         }

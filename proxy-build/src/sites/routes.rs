@@ -27,21 +27,28 @@ impl Check<'_> {
     /// Returns the routes of a site; the site's own handler is a route `/*`.
     pub(super) fn routes(&mut self, site: &ast::Site, outer: &Layer, hosts: &[HostPattern]) -> Vec<Route> {
         let mut routes = Vec::new();
+        let mut complete = !site.items.iter().any(|item| self.may_be_route(item));
         if let Some((item, handler)) = handler::only(self, &site.items) {
             let pattern =
                 Spanned { value: Pattern { text: "/*".to_owned(), segments: vec![Segment::Rest] }, span: item.span };
-            routes.extend(self.route(&pattern, 0, &[], (item.span, handler), outer.clone(), hosts));
+            let route = self.route(&pattern, 0, &[], (item.span, handler), outer.clone(), hosts);
+            complete &= route.is_some();
+            routes.extend(route);
         }
         for Item { what, span, .. } in &site.items {
             if let What::Route(route) = what {
                 let (before, first) = (self.report.errors(), routes.len());
                 self.route_node(*span, route, outer, hosts, &mut routes);
+                complete &= routes.len() - first == route.patterns.len();
                 if self.report.errors() > before || !whole(&route.items) {
                     self.unsound.extend(routes[first..].iter().map(|route| route.span));
                 }
             }
         }
-        if !routes.is_empty() && routes.iter().all(|route| route.handler.proxy().is_none()) {
+        if !complete {
+            // What was left out may forward, and be what a priority or a condition is about.
+            self.note_lost_route();
+        } else if !routes.is_empty() && routes.iter().all(|route| route.handler.proxy().is_none()) {
             for item in &site.items {
                 let kind = policy::ALL.iter().find(|kind| kind.is(item) && kind.needs_upstream());
                 let Some(kind) = kind else { continue };
@@ -50,6 +57,11 @@ impl Check<'_> {
             }
         }
         routes
+    }
+
+    /// Returns whether a line of a site that could not be read may be a route or a handler: it is not a policy with a mistake in it.
+    fn may_be_route(&self, Item { what, span, .. }: &Item) -> bool {
+        matches!(what, What::Unread) && !policy::ALL.iter().any(|kind| kind.name() == self.sources.slice(*span))
     }
 
     fn route_node(
