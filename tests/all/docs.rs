@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use kiln_tests::kiln::{command, kiln, scratch, stderr, stdout, workspace};
 use proxy_build::Compiled;
+use proxy_build::deploy::Footprint;
+use proxy_build::deploy::image::verify;
 
 /// The base of links from the book to files of the repository.
 const REPOSITORY: &str = "https://github.com/kiln-proxy/kiln/blob/main/";
@@ -156,7 +158,9 @@ fn sites_compile() {
                 "kdl" => {
                     let compiled = compile(&folder, block.text);
                     let clean = compiled.model.is_some() && (!strict || compiled.report.sorted().is_empty());
-                    (!clean).then(|| compiled.diagnostics(false))
+                    // What is shown can be deployed, too: by units, images and manifests.
+                    let refused = compiled.model.as_ref().and_then(|site| verify(&Footprint::of(site)).err());
+                    (!clean).then(|| compiled.diagnostics(false)).or(refused)
                 }
                 "kdl site" | "kdl upstream" => wrong_with(&folder, block.text),
                 "kdl wrong" | "sh" | "text" | "ini" | "yaml" | "dockerfile" | "csv" | "rust" => continue,

@@ -32,6 +32,7 @@ mod guessing;
 mod heads;
 mod http2;
 mod http3;
+mod images;
 mod intake;
 mod layout;
 mod lock;

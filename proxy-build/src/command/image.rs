@@ -8,22 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use proxy_build::Compiled;
+use proxy_build::deploy::image::{AUTHORITIES, BINARY, mounted_files, verify};
 use proxy_build::deploy::{Endpoint, Footprint};
 use serde_json::{Map, Value, json};
 
-use self::layer::{RootFiles, verify_folders};
+use self::layer::RootFiles;
 use self::layout::Layout;
 use self::platform::{Platform, platforms};
 use super::artefact::recipe::Settings;
 use super::{Outcome, artefact, compile_to_build, failed, service_name};
 
 /// Where systems have the certificates of authorities.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
+const OF_SYSTEMS: [&str; 4] =
+    [AUTHORITIES, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 /// Builds the binary for each target, and writes the image.
 pub(crate) fn image(
@@ -45,7 +42,7 @@ pub(crate) fn image(
     let footprint = Footprint::of(site);
     let (uid, gid) = footprint.ids()?;
     let writable = footprint.writable()?;
-    verify_folders(&writable)?;
+    verify(&footprint)?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
@@ -70,7 +67,7 @@ pub(crate) fn image(
 
 /// Returns the certificates of authorities.
 fn authorities(given: Option<&Path>) -> Result<Vec<u8>, String> {
-    let found = || AUTHORITIES.map(PathBuf::from).into_iter().find(|path| path.is_file());
+    let found = || OF_SYSTEMS.map(PathBuf::from).into_iter().find(|path| path.is_file());
     let path = given.map(Path::to_owned).or_else(found).ok_or(
         "the site verifies servers by the system's authorities, and this machine has no certificates of them: give --ca FILE",
     )?;
@@ -86,7 +83,7 @@ fn config(footprint: &Footprint<'_>, writable: &[String], (uid, gid): (u32, u32)
     let mut config = json!({
         "User": format!("{uid}:{gid}"),
         "ExposedPorts": set(ports),
-        "Entrypoint": ["/proxy"],
+        "Entrypoint": [BINARY],
         "WorkingDir": "/",
         "StopSignal": "SIGTERM",
         "Labels": labels,
@@ -98,7 +95,7 @@ fn config(footprint: &Footprint<'_>, writable: &[String], (uid, gid): (u32, u32)
     if footprint.is_checked_by_ctl() {
         const SECOND: u64 = 1_000_000_000;
         config["Healthcheck"] = json!({
-            "Test": ["CMD", "/proxy", "ctl", "ready"], "Interval": 10 * SECOND, "Timeout": 5 * SECOND, "StartPeriod": 5 * SECOND,
+            "Test": ["CMD", BINARY, "ctl", "ready"], "Interval": 10 * SECOND, "Timeout": 5 * SECOND, "StartPeriod": 5 * SECOND,
         });
     }
     config
@@ -117,8 +114,11 @@ fn labels(name: &str, compiled: &Compiled) -> Value {
 
 /// Says what a container needs besides the image.
 fn mounts(footprint: &Footprint<'_>) {
-    for path in footprint.folders.iter().chain(&footprint.files) {
+    for path in footprint.folders.iter().cloned().chain(mounted_files(footprint)) {
         anstream::eprintln!("not in the image, and to be mounted: {path}");
+    }
+    for socket in &footprint.connected {
+        anstream::eprintln!("not in the image, and to be mounted with its folder: {socket}, a socket of an upstream");
     }
     for (variable, param) in footprint.required() {
         anstream::eprintln!("to be set in its environment: {variable}, a value of the type {}", param.kind);

@@ -99,7 +99,7 @@ fn is_of_others(folder: &str) -> bool {
 }
 
 /// Refuses what would end a line of a generated file.
-fn printable(path: &str) -> Result<(), String> {
+pub(super) fn printable(path: &str) -> Result<(), String> {
     match path.contains(char::is_control) {
         true => Err(format!("{} has control characters", path.escape_debug())),
         false => Ok(()),

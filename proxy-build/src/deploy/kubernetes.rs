@@ -1,17 +1,14 @@
 //! Manifests of Kubernetes for the image of a site ([`write()`]): a base for Kustomize with a Deployment, a Service and a PodDisruptionBudget.
 
 mod deployment;
-
-use std::path::Path;
+mod volumes;
 
 use serde_json::Value;
 
+use self::volumes::{VolumeKind, volumes};
 use super::Generated;
-use super::folders::absolute;
 use super::footprint::{Endpoint, Footprint};
-
-/// The binary in an image.
-const BINARY: &str = "/proxy";
+use super::image;
 
 /// What manifests name.
 #[derive(Debug)]
@@ -46,7 +43,10 @@ pub fn write(footprint: &Footprint<'_>, names: &ManifestNames<'_>) -> Result<(Ve
     files.push(file(names, "kustomization.yaml", &kustomization(footprint, names, &resources)));
     let required =
         footprint.required().map(|(variable, _)| format!("{variable}: give it a value in kustomization.yaml"));
-    let notes = volumes.iter().filter_map(|volume| volume.note(names.name)).chain(required).collect();
+    let socket =
+        |path: &String| format!("{path}: mount a volume at its folder, which the upstream makes this socket in");
+    let sockets = footprint.connected.iter().map(socket);
+    let notes = volumes.iter().filter_map(|volume| volume.note(names.name)).chain(sockets).chain(required).collect();
     Ok((files, notes))
 }
 
@@ -86,101 +86,6 @@ fn ports<'a>(footprint: &'a Footprint<'_>) -> Vec<Port<'a>> {
         }
     }
     ports
-}
-
-/// A folder that is mounted.
-struct Volume {
-    name: String,
-    path: String,
-    kind: VolumeKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum VolumeKind {
-    /// What may be lost with the pod: caches, logs, sockets.
-    Scratch,
-    /// What must survive: certificates.
-    State,
-    /// Files that the site reads, by their names.
-    Files(Vec<String>),
-    /// A folder that the site serves.
-    Content,
-}
-
-impl Volume {
-    /// Returns the name of the object that has its content.
-    fn object(&self, name: &str) -> String {
-        format!("{name}-{}", self.name)
-    }
-
-    /// Returns what has to be made for it.
-    fn note(&self, name: &str) -> Option<String> {
-        let object = self.object(name);
-        match &self.kind {
-            VolumeKind::Files(files) => {
-                let from: String = files.iter().map(|file| format!(" --from-file={file}=FILE")).collect();
-                Some(format!("{}: kubectl create secret generic {object}{from}", self.path))
-            }
-            VolumeKind::Content => Some(format!(
-                "{}: make a PersistentVolumeClaim {object} with these files, or write `files ... embed=#true`",
-                self.path
-            )),
-            VolumeKind::Scratch | VolumeKind::State => None,
-        }
-    }
-}
-
-/// Returns the volumes of a site, each path once.
-fn volumes(footprint: &Footprint<'_>, name: &str) -> Result<Vec<Volume>, String> {
-    let state = footprint.state.as_deref().and_then(absolute);
-    let kind_of = |path: &String| if Some(path) == state.as_ref() { VolumeKind::State } else { VolumeKind::Scratch };
-    let mut all: Vec<(String, VolumeKind)> =
-        footprint.writable()?.into_iter().map(|path| (path.clone(), kind_of(&path))).collect();
-    let mut content: Vec<String> = footprint.folders.iter().filter_map(|folder| absolute(folder)).collect();
-    content.retain(|folder| all.iter().all(|(path, _)| path != folder));
-    content.sort();
-    content.dedup();
-    for file in footprint.files.iter().filter_map(|file| absolute(file)) {
-        let (folder, leaf) = file.rsplit_once('/').unwrap_or(("", &file));
-        if ["", "/etc", "/proc", "/dev", "/sys"].contains(&folder) {
-            return Err(format!("{file} needs a folder of its own: a volume would hide `{folder}/`"));
-        }
-        // It is among the files that are served, whose volume a Secret would hide.
-        if content.iter().any(|served| Path::new(&file).starts_with(served)) {
-            continue;
-        }
-        match all.iter_mut().find(|(path, _)| path == folder) {
-            Some((_, VolumeKind::Files(files))) => files.push(leaf.to_owned()),
-            Some(_) => {
-                return Err(format!(
-                    "{file} needs another folder: the proxy writes to `{folder}`, whose volume has no such file"
-                ));
-            }
-            None => all.push((folder.to_owned(), VolumeKind::Files(vec![leaf.to_owned()]))),
-        }
-    }
-    all.extend(content.into_iter().map(|folder| (folder, VolumeKind::Content)));
-    if let Some((path, _)) = all.iter().find(|(path, _)| Path::new(path).starts_with(BINARY)) {
-        return Err(format!("{path} can't be mounted: `{BINARY}` is the proxy itself"));
-    }
-    let mut volumes: Vec<Volume> = Vec::new();
-    for (path, kind) in all {
-        let mut slug = slug(&path, 60usize.saturating_sub(name.len()));
-        if volumes.iter().any(|volume| volume.name == slug) {
-            slug = format!("{slug}-{}", volumes.len());
-        }
-        volumes.push(Volume { name: slug, path, kind });
-    }
-    Ok(volumes)
-}
-
-/// Returns a path as a label of DNS (RFC 1123): lower case, digits and hyphens.
-fn slug(path: &str, most: usize) -> String {
-    let plain = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' };
-    let text: String = path.trim_start_matches('/').chars().map(plain).collect();
-    let cut: String = text.chars().take(most.max(8)).collect();
-    let trimmed = cut.trim_matches('-');
-    if trimmed.is_empty() { "folder".to_owned() } else { trimmed.to_owned() }
 }
 
 fn service(names: &ManifestNames<'_>, ports: &[Port<'_>]) -> String {
@@ -251,15 +156,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slugs() {
-        let check = |path: &str, expected: &str| assert_eq!(slug(path, 20), expected);
-        check("/var/cache/shop", "var-cache-shop");
-        check("/A b/ü", "a-b");
-        check("/a/very/long/path/to/files", "a-very-long-path-to");
-        check("/ü", "folder");
-    }
-
-    #[test]
     fn http3_has_a_port_for_udp() {
         let text = "listen \":8443\" {\n tls\n http h1 h2 h3\n}\nsite a.test {\n tls internal\n respond 200\n}";
         let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
@@ -300,36 +196,6 @@ mod tests {
     }
 
     #[test]
-    fn volumes_by_path() {
-        let check = |text: &str, expected: &[(&str, VolumeKind)]| {
-            let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
-            let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
-            let found = volumes(&Footprint::of(site), "shop").expect("volumes");
-            let found: Vec<_> = found.iter().map(|volume| (volume.path.as_str(), volume.kind.clone())).collect();
-            assert_eq!(found, expected, "{text}");
-        };
-        let files = |names: &[&str]| VolumeKind::Files(names.iter().map(|name| (*name).to_owned()).collect());
-        let served = |more: &str| format!("site * {{\n {more}\n files \"/srv/www\"\n}}");
-        let page = |path: &str| format!("error-page 404 (file)\"{path}\"");
-        check(&served(""), &[("/srv/www", VolumeKind::Content)]);
-        // What is among the served files comes with them.
-        check(&served(&page("/srv/www/404.html")), &[("/srv/www", VolumeKind::Content)]);
-        check(&served(&page("/srv/www/errors/404.html")), &[("/srv/www", VolumeKind::Content)]);
-        check(
-            &served(&page("/srv/www-errors/404.html")),
-            &[("/srv/www-errors", files(&["404.html"])), ("/srv/www", VolumeKind::Content)],
-        );
-        check(
-            &format!("log access {{\n to file \"/var/log/shop/a.log\"\n}}\n{}", served(&page("/etc/shop/404.html"))),
-            &[
-                ("/var/log/shop", VolumeKind::Scratch),
-                ("/etc/shop", files(&["404.html"])),
-                ("/srv/www", VolumeKind::Content),
-            ],
-        );
-    }
-
-    #[test]
     fn refused() {
         let check = |text: &str, expected: &str| {
             let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
@@ -339,7 +205,7 @@ mod tests {
         };
         check(
             "site * {\n auth api-key (file)\"/etc/keys\"\n respond 200\n}",
-            "/etc/keys needs a folder of its own: a volume would hide `/etc/`",
+            "/etc/keys needs another folder, as in /etc/proxy/keys: a volume at `/etc` would hide `/etc/passwd` of the image",
         );
         check(
             "log access {\n to file \"/data/shop/a.log\"\n}\nsite * {\n auth api-key (file)\"/data/shop/keys\"\n respond 200\n}",
@@ -349,10 +215,50 @@ mod tests {
             "admin \"unix:/run/shop/a.sock\"\nsite * {\n error-page 404 (file)\"/run/shop/404.html\"\n respond 200\n}",
             "/run/shop/404.html needs another folder: the proxy writes to `/run/shop`, whose volume has no such file",
         );
-        let mounted = |path: &str| format!("{path} can't be mounted: `/proxy` is the proxy itself");
-        check("admin \"unix:/proxy/a.sock\"\nsite * {\n respond 200\n}", &mounted("/proxy"));
-        check("site * {\n files \"/proxy/www\"\n}", &mounted("/proxy/www"));
-        check("site * {\n auth api-key (file)\"/proxy/keys\"\n respond 200\n}", &mounted("/proxy"));
+        check(
+            "admin \"unix:/proxy/a.sock\"\nsite * {\n respond 200\n}",
+            "/proxy can't be written to: `/proxy` is a file of the image. /var/lib/proxy could be",
+        );
+        let served = |folder: &str, why: &str| {
+            let expected = format!("{folder} can't be served: {why}. /srv/www could be, or `files ... embed=#true`");
+            check(&format!("site * {{\n files \"{folder}\"\n}}"), &expected);
+        };
+        served("/proxy/www", "`/proxy` is a file of the image");
+        served("/", "a volume at `/` would hide `/proxy` of the image");
+        served("/etc", "a volume at `/etc` would hide `/etc/passwd` of the image");
+        served("/proc/self", "`/proc` is the kernel's");
+        let verifies = |more: &str| format!("site a.test {{\n {more}\n proxy \"https://b.test\"\n}}");
+        check(
+            &format!("{}\nsite b.test {{\n files \"/etc/ssl\"\n}}", verifies("")),
+            "/etc/ssl can't be served: a volume at `/etc/ssl` would hide `/etc/ssl/certs/ca-certificates.crt` of the image. /srv/www could be, \
+             or `files ... embed=#true`",
+        );
+        check(
+            &verifies("error-page 404 (file)\"/etc/ssl/certs/404.html\""),
+            "/etc/ssl/certs/404.html needs another folder, as in /etc/proxy/404.html: a volume at `/etc/ssl/certs` would hide \
+             `/etc/ssl/certs/ca-certificates.crt` of the image",
+        );
+        let keys = |file: &str| format!("site * {{\n auth api-key (file)\"{file}\"\n respond 200\n}}");
+        check(
+            &keys("/proxy/keys"),
+            "/proxy/keys can't be mounted: `/proxy` is a file of the image. /etc/proxy could be",
+        );
+        check(
+            &keys("/keys"),
+            "/keys needs another folder, as in /etc/proxy/keys: a volume at `/` would hide `/proxy` of the image",
+        );
+        check(
+            &keys("/etc/shop/the keys"),
+            "/etc/shop/the keys needs another name: files in a Secret are named by letters, digits, `-`, `_` and `.`",
+        );
+        check(
+            "site * {\n files \"/srv/a:b\"\n}",
+            "/srv/a:b can't be mounted: Kubernetes takes no `:` in the path of a volume",
+        );
+        check(
+            "log access {\n to file \"/srv/www/log/a.log\"\n}\nsite * {\n files \"/srv/www\"\n}",
+            "the proxy can't write to /srv/www/log: it is in the volume of the served files, /srv/www, which is only read",
+        );
         check(
             "param at type=addr\nlisten (param)at\nsite * {\n respond 200\n}",
             "the site has no port that others can reach: addresses by parameters need defaults",

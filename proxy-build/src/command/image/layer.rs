@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use proxy_build::deploy::image::{AUTHORITIES, BINARY, GROUP, PASSWD};
 use tar::{Builder, EntryType, Header};
 
 /// What is in the image.
@@ -27,29 +28,6 @@ struct Entry<'a> {
     owner: (u32, u32),
 }
 
-/// The files of an image.
-const BINARY: &str = "proxy";
-const PASSWD: &str = "etc/passwd";
-const GROUP: &str = "etc/group";
-const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
-
-/// Checks that the folders that the process writes to leave the files of the image what they are.
-///
-/// # Errors
-/// A folder is where a file is.
-pub(super) fn verify_folders(writable: &[String]) -> Result<(), String> {
-    for folder in writable {
-        let files = [BINARY, PASSWD, GROUP, AUTHORITIES].map(|file| Path::new("/").join(file));
-        if let Some(file) = files.iter().find(|file| Path::new(folder).starts_with(file)) {
-            return Err(format!(
-                "{folder} can't be written to: `{}` is a file of the image. /var/lib/proxy could be",
-                file.display()
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// The owner of what the process only reads.
 const ROOT: (u32, u32) = (0, 0);
 
@@ -65,15 +43,14 @@ impl RootFiles<'_> {
         let group = format!("root:x:0:\n{group}:x:{gid}:\n");
         let mut entries = BTreeMap::new();
         let file = |mode, content| Entry { mode, content: Some(content), owner: ROOT };
-        entries.insert(BINARY.to_owned(), file(0o555, self.binary));
-        entries.insert(PASSWD.to_owned(), file(0o444, passwd.as_bytes()));
-        entries.insert(GROUP.to_owned(), file(0o444, group.as_bytes()));
+        entries.insert(in_archive(BINARY), file(0o555, self.binary));
+        entries.insert(in_archive(PASSWD), file(0o444, passwd.as_bytes()));
+        entries.insert(in_archive(GROUP), file(0o444, group.as_bytes()));
         if let Some(ca) = self.ca {
-            entries.insert(AUTHORITIES.to_owned(), file(0o444, ca));
+            entries.insert(in_archive(AUTHORITIES), file(0o444, ca));
         }
         for folder in self.writable {
-            let name = folder.trim_start_matches('/').to_owned();
-            entries.insert(name, Entry { mode: 0o750, content: None, owner: self.ids });
+            entries.insert(in_archive(folder), Entry { mode: 0o750, content: None, owner: self.ids });
         }
         // The folders above.
         let above = |path: &String| {
@@ -89,6 +66,11 @@ impl RootFiles<'_> {
         }
         archive.into_inner()
     }
+}
+
+/// Returns the name of a file or folder in an archive.
+fn in_archive(path: &str) -> String {
+    path.trim_start_matches('/').to_owned()
 }
 
 fn append(archive: &mut Builder<Vec<u8>>, path: &str, entry: &Entry<'_>) -> io::Result<()> {
@@ -120,25 +102,6 @@ pub(super) fn header(mode: u32, size: usize) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn folders_and_files() {
-        let check = |folder: &str, expected: Option<&str>| {
-            let found = verify_folders(&["/var/lib/shop".to_owned(), folder.to_owned()]).err();
-            let expected = expected.map(|file| {
-                format!("{folder} can't be written to: `{file}` is a file of the image. /var/lib/proxy could be")
-            });
-            assert_eq!(found, expected);
-        };
-        check("/proxy", Some("/proxy"));
-        check("/proxy/cache", Some("/proxy"));
-        check("/etc/passwd", Some("/etc/passwd"));
-        check("/etc/group/a/b", Some("/etc/group"));
-        check("/etc/ssl/certs/ca-certificates.crt", Some("/etc/ssl/certs/ca-certificates.crt"));
-        check("/proxy-cache", None);
-        check("/var/proxy", None);
-        check("/etc/shop", None);
-    }
 
     #[test]
     fn entries_are_sorted_and_owned() {

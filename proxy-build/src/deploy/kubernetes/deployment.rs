@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{ManifestNames, Port, Volume, VolumeKind, quoted};
+use super::volumes::{Volume, VolumeKind};
+use super::{ManifestNames, Port, quoted};
 use crate::deploy::footprint::{Footprint, HealthProbe};
+use crate::deploy::image::BINARY;
 
 /// How long a pod goes on to accept connections after it was chosen to end: others need that to notice.
 const GRACE: u64 = 5;
@@ -115,7 +117,7 @@ fn probe_text(probe: &HealthProbe) -> String {
                 .map_or(String::new(), |host| format!("  httpHeaders:\n  - name: Host\n    value: {}\n", quoted(host)));
             format!("httpGet:\n  port: {port}\n  scheme: {scheme}\n  path: {}\n{host}", quoted(path))
         }
-        HealthProbe::Ctl => "exec:\n  command: [\"/proxy\", \"ctl\", \"ready\"]\n".to_owned(),
+        HealthProbe::Ctl => format!("exec:\n  command: [{}, \"ctl\", \"ready\"]\n", quoted(BINARY)),
         HealthProbe::Connect(port) => format!("tcpSocket:\n  port: {port}\n"),
     }
 }
