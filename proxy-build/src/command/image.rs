@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use proxy_build::Compiled;
-use proxy_build::deploy::image::{AUTHORITIES, BINARY, mounted_files, verify};
+use proxy_build::deploy::image::{AUTHORITIES, BINARY, mounted_besides, mounted_files, verify};
 use proxy_build::deploy::{Endpoint, Footprint};
 use serde_json::{Map, Value, json};
 
@@ -117,8 +117,8 @@ fn mounts(footprint: &Footprint<'_>) {
     for path in footprint.folders.iter().cloned().chain(mounted_files(footprint)) {
         anstream::eprintln!("not in the image, and to be mounted: {path}");
     }
-    for socket in &footprint.connected {
-        anstream::eprintln!("not in the image, and to be mounted with its folder: {socket}, a socket of an upstream");
+    for other in mounted_besides(footprint) {
+        anstream::eprintln!("not in the image, and to be mounted: {other}");
     }
     for (variable, param) in footprint.required() {
         anstream::eprintln!("to be set in its environment: {variable}, a value of the type {}", param.kind);

@@ -5,7 +5,9 @@ mod probe;
 use std::time::Duration;
 
 use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
-use proxy_runtime::site::{FilePath, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text};
+use proxy_runtime::site::{
+    DnsUpdate, FilePath, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text,
+};
 
 pub use self::probe::HealthProbe;
 use super::folders;
@@ -30,6 +32,8 @@ pub struct Footprint<'a> {
     pub logs: Vec<String>,
     /// The unix sockets of its upstreams.
     pub connected: Vec<String>,
+    /// The programs that it runs.
+    pub programs: Vec<String>,
     /// The folder of `acme`, whose content must survive.
     pub state: Option<String>,
     /// Whether it verifies servers by the system's certificate authorities.
@@ -103,11 +107,17 @@ impl<'a> Footprint<'a> {
             Ok(Address::Unix(path)) => Some(path.to_owned()),
             _ => None,
         });
+        let providers = site.acme.iter().flat_map(|acme| acme.dns.iter());
+        let programs = providers.filter_map(|provider| match &provider.update {
+            DnsUpdate::Exec(words) => Some(words.first()?.to_string()),
+            _ => None,
+        });
         let errors = site.errors.iter().flat_map(|errors| errors.outputs.iter());
         let mut outputs = site.outputs.iter().chain(errors);
         Footprint {
             site,
             connected: connected.collect(),
+            programs: programs.collect(),
             names_host: outputs.any(|output| matches!(output.target, LogTarget::Syslog(_))),
             endpoints,
             sockets,

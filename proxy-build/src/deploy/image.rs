@@ -52,6 +52,13 @@ pub fn mounted_files(footprint: &Footprint<'_>) -> impl Iterator<Item = String> 
     files.filter(|file| !(footprint.verifies && file == AUTHORITIES))
 }
 
+/// Returns what else the site uses and its image does not have, in words: sockets of upstreams, and programs.
+pub fn mounted_besides(footprint: &Footprint<'_>) -> impl Iterator<Item = String> {
+    let socket = |path: &String| format!("{path}, a socket of an upstream: by a volume at its folder");
+    let program = |path: &String| format!("{path}, a program of `dns exec`, with all that it needs");
+    footprint.connected.iter().map(socket).chain(footprint.programs.iter().map(program))
+}
+
 /// Returns why a container can't have a volume at this folder: it would hide a file of the image, or be where one is. `verifies` says
 /// that the image has [`AUTHORITIES`].
 pub(super) fn conflict(folder: &str, verifies: bool) -> Option<String> {
@@ -71,6 +78,22 @@ pub(super) fn conflict(folder: &str, verifies: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_and_programs() {
+        let text = "acme email=\"a@a.test\" state=\"/var/lib/shop\" {\n dns exec \"/usr/bin/dns\" \"a.test\"\n}\nupstream app {\n \
+            server \"unix:/run/app/app.sock\"\n}\nsite \"*.a.test\" {\n tls acme\n proxy app\n}";
+        let compiled = crate::compile_text("site.kdl".as_ref(), "site.kdl", text);
+        let site = compiled.model.as_ref().unwrap_or_else(|| panic!("{}", compiled.diagnostics(false)));
+        let found: Vec<_> = mounted_besides(&Footprint::of(site)).collect();
+        assert_eq!(
+            found,
+            [
+                "/run/app/app.sock, a socket of an upstream: by a volume at its folder",
+                "/usr/bin/dns, a program of `dns exec`, with all that it needs",
+            ]
+        );
+    }
 
     #[test]
     fn conflicts() {

@@ -43,10 +43,8 @@ pub fn write(footprint: &Footprint<'_>, names: &ManifestNames<'_>) -> Result<(Ve
     files.push(file(names, "kustomization.yaml", &kustomization(footprint, names, &resources)));
     let required =
         footprint.required().map(|(variable, _)| format!("{variable}: give it a value in kustomization.yaml"));
-    let socket =
-        |path: &String| format!("{path}: mount a volume at its folder, which the upstream makes this socket in");
-    let sockets = footprint.connected.iter().map(socket);
-    let notes = volumes.iter().filter_map(|volume| volume.note(names.name)).chain(sockets).chain(required).collect();
+    let besides = image::mounted_besides(footprint).map(|what| format!("to be mounted: {what}"));
+    let notes = volumes.iter().filter_map(|volume| volume.note(names.name)).chain(besides).chain(required).collect();
     Ok((files, notes))
 }
 
