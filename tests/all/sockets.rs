@@ -1,13 +1,15 @@
 //! Listening on Unix sockets: permissions, from the first moment on.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use kiln_tests::kiln::scratch;
-use kiln_tests::proxy::{Proxy, address, build_text};
+use kiln_tests::proxy::{PATIENCE, Proxy, address, build_text};
 
 const SITE: &str = "\
 param plain type=addr
@@ -76,4 +78,62 @@ fn invalid_owners_and_modes() {
     check(&format!("unix:{}", socket.display()), "the user `nobody-of-that-name`: there is none in /etc/passwd");
     assert!(!socket.exists());
     check(&address(), "`mode` and `owner` are for unix sockets");
+}
+
+/// Starts a binary by a service manager that has bound these sockets, once a client has connected.
+fn activated(sockets: &[&str], binary: &Path, flags: &[String]) -> Command {
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(sockets.iter().map(|socket| format!("--listen={socket}"))).arg(binary).args(flags);
+    command
+}
+
+/// Asks as soon as somebody listens: the request waits in the queue of the socket until a proxy has it.
+fn ask_early(address: &str) -> String {
+    let until = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < until, "nobody listens: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    // A process that does not start resets the connection.
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+#[test]
+fn sockets_of_a_service_manager() {
+    if !Command::new("systemd-socket-activate").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return eprintln!(
+            "SKIPPED: there is no systemd-socket-activate, so nothing is seen of sockets that are passed on"
+        );
+    }
+    let site = "param tcp type=addr\nparam socket type=addr\nlisten (param)tcp\nlisten (param)socket\nsite * {\n respond 200 \"here\"\n}\n";
+    let binary = build_text("sockets-passed", site);
+    let path = scratch("sockets-passed").join("a.sock");
+    let (tcp, unused, unix) = (address(), address(), path.display().to_string());
+    let flags = |tcp: &str| [format!("--tcp={tcp}"), format!("--socket=unix:{unix}")];
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask_early(&tcp));
+        let proxy = Proxy::spawn(activated(&[&tcp, &unused, &unix], &binary, &flags(&tcp)), [].into());
+        assert!(asked.join().expect("a response").ends_with("here"));
+        assert!(ask(&path).ends_with("here"));
+        proxy.notice(&format!("the parent process passes a socket of `{unused}`, where the site does not listen"));
+        assert!(!proxy.noticed().iter().any(|line| line.contains(&format!("socket of `{tcp}`"))));
+    });
+
+    // A socket of one address is none for all of them.
+    let port = 17_000 + std::process::id() % 10_000;
+    let (one, all) = (format!("127.0.0.3:{port}"), format!("0.0.0.0:{port}"));
+    std::fs::remove_file(&path).expect("removed");
+    let failed = std::thread::scope(|scope| {
+        scope.spawn(|| ask_early(&one));
+        activated(&[&one], &binary, &flags(&all)).output().expect("it ends by itself")
+    });
+    let said = String::from_utf8_lossy(&failed.stderr);
+    let reason = format!("the parent process passes a socket of `{one}`, which is another address");
+    assert!(!failed.status.success() && said.contains(&reason), "{said}");
 }

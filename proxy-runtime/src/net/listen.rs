@@ -2,20 +2,22 @@
 //!
 //! Sockets that others pass on ([`Inherited`]) are used instead of binding: a parent process (`LISTEN_FDS`), or the running process at a takeover.
 
+mod inherited;
 #[cfg(feature = "h3")]
 pub(crate) mod quic;
+mod unix;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub(crate) use self::inherited::Inherited;
 #[cfg(feature = "h3")]
-use self::quic::{InheritedQuic, QuicListeners};
+use self::quic::QuicListeners;
+use self::unix::settle_file;
+pub(crate) use self::unix::{bind_unix, probe_unix};
 use crate::context::settings::{self, Address, Settings, StartError};
-use crate::net::accounts;
 #[cfg(feature = "h3")]
 use crate::net::quic::QuicSocket;
 use crate::site::{Listener, Site, SocketFile};
@@ -177,14 +179,23 @@ fn bind(listener: &Listener, settings: &Settings, workers: usize, inherited: &mu
     let found = inherited.take_all(&address)?;
     match address {
         Address::Unix(path) if !found.is_empty() => {
-            set_mode(path, file)?;
-            set_owner(path, file)?;
+            settle_file(path, file)?;
             Ok(found)
         }
         Address::Tcp(..) if !found.is_empty() => Ok(found),
         Address::Unix(path) => Ok(vec![Bound::Unix(bind_unix(path, file)?)]),
         // One socket per worker: the kernel distributes connections over them.
-        Address::Tcp(host, port) => (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect(),
+        Address::Tcp(host, port) => {
+            let bound: io::Result<_> = (0..workers).map(|_| bind_tcp(host, port).map(Bound::Tcp)).collect();
+            bound.map_err(|error| match inherited.unused().find(|(_, passed)| *passed == Some(port)) {
+                Some((other, _)) => {
+                    let other =
+                        format!("{error}; the parent process passes a socket of `{other}`, which is another address");
+                    io::Error::new(error.kind(), other)
+                }
+                None => error,
+            })
+        }
     }
 }
 
@@ -227,61 +238,6 @@ fn bind_socket(address: SocketAddr, kind: Type, shared: bool) -> io::Result<Sock
     socket.set_reuse_port(shared)?;
     socket.bind(&address.into())?;
     Ok(socket)
-}
-
-/// Binds a unix socket, whose file may have been left behind by a process that has ended.
-///
-/// # Errors
-/// Fails if another process listens there, or the file can't be created.
-pub(crate) fn bind_unix(path: &str, file: &SocketFile) -> io::Result<std::os::unix::net::UnixListener> {
-    if is_left_behind(path) {
-        std::fs::remove_file(path)?;
-    }
-    // The file must have its permissions from the start: a client that connects before they are set stays connected. No other
-    // thread runs yet, so the process's umask can be changed.
-    let before = file.mode.map(|mode| rustix::process::umask(Mode::from_raw_mode(!u32::from(mode) & 0o777)));
-    let socket = std::os::unix::net::UnixListener::bind(path);
-    before.map(rustix::process::umask);
-    let socket = socket?;
-    if let Err(error) = set_owner(path, file) {
-        std::fs::remove_file(path)?;
-        return Err(error);
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Returns whether a path is a socket of a process that has ended.
-fn is_left_behind(path: &str) -> bool {
-    let answer = is_socket(path).then(|| std::os::unix::net::UnixStream::connect(path));
-    answer.is_some_and(|answer| answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
-}
-
-fn is_socket(path: &str) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    Path::new(path).symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
-}
-
-/// Sets the permissions of an existing socket's file.
-fn set_mode(path: &str, file: &SocketFile) -> io::Result<()> {
-    match file.mode {
-        Some(mode) if is_socket(path) => {
-            let mode = Mode::from_raw_mode(u32::from(mode));
-            Ok(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn set_owner(path: &str, file: &SocketFile) -> io::Result<()> {
-    let user = file.user.as_deref().map(accounts::user).transpose()?;
-    let group = file.group.as_deref().map(accounts::group).transpose()?;
-    if user.is_none() && group.is_none() {
-        return Ok(());
-    }
-    let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
-    let set = rustix::fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW);
-    set.map_err(|error| io::Error::other(format!("its owner can't be set: {}", io::Error::from(error))))
 }
 
 /// The availability of an address.
@@ -327,9 +283,19 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
     if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
+/// Returns the listeners, without that of `admin`, whose addresses another process of this user has bound.
+#[cfg(feature = "takeover")]
+pub(crate) fn shared<'a>(site: &'a Site, settings: &Settings, inherited: &Inherited) -> Vec<&'a Listener> {
+    let sites = site.listeners.iter().filter(|listener| !listener.speaks.admin);
+    let is_shared = |listener: &&Listener| {
+        probe(listener.address.get(settings), inherited).is_ok_and(|found| found == Availability::Shared)
+    };
+    sites.filter(is_shared).collect()
+}
+
 fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {
     let address = settings::address(address).map_err(io::Error::other)?;
-    if inherited.sockets.iter().any(|passed| is_at(&passed.socket, &address)) {
+    if inherited.has(&address) {
         return Ok(Availability::Inherited);
     }
     match address {
@@ -342,116 +308,6 @@ fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {
             }
             outcome => outcome.map(|_| Availability::Free),
         },
-    }
-}
-
-/// Returns whether this process may use a file of this user.
-fn is_mine(user: u32) -> bool {
-    let own = rustix::process::geteuid();
-    own.is_root() || own.as_raw() == user
-}
-
-/// Checks whether a unix socket can be created, or a process of this user listens there.
-///
-/// # Errors
-/// Neither is possible.
-pub(crate) fn probe_unix(path: &str) -> io::Result<Availability> {
-    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-    match Path::new(path).symlink_metadata() {
-        Ok(_) if is_left_behind(path) => Ok(Availability::Free),
-        Ok(file) if file.file_type().is_socket() && is_mine(file.uid()) => Ok(Availability::Shared),
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(_) => {
-            // Binding a temporary name shows whether a socket can be created there.
-            let beside = format!("{path}.{}", std::process::id());
-            std::os::unix::net::UnixListener::bind(&beside)?;
-            std::fs::remove_file(&beside).map(|()| Availability::Free)
-        }
-    }
-}
-
-/// Sockets that a parent process passes on, or the running process at a takeover.
-pub(crate) struct Inherited {
-    sockets: Vec<PassedSocket>,
-    #[cfg(feature = "h3")]
-    pub(crate) quic: InheritedQuic,
-}
-
-struct PassedSocket {
-    socket: Bound,
-    /// The index of the running process's listener.
-    #[cfg_attr(not(feature = "takeover"), allow(dead_code, reason = "read by takeovers alone"))]
-    listener: Option<u32>,
-}
-
-impl Inherited {
-    /// Takes the sockets of a parent process.
-    pub(crate) fn take() -> Inherited {
-        let mut handed = listenfd::ListenFd::from_env();
-        let mut sockets = Vec::new();
-        for index in 0..handed.len() {
-            let socket = match handed.take_tcp_listener(index) {
-                Ok(Some(socket)) => Bound::Tcp(socket),
-                _ => match handed.take_unix_listener(index) {
-                    Ok(Some(socket)) => Bound::Unix(socket),
-                    _ => continue,
-                },
-            };
-            sockets.push(PassedSocket { socket, listener: None });
-        }
-        Inherited {
-            sockets,
-            #[cfg(feature = "h3")]
-            quic: InheritedQuic::default(),
-        }
-    }
-
-    /// Adds a socket of a listener of the running process.
-    #[cfg(feature = "takeover")]
-    pub(crate) fn add(&mut self, listener: u32, socket: Bound) {
-        self.sockets.push(PassedSocket { socket, listener: Some(listener) });
-    }
-
-    /// Returns the running process's listeners of which no socket was taken.
-    #[cfg(feature = "takeover")]
-    pub(crate) fn left(&self) -> impl Iterator<Item = u32> {
-        self.sockets.iter().filter_map(|passed| passed.listener)
-    }
-
-    /// Takes all sockets with this address.
-    fn take_all(&mut self, address: &Address<'_>) -> io::Result<Vec<Bound>> {
-        let found = self.sockets.extract_if(.., |passed| is_at(&passed.socket, address));
-        let found: Vec<_> = found.map(|passed| passed.socket).collect();
-        for socket in &found {
-            match socket {
-                Bound::Tcp(socket) => socket.set_nonblocking(true)?,
-                Bound::Unix(socket) => socket.set_nonblocking(true)?,
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Returns whether the address of a socket is this one.
-fn is_local(local: SocketAddr, address: &Address<'_>) -> bool {
-    let Address::Tcp(host, port) = address else { return false };
-    let wanted = match *host {
-        "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        host => host.parse().ok(),
-    };
-    let any = |ip: IpAddr| ip.is_unspecified();
-    local.port() == *port && wanted.is_some_and(|ip| ip == local.ip() || (any(ip) && any(local.ip())))
-}
-
-/// Returns whether a socket listens on this address.
-fn is_at(socket: &Bound, address: &Address<'_>) -> bool {
-    match (socket, address) {
-        (Bound::Tcp(socket), Address::Tcp(..)) => socket.local_addr().is_ok_and(|local| is_local(local, address)),
-        (Bound::Unix(socket), Address::Unix(path)) => {
-            socket.local_addr().is_ok_and(|local| local.as_pathname() == Some(Path::new(path)))
-        }
-        _ => false,
     }
 }
 

@@ -5,9 +5,10 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use socket2::Type;
+use socket2::{SockRef, Type};
 
-use super::{bind_address, is_local};
+use super::bind_address;
+use super::inherited::is_local;
 use crate::context::settings::{self, Address, Settings};
 use crate::net::quic::{QuicGroup, QuicIdentity, QuicSocket, RelayReceiver, SOCKET_BUFFER};
 use crate::site::Listener;
@@ -52,7 +53,7 @@ pub(crate) struct InheritedQuic {
 impl InheritedQuic {
     /// Takes all sockets with this address, and the index of their listener.
     fn take(&mut self, address: &Address<'_>) -> io::Result<(Option<u32>, Vec<UdpSocket>)> {
-        let is_at = |socket: &UdpSocket| socket.local_addr().is_ok_and(|local| is_local(local, address));
+        let is_at = |socket: &UdpSocket| is_local(&SockRef::from(socket), address);
         let (listeners, found): (Vec<_>, Vec<_>) = self.sockets.extract_if(.., |(_, socket)| is_at(socket)).unzip();
         found.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
         Ok((listeners.first().copied(), found))
