@@ -3,7 +3,8 @@
 //! Pausing costs an accept a look at a `watch`, counting costs an exchange a load and a store. `handover/absent.rs` has the same names for sites
 //! without `takeover`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +15,10 @@ pub(crate) struct Handover {
     counters: Box<[CanaryCounter]>,
     /// There was an error.
     failed: Notify,
+    /// The number of the last question whether workers run their tasks.
+    question: watch::Sender<u32>,
+    /// A worker has heard it.
+    heard: Notify,
 }
 
 /// The counts of one worker, which alone writes them; in a cache line of its own.
@@ -22,6 +27,8 @@ pub(crate) struct Handover {
 struct CanaryCounter {
     responses: AtomicU64,
     errors: AtomicU64,
+    /// The last question that it has heard.
+    heard: AtomicU32,
 }
 
 /// What a new process has done so far.
@@ -35,7 +42,13 @@ pub(crate) struct CanaryCount {
 impl Handover {
     pub(crate) fn new(listeners: usize, workers: usize) -> Handover {
         let counters = (0..workers).map(|_| CanaryCounter::default()).collect();
-        Handover { paused: watch::Sender::new(vec![false; listeners]), counters, failed: Notify::new() }
+        Handover {
+            paused: watch::Sender::new(vec![false; listeners]),
+            counters,
+            failed: Notify::new(),
+            question: watch::Sender::new(0),
+            heard: Notify::new(),
+        }
     }
 
     /// Pauses these listeners.
@@ -76,6 +89,32 @@ impl Handover {
     /// Waits until there has been another error.
     pub(crate) async fn failed(&self) {
         self.failed.notified().await;
+    }
+
+    /// Hears questions for as long as a worker runs its tasks.
+    pub(crate) async fn hear(&self, worker: usize) {
+        let mut question = self.question.subscribe();
+        let Some(counter) = self.counters.get(worker) else { return };
+        // The sender lives as long as the process.
+        while question.changed().await.is_ok() {
+            counter.heard.store(*question.borrow_and_update(), Ordering::Release);
+            self.heard.notify_one();
+        }
+    }
+
+    /// Returns a worker that does not run its tasks within this time, if there is one.
+    pub(crate) async fn silent(&self, within: Duration) -> Option<usize> {
+        let asked = self.question.borrow().wrapping_add(1);
+        self.question.send_replace(asked);
+        let silent = || self.counters.iter().position(|counter| counter.heard.load(Ordering::Acquire) != asked);
+        let all_hear = async {
+            while silent().is_some() {
+                self.heard.notified().await;
+            }
+        };
+        // If the last one hears it now, that is in time.
+        let _ = tokio::time::timeout(within, all_hear).await;
+        silent()
     }
 
     /// Returns the sums over all workers.
@@ -134,6 +173,18 @@ mod tests {
         resumed(&mut first).await;
         handover.resume();
         resumed(&mut second).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_hangs_is_silent() {
+        let handover: &'static Handover = Box::leak(Box::new(Handover::new(0, 3)));
+        let tasks = [0, 1, 2].map(|worker| tokio::spawn(handover.hear(worker)));
+        tokio::task::yield_now().await;
+        for _ in 0..2 {
+            assert_eq!(handover.silent(Duration::from_secs(2)).await, None);
+        }
+        tasks[1].abort();
+        assert_eq!(handover.silent(Duration::from_secs(2)).await, Some(1));
     }
 
     #[test]

@@ -70,11 +70,17 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     let access = AccessState::new(site, settings)?;
     let replacers: &'static [Replacer] = Vec::leak(replacers(site));
     let tracer = Tracer::new(site, settings).map_err(|refused| vec![refused])?;
-    let mut received = takeover::receive(site, settings, upgrade)?;
     let mut inherited = Inherited::take();
+    let mut received = match takeover::receive(site, settings, (upgrade, &inherited))? {
+        Ok(received) => received,
+        Err(code) => return Ok(code),
+    };
     received.pass_on(&mut inherited);
     let bound = listen::bind_all(site, settings, workers, &mut inherited)?;
     received.left(&inherited);
+    for (unused, _) in inherited.unused() {
+        notice(&format!("the parent process passes a socket of `{unused}`, where the site does not listen"));
+    }
     #[cfg(feature = "takeover")]
     engine.adopt_ticket_keys(&received.ticket_keys());
     #[cfg(feature = "takeover")]
@@ -126,9 +132,9 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     let phases = Phases::of(site.process.drain.get(settings));
     let reread_wanted: &'static Notify = Box::leak(Box::default());
     let drain_wanted: &'static Notify = Box::leak(Box::default());
-    signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, phases).map_err(failed)?;
-    let manager = ServiceManager::start(workers).map_err(failed)?;
     let died: &'static AtomicBool = Box::leak(Box::default());
+    signals::follow(stop.clone(), (reread_wanted, drain_wanted), log, (phases, died)).map_err(failed)?;
+    let manager = ServiceManager::start(workers).map_err(failed)?;
     for (index, sockets) in bound.workers.into_iter().enumerate() {
         let (log, stop, done) = (log.buffers(), stopped.clone(), done.clone());
         let beat = manager.clone().beat(index);
@@ -189,7 +195,7 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     }
     let buffers: &'static Buffers = Box::leak(Box::new(Buffers::new(MIN_BUFFER)));
     let dialler = Dialler { tls: engine, buffers, descriptors };
-    let rolled_back = takeover.as_ref().map(TakeoverTask::outcome);
+    let taken_over = takeover.as_ref().map(TakeoverTask::outcome);
     main.block_on(async {
         for server in &servers.servers {
             tokio::task::spawn_local(keep_resolving(server));
@@ -244,10 +250,8 @@ pub(crate) fn serve(site: &'static Site, mut settings: Settings, upgrade: bool) 
     observe::notice::finish(phases.notices);
     // The end does not wait for a DNS lookup that hangs.
     main.shutdown_background();
-    if let Some(reason) = rolled_back.as_ref().and_then(|rolled_back| rolled_back.get()) {
-        return Ok(takeover::end(reason));
-    }
-    Ok(if died.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let code = if died.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    Ok(taken_over.as_ref().and_then(|outcome| outcome.get()).map_or(code, |outcome| outcome.end(code)))
 }
 
 /// Returns the counters of workers, if metrics are enabled.
@@ -305,6 +309,10 @@ fn replacers(site: &Site) -> Vec<Replacer> {
 /// The interval between checks of certificate and key files.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// The longest pause before files that were refused are read again, though nothing is seen to have changed: whether this user may read one also depends
+/// on folders and groups.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Reads certificates and keys again when their files change.
 async fn watch_certificates(
     site: &'static Site,
@@ -319,13 +327,27 @@ async fn watch_certificates(
     let files: &'static [u16] = Vec::leak(files);
     let seen = || files.iter().map(|&index| settings.changed(&site.files[usize::from(index)])).collect::<Vec<_>>();
     let mut before = seen();
+    let mut refused: Option<(Duration, tokio::time::Instant, Vec<_>)> = None;
     loop {
         tokio::time::sleep(WATCH).await;
         // A disk that does not respond must not block this thread's other work: signals, health checks, DNS lookups.
         let Ok(now) = file_pool::run_static(seen).await else { continue };
-        if now != before {
+        if now == before {
+            refused = None;
+            continue;
+        }
+        let pause = match refused.take() {
+            Some((pause, again, seen)) if seen == now && tokio::time::Instant::now() < again => {
+                refused = Some((pause, again, seen));
+                continue;
+            }
+            Some((pause, _, seen)) if seen == now => (pause * 2).min(LONGEST_PAUSE),
+            _ => WATCH * 2,
+        };
+        if reread(site, settings, engine, access).await {
             before = now;
-            reread(site, settings, engine, access).await;
+        } else {
+            refused = Some((pause, tokio::time::Instant::now() + pause, now));
         }
     }
 }
@@ -346,12 +368,13 @@ async fn keep_rereading(
     }
 }
 
+/// Reads all files again. Returns whether all were accepted.
 async fn reread(
     site: &'static Site,
     settings: &'static Settings,
     engine: &'static Engine,
     access: &'static AccessState,
-) {
+) -> bool {
     let reread = file_pool::run_static(move || {
         let mut refused = settings.reread_files(site.files);
         refused.extend(engine.reload(site, settings));
@@ -359,7 +382,8 @@ async fn reread(
         refused
     });
     let Ok(refused) = reread.await else {
-        return announce_warning("files can't be read again: the disk does not respond; keeping the previous version");
+        announce_warning("files can't be read again: the disk does not respond; keeping the previous version");
+        return false;
     };
     for refused in &refused {
         announce_warning(&format!("{refused}; keeping the previous version"));
@@ -367,6 +391,7 @@ async fn reread(
     if refused.is_empty() {
         announce("files were reloaded");
     }
+    refused.is_empty()
 }
 
 /// Runs a worker. The first one makes the requests of `warm`. `beat` runs as long as the worker does.
@@ -387,6 +412,9 @@ fn work(
         tokio::task::spawn_local(beat);
         tokio::task::spawn_local(worker.log.keep_flushing());
         tokio::task::spawn_local(worker.keep_sweeping());
+        if let Some(handover) = worker.handover {
+            tokio::task::spawn_local(handover.hear(number));
+        }
         for (about, store) in worker.site.stores.iter().zip(worker.stores).filter(|_| number == 0) {
             if let Some(warm) = &about.warm {
                 tokio::task::spawn_local(keep_warm(worker, store, warm));

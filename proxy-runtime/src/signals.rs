@@ -4,6 +4,7 @@
 //! A separate thread waits for them and does nothing that blocks: a second TERM or INT ends the process even if all other
 //! threads hang.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -16,7 +17,7 @@ use crate::shutdown::Phases;
 use crate::worker::StopSignal;
 
 /// Handles signals from now on. After the first signal to stop, the process ends when the drain and `ending` are over; after the
-/// second, it ends at once, except for the time to log aborted exchanges.
+/// second, it ends at once, except for the time to log aborted exchanges. The exit code is 1 if a worker has died.
 ///
 /// # Errors
 /// Fails if the system has no thread or no descriptors left.
@@ -24,12 +25,12 @@ pub(crate) fn follow(
     stop: watch::Sender<StopSignal>,
     (reread, drain_wanted): (&'static Notify, &'static Notify),
     log: &'static AccessLog,
-    phases: Phases,
+    (phases, died): (Phases, &'static AtomicBool),
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let caught = runtime.block_on(async { Caught::new() })?;
     let wanted = (reread, drain_wanted);
-    let follow = move || runtime.block_on(caught.follow(&stop, wanted, log, phases));
+    let follow = move || runtime.block_on(caught.follow(&stop, wanted, log, (phases, died)));
     std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     Ok(())
 }
@@ -62,7 +63,7 @@ impl Caught {
         stop: &watch::Sender<StopSignal>,
         (reread, drain_wanted): (&Notify, &Notify),
         log: &AccessLog,
-        phases: Phases,
+        (phases, died): (Phases, &AtomicBool),
     ) {
         let mut deadline = None;
         loop {
@@ -83,7 +84,7 @@ impl Caught {
                     announce("SIGUSR2: nothing is done, as a process can't start its successor: see `takeover`");
                     false
                 }
-                () = over(deadline) => std::process::exit(0),
+                () = over(deadline) => std::process::exit(i32::from(died.load(Ordering::Relaxed))),
             };
             let before = *stop.borrow();
             match (stops, before) {

@@ -16,20 +16,26 @@
 //! workers have to do with it is in [`Handover`].
 
 mod canary;
+mod crashed;
 mod message;
 mod new;
 mod old;
 #[cfg(feature = "h3")]
 mod quic;
 
+use std::cell::RefCell;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use self::crashed::CrashedBuilds;
+use self::message::{Channel, Message};
 pub(crate) use self::new::{ReceivedSockets, receive};
 use crate::access::state::AccessState;
 use crate::context::settings::{Settings, StartError};
@@ -58,8 +64,34 @@ pub(crate) struct TakeoverTask {
     quic: quic::QuicHandover,
     /// The old process, if it has handed over.
     old: Option<new::OldProcess>,
-    /// Why the takeover was rolled back, once it was.
-    rolled_back: Arc<OnceLock<String>>,
+    crashed: Rc<CrashedBuilds>,
+    /// The new process that has the sockets, until one of the two goes on.
+    candidate: RefCell<Option<Rc<Channel>>>,
+    outcome: Arc<OnceLock<TakeoverOutcome>>,
+}
+
+/// How a process ends that another one goes on instead of.
+pub(crate) enum TakeoverOutcome {
+    /// It has rolled back, for this reason.
+    RolledBack(String),
+    /// It was replaced by a process, to which this is the connection.
+    Replaced(OwnedFd),
+}
+
+impl TakeoverOutcome {
+    /// Reports it, and returns the exit code: without it, that would be `code`.
+    pub(crate) fn end(&self, code: ExitCode) -> ExitCode {
+        match self {
+            TakeoverOutcome::RolledBack(reason) => not_again(&format!("the takeover was rolled back: {reason}")),
+            TakeoverOutcome::Replaced(successor) => {
+                if code == ExitCode::SUCCESS {
+                    // If this fails, the successor is gone.
+                    let _ = rustix::io::write(successor, &Message::Ended.encode());
+                }
+                code
+            }
+        }
+    }
 }
 
 impl TakeoverTask {
@@ -85,7 +117,9 @@ impl TakeoverTask {
             #[cfg(feature = "h3")]
             quic: quic::QuicHandover::new(handed_over.quic),
             old: received.old,
-            rolled_back: Arc::default(),
+            crashed: Rc::default(),
+            candidate: RefCell::default(),
+            outcome: Arc::default(),
         })
     }
 
@@ -94,9 +128,9 @@ impl TakeoverTask {
         self.handover
     }
 
-    /// Returns where the reason for a rollback will be.
-    pub(crate) fn outcome(&self) -> Arc<OnceLock<String>> {
-        Arc::clone(&self.rolled_back)
+    /// Returns where the outcome will be.
+    pub(crate) fn outcome(&self) -> Arc<OnceLock<TakeoverOutcome>> {
+        Arc::clone(&self.outcome)
     }
 
     /// Completes the takeover from the old process, calls `ready`, and then serves new processes, until this one stops. Workers must be running.
@@ -106,36 +140,63 @@ impl TakeoverTask {
         drain: &'static Notify,
         ready: impl FnOnce(),
     ) {
-        if let Some(old) = self.old.take()
-            && let Err(reason) = new::take_over(&old, &mut self, stop.clone()).await
-        {
-            announce_warning(&format!("takeover: rolled back: {reason}"));
-            let _ = self.rolled_back.set(reason);
-            self.handover.pause_all();
-            #[cfg(feature = "h3")]
-            self.quic.pause_all();
-            return drain.notify_one();
+        if let Some(old) = self.old.take() {
+            if let Err(reason) = new::take_over(&old, &mut self, stop.clone()).await {
+                announce_warning(&format!("takeover: rolled back: {reason}"));
+                let _ = self.outcome.set(TakeoverOutcome::RolledBack(reason));
+                self.handover.pause_all();
+                #[cfg(feature = "h3")]
+                self.quic.pause_all();
+                return drain.notify_one();
+            }
+            tokio::task::spawn_local(old.follow(Rc::clone(&self.crashed)));
         }
         self.handover.resume();
         ready();
         tokio::select! {
             handed_over = old::serve(&self) => match handed_over {
-                Ok(()) => drain.notify_one(),
+                Ok(successor) => {
+                    drain.notify_one();
+                    self.replaced_by(successor).await;
+                }
                 Err(error) => announce_warning(&format!("takeover: the socket has failed: {error}")),
             },
-            _ = stop.wait_for(|stop| *stop != StopSignal::No) => {}
+            _ = stop.wait_for(|stop| *stop != StopSignal::No) => {
+                let candidate = self.candidate.take();
+                if let Some(candidate) = candidate {
+                    // If this does not arrive, the end of the connection tells the same, but as of a crash.
+                    let _ = candidate.send(&Message::Draining, None).await;
+                    self.replaced_by(candidate).await;
+                }
+            }
         }
     }
 }
 
-/// The exit code of a new process that has rolled back.
-const ROLLED_BACK: u8 = 3;
+impl TakeoverTask {
+    /// Another process goes on from now on.
+    async fn replaced_by(&self, successor: Rc<Channel>) {
+        // Without a descriptor, the successor takes the end for a crash.
+        if let Ok(descriptor) = successor.0.as_fd().try_clone_to_owned() {
+            let _ = self.outcome.set(TakeoverOutcome::Replaced(descriptor));
+        }
+        self.crashed.hand_over(successor).await;
+    }
+}
 
-/// Reports a rollback on standard error at the end of the process, wherever its notices go, and returns its exit code.
-pub(crate) fn end(reason: &str) -> ExitCode {
+/// Returns what a build is called: another build of the same site is the same.
+fn build(site: &Site) -> String {
+    format!("{} {}", site.digest, site.built)
+}
+
+/// The exit code of a process that another one serves on instead of: it is not to be started again by itself.
+const NOT_AGAIN: u8 = 3;
+
+/// Reports on standard error, wherever notices go, why this process must end, and returns its exit code.
+fn not_again(reason: &str) -> ExitCode {
     // Nobody can be told if standard error is closed.
-    drop(writeln!(io::stderr(), "error: the takeover was rolled back: {reason}"));
-    ExitCode::from(ROLLED_BACK)
+    drop(writeln!(io::stderr(), "error: {reason}"));
+    ExitCode::from(NOT_AGAIN)
 }
 
 fn bind(site: &Site, written: &site::Takeover, settings: &Settings) -> io::Result<UnixListener> {
@@ -149,12 +210,25 @@ fn bind(site: &Site, written: &site::Takeover, settings: &Settings) -> io::Resul
     )
 }
 
+/// Checks the time of the canary, which may be a parameter.
+///
+/// # Errors
+/// It is longer than an old process waits.
+fn check_canary(written: &site::Takeover, settings: &Settings) -> Result<(), StartError> {
+    if written.canary.get(settings) > site::Takeover::LONGEST_CANARY {
+        let message = "`canary` is at most an hour: two processes share the work for that long".to_owned();
+        return Err(StartError { message, place: written.place.clone() });
+    }
+    Ok(())
+}
+
 /// Checks whether the socket of takeovers can be bound, or a process that can be taken over from listens there.
 ///
 /// # Errors
 /// Neither is possible.
 pub(crate) fn probe(site: &Site, settings: &Settings) -> Result<Option<(String, Availability)>, StartError> {
     let Some(written) = &site.process.takeover else { return Ok(None) };
+    check_canary(written, settings)?;
     let path = written.path.get(settings);
     match listen::probe_unix(path) {
         Ok(found) => Ok(Some((path.to_owned(), found))),

@@ -53,6 +53,8 @@ param listen type=addr
 param backend type=addr
 process {
     sandbox required
+    takeover "DIR/takeover.sock" canary="3s"
+    drain timeout="1s"
 }
 listen (param)listen
 cache-store main memory="1MiB" {
@@ -89,6 +91,9 @@ fn crate_of(name: &str, site: &str) -> std::path::PathBuf {
     std::fs::create_dir_all(dir.join("www/public")).expect("a folder");
     write("www/public/a.txt", "a");
     write("elsewhere.txt", "secret");
+    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).expect("text");
+    let with = "proxy-runtime = { version = \"=0.1.0\", features = [\"takeover\"] }";
+    write("Cargo.toml", &manifest.replace("proxy-runtime = \"=0.1.0\"", with));
     write("site.kdl", &site.replace("DIR", dir.to_str().expect("UTF-8")));
     write("src/escapes.rs", ESCAPES);
     write(
@@ -150,6 +155,17 @@ fn escapes_fail() {
         stored.header("cache-status")
     );
     assert!(Path::new(&elsewhere).exists());
+
+    // Nor does a process whose worker hangs replace it, though nothing has failed.
+    let mut command = Command::new(target().join("debug/sandbox-escapes"));
+    command.current_dir(&dir).arg(format!("--listen={listen}")).arg(format!("--backend={}", backend.address));
+    command.arg("--upgrade");
+    let mut hanging = Proxy::spawn(command, [].into());
+    hanging.notice("takeover: serving for 3s before the old process ends");
+    Client::to(&listen).send("GET /x?what=hang HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    hanging.notice("takeover: rolled back: worker ");
+    assert_eq!(hanging.wait().code(), Some(3));
+    assert_eq!(get(&listen, "a.test", "/x").text(), "ok");
 
     // A service manager hears of it from within, and hears nothing once a worker hangs.
     manager.expect("WATCHDOG=1\n");

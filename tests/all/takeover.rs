@@ -28,10 +28,11 @@ param takeover type=string
 param canary type=duration default="400ms"
 param text type=string default="first"
 param echo type=addr default="127.0.0.1:9"
+param drain type=duration default="3s"
 process {
     workers WORKERS
     takeover (param)takeover canary=(param)canary max-error-percent=10
-    drain timeout="3s"
+    drain timeout=(param)drain
     sandbox required
 }
 listen (param)listen {
@@ -117,6 +118,15 @@ impl Swapped {
     /// Runs a version that ends by itself.
     fn run(&self, binary: &Path, flags: &[&str]) -> Output {
         self.command(binary, flags).output().expect("it runs, and ends by itself")
+    }
+
+    /// Starts a version as a service manager does after it has crashed: the process that has its sockets refuses.
+    fn restart_after_crash(&self, binary: &Path, running: &Proxy) {
+        let refused = self.run(binary, &["--upgrade"]);
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+        let reason = "the running process does not hand over: this build has crashed during its last takeover";
+        assert!(stderr(&refused).contains(reason), "{refused:?}");
+        running.notice("this build has crashed during its last takeover; if it is started once more, it may");
     }
 
     fn address(&self, name: &str) -> &str {
@@ -257,6 +267,9 @@ fn a_crash_rolls_back() {
         for _ in 0..20 {
             assert_eq!(swapped.ask(), "first");
         }
+        if signal == "KILL" {
+            swapped.restart_after_crash(&binary, &old);
+        }
     }
     // The other way round: the old process crashes, and the new one goes on.
     let new = swapped.start(&binary, &["--upgrade", "--canary=60s"]);
@@ -264,8 +277,99 @@ fn a_crash_rolls_back() {
     old.signal("KILL");
     new.notice("takeover: the old process has ended; this process goes on");
     assert_eq!(swapped.ask(), "first");
+    swapped.restart_after_crash(&binary, &new);
     let next = swapped.start(&binary, &["--upgrade"]);
     next.notice("takeover: complete: ");
+}
+
+#[test]
+fn a_crash_after_the_end_of_the_canary_takes_nothing_back() {
+    let swapped = Swapped::new("takeover-late-crash");
+    let first = swapped.build("takeover-late-crash-1", 1, 200);
+    let [second, third] = [201, 202].map(|status| swapped.build(&format!("takeover-late-crash-{status}"), 1, status));
+    let status = || get(swapped.address("listen"), "a.test", "/").status;
+    // A request that is not answered, so that the process drains for as long as it may.
+    let server = std::net::TcpListener::bind(address()).expect("bound");
+    let server = format!("--echo={}", server.local_addr().expect("an address"));
+    let flags = ["--upgrade", "--drain=60s", &server];
+    let busy = || {
+        let mut client = std::net::TcpStream::connect(swapped.address("listen")).expect("connected");
+        client.write_all(b"GET /live HTTP/1.1\r\nHost: a.test\r\n\r\n").expect("sent");
+        client
+    };
+    let mut draining = vec![(swapped.start(&first, &flags), busy())];
+    for binary in [&second, &third] {
+        let new = swapped.start(binary, &flags);
+        new.notice("takeover: complete: ");
+        draining.push((new, busy()));
+    }
+    let (mut running, client) = draining.pop().expect("the last one");
+    drop(client);
+    assert_eq!(status(), 202);
+    // The process that runs now knows of the one before it, and of the one before that.
+    for (count, ((old, _), binary)) in draining.iter_mut().zip([&first, &second]).enumerate() {
+        old.signal("KILL");
+        old.wait();
+        running.notices("takeover: a process that was replaced has crashed", count + 1);
+        swapped.restart_after_crash(binary, &running);
+        assert_eq!(status(), 202);
+    }
+    let mut back = swapped.start(&first, &["--upgrade"]);
+    back.notice("takeover: complete: ");
+    assert_eq!(status(), 200);
+    // One that has ended as it should comes back at its first start.
+    assert_eq!(running.wait().code(), Some(0));
+    let again = swapped.start(&third, &["--upgrade"]);
+    again.notice("takeover: complete: ");
+    assert_eq!(status(), 202);
+    assert_eq!(back.wait().code(), Some(0));
+}
+
+#[test]
+fn stopping_the_old_process_is_no_crash() {
+    let swapped = Swapped::new("takeover-stopped");
+    let binary = swapped.build("takeover-stopped", 2, 200);
+    let mut old = swapped.start(&binary, &[]);
+    let mut new = swapped.start(&binary, &["--upgrade", "--canary=60s"]);
+    new.notice("takeover: serving for 60s before the old process ends");
+    old.signal("TERM");
+    new.notice("takeover: the old process ends; this process goes on");
+    assert_eq!(old.wait().code(), Some(0));
+    assert_eq!(swapped.ask(), "first");
+    let back = swapped.start(&binary, &["--upgrade"]);
+    back.notice("takeover: complete: ");
+    assert_eq!(new.wait().code(), Some(0));
+    assert!(!new.noticed().iter().any(|line| line.contains("crashed")), "{:?}", new.noticed());
+
+    // A parameter has the bounds of what is written.
+    let refused = swapped.run(&binary, &["--upgrade", "--canary=2h"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("`canary` is at most an hour"), "{refused:?}");
+    back.notice("takeover: complete: ");
+    assert_eq!(swapped.ask(), "first");
+}
+
+#[test]
+fn another_process_at_the_same_address_is_not_overlooked() {
+    let swapped = Swapped::new("takeover-elsewhere");
+    let binary = swapped.build("takeover-elsewhere", 1, 200);
+    let mut old = swapped.start(&binary, &[]);
+    let elsewhere = format!("--takeover={}", swapped.dir.join("elsewhere.sock").display());
+    let refused = swapped.run(&binary, &["--upgrade", &elsewhere]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let reason = format!("can't take over: another process listens on `{}`, but none on", swapped.address("listen"));
+    assert!(stderr(&refused).contains(&reason), "{refused:?}");
+    assert_eq!(swapped.ask(), "first");
+
+    // One that is ending is waited for.
+    let new = std::thread::scope(|scope| {
+        let new = scope.spawn(|| swapped.start(&binary, &["--upgrade", &elsewhere]));
+        old.signal("TERM");
+        assert_eq!(old.wait().code(), Some(0));
+        new.join().expect("it serves")
+    });
+    new.notice("so there is nothing to take over");
+    assert_eq!(swapped.ask(), "first");
 }
 
 #[test]
@@ -331,6 +435,7 @@ fn listeners_come_and_go() {
     let new = swapped.start(&binary, &["--upgrade", "--canary=2s"]);
     drop(new);
     old.notice("has ended without a verdict");
+    swapped.restart_after_crash(&binary, &old);
 
     let moved = format!("--listen={after}");
     let new = swapped.start(&binary, &["--upgrade", "--canary=1s", &moved]);

@@ -103,11 +103,13 @@ impl Settings {
         refused
     }
 
-    /// Returns the modification time and length of a file; `None` if it does not exist.
+    /// Returns what is another after a file was changed or replaced, or its permissions were: the time of that, and the number of the file; `None` if it
+    /// does not exist.
     #[cfg(feature = "serve")]
-    pub(crate) fn changed(&self, file: &FileRef) -> Option<(std::time::SystemTime, u64)> {
+    pub(crate) fn changed(&self, file: &FileRef) -> Option<(i64, i64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
         let found = std::fs::metadata(self.path(file)).ok()?;
-        Some((found.modified().ok()?, found.len()))
+        Some((found.ctime(), found.ctime_nsec(), found.ino()))
     }
 
     /// Returns the path of a file.

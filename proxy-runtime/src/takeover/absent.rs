@@ -22,8 +22,21 @@ impl ReceivedSockets {
     pub(crate) fn left(&mut self, _: &Inherited) {}
 }
 
-pub(crate) fn receive(_: &Site, _: &Settings, _: bool) -> Result<ReceivedSockets, Vec<StartError>> {
-    Ok(ReceivedSockets)
+pub(crate) fn receive(
+    _: &Site,
+    _: &Settings,
+    _: (bool, &Inherited),
+) -> Result<Result<ReceivedSockets, ExitCode>, Vec<StartError>> {
+    Ok(Ok(ReceivedSockets))
+}
+
+/// There is none.
+pub(crate) enum TakeoverOutcome {}
+
+impl TakeoverOutcome {
+    pub(crate) fn end(&self, _: ExitCode) -> ExitCode {
+        match *self {}
+    }
 }
 
 /// No process takes over.
@@ -44,7 +57,7 @@ impl TakeoverTask {
         match *self {}
     }
 
-    pub(crate) fn outcome(&self) -> Arc<OnceLock<String>> {
+    pub(crate) fn outcome(&self) -> Arc<OnceLock<TakeoverOutcome>> {
         match *self {}
     }
 
@@ -52,10 +65,6 @@ impl TakeoverTask {
     pub(crate) async fn run(self, _: watch::Receiver<StopSignal>, _: &'static Notify, _: impl FnOnce()) {
         match self {}
     }
-}
-
-pub(crate) fn end(_: &str) -> ExitCode {
-    ExitCode::FAILURE
 }
 
 pub(crate) fn probe(_: &Site, _: &Settings) -> Result<Option<(String, Availability)>, StartError> {

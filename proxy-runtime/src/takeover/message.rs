@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The version of this protocol.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// The most bytes of a message.
 pub(super) const LONGEST: usize = 4096;
@@ -30,8 +30,14 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Message {
     /// The new process begins, with this version of the protocol.
     Hello(u32),
+    /// The build of the process that sends it.
+    Build(String),
     /// The old process does not hand over, for this reason.
     Refused(String),
+    /// It does not hand over to this build, for this reason: the new process should not be started again.
+    NotAgain(String),
+    /// This build has crashed while another process had its sockets.
+    Crashed(String),
     /// The socket that takeovers are requested at.
     Own,
     /// A socket of the old process's listener with this index.
@@ -62,14 +68,19 @@ pub(super) enum Message {
     Draining,
     /// The old process accepts again.
     Resumed,
+    /// The old process ends as it should: if its connection ends without this, it has crashed.
+    Ended,
 }
 
 impl Message {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let number = |number: u32| number.to_be_bytes().to_vec();
         let (kind, content) = match self {
             Message::Hello(version) => (b'H', number(*version)),
+            Message::Build(build) => (b'N', clipped(build)),
             Message::Refused(reason) => (b'X', clipped(reason)),
+            Message::NotAgain(reason) => (b'A', clipped(reason)),
+            Message::Crashed(build) => (b'Z', clipped(build)),
             Message::Own => (b'O', Vec::new()),
             Message::Socket(listener) => (b'S', number(*listener)),
             Message::Datagrams(listener) => (b'U', number(*listener)),
@@ -85,6 +96,7 @@ impl Message {
             Message::RollBack(reason) => (b'B', clipped(reason)),
             Message::Draining => (b'D', Vec::new()),
             Message::Resumed => (b'R', Vec::new()),
+            Message::Ended => (b'Q', Vec::new()),
         };
         let mut frame = vec![kind];
         frame.extend(number(content.len() as u32));
@@ -97,7 +109,10 @@ impl Message {
         let text = || String::from_utf8_lossy(&content).into_owned();
         Some(match kind {
             b'H' => Message::Hello(number()?),
+            b'N' => Message::Build(text()),
             b'X' => Message::Refused(text()),
+            b'A' => Message::NotAgain(text()),
+            b'Z' => Message::Crashed(text()),
             b'O' => Message::Own,
             b'S' => Message::Socket(number()?),
             b'U' => Message::Datagrams(number()?),
@@ -113,6 +128,7 @@ impl Message {
             b'B' => Message::RollBack(text()),
             b'D' => Message::Draining,
             b'R' => Message::Resumed,
+            b'Q' => Message::Ended,
             _ => return None,
         })
     }
@@ -217,7 +233,10 @@ mod tests {
         let text = || "a reason".to_owned();
         vec![
             Message::Hello(VERSION),
+            Message::Build(text()),
             Message::Refused(text()),
+            Message::NotAgain(text()),
+            Message::Crashed(text()),
             Message::Own,
             Message::Socket(7),
             Message::Datagrams(8),
@@ -233,6 +252,7 @@ mod tests {
             Message::RollBack(text()),
             Message::Draining,
             Message::Resumed,
+            Message::Ended,
         ]
     }
 

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
@@ -13,18 +16,19 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::canary::judge;
+use super::crashed::CrashedBuilds;
 use super::message::{Channel, Message, PATIENCE, VERSION};
 use super::old::unexpected;
-use super::{TakeoverTask, bind, refused, whole_millis};
+use super::{TakeoverTask, bind, build, check_canary, not_again, refused, whole_millis};
 use crate::context::settings::{Settings, StartError};
 use crate::net::accounts;
 #[cfg(feature = "h3")]
 use crate::net::listen::quic::InheritedQuic;
-use crate::net::listen::{Bound, Inherited};
+use crate::net::listen::{self, Bound, Inherited};
 #[cfg(feature = "h3")]
 use crate::net::quic::QuicIdentity;
 use crate::observe::{announce, announce_warning, notice};
-use crate::site::{self, Site};
+use crate::site::Site;
 use crate::worker::StopSignal;
 
 /// The most sockets that are received.
@@ -32,6 +36,12 @@ const MOST_SOCKETS: usize = 1 << 16;
 
 /// The most messages with the state of rate limits: 16 MiB. The running process sends a quarter of that.
 const MOST_LIMITS: usize = 1 << 12;
+
+/// How long workers may take to respond at the end of the canary. The old process waits for longer.
+const RESPONSE: Duration = Duration::from_secs(2);
+
+/// How long to wait before looking for other processes again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a running process has handed over.
 #[derive(Default)]
@@ -47,9 +57,10 @@ pub(crate) struct ReceivedSockets {
     limits: Vec<Vec<u8>>,
 }
 
-/// The running process, until the verdict.
+/// The running process, which ends if this one goes on.
 pub(super) struct OldProcess {
     stream: std::os::unix::net::UnixStream,
+    build: String,
     /// Its listeners that this process listens for.
     took: Vec<u32>,
 }
@@ -86,24 +97,27 @@ impl ReceivedSockets {
 }
 
 /// Receives the sockets of the running process, if `upgrade` is set and there is one; otherwise, binds the socket for takeovers. Blocks for
-/// a few seconds at most.
+/// a few seconds at most. The inner error is the exit code of a process that the running one does not want to see again.
 ///
 /// # Errors
 /// The running process doesn't respond, or refuses; or it runs, and `upgrade` is not set.
 pub(crate) fn receive(
     site: &'static Site,
     settings: &Settings,
-    upgrade: bool,
-) -> Result<ReceivedSockets, Vec<StartError>> {
-    let Some(written) = &site.process.takeover else { return Ok(ReceivedSockets::default()) };
+    (upgrade, inherited): (bool, &Inherited),
+) -> Result<Result<ReceivedSockets, ExitCode>, Vec<StartError>> {
+    let Some(written) = &site.process.takeover else { return Ok(Ok(ReceivedSockets::default())) };
+    check_canary(written, settings).map_err(|refused| vec![refused])?;
     let refused = |error: io::Error| refused(written, settings, &error.to_string());
     let mut all = ReceivedSockets::default();
     if upgrade {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let path = written.path.get(settings);
         match runtime.block_on(received(site, path)) {
-            Ok(received) => all = received,
+            Ok(Ok(received)) => all = received,
+            Ok(Err(reason)) => return Ok(Err(not_again(&format!("the running process does not hand over: {reason}")))),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                refuse_beside_others(site, settings, inherited, path)?;
                 notice(&format!("takeover: no process listens on `{path}`, so there is nothing to take over"));
             }
             Err(error) => return Err(refused(error)),
@@ -112,10 +126,40 @@ pub(crate) fn receive(
     if all.own.is_none() {
         all.own = Some(bind(site, written, settings).map_err(refused)?);
     }
-    Ok(all)
+    Ok(Ok(all))
 }
 
-async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
+/// Waits until no other process listens on an address of the site: one may be ending, and its service manager may have started this one instead.
+///
+/// # Errors
+/// One does, and does not end: the kernel would give it a part of the connections for good.
+fn refuse_beside_others(
+    site: &Site,
+    settings: &Settings,
+    inherited: &Inherited,
+    path: &str,
+) -> Result<(), Vec<StartError>> {
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let shared = listen::shared(site, settings, inherited);
+        if shared.is_empty() {
+            return Ok(());
+        }
+        if std::time::Instant::now() >= until {
+            let refused = shared.into_iter().map(|listener| {
+                let address = listener.address.get(settings);
+                let message = format!(
+                    "can't take over: another process listens on `{address}`, but none on `{path}`; stop it first, or give `takeover` the path that it has"
+                );
+                StartError { message, place: listener.place.clone() }
+            });
+            return Err(refused.collect());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+async fn received(site: &Site, path: &str) -> io::Result<Result<ReceivedSockets, String>> {
     let stream = tokio::time::timeout(PATIENCE, UnixStream::connect(path)).await??;
     let user = site.process.privileges.as_ref().and_then(|privileges| privileges.user.as_deref());
     let user = user.map(accounts::user).transpose()?;
@@ -125,7 +169,10 @@ async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
     }
     let channel = Channel(stream);
     channel.send(&Message::Hello(VERSION), None).await?;
+    // If this fails, a process of another version has refused, and the reply tells why.
+    let _ = channel.send(&Message::Build(build(site)), None).await;
     let mut received = ReceivedSockets::default();
+    let mut old = String::new();
     loop {
         let next = channel.expect().await.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => io::Error::other("it does not respond; another takeover may be under way"),
@@ -133,6 +180,8 @@ async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
             _ => error,
         });
         match next? {
+            (Message::NotAgain(reason), _) => return Ok(Err(reason)),
+            (Message::Build(build), _) => old = build,
             (Message::Own, Some(descriptor)) => match listening(descriptor)? {
                 Bound::Unix(own) => received.own = Some(own),
                 Bound::Tcp(_) => return Err(unexpected(&Message::Own)),
@@ -157,8 +206,8 @@ async fn received(site: &Site, path: &str) -> io::Result<ReceivedSockets> {
             (other, _) => return Err(unexpected(&other)),
         }
     }
-    received.old = Some(OldProcess { stream: channel.0.into_std()?, took: Vec::new() });
-    Ok(received)
+    received.old = Some(OldProcess { stream: channel.0.into_std()?, build: old, took: Vec::new() });
+    Ok(Ok(received))
 }
 
 /// Returns a listening socket.
@@ -195,7 +244,7 @@ pub(super) async fn take_over(
     let started = |error: io::Error| format!("the old process does not respond: {error}");
     let stream = old.stream.try_clone().and_then(UnixStream::from_std).map_err(started)?;
     let channel = Channel(stream);
-    let canary = takeover.written.canary.get(takeover.settings).min(site::Takeover::LONGEST_CANARY);
+    let canary = takeover.written.canary.get(takeover.settings);
     #[cfg(feature = "h3")]
     takeover.quic.relay_to_old(&channel).await;
     let took = old.took.iter().map(|&listener| Message::Took(listener));
@@ -205,6 +254,7 @@ pub(super) async fn take_over(
     }
     match channel.expect().await {
         Ok((Message::Paused, _)) => {}
+        Ok((Message::Draining, _)) => return goes_on("the old process ends"),
         Ok((other, _)) => return Err(started(unexpected(&other))),
         Err(error) if is_gone(&error) => return goes_on("the old process has ended"),
         Err(error) => return Err(started(error)),
@@ -216,6 +266,7 @@ pub(super) async fn take_over(
         ended = channel.receive() => {
             return match ended {
                 Err(error) if is_gone(&error) => goes_on("the old process has ended"),
+                Ok((Message::Draining, _)) => goes_on("the old process ends"),
                 Ok((Message::Resumed, _)) => Err("the old process accepts again".to_owned()),
                 Ok((other, _)) => Err(unexpected(&other).to_string()),
                 Err(error) => Err(error.to_string()),
@@ -244,6 +295,15 @@ pub(super) async fn take_over(
     }
 }
 
+impl OldProcess {
+    /// Follows the old process, which was replaced, until it has ended.
+    pub(super) async fn follow(self, crashed: Rc<CrashedBuilds>) {
+        if let Ok(stream) = UnixStream::from_std(self.stream) {
+            crashed.follow(Channel(stream), self.build).await;
+        }
+    }
+}
+
 /// This process goes on whatever it has counted: no other one is left.
 fn goes_on(why: &str) -> Result<(), String> {
     announce_warning(&format!("takeover: {why}; this process goes on"));
@@ -257,7 +317,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// Waits until the end of the canary.
 ///
 /// # Errors
-/// There are too many errors, or this process has to stop.
+/// There are too many errors, a worker does not run its tasks, or this process has to stop.
 async fn canary_of(
     takeover: &TakeoverTask,
     until: Instant,
@@ -276,7 +336,10 @@ async fn canary_of(
             return Err(reason);
         }
         if Instant::now() >= until {
-            return Ok(());
+            return match takeover.handover.silent(RESPONSE).await {
+                Some(worker) => Err(format!("worker {worker} hangs")),
+                None => Ok(()),
+            };
         }
     }
 }
