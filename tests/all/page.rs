@@ -74,7 +74,7 @@ fn what_the_sandbox_allows() {
         "param store type=string\ncache-store main memory=\"1MiB\" {\n disk (param)store size=\"1GiB\"\n}\nsite example.com {\n cache main\n \
          proxy \"https://a.test:8443\"\n}\n",
         &[
-            "<td>certificate authorities<br>files of the system's resolver</td>",
+            "<td>files of the system's resolver</td>",
             "<th>writes</th><td>(param)store</td>",
             "<th>connects to TCP ports</th><td>8443</td>",
         ],

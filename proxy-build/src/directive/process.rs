@@ -193,6 +193,10 @@ whose own functions (`filter`, `handler`) need more.
 
 - Files and folders that the site names can be read along with what else is in the folder that they are in, and links are followed to the folders of their targets: a new version
   may take the place of either.
+- A folder must be there at start to be usable later: a notice names those that are not.
+- Calls that change files and folders are left only to sites that write some; the sockets that C libraries list addresses by, only to sites that resolve names.
+- The certificates of the machine's authorities are read once, at start. If they change, start the proxy again.
+- The system's resolver reads its files in /etc, which other services replace, and loads modules from the folders of libraries: sites with names of servers can read these folders.
 - With `discover` from a file or by SRV records, the ports are not known, so connections may go anywhere. UDP is not limited.
 - With a `dns exec` of `acme` there is no sandbox, as nobody knows what its program needs; `required` is an error then.",
     example: r#"
@@ -238,7 +242,8 @@ The running process listens on the unix socket PATH, which only its user and roo
 Then the old process drains as after SIGTERM, and ends with 0. A rollback is the reverse: the old process accepts again at once, and the new one drains, says why, and ends with 3. If the new
 process crashes, is killed or hangs before it has decided, the old one accepts again by itself. A new binary that fails before step 3 ends with 1, and the old process never stops accepting.
 
-The new process is started by an operator, a service manager or a script, because the sandbox forbids the old one to run programs. Where no process is running, `--upgrade` starts as without it.
+The new process is started by an operator, a service manager or a script, because the sandbox forbids the old one to run programs. Where no process is running, `--upgrade` starts as without it; if one listens on an address of the sites but not on PATH, the start fails.
+A build that crashes in its canary, or once it was replaced, is refused at its next takeover (exit code 3), so that a service manager that starts it again does not bring it back; the start after that takes over.
 The folder of PATH must exist, and only users that are trusted may write to it. Counters of metrics and of `concurrency-limit`, and caches in memory, begin at zero in a new process. A `rate-limit` goes on, for up to 262,144
 clients that are ahead of their rate, if the new site has the same number of limits with the same settings.",
     example: r#"

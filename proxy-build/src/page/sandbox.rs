@@ -19,8 +19,7 @@ pub(super) fn list(site: &Site, sandbox: &Sandbox) -> String {
         FilePath::Param(index) => param(index),
     });
     let read = sandbox.read.iter().chain(sandbox.read_files.iter()).map(shown).chain(files).map(around);
-    let system = [(sandbox.resolves, "files of the system's resolver"), (sandbox.verifies, "certificate authorities")];
-    let system = system.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what.to_owned());
+    let system = sandbox.resolves.then(|| "files of the system's resolver".to_owned());
     let write = sandbox.write.iter().map(shown).chain(sandbox.write_files.iter().map(shown).map(around));
     let connect = match &sandbox.connect {
         Some(all) => all.iter().map(shown).collect(),

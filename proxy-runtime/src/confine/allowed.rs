@@ -7,10 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::context::settings::{self, Address, Settings};
 use crate::site::{Sandbox, Site};
 
-/// Folders with the system's certificate authorities.
-const AUTHORITIES: [&str; 5] =
-    ["/etc/ssl", "/etc/pki", "/usr/lib/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
-
 /// Folders that the system's resolver reads: its files in /etc may be replaced while the process runs, and modules of the C library are loaded
 /// when they are first used.
 const RESOLVER: [&str; 5] = ["/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64"];
@@ -27,6 +23,12 @@ pub(crate) struct Allowed {
     pub(super) write: Vec<PathBuf>,
     /// TCP ports to connect to; `None` allows all of them.
     pub(super) connect: Option<Vec<u16>>,
+    /// Whether the system's resolver is used.
+    pub(super) resolves: bool,
+    /// Whether files are moved from one folder to another.
+    pub(super) moves: bool,
+    /// Those to read from and write to that do not exist: a rule can't be made for them.
+    pub(super) missing: Vec<PathBuf>,
 }
 
 impl Allowed {
@@ -38,17 +40,15 @@ impl Allowed {
         allowed.read.extend(named.chain(reread).flat_map(|path| around(Path::new(path))));
         // The process reads its own memory and descriptors for its metrics.
         allowed.read.push("/proc/self".into());
-        if sandbox.verifies {
-            let variable = |name: &str| std::env::var(name).ok();
-            allowed.read.extend(AUTHORITIES.map(PathBuf::from));
-            allowed.read.extend(variable("SSL_CERT_FILE").map(|file| folder(Path::new(&file))));
-            allowed.read.extend(variable("SSL_CERT_DIR").map(PathBuf::from));
-        }
         allowed.write.extend(sandbox.write.iter().map(|folder| PathBuf::from(folder.get(settings))));
-        allowed.write.extend(sandbox.write_files.iter().map(|file| folder(Path::new(file.get(settings)))));
+        allowed.write.extend(sandbox.write_files.iter().map(|file| written(Path::new(file.get(settings)))));
+        allowed.moves = site.stores.iter().any(|store| !store.disks.is_empty());
         let connect = || sandbox.connect.iter().flat_map(|all| all.iter()).map(|to| to.get(settings));
         allowed.connect = sandbox.connect.is_some().then(|| connect().filter_map(port).collect());
-        if sandbox.resolves || connect().any(has_name) {
+        allowed.resolves = sandbox.resolves || connect().any(has_name);
+        // Not all of these are on every machine; the site's own folders should be there.
+        allowed.missing = allowed.read.iter().chain(&allowed.write).filter(|path| !path.exists()).cloned().collect();
+        if allowed.resolves {
             allowed.read.extend(RESOLVER.map(PathBuf::from));
             // Often a link to what another service writes below /run.
             allowed.read.extend(around(Path::new("/etc/resolv.conf")));
@@ -101,6 +101,14 @@ fn folder(path: &Path) -> PathBuf {
         Some(folder) if folder.as_os_str().is_empty() => ".".into(),
         Some(folder) if folder != Path::new("/") => folder.to_owned(),
         _ => path.to_owned(),
+    }
+}
+
+/// Returns where a file may be renamed and created again: its folder. A device is written to as it is.
+fn written(path: &Path) -> PathBuf {
+    match path.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => path.to_owned(),
+        _ => folder(path),
     }
 }
 
@@ -173,6 +181,9 @@ mod tests {
         check("a/keys", "a");
         check("/keys", "/keys");
         check("/", "/");
+        let check = |path: &str, expected: &str| assert_eq!(written(Path::new(path)), Path::new(expected), "{path}");
+        check("/dev/null", "/dev/null");
+        check("/var/log/site/access.log", "/var/log/site");
     }
 
     #[test]
@@ -198,7 +209,12 @@ mod tests {
         let check = |allowed: Allowed, expected: &str| assert_eq!(allowed.to_string(), expected);
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         check(
-            Allowed { read: paths(&["/a", "/b"]), write: paths(&["/c"]), connect: Some(vec![80, 443]) },
+            Allowed {
+                read: paths(&["/a", "/b"]),
+                write: paths(&["/c"]),
+                connect: Some(vec![80, 443]),
+                ..Allowed::default()
+            },
             "sandbox: reads /a /b\nsandbox: writes /c\nsandbox: connects to ports 80 443\n",
         );
         check(Allowed::default(), "sandbox: reads \nsandbox: connects to any port\n");

@@ -60,19 +60,18 @@ impl Account {
                 io::Error::other(format!("the user `{name}` has no group in /etc/passwd: write `group`"))
             })?,
         };
-        Ok(Some(Account { user, group, others: accounts::memberships(name)? }))
+        Ok(Some(Account { user, group, others: accounts::memberships(user)? }))
     }
 
     /// Switches to the user for good.
     fn become_it(&self) -> io::Result<()> {
         let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
-        // A service manager may have switched the user already.
-        if geteuid() == user && rustix::process::getegid() == group {
-            return Ok(());
-        }
         let failed = |error| io::Error::other(format!("{self} can't be become: {}", io::Error::from(error)));
-        let others: Vec<_> = self.others.iter().map(|&group| Gid::from_raw(group)).collect();
-        thread::set_thread_groups(&others).map_err(failed)?;
+        // A service manager may have switched the user already, and given it other groups; but what went before can be left in the real and saved IDs.
+        if geteuid() != user || rustix::process::getegid() != group {
+            let others: Vec<_> = self.others.iter().map(|&group| Gid::from_raw(group)).collect();
+            thread::set_thread_groups(&others).map_err(failed)?;
+        }
         thread::set_thread_res_gid(group, group, group).map_err(failed)?;
         thread::set_thread_res_uid(user, user, user).map_err(failed)?;
         if !user.is_root() && thread::set_thread_uid(Uid::ROOT).is_ok() {

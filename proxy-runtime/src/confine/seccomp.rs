@@ -7,8 +7,13 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use super::allowed::Allowed;
+
 /// Calls that are allowed with any arguments.
 const ALLOWED: &[&[libc::c_long]] = &[MEMORY, THREADS, EVENTS, STREAMS, SOCKETS, FILES, FOLDERS, OWN_STATE, LEGACY];
+
+/// The same for sites that write to folders: to caches on disk, logs, certificates.
+const OF_WRITERS: &[&[libc::c_long]] = &[CHANGES, LEGACY_CHANGES];
 
 const MEMORY: &[libc::c_long] = &[
     libc::SYS_brk,
@@ -82,7 +87,6 @@ const SOCKETS: &[libc::c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_listen,
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
@@ -95,35 +99,39 @@ const SOCKETS: &[libc::c_long] = &[
 ];
 
 const FILES: &[libc::c_long] = &[
-    libc::SYS_copy_file_range,
     libc::SYS_fadvise64,
-    libc::SYS_fallocate,
-    libc::SYS_fchmod,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_fsync,
-    libc::SYS_ftruncate,
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_statfs,
     libc::SYS_statx,
-    libc::SYS_sync_file_range,
-    libc::SYS_syncfs,
 ];
 
 const FOLDERS: &[libc::c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fchmodat,
     libc::SYS_getcwd,
     libc::SYS_getdents64,
-    libc::SYS_linkat,
-    libc::SYS_mkdirat,
     libc::SYS_newfstatat,
     libc::SYS_readlinkat,
+];
+
+/// Calls that change files and folders. Data of an open file is written by calls for streams.
+const CHANGES: &[libc::c_long] = &[
+    libc::SYS_copy_file_range,
+    libc::SYS_fallocate,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_ftruncate,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
     libc::SYS_renameat2,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
     libc::SYS_unlinkat,
     libc::SYS_utimensat,
 ];
@@ -149,43 +157,53 @@ const OWN_STATE: &[libc::c_long] = &[
 const LEGACY: &[libc::c_long] = &[
     libc::SYS_access,
     libc::SYS_arch_prctl,
-    libc::SYS_chmod,
     libc::SYS_dup2,
     libc::SYS_epoll_wait,
     libc::SYS_getdents,
-    libc::SYS_link,
     libc::SYS_lstat,
-    libc::SYS_mkdir,
     libc::SYS_open,
     libc::SYS_pipe,
     libc::SYS_poll,
     libc::SYS_readlink,
-    libc::SYS_rename,
-    libc::SYS_renameat,
-    libc::SYS_rmdir,
     libc::SYS_select,
     libc::SYS_stat,
     libc::SYS_time,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const LEGACY: &[libc::c_long] = &[];
+
+/// The same for [`CHANGES`].
+#[cfg(target_arch = "x86_64")]
+const LEGACY_CHANGES: &[libc::c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_link,
+    libc::SYS_mkdir,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_rmdir,
     libc::SYS_unlink,
 ];
 #[cfg(target_arch = "aarch64")]
-const LEGACY: &[libc::c_long] = &[libc::SYS_renameat];
+const LEGACY_CHANGES: &[libc::c_long] = &[libc::SYS_renameat];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const LEGACY: &[libc::c_long] = &[];
+const LEGACY_CHANGES: &[libc::c_long] = &[];
 
-/// The families of sockets that may be created: those of servers, and netlink, which C libraries use to list the machine's addresses.
-const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// The families of sockets that may be created: those of servers.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+
+/// The same for sites that resolve names: C libraries list the machine's addresses by netlink.
+const FAMILIES_OF_RESOLVERS: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 /// Operations that name threads and their memory.
 const NAMING: [libc::c_int; 3] = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
 
-/// Restricts this thread and those that it starts.
+/// Restricts this thread and those that it starts to what a site needs.
 ///
 /// # Errors
 /// Fails if the kernel has no filters, or the machine's architecture is not supported.
-pub(super) fn restrict() -> Result<(), String> {
+pub(super) fn restrict(allowed: &Allowed) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("system calls are not limited: {error}");
-    let filter = filter().map_err(|error| failed(&error))?;
+    let filter = filter(allowed).map_err(|error| failed(&error))?;
     seccompiler::apply_filter(&filter).map_err(|error| failed(&error))
 }
 
@@ -193,18 +211,19 @@ pub(super) fn restrict() -> Result<(), String> {
 ///
 /// Calls on the path of every request have no conditions on arguments: the kernel (5.11) knows the outcome of such calls without running the filter, so neither
 /// its length nor its order costs them anything (docs/performance.md).
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().flat_map(|calls| calls.iter()).map(|&call| (call, Vec::new())).collect();
-    rules.extend(conditional()?);
+fn filter(allowed: &Allowed) -> Result<BpfProgram, seccompiler::BackendError> {
+    let of_writers = if allowed.write.is_empty() { &[] } else { OF_WRITERS };
+    let calls = ALLOWED.iter().chain(of_writers).flat_map(|calls| calls.iter());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.map(|&call| (call, Vec::new())).collect();
+    rules.extend(conditional(allowed.resolves)?);
     let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, std::env::consts::ARCH.try_into()?)?.try_into()
 }
 
 /// Returns the calls that are allowed with some arguments.
-fn conditional() -> Result<[(libc::c_long, Vec<SeccompRule>); 3], seccompiler::BackendError> {
+fn conditional(resolves: bool) -> Result<[(libc::c_long, Vec<SeccompRule>); 3], seccompiler::BackendError> {
     Ok([
-        (libc::SYS_socket, first_is(&FAMILIES)?),
+        (libc::SYS_socket, first_is(if resolves { FAMILIES_OF_RESOLVERS } else { FAMILIES })?),
         (libc::SYS_prctl, first_is(&NAMING)?),
         // What `clone3` is to do stands in memory, which a filter does not see: libraries fall back on `clone` for threads.
         (libc::SYS_clone, vec![no_namespace()?]),
@@ -256,7 +275,7 @@ mod tests {
             libc::SYS_write,
             libc::SYS_writev,
         ];
-        let conditional = conditional().expect("rules");
+        let conditional = conditional(true).expect("rules");
         for call in hot {
             let is_allowed = ALLOWED.iter().any(|calls| calls.contains(&call));
             assert!(is_allowed && conditional.iter().all(|(other, _)| *other != call), "{call}");
@@ -265,9 +284,30 @@ mod tests {
 
     /// Runs in a thread of its own, so that only this thread is restricted.
     #[test]
+    fn calls_that_a_site_has_no_use_for_fail() {
+        let check = |writes: bool, resolves: bool| {
+            let write = if writes { vec!["/tmp".into()] } else { Vec::new() };
+            let allowed = Allowed { write, resolves, ..Allowed::default() };
+            let folder = std::env::temp_dir().join(format!("kiln-seccomp-{}-{writes}", std::process::id()));
+            let restricted = std::thread::spawn(move || {
+                restrict(&allowed).expect("a filter");
+                assert_eq!(std::fs::create_dir(&folder).and_then(|()| std::fs::remove_dir(&folder)).is_ok(), writes);
+                let netlink = socket2::Socket::new(libc::AF_NETLINK.into(), socket2::Type::RAW, None);
+                assert_eq!(netlink.is_ok(), resolves);
+                std::net::TcpListener::bind("127.0.0.1:0").expect_err("a process that serves has all of its sockets");
+                std::net::UdpSocket::bind("127.0.0.1:0").expect("DNS is asked by UDP");
+            });
+            restricted.join().expect("no call has another outcome");
+        };
+        check(false, false);
+        check(true, true);
+    }
+
+    /// In a thread of its own, too.
+    #[test]
     fn calls_that_are_not_listed_fail() {
         let restricted = std::thread::spawn(|| {
-            restrict().expect("a filter");
+            restrict(&Allowed::default()).expect("a filter");
             std::fs::read("/proc/self/status").expect("a file can be read");
             std::thread::spawn(|| ()).join().expect("threads can be started");
             let error = std::process::Command::new("/bin/true").status().expect_err("programs can't be run");

@@ -34,12 +34,16 @@ pub(crate) fn own_group(user: u32) -> io::Result<Option<u32>> {
     Ok(group_of_user(&read("/etc/passwd")?, user))
 }
 
-/// The numbers of the groups that list a user as a member.
+/// The numbers of the groups that list a user as a member, by any of its names.
 ///
 /// # Errors
-/// The file can't be read.
-pub(crate) fn memberships(user: &str) -> io::Result<Vec<u32>> {
-    Ok(groups_with(&read("/etc/group")?, user))
+/// A file can't be read.
+pub(crate) fn memberships(user: u32) -> io::Result<Vec<u32>> {
+    let (users, groups) = (read("/etc/passwd")?, read("/etc/group")?);
+    let mut found: Vec<_> = names(&users, user).flat_map(|name| groups_with(&groups, name)).collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 fn find(path: &str, kind: &str, name: &str) -> io::Result<u32> {
@@ -75,9 +79,14 @@ fn group_of_user(text: &[u8], user: u32) -> Option<u32> {
     id(line.get(3)?)
 }
 
+/// The first members of the lines whose third is a user's number.
+fn names(text: &[u8], user: u32) -> impl Iterator<Item = &[u8]> {
+    lines(text).filter(move |line| line.get(2).and_then(|number| id(number)) == Some(user)).map(|line| line[0])
+}
+
 /// The third members of the lines whose fourth has a name among others.
-fn groups_with(text: &[u8], user: &str) -> Vec<u32> {
-    let has = |members: &&[u8]| members.split(|&byte| byte == b',').any(|member| member == user.as_bytes());
+fn groups_with(text: &[u8], user: &[u8]) -> Vec<u32> {
+    let has = |members: &&[u8]| members.split(|&byte| byte == b',').any(|member| member == user);
     lines(text).filter(|line| line.get(3).is_some_and(has)).filter_map(|line| id(line[2])).collect()
 }
 
@@ -119,9 +128,16 @@ mod tests {
         check(35, None);
         check(1, None);
         let groups = b"ssl:x:7:www,mail\nwww:x:33:\nodd:x:nine:www\nlogs:x:8:mail,www\nshort:x";
-        let check = |user: &str, expected: &[u32]| assert_eq!(groups_with(groups, user), expected, "{user}");
+        let check = |user: &str, expected: &[u32]| assert_eq!(groups_with(groups, user.as_bytes()), expected, "{user}");
         check("www", &[7, 8]);
         check("mail", &[7, 8]);
         check("ww", &[]);
+        let check = |user: u32, expected: &[&str]| {
+            let found: Vec<_> = names(users, user).map(String::from_utf8_lossy).collect();
+            assert_eq!(found, expected, "{user}");
+        };
+        check(33, &["www"]);
+        check(35, &["bad"]);
+        check(34, &[]);
     }
 }

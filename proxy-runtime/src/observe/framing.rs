@@ -119,7 +119,8 @@ fn severity(level: LogLevel) -> u8 {
 
 impl SyslogHeader {
     fn new(syslog: &Syslog) -> SyslogHeader {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = rustix::system::uname();
+        let host = host.nodename().to_string_lossy();
         let origin = format!(" {} {} {} ", word(&host, 255), word(&syslog.tag, 48), std::process::id());
         SyslogHeader { facility: syslog.facility, origin: origin.into_bytes() }
     }

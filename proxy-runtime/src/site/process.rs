@@ -74,7 +74,7 @@ pub struct Sandbox {
     pub connect: Option<List<Setting<Text>>>,
     /// Whether names of servers are resolved: the system's resolver reads its own files, and connects to port 53.
     pub resolves: bool,
-    /// Whether servers are verified by the system's certificate authorities.
+    /// Whether servers are verified by the system's certificate authorities, which are read before.
     pub verifies: bool,
     /// Where the sandbox was declared.
     pub place: Place,

@@ -1,6 +1,6 @@
 //! TLS settings for connections to servers: the `tls` of an upstream.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -10,6 +10,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use super::provider::provider;
 use crate::context::settings::{Settings, StartError};
 use crate::net::certificate::{self, Chain};
+use crate::observe::notice;
 use crate::site::Upstream;
 
 /// Builds the TLS configuration of an upstream; `None` if its connections are plain.
@@ -75,30 +76,43 @@ pub(super) fn verified(ca: Option<&[u8]>, own: Option<(&[u8], &[u8])>) -> Result
 }
 
 /// Returns the root certificates that servers are verified with: those in this file, or the system's.
-pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<RootCertStore, String> {
+pub(super) fn roots(ca: Option<u16>, settings: &Settings) -> Result<Arc<RootCertStore>, String> {
     match ca {
         Some(file) => trusted(Some(&settings.file(file))),
         None => trusted(None),
     }
 }
 
-fn trusted(ca: Option<&[u8]>) -> Result<RootCertStore, String> {
+fn trusted(ca: Option<&[u8]>) -> Result<Arc<RootCertStore>, String> {
+    let Some(pem) = ca else {
+        let roots = of_machine();
+        if roots.is_empty() {
+            return Err("this machine has no certificates to verify servers by: write `ca=`".to_owned());
+        }
+        return Ok(roots);
+    };
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(pem) => {
-            let chain = Chain::read(pem).map_err(|flaw| flaw.to_string())?;
-            for certificate in chain.certificates {
-                roots.add(certificate).map_err(|error| error.to_string())?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err("this machine has no certificates to verify servers by: write `ca=`".to_owned());
-            }
-        }
+    let chain = Chain::read(pem).map_err(|flaw| flaw.to_string())?;
+    for certificate in chain.certificates {
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    Ok(roots)
+    Ok(Arc::new(roots))
+}
+
+/// Returns the certificates of the machine's authorities. They are read once, at start: they may be anywhere, so that the process would have to be able to
+/// read all files later.
+pub(super) fn of_machine() -> Arc<RootCertStore> {
+    static READ: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let read = READ.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        if let Some(error) = found.errors.first() {
+            notice(&format!("some certificates of this machine's authorities can't be read: {error}"));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        Arc::new(roots)
+    });
+    Arc::clone(read)
 }
 
 /// `verify=#false`: accepts any certificate. The handshake's signature is still verified, so the server has the

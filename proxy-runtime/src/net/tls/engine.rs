@@ -47,6 +47,10 @@ impl Engine {
                 Err(found) => refused.push(found),
             }
         }
+        if site.process.sandbox.as_ref().is_some_and(|sandbox| sandbox.verifies) {
+            // Later, they can't be read: an authority of `acme` is first asked within the sandbox.
+            client::of_machine();
+        }
         refused.extend(acme::refused(site, settings));
         let challenges = acme::Challenges::default();
         if refused.is_empty() { Ok(Engine { served, asked, tickets, challenges }) } else { Err(refused) }
