@@ -23,12 +23,12 @@ fn counting(file: &Path) -> Vec<String> {
     ["valgrind", "--quiet", "--tool=callgrind", &out].map(str::to_owned).into()
 }
 
-/// Returns how many instructions a request takes; `None` if the program could not be counted. `run` starts the program with the given command line before its own, lets `load` send
+/// Returns how many instructions a request takes; `None` if the program could not be counted, or those of its start differ by more than requests take. `run` starts the program with the given command line before its own, lets `load` send
 /// requests to it, and ends it.
 pub fn per_request(dir: &Path, load: &CountedLoad, mut run: impl FnMut(&[String], &dyn Fn())) -> Option<u64> {
     let counts = [FEW, MANY].map(|requests| of_run(dir, |counting| run(counting, &|| load.send(requests))));
     let [Some(few), Some(many)] = counts else { return None };
-    Some((many - few) / (MANY - FEW) as u64)
+    Some(many.checked_sub(few)? / (MANY - FEW) as u64)
 }
 
 /// Returns how many instructions a program takes from its start to its end; `None` if it could not be counted. `run` starts it with the given command line
