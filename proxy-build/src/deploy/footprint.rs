@@ -5,9 +5,7 @@ mod probe;
 use std::time::Duration;
 
 use proxy_runtime::context::settings::{self, Address, ParamValue, is_loopback, variable};
-use proxy_runtime::site::{
-    DnsUpdate, FilePath, Listener, LogTarget, Param, Place, Setting, SocketFile, Takeover, Text,
-};
+use proxy_runtime::site::{DnsUpdate, FilePath, Listener, Param, Place, Setting, SocketFile, Takeover, Text};
 
 pub use self::probe::HealthProbe;
 use super::folders;
@@ -40,8 +38,6 @@ pub struct Footprint<'a> {
     pub verifies: bool,
     /// Whether it resolves names of servers.
     pub resolves: bool,
-    /// Whether messages to syslog name the host.
-    pub names_host: bool,
 }
 
 /// A TCP port that a site listens on.
@@ -112,13 +108,10 @@ impl<'a> Footprint<'a> {
             DnsUpdate::Exec(words) => Some(words.first()?.to_string()),
             _ => None,
         });
-        let errors = site.errors.iter().flat_map(|errors| errors.outputs.iter());
-        let mut outputs = site.outputs.iter().chain(errors);
         Footprint {
             site,
             connected: connected.collect(),
             programs: programs.collect(),
-            names_host: outputs.any(|output| matches!(output.target, LogTarget::Syslog(_))),
             endpoints,
             sockets,
             folders,

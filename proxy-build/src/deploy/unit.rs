@@ -191,9 +191,7 @@ fn access(footprint: &Footprint<'_>, writable: &[String], line: &mut impl FnMut(
     if gives_away || !shares.is_empty() {
         line("SystemCallFilter", "@chown");
     }
-    if !footprint.names_host {
-        line("ProcSubset", "pid");
-    }
+    line("ProcSubset", "pid");
     let used = |folder: &str| uses(footprint, writable, folder);
     let home = ["/home/", "/root/", "/run/user/"].map(used);
     let writes_home =
@@ -346,7 +344,7 @@ mod tests {
                 "LimitNOFILE=204096",
                 "ProtectHome=read-only",
             ],
-            &["StateDirectory", "ProcSubset"],
+            &["StateDirectory"],
         );
         check(
             "upstream a {\n server \"unix:/tmp/app.sock\"\n}\nsite * {\n proxy a\n}",
