@@ -37,6 +37,10 @@ site site.test {
         timeouts response="300ms"
         proxy two
     }
+    route "/prompt" {
+        timeouts response="2s"
+        proxy one
+    }
     route "/live" {
         protocol websocket
         proxy one

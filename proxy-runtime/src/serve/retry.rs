@@ -210,13 +210,18 @@ pub(super) async fn send(sending: &mut Sending<'_>, record: &mut Record) -> Resu
     let mut resending = false;
     let (mut tried, mut unreachable): (Vec<ServerId>, Vec<ServerId>) = (Vec::new(), Vec::new());
     let mut last: Result<UpstreamResponse, Failure> = Err(Failure::NoHealthyUpstream);
-    let (mut began, mut retrying) = (record.began, None);
+    // Not when the client began: what it and this proxy have done since is not the server's time.
+    let (mut began, mut retrying) = (Instant::now(), None);
     loop {
         let lease = {
             let pick = PickRequest { key, dice: &worker.dice, tried: &tried, sticky };
             match upstream.lease(&worker.servers.servers, &pick, began) {
                 // Boxed: rarely needed, and it would enlarge every exchange.
-                Err(Failure::UpstreamOverloaded) => Box::pin(upstream.wait(&worker.servers.servers, &pick)).await,
+                Err(Failure::UpstreamOverloaded) => {
+                    let waited = Box::pin(upstream.wait(&worker.servers.servers, &pick)).await;
+                    began = Instant::now();
+                    waited
+                }
                 lease => lease,
             }
         };
@@ -371,7 +376,7 @@ impl Attempt<'_> {
         let outcome = loop {
             let (mut call, existed) = match begun {
                 Ok(call) => (call, true),
-                Err(unsent) => match Box::pin(self.begin_anew(unsent, began)).await {
+                Err(unsent) => match Box::pin(self.begin_anew(unsent)).await {
                     Ok(begun) => begun,
                     Err(not_begun) => break Err(self.not_begun(not_begun)),
                 },
@@ -469,9 +474,9 @@ impl Attempt<'_> {
     }
 
     /// Sends the request on a new connection, or on a shared one.
-    async fn begin_anew(&self, unsent: Box<Unsent>, began: Instant) -> AttemptStart {
+    async fn begin_anew(&self, unsent: Box<Unsent>) -> AttemptStart {
         if self.sending.upstream.config.http2 {
-            return self.begin_http2(unsent, began).await;
+            return self.begin_http2(unsent).await;
         }
         let mut first = Vec::new();
         if self.sending.upstream.config.tls.is_some() {
@@ -479,9 +484,17 @@ impl Attempt<'_> {
         }
         let pools = &self.sending.client.worker.pools;
         match pools.connect(self.sending.upstream, unsent.lease.server, &first, self.patience()).await {
-            Ok(channel) => Ok((self.send_over(channel, *unsent, began), false)),
-            Err(failure) => Err((unsent, failure, AttemptErrorKind::of_unconnected(failure))),
+            Ok(channel) => Ok((self.send_over(channel, *unsent, Instant::now()), false)),
+            Err(failure) => Err(self.unconnected(unsent, failure)),
         }
+    }
+
+    /// There is no connection. That the request's own time is over, which the client may have set (`grpc-timeout`), says nothing about the server.
+    fn unconnected(&self, unsent: Box<Unsent>, failure: Failure) -> (Box<Unsent>, Failure, AttemptErrorKind) {
+        if self.sending.waits.until.is_some_and(|until| until <= Instant::now()) {
+            return (unsent, Failure::TotalTimeout, AttemptErrorKind::Final);
+        }
+        (unsent, failure, AttemptErrorKind::of_unconnected(failure))
     }
 
     /// Sends the request over a connection.
@@ -499,7 +512,7 @@ impl Attempt<'_> {
     }
 
     /// Sends the request on a shared HTTP/2 connection. Returns whether the connection existed before.
-    async fn begin_http2(&self, unsent: Box<Unsent>, began: Instant) -> AttemptStart {
+    async fn begin_http2(&self, unsent: Box<Unsent>) -> AttemptStart {
         let UpstreamRequest { method, target, fields, own_host } = self.request;
         let host = own_host.then_some(unsent.lease.server.host());
         let scheme = if self.sending.upstream.config.tls.is_some() { "https" } else { "http" };
@@ -512,10 +525,11 @@ impl Attempt<'_> {
             self.sending.client.worker.shared.hold(self.sending.upstream, unsent.lease.server, self.patience()).await;
         let (held, existed) = match held {
             Ok(held) => held,
-            Err(failure) => return Err((unsent, failure, AttemptErrorKind::of_unconnected(failure))),
+            Err(failure) => return Err(self.unconnected(unsent, failure)),
         };
         let Unsent { lease, body } = *unsent;
-        match Http2Exchange::new(self.sending.client, (lease, held), request, body, self.sending.waits, began) {
+        match Http2Exchange::new(self.sending.client, (lease, held), request, body, self.sending.waits, Instant::now())
+        {
             Ok(call) => Ok((Box::new(UpstreamExchange::Http2(call)), existed)),
             Err(back) => {
                 let (lease, body) = *back;

@@ -289,6 +289,9 @@ fn differences_to_http1() {
         assert_eq!(ask(&mut client, last).await.0.status, 204);
         let next = Request::options("http://site.test/a").header("max-forwards", "7");
         assert!(ask(&mut client, next).await.1.contains("max-forwards: 6\r\n"));
+        // What HTTP/1.1 needs to be told, as the end of the stream is not there any more (RFC 9110 section 8.6).
+        let nothing = Request::post("http://site.test/a").header("content-length", "0");
+        assert!(ask(&mut client, nothing).await.1.contains("content-length: 0\r\n"));
         let (parts, text) = ask(&mut client, Request::get("http://site.test/own")).await;
         assert_eq!((parts.status.as_u16(), &*text, &parts.headers["content-length"]), (205, "", &HeaderValue::from(0)));
     });
@@ -417,6 +420,30 @@ fn websockets_are_accepted_by_their_key() {
     check("Sec-WebSocket-Accept: RIGHT=\r\n", 502);
     check("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", 502);
     check("Sec-WebSocket-Accept: RIGHT\r\nSec-WebSocket-Accept: RIGHT\r\n", 502);
+}
+
+/// The time that a client takes for its head is not the server's.
+#[test]
+fn slow_heads() {
+    let origin = mirror();
+    let proxy = proxy_to(&origin.address);
+    let mut client = Client::to(proxy.address("listen"));
+    client.send("GET /prompt HTTP/1.1\r\nHost: site.test\r\n");
+    std::thread::sleep(std::time::Duration::from_millis(2200));
+    assert_eq!(client.send("\r\n").answer().status, 200);
+}
+
+/// Nor is a call's own time-out, which is over before there is a connection.
+#[test]
+fn calls_without_time() {
+    let proxy = proxy_to(&server(|_| (Response::new(()), "", None)));
+    let address = proxy.address("listen").to_owned();
+    run(async move {
+        let call = Request::post("http://site.test/h2/t.T/Call").header("content-type", "application/grpc");
+        let (parts, _) = ask(&mut client(&address).await, call.header("grpc-timeout", "1n")).await;
+        assert_eq!((parts.status.as_u16(), parts.headers["grpc-status"].as_bytes()), (200, &b"4"[..]));
+    });
+    proxy.log("\"reason\":\"total-timeout\"");
 }
 
 /// A call with an expired time-out may have been processed, so it does not count as unprocessed.
