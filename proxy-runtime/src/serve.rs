@@ -153,7 +153,7 @@ async fn steps(
     let (route, asks) = match way(client, record, target)? {
         RouteDecision::To(route, asks) => (route, asks),
         RouteDecision::Nowhere(host, failure) => {
-            return Err(Box::pin(not_found_after_access(client, record, host, failure)).await.into());
+            return Ok(Box::pin(not_found_after_access(client, record, host, failure)).await?);
         }
         RouteDecision::Answered(answer) => return Ok(answer),
     };
@@ -316,11 +316,17 @@ fn answered_by(
 
 /// Applies the site's access control to a request without a route, so that only clients with access learn that a path
 /// does not exist.
-async fn not_found_after_access(client: &Rc<Client>, record: &mut Record, host: &Host, failure: Failure) -> Failure {
-    match &host.policy.access {
-        Some(access) => access::enforce(client, record, access, (false, false)).await.err().unwrap_or(failure),
-        None => failure,
-    }
+async fn not_found_after_access(
+    client: &Rc<Client>,
+    record: &mut Record,
+    host: &'static Host,
+    failure: Failure,
+) -> Result<Answer<Body>, Failure> {
+    let answer = match &host.policy.access {
+        Some(access) => access::enforce(client, record, access, (false, false)).await?,
+        None => None,
+    };
+    answer.ok_or(failure)
 }
 
 /// Returns the route's CORS rules.
@@ -400,8 +406,12 @@ fn within_limits(client: &Rc<Client>, record: &Record, framing: Framing) -> Resu
     }
     // Every head is checked against the largest limit while it is received; only stricter ones are left to check.
     let limit = policy.limits.headers.get(settings);
-    if limit < client.worker.head_limit && (record.fields.size() + 4 * record.fields.len()) as u64 + uri > limit {
-        return Err(Failure::HeadersTooLarge);
+    if limit < client.worker.head_limit {
+        // As in a head of HTTP/1: the list may hold the whole head, some of its lines in another form as well.
+        let lines = record.fields.iter().map(|(name, value)| name.len() + value.len() + 4);
+        if lines.sum::<usize>() as u64 + uri > limit {
+            return Err(Failure::HeadersTooLarge);
+        }
     }
     let limit = policy.limits.body.get(settings);
     if matches!(framing, Framing::Length(length) if length > limit) {

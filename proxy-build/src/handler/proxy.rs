@@ -49,7 +49,7 @@ send, they are dropped (see [`pass`](#pass)), unless the peer is in `trusted-pro
 any other) become a tunnel.
 
 A server that can't be reached is skipped for the next one, as nothing was sent yet. A pooled connection that turns out to
-be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and there is no body. When
+be closed is replaced by a fresh one, once, if nothing was sent, or the method is idempotent and its body has at most 64 KiB. When
 no server is left, the response is 502, or 504 after a time-out.
 
 With `continue=upstream` a request with `Expect: 100-continue` goes to the server without its body: the server's

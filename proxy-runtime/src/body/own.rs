@@ -29,7 +29,12 @@ impl OwnResponse {
             loop {
                 if let Some(head) = reading.answer(link.bytes(), method).map_err(|_| "it is not a valid response")? {
                     link.consume(head.size);
-                    return Poll::Ready(Ok(head));
+                    if !head.is_interim() {
+                        return Poll::Ready(Ok(head));
+                    }
+                    // RFC 9110 section 15.2: others may come before the final one.
+                    reading = HeadReader::default();
+                    continue;
                 }
                 match ready!(link.poll_fill(cx)) {
                     Ok(true) => {}

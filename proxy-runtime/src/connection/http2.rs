@@ -309,6 +309,8 @@ impl StreamHead {
         let mut target = String::with_capacity(path.len() + 64);
         target.push_str(path);
         let framing = match declared_length(&fields) {
+            // A server may need to be told (RFC 9110 section 8.6).
+            Some(0) if ended => Framing::Length(0),
             _ if ended => Framing::Empty,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,

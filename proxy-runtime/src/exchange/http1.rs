@@ -85,7 +85,7 @@ impl Http1Exchange {
                     Ok(None) => {}
                     Ok(Some(head)) => {
                         channel.link.consume(head.size);
-                        if !head.start.is_informational() || head.start == StatusCode::SWITCHING_PROTOCOLS {
+                        if !head.is_interim() {
                             // The server has responded without asking for the body.
                             self.refused |= self.body.is_held();
                             self.inbound = Inbound::of_server(head.framing);

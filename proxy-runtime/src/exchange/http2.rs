@@ -146,7 +146,8 @@ impl Http2Exchange {
                 let blocked = self.upload.as_ref().and_then(|(outbound, _)| outbound.blocked);
                 match self.clock.over_for_head(&self.client.timer, blocked) {
                     Some(failure) => {
-                        if let (Failure::ResponseTimeout, Some(held)) = (failure, &self.held) {
+                        if let (Failure::ResponseTimeout | Failure::BodyIdleTimeout, Some(held)) = (failure, &self.held)
+                        {
                             // The connection itself may be dead.
                             held.distrust();
                         }

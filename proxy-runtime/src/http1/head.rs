@@ -34,6 +34,13 @@ pub(crate) struct MessageHead<S> {
     pub(crate) reason: Option<Box<[u8]>>,
 }
 
+impl MessageHead<StatusCode> {
+    /// Returns whether it is an interim response (RFC 9110 section 15.2), which another one follows on the same terms.
+    pub(crate) fn is_interim(&self) -> bool {
+        self.start.is_informational() && self.start != StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
 impl<S> MessageHead<S> {
     /// Returns a head without fields, of a message without a body.
     pub(crate) fn of(start: S) -> MessageHead<S> {
@@ -114,7 +121,10 @@ impl HeadReader {
             (_, Some(length)) => Framing::Length(length),
             (_, None) => Framing::UntilClose,
         };
-        let keep_alive = head.keep_alive && framing != Framing::UntilClose;
+        // RFC 9110 section 8.6, RFC 9112 section 6.1: this status has no content. A server that announces some may send it.
+        let announces =
+            code == 204 && (head.framing == Framing::Chunked || head.length.is_some_and(|length| length > 0));
+        let keep_alive = head.keep_alive && framing != Framing::UntilClose && !announces;
         Ok(Some(MessageHead { framing, keep_alive, reason: unusual_reason(reason, status), ..head }))
     }
 
@@ -311,6 +321,10 @@ mod tests {
         check(Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", Some((Framing::Length(2), true)));
         check(Method::HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", Some((Framing::Empty, true)));
         check(Method::GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", Some((Framing::Empty, true)));
+        check(Method::GET, "HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", Some((Framing::Empty, true)));
+        // Content that a status can't have may follow.
+        check(Method::GET, "HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\n", Some((Framing::Empty, false)));
+        check(Method::GET, "HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", Some((Framing::Empty, false)));
         check(Method::GET, "HTTP/1.1 200\r\n\r\n", Some((Framing::UntilClose, false)));
         check(Method::GET, "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", Some((Framing::Length(2), false)));
         check(Method::GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Some((Framing::Chunked, true)));

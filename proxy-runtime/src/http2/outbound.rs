@@ -125,8 +125,12 @@ impl Http2Outbound {
             if self.front.is_empty() {
                 // A body of known length continues until its end: nothing is read that can't be sent.
                 let goes_on = self.left.is_some() && self.end.is_none() && !source.is_at_hand();
-                if goes_on && self.poll_room(cx, stream, 1).map_err(|()| None)?.is_pending() {
-                    return self.wait(source);
+                if goes_on {
+                    if self.poll_room(cx, stream, 1).map_err(|()| None)?.is_pending() {
+                        return self.wait(source);
+                    }
+                    // From here on it is the source that is waited for.
+                    (self.blocked, self.held) = (None, None);
                 }
                 if self.end.is_none() && !ready!(source.poll_fill(cx)).map_err(Some)? {
                     self.end = Some(source.trailers());

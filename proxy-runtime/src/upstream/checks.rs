@@ -124,10 +124,15 @@ async fn talk(
 
 /// Evaluates the received part of a response; `None` if more is needed. `ended`: the response has ended.
 fn judge(check: &HealthCheck, answer: &[u8], ended: bool) -> Option<Result<(), String>> {
-    let head = match HeadReader::default().answer(answer, &Method::GET) {
-        Ok(Some(head)) => head,
-        Ok(None) => return None,
-        Err(_) => return Some(Err("it is not a valid response".to_owned())),
+    let mut answer = answer;
+    let head = loop {
+        match HeadReader::default().answer(answer, &Method::GET) {
+            // RFC 9110 section 15.2: others may come before the final one.
+            Ok(Some(head)) if head.is_interim() => answer = answer.get(head.size..).unwrap_or_default(),
+            Ok(Some(head)) => break head,
+            Ok(None) => return None,
+            Err(_) => return Some(Err("it is not a valid response".to_owned())),
+        }
     };
     let found = verdict(check, head.start.as_u16(), answer.get(head.size..).unwrap_or_default());
     let text = check.body.as_deref().unwrap_or_default();
@@ -164,6 +169,13 @@ mod tests {
     fn verdicts() {
         check("HTTP/1.1 200 OK\r\n", None, None);
         check("HTTP/1.1 200 OK\r\n\r\n", None, Some(Ok(())));
+        check("HTTP/1.1 103 Early Hints\r\n\r\n", None, None);
+        check(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            None,
+            Some(Ok(())),
+        );
+        check("HTTP/1.1 101 Switching Protocols\r\n\r\n", None, Some(Err("it answers 101")));
         check("HTTP/1.1 401 No\r\nx: y\r\n\r\n", None, Some(Ok(())));
         check("HTTP/1.1 503 No\r\n\r\n", None, Some(Err("it answers 503")));
         check("SSH-2.0\r\n", None, Some(Err("it is not a valid response")));

@@ -61,7 +61,14 @@ struct WebSocketDirection {
 impl WebSocketDirection {
     fn up(&mut self, cx: &mut Context<'_>, http2: &Http2Client, server: &mut BufferedStream) -> Poll<Result<(), ()>> {
         while !self.shut {
-            if ready!(http2.poll_body(cx)).map_err(drop)? == 0 {
+            let Poll::Ready(there) = http2.poll_body(cx) else {
+                // TLS keeps records that the socket did not take.
+                return match server.stream.poll_write(cx, [&[], &[]]) {
+                    Poll::Ready(Err(_)) => Poll::Ready(Err(())),
+                    _ => Poll::Pending,
+                };
+            };
+            if there.map_err(drop)? == 0 {
                 ready!(server.stream.poll_shutdown(cx)).map_err(drop)?;
                 self.shut = true;
                 break;

@@ -88,11 +88,12 @@ async fn converse(session: &Session, client: &Rc<Client>, http3: &Http3Client, (
         false if look_around.poll(cx).is_pending() => Poll::Pending,
         ended => Poll::Ready(ended),
     });
-    if ended.await {
+    // A server may need to be told of no content (RFC 9110 section 8.6).
+    if ended.await && head.framing != Framing::Length(0) {
         head.framing = Framing::Empty;
     }
     if is_early && is_safe(&head) {
-        if head.framing != Framing::Empty {
+        if !matches!(head.framing, Framing::Empty | Framing::Length(0)) {
             if !session.is_shaken().await {
                 return;
             }
