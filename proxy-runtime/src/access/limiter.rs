@@ -32,6 +32,8 @@ pub struct Limiter {
     interval: u32,
     tolerance: u32,
     patience: u32,
+    /// How much older than another thread's a thread's time may be, in ticks ([`SLACK`]).
+    slack: u32,
 }
 
 /// The hash of the standard library, with a key that can be handed over.
@@ -71,6 +73,11 @@ pub enum LimitDecision {
 /// between "far ahead" and "long ago".
 const FAR: u64 = 1 << 30;
 
+/// How long a thread may be preempted between reading the clock and changing a slot, while others count requests of the same key with
+/// later times. Such a slot is not from an earlier turn of the clock. At most this part of a turn.
+const SLACK: Duration = Duration::from_secs(1);
+const MAX_SLACK: u64 = FAR >> 4;
+
 /// How often a slot is retried that others are changing.
 const TRIES: usize = 8;
 
@@ -91,6 +98,7 @@ impl Limiter {
             interval: ticks(interval).max(1),
             tolerance,
             patience: tolerance.saturating_add(ticks(delay)),
+            slack: nanos(SLACK).div_ceil(tick).min(MAX_SLACK) as u32,
         }
     }
 
@@ -130,10 +138,12 @@ impl Limiter {
         size_of_val(&*self.lines)
     }
 
-    /// Returns how far a slot is ahead of the rate: 0 if its time has passed, or is from an earlier turn of the clock.
+    /// Returns how far a slot is ahead of the rate: 0 if its time has passed, or is from an earlier turn of the clock. If `now` is older
+    /// than the slot's last request, as far as that was ahead at most.
     fn ahead(&self, slot: u64, now: u32) -> u32 {
         let ahead = (slot as u32).wrapping_sub(now);
-        if slot != 0 && ahead <= self.patience.saturating_add(self.interval) { ahead } else { 0 }
+        let most = self.patience.saturating_add(self.interval);
+        if slot != 0 && ahead <= most.saturating_add(self.slack) { ahead.min(most) } else { 0 }
     }
 
     /// Returns a time in ticks of the clock, which begins again after 32 bits.
@@ -212,6 +222,21 @@ mod tests {
             assert_eq!(limiter.take(LimitKey::Bytes(format!("flood {key}").as_bytes()), MS(0)), LimitDecision::Now);
         }
         assert_eq!(limiter.lines.len(), 8);
+    }
+
+    /// A time that is older than that of another request, as threads are preempted, does not reset a key.
+    #[test]
+    fn earlier_times_are_no_reset() {
+        check(100, 1, 0, &[(2000, 0), (1980, -100), (1001, -100), (2050, -50), (1990, -100), (2110, 0)]);
+        check(100, 2, 100, &[(2000, 0), (2000, 0), (2000, 100), (1500, -200), (2000, -200)]);
+        // A tick is longer than the slack.
+        let day = 86_400_000;
+        check(
+            day,
+            1,
+            0,
+            &[(day + day / 64, 0), (day + day / 64 - 1, -(day as i64)), (day + day / 2, -(day as i64) / 2)],
+        );
     }
 
     /// Times beyond the clock's 32 bits do not count as future.

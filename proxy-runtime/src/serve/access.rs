@@ -85,9 +85,9 @@ async fn limits(
 ) -> Result<(), Failure> {
     let (state, settings) = (client.worker.access, client.worker.settings);
     for limit in access.rate_limits.iter().filter(|limit| limit.identified == identified) {
-        let turn = keyed(client, record, &limit.by, |key| {
-            state.limiters[limit.id as usize].take(key, record.began.saturating_duration_since(state.since))
-        });
+        // Not when the request began: a client could complete requests in another order.
+        let now = state.since.elapsed();
+        let turn = keyed(client, record, &limit.by, |key| state.limiters[limit.id as usize].take(key, now));
         match turn {
             LimitDecision::Now => {}
             LimitDecision::After(delay) => tokio::time::sleep(delay).await,
