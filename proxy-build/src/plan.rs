@@ -216,4 +216,10 @@ impl SiteRules for Plan<'_> {
         let secure = self.model.hosts[site as usize].secure.filter(|_| redirects)?;
         Some(&self.model.listeners[usize::from(secure)].address)
     }
+    fn requires_certificate(&self, site: SiteId) -> bool {
+        let host = &self.model.hosts[site as usize];
+        let default = host.secure.and_then(|secure| self.model.listeners[usize::from(secure)].speaks.default);
+        let tls = host.tls.or(default).and_then(|tls| self.model.tls.get(usize::from(tls)));
+        tls.and_then(|tls| tls.client.as_ref()).is_some_and(|client| client.required)
+    }
 }

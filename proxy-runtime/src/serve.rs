@@ -364,9 +364,12 @@ fn check_connection(
             if serves { Ok(None) } else { Err(Failure::MisdirectedRequest) }
         }
         None => {
-            // Behind a proxy that terminates TLS, the client uses HTTPS already.
-            let to = site.redirect_https(id, client.peer.listener).filter(|_| record.scheme == "http");
-            Ok(to.map(|to| local_response(record, |facts| respond::to_https(facts, to.get(facts.settings)))))
+            let Some(to) = site.redirect_https(id, client.peer.listener) else { return Ok(None) };
+            if record.scheme == "http" {
+                return Ok(Some(local_response(record, |facts| respond::to_https(facts, to.get(facts.settings)))));
+            }
+            // Behind a proxy that terminates TLS, the client uses HTTPS already; but has shown no certificate here.
+            if site.requires_certificate(id) { Err(Failure::MisdirectedRequest) } else { Ok(None) }
         }
     }
 }

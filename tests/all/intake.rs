@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use kiln_tests::certificates::Authority;
 use kiln_tests::client::Client;
 use kiln_tests::kiln::scratch;
 use kiln_tests::origin::{Connection, Origin};
@@ -737,7 +738,16 @@ site a.test {
 #[test]
 fn behind_a_balancer_that_ends_tls() {
     let origin = Origin::new(echo);
-    let proxy = Proxy::of_text("intake-tls", ENCRYPTED, &[("origin", &origin.address)]);
+    let authority = Authority::new(&scratch("intake-authority"));
+    authority.sign("server", "server", &["must.test", "may.test"]);
+    let with_certificates = |host: &str, required: bool| {
+        let [chain, key, ca] = [authority.path("server.pem"), authority.path("server.key"), authority.ca()];
+        format!(
+            "site {host} {{\n tls {{\n certificate \"{chain}\" key=\"{key}\"\n client-ca \"{ca}\" required=#{required}\n }}\n respond 200\n}}\n"
+        )
+    };
+    let site = [ENCRYPTED, &with_certificates("must.test", true), &with_certificates("may.test", false)].concat();
+    let proxy = Proxy::of_text("intake-tls", &site, &[("origin", &origin.address)]);
     let ask = |source: &str, path: &str, fields: &str| {
         let mut client = Client::from(source, proxy.address("other"));
         client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")).answer()
@@ -786,4 +796,16 @@ fn behind_a_balancer_that_ends_tls() {
         "forwarded: for=9.9.9.9;proto=https, for=127.1.0.1;host=\"a.test\";proto=http\r\n",
     ];
     assert!(lines.iter().all(|line| said.contains(line)) && !said.contains("6.6.6.6"), "{said}");
+    // Sites that ask clients for certificates: nobody has shown one here.
+    for (host, fields, status) in [
+        ("must.test", https, 421),
+        ("must.test", "", 308),
+        ("must.test", "X-Forwarded-Proto: http\r\n", 308),
+        ("may.test", https, 200),
+        ("may.test", "", 308),
+    ] {
+        let mut client = Client::from(TRUSTED, proxy.address("other"));
+        let answer = client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")).answer();
+        assert_eq!(answer.status, status, "{host} {fields}");
+    }
 }

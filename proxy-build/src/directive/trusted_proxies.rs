@@ -30,7 +30,8 @@ client is the peer.
 Such a peer is also trusted about the scheme: `X-Forwarded-Proto`, or with `header=forwarded` the `proto` of the element with the
 client's address. Of several schemes in `X-Forwarded-Proto`, the one at the position of the client's address, counted from the end, is used,
 or else the first. `{scheme}` is this value, `http` or `https`, in matchers, templates, cache keys and logs, and `redirect-https`
-does not redirect requests that arrived by `https`.
+does not redirect requests that arrived by `https`. If the site's [`client-ca`](#client-ca) requires certificates, they get a 421 there, as a
+certificate was not shown to this proxy.
 
 The proxy appends to the list for servers: in `X-Forwarded-For`, and with `proxy forwarded=#true` in `Forwarded`, in either form. Of
 `X-Forwarded-For` and `Forwarded` the one that is not named in `header` is replaced, with `header=forwarded` also `X-Forwarded-Proto`. The

@@ -83,7 +83,11 @@ impl Rehearsal<'_> {
         let site_fields = rules.site_policy(site).map(|policy| &policy.fields);
         let taken = intake::IntakeRules { header: &rules.trusted().header, trusted: origin.trusted, site: site_fields };
         let odd = intake::take_in(&mut fields, &taken);
-        if let Some(to) = rules.redirect_https(site, self.listener).filter(|_| scheme == "http") {
+        let redirected = rules.redirect_https(site, self.listener);
+        if redirected.is_some() && scheme != "http" && rules.requires_certificate(site) {
+            return Err(RehearsalOutcome::refused(Some(site), 421, "misdirected-request"));
+        }
+        if let Some(to) = redirected.filter(|_| scheme == "http") {
             let location = respond::https_url(target.host(), target.path(), target.query(), to.get(settings));
             return Err(Box::new(RehearsalOutcome {
                 site: Some(site),

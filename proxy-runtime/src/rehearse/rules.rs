@@ -47,6 +47,8 @@ pub trait SiteRules {
     fn trusted(&self) -> &Trusted;
     /// Returns the target of HTTPS redirects for a site on a plain listener: the address of the listener for `https`.
     fn redirect_https(&self, site: SiteId, listener: u32) -> Option<&Setting<Text>>;
+    /// Returns whether the handshake for a site requires a certificate of the client.
+    fn requires_certificate(&self, site: SiteId) -> bool;
 }
 
 /// The site has user functions, which only the binary can run.
@@ -104,5 +106,11 @@ impl SiteRules for Site {
         let redirects = self.listeners.get(listener as usize)?.speaks.redirect_https;
         let secure = self.sites[site as usize].secure.filter(|_| redirects)?;
         Some(&self.listeners[usize::from(secure)].address)
+    }
+    fn requires_certificate(&self, site: SiteId) -> bool {
+        let host = &self.sites[site as usize];
+        let default = host.secure.and_then(|secure| self.listeners[usize::from(secure)].speaks.default);
+        let tls = host.tls.or(default).and_then(|tls| self.tls.get(usize::from(tls)));
+        tls.and_then(|tls| tls.client.as_ref()).is_some_and(|client| client.required)
     }
 }
