@@ -208,6 +208,8 @@ fn unavailable_keys() {
     let (huge, failing) = (Origin::always(huge), Origin::always("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"));
     let many = Origin::always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{many}", many.len()));
     let none = Origin::always("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}");
+    let page = "<html><body>The site is being maintained.</body></html>";
+    let page = Origin::always(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{page}", page.len()));
     let route = |name: &str, address: &str| {
         format!(
             " route \"/{name}\" {{\n auth jwt \"http://{address}/{name}\" {{\n algorithms ES256\n }}\n respond 200\n }}\n"
@@ -218,6 +220,7 @@ fn unavailable_keys() {
         route("failing", &failing.address),
         route("many", &many.address),
         route("none", &none.address),
+        route("page", &page.address).replace("ES256", "HS256"),
         route("gone", &address()),
     ];
     let site = format!(
@@ -230,6 +233,7 @@ fn unavailable_keys() {
         ("failing", "it answers 500"),
         ("many", "more than 100 keys"),
         ("none", "no key in it can verify a token"),
+        ("page", "it is neither a JWK Set nor a public key in PEM"),
         ("gone", "it can't be connected to"),
     ] {
         proxy.notice(&format!("/{name}: {why}"));
@@ -237,7 +241,7 @@ fn unavailable_keys() {
     // They wait for keys, so they run concurrently.
     let token = &tokens()["ES256"];
     std::thread::scope(|scope| {
-        for path in ["/huge", "/failing", "/many", "/none", "/gone"] {
+        for path in ["/huge", "/failing", "/many", "/none", "/page", "/gone"] {
             let proxy = &proxy;
             scope.spawn(move || {
                 assert_eq!(bearer(proxy, path, token).status, 503, "{path}");
@@ -263,6 +267,8 @@ fn files_without_keys() {
     };
     check("hunter2", "a secret has at least 32 bytes");
     check("{\"hunter2\":", "no JSON");
+    check("\u{feff}{\"keys\":[\"hunter2 hunter2 hunter2\"]}", "it begins with a byte order mark");
+    check("hunter2\n-----BEGIN PUBLIC KEY-----\nhunter2\n", "there is text before `-----BEGIN`");
     check("{\"keys\":[{\"kty\":\"oct\",\"k\":\"hunter2\"}]}", "no key in it can verify a token");
     check(
         "{\"keys\":[{\"kty\":\"RSA\",\"use\":\"enc\",\"n\":\"AA\",\"e\":\"AQAB\"}]}",

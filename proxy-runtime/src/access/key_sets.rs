@@ -20,7 +20,7 @@ use crate::context::claims::Claims;
 use crate::context::settings::{Settings, StartError};
 use crate::failure::Failure;
 use crate::observe::notice;
-use crate::site::{Jwt, KeySource, KeyUrl, Site};
+use crate::site::{Algorithm, Jwt, KeySource, KeyUrl, Site};
 use crate::upstream::{Dialler, Servers, fetch};
 
 /// The shortest interval between fetches of keys.
@@ -56,6 +56,8 @@ pub(crate) struct KeySets {
 
 /// The keys of one source.
 struct KeySet {
+    /// The algorithms that some rule accepts for them.
+    algorithms: Vec<Algorithm>,
     keys: ArcSwapOption<Keys>,
     /// Until when they may be used, in milliseconds since the start.
     until: AtomicU64,
@@ -67,10 +69,17 @@ struct KeySet {
 }
 
 impl KeySets {
+    /// `algorithms` are those that are accepted with the keys of each source.
+    ///
     /// # Errors
     /// One for each file without valid keys.
-    pub(crate) fn new(site: &Site, settings: &Settings) -> Result<KeySets, Vec<StartError>> {
-        let sets = site.key_sources.iter().map(|_| KeySet {
+    pub(crate) fn new(
+        site: &Site,
+        settings: &Settings,
+        algorithms: Vec<Vec<Algorithm>>,
+    ) -> Result<KeySets, Vec<StartError>> {
+        let sets = algorithms.into_iter().map(|algorithms| KeySet {
+            algorithms,
             keys: ArcSwapOption::empty(),
             until: AtomicU64::new(0),
             wanted: Notify::new(),
@@ -92,7 +101,7 @@ impl KeySets {
         let mut refused = Vec::new();
         for (source, set) in site.key_sources.iter().zip(&self.sets) {
             let KeySource::File(file) = source else { continue };
-            match Keys::parse(&settings.file(*file)) {
+            match Keys::parse(&settings.file(*file), &set.algorithms, true) {
                 Ok(keys) => set.put(keys, u64::MAX),
                 Err(why) => refused.push(settings.refuse(&site.files[usize::from(*file)], &why)),
             }
@@ -173,7 +182,7 @@ impl KeySets {
         loop {
             let began = Instant::now();
             set.tried.store(self.now(), Ordering::Relaxed);
-            let pause = match get(url, servers, dialler).await {
+            let pause = match get((url, &set.algorithms), servers, dialler).await {
                 Ok(keys) => {
                     again = AGAIN;
                     let until = url.refresh.saturating_mul(GRACE).as_millis();
@@ -217,13 +226,17 @@ impl KeySet {
     }
 }
 
-async fn get(url: &KeyUrl, servers: &'static Servers, dialler: Dialler) -> Result<Keys, String> {
+async fn get(
+    (url, algorithms): (&KeyUrl, &[Algorithm]),
+    servers: &'static Servers,
+    dialler: Dialler,
+) -> Result<Keys, String> {
     let upstream = &servers.upstreams[usize::from(url.upstream)];
     let mut why = "it has no server".to_owned();
     for server in fetch::members(servers, upstream) {
         let fetched = tokio::time::timeout(FETCH, fetch::get(upstream, server, dialler, &url.path, MAX_KEYS)).await;
         match fetched.unwrap_or_else(|_| Err(format!("no response within {FETCH:?}"))) {
-            Ok(body) => return Keys::parse(&body),
+            Ok(body) => return Keys::parse(&body, algorithms, false),
             Err(reason) => why = reason,
         }
     }

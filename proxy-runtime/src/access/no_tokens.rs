@@ -20,7 +20,7 @@ pub(crate) enum TokenError {
 }
 
 impl Keys {
-    pub(crate) fn parse(_: &[u8]) -> Result<Keys, String> {
+    pub(crate) fn parse(_: &[u8], _: &[Algorithm], _: bool) -> Result<Keys, String> {
         Err("this proxy was built without the feature `jwt`".to_owned())
     }
 

@@ -16,7 +16,7 @@ use crate::access::inspect::Inspector;
 use crate::context::addresses::{self, Addresses};
 use crate::context::settings::{Settings, StartError};
 use crate::file_pool;
-use crate::site::{Access, AdminScheme, AuthScheme, Listed, Maintenance, NetworkRule, Site};
+use crate::site::{Access, AdminScheme, Algorithm, Auth, AuthScheme, Listed, Maintenance, NetworkRule, Site};
 
 /// How long the result of looking for a file is cached, in milliseconds.
 const LOOK: u64 = 1000;
@@ -71,7 +71,7 @@ impl AccessState {
             maintained = access.maintenance.iter().map(|known| known.id as usize + 1).fold(maintained, usize::max);
             in_flight = access.in_flight.iter().map(|limit| limit.id as usize + 1).fold(in_flight, usize::max);
         }
-        let key_sets = match KeySets::new(site, settings) {
+        let key_sets = match KeySets::new(site, settings, algorithms(site)) {
             Ok(key_sets) => key_sets,
             Err(errors) => {
                 refused.extend(errors);
@@ -216,6 +216,23 @@ fn limit_scopes(site: &Site) -> Vec<LimitScope> {
 
 fn access_policies(site: &Site) -> impl Iterator<Item = &'static Access> {
     site.policies().filter_map(|policy| policy.access.as_ref())
+}
+
+/// Returns the algorithms that are accepted with the keys of each source.
+fn algorithms(site: &Site) -> Vec<Vec<Algorithm>> {
+    let mut algorithms = vec![Vec::new(); site.key_sources.len()];
+    for access in access_policies(site) {
+        if let Some(Auth { scheme: AuthScheme::Jwt(rules), .. }) = &access.auth
+            && let Some(found) = algorithms.get_mut(rules.key_source as usize)
+        {
+            found.extend(rules.algorithms.iter());
+        }
+    }
+    for unused in algorithms.iter_mut().filter(|found| found.is_empty()) {
+        // All sites and routes have other rules.
+        unused.extend(Algorithm::NAMES.iter().map(|(_, algorithm)| *algorithm));
+    }
+    algorithms
 }
 
 /// Returns the files of lists, without duplicates.

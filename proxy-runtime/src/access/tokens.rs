@@ -27,6 +27,12 @@ struct VerificationKey {
     key: DecodingKey,
 }
 
+impl VerificationKey {
+    fn fits(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|own| own == algorithm) && self.key.family() == family(algorithm)
+    }
+}
+
 /// Why a token is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenError {
@@ -42,27 +48,43 @@ const MOST: usize = 100;
 /// The shortest secret, in bytes: as long as its digest (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
 
+/// How a key in PEM begins (RFC 7468).
+const BEGIN: &[u8] = b"-----BEGIN";
+
 /// How many keys are tried for a token that names none: each costs a verification.
 const TRIED: usize = 4;
 
 impl Keys {
-    /// Parses keys: a JWK Set or a JWK (RFC 7517), a public key in PEM, or else a secret.
+    /// Parses keys for some of `algorithms`: a JWK Set or a JWK (RFC 7517), a public key in PEM, or a secret: only for symmetric
+    /// algorithms, and `from_file`, as a server may respond with any text, such as a page about maintenance.
     ///
     /// # Errors
     /// The reason, without the key itself.
-    pub(crate) fn parse(text: &[u8]) -> Result<Keys, String> {
+    pub(crate) fn parse(text: &[u8], algorithms: &[Algorithm], from_file: bool) -> Result<Keys, String> {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
         let text = text.trim_ascii();
+        let is_symmetric = algorithms.iter().any(|algorithm| algorithm.is_symmetric());
         let keys = if text.starts_with(b"{") {
             key_set(text)?
-        } else if text.starts_with(b"-----BEGIN") {
+        } else if text.starts_with(BEGIN) {
             vec![VerificationKey { id: None, algorithm: None, key: pem(text)? }]
+        } else if text.starts_with(b"\xEF\xBB\xBF") {
+            return Err("it begins with a byte order mark".to_owned());
+        } else if text.windows(BEGIN.len()).any(|part| part == BEGIN) {
+            return Err("there is text before `-----BEGIN`".to_owned());
+        } else if !is_symmetric || !from_file {
+            return Err("it is neither a JWK Set nor a public key in PEM".to_owned());
         } else {
             if text.len() < SHORTEST_SECRET {
                 return Err(format!("a secret has at least {SHORTEST_SECRET} bytes"));
             }
             vec![VerificationKey { id: None, algorithm: None, key: DecodingKey::from_secret(text) }]
         };
+        // Such keys would replace good ones, to refuse every token.
+        let fits = |key: &VerificationKey| algorithms.iter().any(|&algorithm| key.fits(algorithm));
+        if !keys.iter().any(fits) {
+            return Err("no key in it is for the site's `algorithms`".to_owned());
+        }
         Ok(Keys { keys, generation: GENERATIONS.fetch_add(1, Ordering::Relaxed) })
     }
 
@@ -83,7 +105,7 @@ impl Keys {
                 (Some(wanted), Some(id)) => wanted == id,
                 _ => true,
             };
-            is_named && key.algorithm.is_none_or(|own| own == algorithm) && key.key.family() == family(algorithm)
+            is_named && key.fits(algorithm)
         });
         let mut validation = Validation::new(header.alg);
         // The claims are checked by `Claims::meet`.
@@ -252,6 +274,40 @@ mod tests {
         for name in ["none", "RSA-OAEP", "RSA1_5", "hs256", "ES256K"] {
             assert!(serde_json::from_value::<KeyAlgorithm>(name.into()).is_ok_and(|named| meant(&named).is_none()));
         }
+    }
+
+    #[test]
+    fn only_keys_of_the_algorithms_count() {
+        let check = |text: &[u8], algorithms: &[Algorithm], from_file: bool, expected: Option<&str>| {
+            let found = Keys::parse(text, algorithms, from_file).err();
+            assert_eq!(found.as_deref(), expected, "{:?} {algorithms:?} {from_file}", String::from_utf8_lossy(text));
+        };
+        let (hs, es) = ([Algorithm::Hs256], [Algorithm::Es256]);
+        let both = [hs, es].concat();
+        let no_key = Some("it is neither a JWK Set nor a public key in PEM");
+        let (secret, page) = (&[b'a'; SHORTEST_SECRET][..], b"<html><body>The site is being maintained.</body></html>");
+        for algorithms in [&hs[..], &es, &both] {
+            check(page, algorithms, false, no_key);
+            check(secret, algorithms, false, no_key);
+        }
+        check(secret, &hs, true, None);
+        check(secret, &both, true, None);
+        check(secret, &es, true, no_key);
+        let shared = br#"{"keys":[{"kty":"oct","k":"YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE"}]}"#;
+        let signed = br#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+        let others = Some("no key in it is for the site's `algorithms`");
+        for from_file in [false, true] {
+            check(shared, &hs, from_file, None);
+            check(shared, &es, from_file, others);
+            check(signed, &es, from_file, None);
+            check(signed, &hs, from_file, others);
+            check(signed, &both, from_file, None);
+            check(signed, &[Algorithm::Rs256], from_file, others);
+        }
+        let marked = [b"\xEF\xBB\xBF", &shared[..]].concat();
+        check(&marked, &hs, true, Some("it begins with a byte order mark"));
+        let pem = b"Public key of the issuer:\n-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZI\n-----END PUBLIC KEY-----\n";
+        check(pem, &hs, true, Some("there is text before `-----BEGIN`"));
     }
 
     #[test]

@@ -55,8 +55,9 @@ one `name:secret` per line, and comments on lines that begin with `#`.
 - `api-key`: a key in a field. The secret is the key, of 16 characters or more that nobody can guess, or `sha256:` and its SHA-256 in
   hexadecimal. All keys are compared, in constant time.
 - `jwt`: a token (RFC 7519), signed with one of the `algorithms` by one of the keys in `FILE`, or at a `URL`: a JWK Set, a public key in
-  PEM, or, for `HS...`, a secret of 32 bytes or more. Keys at a URL are fetched at start, every `refresh`, and when a token names an unknown
-  key, at most every ten seconds; while that fails, the keys stay in use for six times `refresh`, and after that all requests are refused.
+  PEM, or, in a file and for `HS...`, a secret of 32 bytes or more. One of the keys must be for one of the `algorithms`. Keys at a URL are
+  fetched at start, every `refresh`, and when a token names an unknown key, at most every ten seconds; while that fails, or there are no such
+  keys, the previous ones stay in use for six times `refresh`, and after that all requests are refused.
   The times of a token (`exp`, required, and `nbf`) are compared with this machine's clock. A token that names no key is tried with at most
   four. Its claims are `{jwt.NAME}`, and `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is not a string, or whose `aud` is
   neither a string nor a list of strings, is malformed.
