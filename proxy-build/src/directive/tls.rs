@@ -144,7 +144,8 @@ pub(super) static CLIENT_CA: Directive = Directive {
     details: "\
 The client's certificate is in `{client.cert.subject}` (as in `CN=alice,O=Example`, RFC 4514) and
 `{client.cert.fingerprint}` (SHA-256, hexadecimal); both are empty for a client without a certificate. The handshake fails in either case
-for a client with a certificate that this authority has not signed.
+for a client with a certificate that this authority has not signed, or that has expired, also since the session began that the client
+resumes.
 
 A request for this site on a connection that was opened for another site with other rules gets a 421: the client
 has to open another connection.",

@@ -17,11 +17,13 @@ use quinn::crypto::{
 use quinn::{ConnectionId, Side};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{TransportError, TransportErrorCode};
+use rustls::pki_types::UnixTime;
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 use rustls::server::Acceptor;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{AlertDescription, CommonState};
 
-use super::accept::secured;
+use super::accept::{secured, still_verified};
 use super::engine::Engine;
 use super::explain;
 use crate::failure::Failure;
@@ -101,7 +103,8 @@ impl QuicTls {
             .map_err(|error| self.failed(&error, AlertDescription::InternalError))?;
         let read = connection.read_hs(hello);
         self.is_early.store(connection.zero_rtt_keys().is_some(), Ordering::Relaxed);
-        let begun = BegunSession { tls, name, connection, next: None, announced: false };
+        let verifier = served.verifier();
+        let begun = BegunSession { tls, name, connection, verifier, next: None, announced: false };
         read.map(|()| begun).map_err(|error| self.failed(&error, AlertDescription::HandshakeFailure))
     }
 }
@@ -140,6 +143,8 @@ struct BegunSession {
     /// The server name of the hello.
     name: Option<String>,
     connection: ServerConnection,
+    /// Verifies the client's certificate when the handshake is complete, if clients are asked for one.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     next: Option<Secrets>,
     /// The library was told that the hello was read.
     announced: bool,
@@ -184,6 +189,11 @@ impl Session for QuicSession {
                 if let Err(error) = begun.connection.read_hs(bytes) {
                     let alert = begun.connection.alert().unwrap_or(AlertDescription::HandshakeFailure);
                     return Err(self.tls.failed(&error, alert));
+                }
+                // Before the connection is handed out, which is when the handshake is complete.
+                if let Some(verifier) = begun.verifier.take_if(|_| !begun.connection.is_handshaking()) {
+                    still_verified(Some(&*verifier), &begun.connection, UnixTime::now())
+                        .map_err(|error| self.tls.failed(&error, AlertDescription::CertificateExpired))?;
                 }
             }
             None => {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SignatureAlgorithm, SupportedProtocolVersion, version};
@@ -23,6 +24,8 @@ use crate::site::{Certificate, Certificates, ClientCertificates, Site, Speaks, T
 pub(super) struct TlsConfigs {
     /// There is no certificate yet: an authority has to issue it.
     empty: bool,
+    /// Verifies client certificates, if clients are asked for them.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
     both: Arc<ServerConfig>,
@@ -40,6 +43,11 @@ impl TlsConfigs {
     /// The certificates: hosts, and when they expire.
     pub(super) fn certificates(&self) -> impl Iterator<Item = (&[String], SystemTime)> {
         self.certificates.0.iter().map(|shown| (shown.hosts.as_slice(), shown.not_after))
+    }
+
+    /// What verifies client certificates, if clients are asked for them.
+    pub(super) fn verifier(&self) -> Option<Arc<dyn ClientCertVerifier>> {
+        self.verifier.clone()
     }
 
     /// Whether there is no certificate yet.
@@ -112,14 +120,18 @@ pub(super) fn with(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .map_err(|error| refuse(error.to_string()))?;
-    let builder = match &tls.client {
-        None => builder.with_no_client_auth(),
+    let verifier = match &tls.client {
+        None => None,
         Some(client) => {
             let roots = roots(client, settings).map_err(refuse)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = if client.required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| refuse(error.to_string()))?)
+            Some(verifier.build().map_err(|error| refuse(error.to_string()))?)
         }
+    };
+    let builder = match &verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
     };
     let empty = keys.is_empty();
     let certificates = Arc::new(CertResolver(keys));
@@ -147,6 +159,7 @@ pub(super) fn with(
     let (http1, http2, both) = (with(&[b"http/1.1"]), with(&[b"h2"]), with(&[b"h2", b"http/1.1"]));
     Ok(TlsConfigs {
         empty,
+        verifier,
         http1,
         http2,
         both,
