@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use proxy_runtime::context::settings;
+use proxy_runtime::context::{addresses, settings};
 
 use super::{Advice, Parsed, Problem, meant, problem, text};
 use crate::pattern::HostPattern;
@@ -26,7 +26,7 @@ pub fn network(leaf: &Leaf) -> Parsed<IpNet> {
         let problem = problem("bad-network", format!("`{found}` has bits set after its prefix"));
         return Err(problem.write_text(&network.trunc().to_string()).write_text(&network.addr().to_string()));
     }
-    Ok(network)
+    Ok(addresses::canonical(network))
 }
 
 /// Parses an IP address.

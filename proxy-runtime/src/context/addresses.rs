@@ -125,7 +125,15 @@ pub fn parse(list: &[u8]) -> Result<Vec<IpNet>, usize> {
 /// Parses a network, or an address as a network; without host bits.
 fn network(text: &str) -> Option<IpNet> {
     let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
-    Some(network.trunc())
+    Some(canonical(network.trunc()))
+}
+
+/// Returns the IPv4 network that a network of IPv4-mapped IPv6 addresses stands for (RFC 4291 section 2.5.5.2), as clients have IPv4
+/// addresses there; others unchanged.
+pub fn canonical(network: IpNet) -> IpNet {
+    let mapped = network.addr().is_ipv6().then(|| network.addr().to_canonical()).filter(IpAddr::is_ipv4);
+    let prefix = network.prefix_len().checked_sub(96);
+    mapped.zip(prefix).and_then(|(address, prefix)| IpNet::new(address, prefix).ok()).unwrap_or(network)
 }
 
 #[cfg(test)]
@@ -209,6 +217,10 @@ mod tests {
         let networks = parse(b"# bad people\n10.0.0.0/8\r\n 192.0.2.7 # one\n\n2001:db8::1/32\n").expect("a list");
         let written: Vec<_> = networks.iter().map(ToString::to_string).collect();
         assert_eq!(written, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+        let mapped =
+            parse(b"::ffff:192.0.2.7\n::ffff:192.0.2.1/120\n::ffff:0:0/96\n::ffff:0:0/95\n::/0\n").expect("a list");
+        let written: Vec<_> = mapped.iter().map(ToString::to_string).collect();
+        assert_eq!(written, ["192.0.2.7/32", "192.0.2.0/24", "0.0.0.0/0", "::fffe:0:0/95", "::/0"]);
         assert_eq!(parse(b"10.0.0.0/8\n10.0.0.0/33\n"), Err(2));
         assert_eq!(parse(b"\xff\n"), Err(1));
         assert_eq!(parse(b"").map(|list| list.len()), Ok(0));
