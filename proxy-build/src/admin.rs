@@ -256,7 +256,9 @@ static ALLOW: Directive = Directive {
     body: None,
     repeats: false,
     summary: "The networks whose requests are answered.",
-    details: "All others get 403. Default: anybody who can reach the address. Who connects to a unix socket is `127.0.0.1`.",
+    details: "\
+Connections of all others are closed at once. Default: anybody who can reach the address. Who connects to a unix socket is
+`127.0.0.1`.",
     example: r#"
 admin ":9000" {
     metrics

@@ -172,6 +172,10 @@ async fn listen(socket: Bound, answerer: Rc<Answerer>) -> io::Result<()> {
             continue;
         };
         match accepted {
+            // Before it takes up one of the few connections; without a response, which would need a handshake, and time.
+            Ok((_, peer)) if !access::admits(admin, peer.ip) => {
+                notice(&format!("admin: a connection from {peer} was refused, which `allow` does not name"));
+            }
             Ok((stream, peer)) => drop(tokio::task::spawn_local(secure(stream, peer, Rc::clone(&answerer), place))),
             // Descriptors ran out, or the client has closed the connection: this passes, but an immediate retry would
             // not help.

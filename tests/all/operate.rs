@@ -322,11 +322,13 @@ fn admin_access_is_restricted() {
     // The client's address is not allowed.
     let mut stranger = Client::from("127.0.2.1", proxy.address("admin"));
     stranger.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    let answer = stranger.answer();
-    assert_eq!((answer.status, answer.text().as_str()), (403, "403 Forbidden: `admin` does not allow this address\n"));
-    proxy.notice("admin: a request from 127.0.2.1 was refused");
+    assert!(stranger.closed());
+    proxy.notice("admin: a connection from 127.0.2.1 was refused");
+    // Not even many of them take the places of others.
+    let strangers: Vec<_> = (0..64).map(|_| Client::from("127.0.2.1", proxy.address("admin"))).collect();
     let mut friend = Client::from("127.0.1.7", proxy.address("admin"));
     assert_eq!(friend.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer().status, 200);
+    drop(strangers);
 }
 
 #[test]

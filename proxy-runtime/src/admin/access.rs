@@ -1,5 +1,7 @@
 //! Access control of the endpoint: by address, by the requested host, by credentials ([`AccessRules::check`]).
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, StatusCode, header};
 
 use super::form::Refused;
@@ -20,13 +22,18 @@ pub(super) struct AccessRules {
     pub(super) state: &'static AccessState,
 }
 
+/// Returns whether clients with this address may connect.
+pub(super) fn admits(admin: &Admin, ip: IpAddr) -> bool {
+    admin.allow.is_empty() || matcher::contains(&admin.allow, ip)
+}
+
 impl AccessRules {
     /// Admits a request, and returns the name of its user, if the site has `auth`.
     ///
     /// # Errors
     /// Fails if the request is not admitted; logs why, unless it just lacks credentials.
     pub(super) async fn check(&self, headers: &HeaderMap, peer: &Operator) -> Result<Option<String>, Refused> {
-        if !self.admin.allow.is_empty() && !matcher::contains(&self.admin.allow, peer.ip) {
+        if !admits(self.admin, peer.ip) {
             notice(&format!("admin: a request from {peer} was refused, which `allow` does not name"));
             return Err((StatusCode::FORBIDDEN, "`admin` does not allow this address".to_owned()));
         }
