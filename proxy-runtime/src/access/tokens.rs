@@ -233,6 +233,14 @@ fn is_well_formed(all: &Map<String, Value>) -> bool {
         && is("jti", Value::is_string)
         && is("iat", Value::is_number)
         && is("aud", |aud| aud.is_string() || aud.as_array().is_some_and(|all| all.iter().all(Value::is_string)))
+        && all.values().all(is_printable)
+}
+
+/// Returns whether a claim's text can be the value of a field as it is: control characters would be left out there, so that other claims
+/// would become the same (`ad\0min`). Objects, whose text is JSON, have them escaped; the address of OpenID Connect has lines.
+fn is_printable(claim: &Value) -> bool {
+    let plain = |value: &Value| value.as_str().is_none_or(|text| !text.bytes().any(|byte| byte.is_ascii_control()));
+    claim.as_array().map_or_else(|| plain(claim), |members| members.iter().all(plain))
 }
 
 fn claims(algorithm: Algorithm, all: Map<String, Value>) -> Claims {
@@ -328,5 +336,12 @@ mod tests {
             check(&format!("{{\"aud\":{value}}}"), false);
         }
         check(r#"{"iat":"1"}"#, false);
+        for value in
+            [r#""ad\u0000min""#, r#""ad\u007fmin""#, r#""ad\r\nmin""#, r#""ad\tmin""#, r#"["ann","ad\u0001min"]"#]
+        {
+            check(&format!("{{\"role\":{value}}}"), false);
+            check(&format!("{{\"aud\":{value}}}"), false);
+        }
+        check(r#"{"address":{"formatted":"1 Road\nTown"},"name":"Zo\u00eb"}"#, true);
     }
 }

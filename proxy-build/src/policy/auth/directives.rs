@@ -59,8 +59,8 @@ one `name:secret` per line, and comments on lines that begin with `#`.
   fetched at start, every `refresh`, and when a token names an unknown key, at most every ten seconds; while that fails, or there are no such
   keys, the previous ones stay in use for six times `refresh`, and after that all requests are refused.
   The times of a token (`exp`, required, and `nbf`) are compared with this machine's clock. A token that names no key is tried with at most
-  four. Its claims are `{jwt.NAME}`, and `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is not a string, or whose `aud` is
-  neither a string nor a list of strings, is malformed.
+  four. Its claims are `{jwt.NAME}`, and `{user}` is its `sub`. A token whose `iss`, `sub` or `jti` is not a string, whose `aud` is
+  neither a string nor a list of strings, or with a claim whose text has control characters, is malformed.
 - `forward`: the proxy sends a GET to the URL with the request fields that `send-headers` names, and `X-Forwarded-Method`, `-Proto`, `-Host`,
   `-Uri`, `-For`. A 2xx response lets the request pass, with the fields that `copy-headers` names in place of the client's; a
   3xx or 4xx response goes to the client (`auth-refused`). Any other result is a 503, `auth-unreachable`. From a 2xx response the client
