@@ -21,8 +21,8 @@ use crate::failure::Failure;
 
 /// A list of credentials.
 pub(crate) enum CredentialList {
-    /// Names with their password hashes.
-    Users(HashMap<String, Arc<str>>),
+    /// Names with their password hashes; and all hashes, in the order of the file.
+    Users(HashMap<String, Arc<str>>, Vec<Arc<str>>),
     /// Names with the SHA-256 of their keys. The hash of an unguessable key reveals nothing.
     Keys(Vec<(String, [u8; 32])>),
 }
@@ -54,18 +54,20 @@ impl CredentialList {
                 |(number, name, secret)| Ok((name, key_digest(secret).map_err(|why| format!("line {number}: {why}"))?));
             return entries.into_iter().map(key).collect::<Result<_, String>>().map(CredentialList::Keys);
         }
-        let mut users = HashMap::new();
+        let (mut users, mut hashes) = (HashMap::new(), Vec::new());
         for (number, name, hash) in entries {
             if HashScheme::of(hash).is_none() {
                 return Err(format!(
                     "line {number} has no hash of argon2, bcrypt or sha-crypt (as made by `htpasswd -B`)"
                 ));
             }
-            if users.insert(name, Arc::from(hash)).is_some() {
+            let hash: Arc<str> = Arc::from(hash);
+            if users.insert(name, Arc::clone(&hash)).is_some() {
                 return Err(format!("line {number} repeats the name of a user"));
             }
+            hashes.push(hash);
         }
-        Ok(CredentialList::Users(users))
+        Ok(CredentialList::Users(users, hashes))
     }
 }
 
@@ -142,9 +144,10 @@ impl Verifier {
         password: String,
         client: IpAddr,
     ) -> Result<bool, Failure> {
-        let CredentialList::Users(users) = list else { return Ok(false) };
+        let CredentialList::Users(users, hashes) = list else { return Ok(false) };
         let found = users.get(name).cloned();
-        let Some(hash) = found.clone().or_else(|| users.values().next().cloned()) else { return Ok(false) };
+        let substitute = self.substitute(hashes, name);
+        let Some(hash) = found.clone().or(substitute) else { return Ok(false) };
         let fingerprint = self.fingerprints.of([name.as_bytes(), password.as_bytes(), hash.as_bytes()]);
         if found.is_some() && self.known.get(&fingerprint).is_some() {
             return Ok(true);
@@ -161,6 +164,13 @@ impl Verifier {
             self.known.insert(fingerprint, ());
         }
         Ok(right)
+    }
+
+    /// Returns the hash that the password of an unknown user is compared with: always the same for a name, and any of the list, as hashes
+    /// take different times.
+    fn substitute(&self, hashes: &[Arc<str>], name: &str) -> Option<Arc<str>> {
+        let place = self.fingerprints.of([name.as_bytes()]).checked_rem(hashes.len() as u128)?;
+        hashes.get(usize::try_from(place).ok()?).cloned()
     }
 }
 
@@ -228,6 +238,26 @@ mod tests {
         check("test", Some("ops"));
         check(digest, None);
         check("", None);
+    }
+
+    /// Unknown users take as long as those of the list do, each always as long.
+    #[test]
+    fn unknown_users() {
+        let text: String = HASHES.iter().map(|(name, hash)| format!("{name}:{hash}\n")).collect();
+        let list = || match CredentialList::parse(text.as_bytes(), false).expect("a list") {
+            CredentialList::Users(_, hashes) => hashes,
+            CredentialList::Keys(_) => Vec::new(),
+        };
+        let (verifier, before, after) = (Verifier::new(), list(), list());
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..1000 {
+            let name = format!("user{number}");
+            let hash = verifier.substitute(&before, &name).expect("a hash");
+            assert_eq!(verifier.substitute(&after, &name), Some(Arc::clone(&hash)), "after a reload");
+            seen.insert(hash);
+        }
+        assert_eq!(seen.len(), HASHES.len());
+        assert_eq!(verifier.substitute(&[], "ann"), None);
     }
 
     #[test]
