@@ -342,6 +342,12 @@ fn cross_origin_requests_are_refused() {
     };
     assert_eq!(purge(""), (200, "{\"purged\":0}\n".to_owned()));
     assert_eq!(purge("Origin: http://a.test\r\n").0, 403);
+    for path in ["/tap?n=1&for=1s", "/status/events"] {
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(ask(proxy.address("admin"), &text).status, 403, "{path}");
+    }
 }
 
 #[test]

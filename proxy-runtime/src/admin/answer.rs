@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -133,6 +133,9 @@ impl Answerer {
             "/metrics" if admin.metrics => self.metrics(&request),
             "/status" if admin.status => status_page(),
             "/status.json" if admin.status => reply(StatusCode::OK, "application/json", self.snapshots.json()),
+            "/status/events" | "/tap" if is_from_other_page(request.headers()) => {
+                refuse(StatusCode::FORBIDDEN, OTHER_PAGES)
+            }
             "/status/events" if admin.status => self.events(&request),
             "/tap" if admin.tap => self.tap(&request, peer.ip),
             "/stores" if admin.status => {
@@ -335,6 +338,18 @@ fn is_from_page(request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::ORIGIN)
 }
 
+const OTHER_PAGES: &str = "pages of other sites may not read along here";
+
+/// Returns whether another site's page in a browser has sent a request for a stream, of which few are served at once. The browser says so
+/// where it trusts the connection (Fetch Metadata, `Sec-Fetch-Site`), and names the page if it wants to read the response. The status page
+/// has the same origin, and a person at the address bar has none.
+fn is_from_other_page(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-site") {
+        Some(site) => site != "same-origin" && site != "none",
+        None => headers.contains_key(header::ORIGIN),
+    }
+}
+
 fn other_method(method: &str, allow: &'static str) -> AdminResponse {
     let mut reply = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this is asked for with {method}"));
     reply.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
@@ -433,4 +448,28 @@ fn with_body(status: StatusCode, content_type: &'static str, body: AdminBody) ->
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites() {
+        let check = |lines: &[(&'static str, &'static str)], expected: bool| {
+            let line = |(name, value): &(&'static str, &'static str)| {
+                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+            };
+            assert_eq!(is_from_other_page(&lines.iter().map(line).collect()), expected, "{lines:?}");
+        };
+        check(&[], false);
+        check(&[("sec-fetch-site", "same-origin")], false);
+        check(&[("sec-fetch-site", "none")], false);
+        check(&[("sec-fetch-site", "cross-site")], true);
+        // Another port or name of this machine.
+        check(&[("sec-fetch-site", "same-site")], true);
+        check(&[("sec-fetch-site", "")], true);
+        check(&[("origin", "http://a.test")], true);
+        check(&[("origin", "http://localhost:9000"), ("sec-fetch-site", "same-origin")], false);
+    }
 }
