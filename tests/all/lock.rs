@@ -12,29 +12,31 @@ use kiln_tests::kiln::{command, scratch, stderr, workspace};
 const CARGO: &str = r##"#!/bin/sh
 if [ "$1" = metadata ]; then : > "$SEEN.metadata"; echo '{"packages":[],"resolve":{"nodes":[],"root":""}}'; exit; fi
 cp Cargo.lock "$SEEN"
+env > "$SEEN.environment"
+cp Cargo.toml "$SEEN.manifest"
 printf "# reduced" > Cargo.lock
 made="$CARGO_TARGET_DIR/$5/$3"
 mkdir -p "$made"
 : > "$made/$(sed -n 's/^name = "\(.*\)"/\1/p' Cargo.toml)"
 "##;
 
-struct Sources {
+pub(crate) struct Sources {
     folder: PathBuf,
 }
 
 impl Sources {
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, text).expect("written");
     }
 
     /// A folder for this test, with the cargo of above and a Kiln.
-    fn new(name: &str) -> Sources {
+    pub(crate) fn new(name: &str) -> Sources {
         let sources = Sources { folder: scratch(name) };
         sources.write("cargo", CARGO);
         std::fs::set_permissions(sources.path("cargo"), std::fs::Permissions::from_mode(0o755)).expect("changed");
@@ -46,7 +48,12 @@ impl Sources {
 
     /// Returns the command that builds the site.
     fn kiln(&self) -> Command {
-        let mut command = command(&["build", "--fast", "site.kdl", "-o", "binary"]);
+        self.command(&["build", "--fast", "site.kdl", "-o", "binary"])
+    }
+
+    /// Returns a command of Kiln, with the cargo of above.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command(arguments);
         command
             .current_dir(&self.folder)
             .env("CARGO", self.path("cargo"))
@@ -103,6 +110,38 @@ fn builds_wait_for_each_other_to_compile() {
     let rest: Vec<_> = said.map_while(Result::ok).collect();
     assert!(build.wait().expect("it ends").success(), "{rest:#?}");
     assert!(sources.path("seen").exists());
+}
+
+/// The environment of whoever builds has no say in the bytes, beyond what the binary tells of.
+#[test]
+fn settings_of_the_environment_do_not_reach_cargo() {
+    let sources = Sources::new("environment");
+    sources.write("site.kdl", "site * {\n respond 200\n}\n");
+    let mut build = sources.kiln();
+    let settings = [
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
+        ("CARGO_PROFILE_RELEASE_STRIP", "none"),
+        ("CARGO_BUILD_RUSTFLAGS", "-Copt-level=1"),
+        ("AWS_LC_SYS_SYSTEM_DIR", "/usr"),
+        ("ZSTD_SYS_USE_PKG_CONFIG", "1"),
+        ("RUSTC_BOOTSTRAP", "1"),
+    ];
+    build.envs(settings).env("CARGO_INCREMENTAL", "1").env("AWS_LC_SYS_USE_SYSTEM", "1").env("CARGO_NET_RETRY", "7");
+    let output = build.output().expect("kiln runs");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let environment = text(&sources.path("seen.environment"));
+    let check = |name: &str, expected: Option<&str>| {
+        let start = format!("{name}=");
+        assert_eq!(environment.lines().find_map(|line| line.strip_prefix(&start)), expected, "{name}");
+    };
+    for (name, _) in settings {
+        check(name, None);
+    }
+    check("CARGO_INCREMENTAL", Some("0"));
+    check("AWS_LC_SYS_USE_SYSTEM", Some("0"));
+    check("AWS_LC_SYS_NO_JITTER_ENTROPY", Some("1"));
+    check("CARGO_NET_RETRY", Some("7"));
+    assert!(text(&sources.path("seen.manifest")).contains("\n[profile.release]\nstrip = true\n"), "no symbols");
 }
 
 fn text(path: &Path) -> String {

@@ -200,7 +200,10 @@ fn manifest(name: &str, runtime: &str, features: &[&str], inherited: &str) -> St
     let features = if features.is_empty() { String::new() } else { format!(", features = {features:?}") };
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-        proxy-runtime = {{ path = \"{runtime}\"{features} }}\n\n{inherited}{profile}"
+        proxy-runtime = {{ path = \"{runtime}\"{features} }}\n\n{inherited}{QUICK_PROFILE}{profile}"
+/// The profile of binaries that are built quickly. Their symbols would be of use to debuggers alone, and fill the cache.
+const QUICK_PROFILE: &str = "[profile.release]\nstrip = true\n\n";
+
     )
 }
 

@@ -1,7 +1,7 @@
 //! Runs cargo on the crate of a site ([`Crate`]).
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +13,30 @@ use crate::command::failed;
 /// Makes the TLS library take its seeds from the kernel, and from the processor's generator where there is one. By default it measures the jitter of
 /// the processor's clock, which takes 40 ms of each start.
 pub(crate) const NO_JITTER: &str = "AWS_LC_SYS_NO_JITTER_ENTROPY";
+
+/// Variables that change what cargo and the build scripts of packages make, but are not part of how a binary says that it was built. Their beginnings:
+/// settings of profiles, and what is set for build scripts, of which `kiln` may be a child; other builds of the C libraries, or libraries of this machine;
+/// other data of Unicode, other types of the C library.
+const UNSEEN: [&str; 8] = [
+    "CARGO_PROFILE_",
+    "CARGO_CFG_",
+    "CARGO_FEATURE_",
+    "AWS_LC_SYS_",
+    "OPENSSL_",
+    "ZSTD_SYS_",
+    "ICU4X_",
+    "RUST_LIBC_UNSTABLE_",
+];
+
+/// As [`UNSEEN`], whole names.
+const UNSEEN_NAMES: [&str; 5] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    // Packages ask the compiler for what is not stable, and use it.
+    "RUSTC_BOOTSTRAP",
+];
 
 /// The crate of a site, and its build settings.
 pub(super) struct Crate<'a> {
@@ -34,7 +58,12 @@ impl Crate<'_> {
     fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.folder).arg(command);
-        cargo.env("CARGO_TARGET_DIR", &self.target).env_remove("CARGO_MANIFEST_DIR");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_unseen(name)) {
+            cargo.env_remove(name);
+        }
+        // The libraries are those of the packages, whatever the machine has.
+        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "0");
+        cargo.env("AWS_LC_SYS_USE_SYSTEM", "0").env(NO_JITTER, "1");
         cargo
     }
 
@@ -56,11 +85,7 @@ impl Crate<'_> {
             }
         }
         // These override the flags in cargo's configuration files, which do not belong to the site.
-        cargo
-            .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()))
-            .env("CFLAGS", c_flags)
-            .env(NO_JITTER, "1");
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref())).env("CFLAGS", c_flags);
         let status =
             cargo.status().map_err(failed("can't run cargo (is a Rust toolchain installed? https://rustup.rs)"))?;
         if !status.success() {
@@ -129,6 +154,43 @@ pub(super) fn given_flags() -> Vec<String> {
     }
 }
 
-fn joined(parts: &[&std::ffi::OsStr]) -> OsString {
+/// Returns whether a variable of the environment is kept from cargo.
+fn is_unseen(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    UNSEEN.iter().any(|start| name.starts_with(start.as_bytes()))
+        || UNSEEN_NAMES.iter().any(|whole| name == whole.as_bytes())
+}
+
+fn joined(parts: &[&OsStr]) -> OsString {
     parts.iter().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_kept_from_cargo() {
+        let check = |name: &str, expected: bool| assert_eq!(is_unseen(name.as_ref()), expected, "{name}");
+        check("CARGO_PROFILE_RELEASE_OPT_LEVEL", true);
+        check("CARGO_PROFILE_DIST_LTO", true);
+        check("CARGO_BUILD_RUSTFLAGS", true);
+        check("CARGO_ENCODED_RUSTFLAGS", true);
+        check("RUSTFLAGS", true);
+        check("RUSTC_BOOTSTRAP", true);
+        check("AWS_LC_SYS_SYSTEM_DIR", true);
+        check("AWS_LC_SYS_CFLAGS_x86_64_unknown_linux_gnu", true);
+        check("ZSTD_SYS_USE_PKG_CONFIG", true);
+        check("OPENSSL_DIR", true);
+        check("CARGO_FEATURE_SSL", true);
+        // What builds need, or says itself what it is.
+        check("CARGO_HOME", false);
+        check("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER", false);
+        check("CC_aarch64_unknown_linux_musl", false);
+        check("CFLAGS", false);
+        check("CARGO_BUILD_JOBS", false);
+        check("CARGO_NET_OFFLINE", false);
+        check("RUSTC", false);
+        check("PATH", false);
+    }
 }
