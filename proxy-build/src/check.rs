@@ -15,6 +15,7 @@ mod paths;
 mod process;
 pub mod regex;
 pub(crate) mod scope;
+mod secrets;
 mod site_tests;
 mod slices;
 mod streams;
@@ -34,9 +35,6 @@ use crate::model::{self, list};
 use crate::nearest::nearest;
 use crate::report::{Diagnostic, Edit, Help, Report};
 use crate::source::{Sources, Span, Spanned};
-
-/// The common suffix of the first PEM line of all kinds of private keys (RFC 7468).
-const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 
 /// A `listen` of the top level.
 pub(crate) struct ListenItem {
@@ -70,6 +68,8 @@ pub(crate) struct Check<'a> {
     pub(crate) outputs: Vec<(site::LogOutput, Span)>,
     /// The embedded folders.
     pub(crate) bundle: Vec<model::Folder>,
+    /// All files that are compiled in.
+    pub(crate) embedded: Vec<secrets::EmbeddedFile>,
     /// How many days before its expiry `cert-expiry` reports a certificate.
     pub(crate) expiring: u64,
     /// The hosts with certificates of an authority, with the spans that say so.
@@ -184,6 +184,7 @@ impl<'a> Check<'a> {
             key_sources: Vec::new(),
             outputs: Vec::new(),
             bundle: Vec::new(),
+            embedded: Vec::new(),
             site_tls: None,
             acme_hosts: Vec::new(),
             trusted_header: TrustedHeader::XForwardedFor,
@@ -254,6 +255,7 @@ impl Check<'_> {
     /// Returns the index of a file that is read at start.
     pub(crate) fn file_at_start(&mut self, path: FilePath, secret: bool, span: Span) -> u16 {
         if let Some(index) = self.files.iter().position(|file| file.path == path) {
+            self.files[index].secret |= secret;
             return index as u16;
         }
         let place = self.place(span);
@@ -275,11 +277,7 @@ impl Check<'_> {
         match &file.value {
             FileSource::Embedded(path) => match self.sources.asset(file.span.file, path) {
                 Ok(bytes) => {
-                    if bytes.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
-                        let message = format!("there is a private key in `{path}`, and the file is compiled in");
-                        let found = Diagnostic::lint("secret-in-file", message, file.span);
-                        self.report.add(found.help(self.allowed("if it may be public", "secret-in-file")));
-                    }
+                    self.compiled_in(path, bytes, file.span);
                     Some((Bytes::Fixed(bytes.into()), path.clone()))
                 }
                 Err(reason) => {

@@ -72,6 +72,8 @@ pub(crate) fn check(sources: &mut Sources, items: Vec<Item>, report: &mut Report
     let trace = check.trace(root.trace.as_ref(), &hosts, &trusted);
     let acme = check.acme(root.acme.as_ref(), &hosts, &listeners.list);
     check.sandbox_fits(&root.process, acme.as_ref());
+    check.keys_in_site();
+    check.secrets_compiled_in();
     check.unused(&listeners);
     let Check { params, upstreams, stores, warmed, listed, key_sources, files, bundle, outputs, .. } = check;
     let mut site = model::Site {

@@ -229,10 +229,11 @@ site example.com {
     Code {
         name: "secret-in-file",
         level: Some(Level::Deny),
-        what: "The site file contains a password or token.",
+        what: "The site file, or a file that is compiled in, contains a password, a token or a private key.",
         why: "\
-The text of a site file is also in the binary, in its `--config`, and in the version history of the file. Declare
-a `param type=secret`, whose value is read from a file when the proxy starts and never printed.",
+The text of a site file is also in the binary, in its `--config`, and in the version history of the file; a file of an
+embedded folder is served to anybody. Declare a `param type=secret`, whose value is read from a file when the proxy starts
+and never printed, and keep keys in folders that are not compiled in.",
         wrong: "
 site example.com {
     request-headers {

@@ -59,6 +59,7 @@ fn content(check: &mut Check<'_>, path: &str, files: &site::Files, span: Span) -
             if all > MAX_BUNDLE {
                 return Err(format!("more than {} MiB of files", MAX_BUNDLE >> 20));
             }
+            check.compiled_in(&format!("{path}/{name}"), content, span);
             Ok((name, content))
         };
         names.into_iter().map(read).collect::<Result<Vec<_>, _>>()
