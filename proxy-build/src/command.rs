@@ -113,16 +113,33 @@ fn site_name(file: &Path) -> Option<OsString> {
 }
 
 /// Writes generated files into a folder, or to standard output, each after its name and with a line between them.
-fn write_generated(files: &[Generated], folder: Option<&Path>, between: &str) -> Outcome {
+fn write_generated(compiled: &Compiled, files: &[Generated], folder: Option<&Path>, between: &str) -> Outcome {
     let Some(folder) = folder else {
         let shown = files.iter().map(|file| format!("# {}\n{}", file.name, file.text));
         return print(&shown.collect::<Vec<_>>().join(between));
+/// Checks that none of the files that a command writes is one that it reads.
+///
+/// # Errors
+/// One of them is.
+fn spare(read: impl IntoIterator<Item = PathBuf>, written: &[PathBuf]) -> Result<(), String> {
+    // What is not there can't be overwritten.
+    let read: Vec<PathBuf> = read.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
+    match written.iter().find(|path| path.canonicalize().is_ok_and(|path| read.contains(&path))) {
+        Some(path) => Err(format!(
+            "{} would be overwritten, and is read by this command\nhelp: give the output another name by -o",
+            path.display()
+        )),
+        None => Ok(()),
+    }
+}
+
     };
     std::fs::create_dir_all(folder).map_err(failed(format!("can't make {}", folder.display())))?;
     for file in files {
         let path = folder.join(&file.name);
         std::fs::write(&path, &file.text).map_err(failed(format!("can't write {}", path.display())))?;
         anstream::eprintln!("{}", path.display());
+    spare(compiled.dependencies(), &files.iter().map(|file| folder.join(&file.name)).collect::<Vec<_>>())?;
     }
     Ok(ExitCode::SUCCESS)
 }

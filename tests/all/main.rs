@@ -61,6 +61,7 @@ mod tls;
 mod tracing;
 mod upstreams;
 mod wire;
+mod written;
 
 /// The configuration of property tests: the same inputs every time, or others with `KILN_SEED`.
 fn kiln_config(cases: u32) -> proptest::prelude::ProptestConfig {

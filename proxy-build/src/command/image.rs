@@ -16,7 +16,7 @@ use self::layer::RootFiles;
 use self::layout::Layout;
 use self::platform::{Platform, platforms};
 use super::artefact::recipe::Settings;
-use super::{Outcome, artefact, compile_to_build, failed, service_name};
+use super::{Outcome, artefact, compile_to_build, failed, service_name, spare};
 
 /// Where systems have the certificates of authorities.
 const OF_SYSTEMS: [&str; 4] =
@@ -43,6 +43,7 @@ pub(crate) fn image(
     let (uid, gid) = footprint.ids()?;
     let writable = footprint.writable()?;
     verify(&footprint)?;
+    spare(compiled.dependencies().into_iter().chain(ca.map(Path::to_owned)), &[output.to_owned()])?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");

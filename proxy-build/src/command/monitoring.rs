@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use proxy_build::model::Site;
 
-use super::{Outcome, compile, failed, print};
+use super::{Outcome, compile, failed, print, spare};
 
 /// Writes what `generate` makes of a site, a job and nothing else.
 pub(crate) fn generated(
@@ -14,11 +14,11 @@ pub(crate) fn generated(
     output: Option<&Path>,
     generate: fn(&Site, &str) -> Result<String, String>,
 ) -> Outcome {
-    let Some(site) = compile(file).and_then(|compiled| compiled.model) else {
-        return Ok(ExitCode::FAILURE);
-    };
-    let text = generate(&site, job)?;
+    let Some(compiled) = compile(file) else { return Ok(ExitCode::FAILURE) };
+    let Some(site) = &compiled.model else { return Ok(ExitCode::FAILURE) };
+    let text = generate(site, job)?;
     let Some(output) = output else { return print(&text) };
+    spare(compiled.dependencies(), &[output.to_owned()])?;
     std::fs::write(output, text).map_err(failed(format!("can't write {}", output.display())))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -67,6 +67,6 @@ fn public(key: &Path) -> Result<PublicKey, String> {
 }
 
 /// Returns the path of the signature of a file.
-fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     suffixed(path, ".minisig")
 }
