@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use proxy_build::Compiled;
 use proxy_build::deploy::image::{AUTHORITIES, BINARY, mounted_besides, mounted_files, verify};
 use proxy_build::deploy::{Endpoint, Footprint};
+use proxy_runtime::net::certificate::Chain;
 use serde_json::{Map, Value, json};
 
 use self::layer::RootFiles;
@@ -30,20 +31,22 @@ pub(crate) fn image(
     (fast, targets): (bool, &[String]),
     ca: Option<&Path>,
 ) -> Outcome {
-    let name = service_name(file, None)?;
-    let tag = tag.map_or_else(|| format!("{name}:latest"), str::to_owned);
-    if tag.is_empty() || tag.contains(|char: char| char.is_whitespace() || char.is_control() || char == '@') {
+    let tag = match tag {
+        Some(tag) => tag.to_owned(),
+        None => format!("{}:latest", service_name(file, None)?),
+    };
+    if title(&tag).is_empty() || tag.contains(|char: char| char.is_whitespace() || char.is_control() || char == '@') {
         return Err(format!("`{tag}` is no name of an image: NAME:TAG is expected"));
     }
     // Two that contradict each other are told before minutes of work.
     let platforms = platforms(targets)?;
     let Some(compiled) = compile_to_build(file) else { return Ok(ExitCode::FAILURE) };
     let Some(site) = &compiled.model else { return Ok(ExitCode::FAILURE) };
+    spare(compiled.dependencies().into_iter().chain(ca.map(Path::to_owned)), &[output.to_owned()])?;
     let footprint = Footprint::of(site);
     let (uid, gid) = footprint.ids()?;
     let writable = footprint.writable()?;
     verify(&footprint)?;
-    spare(compiled.dependencies().into_iter().chain(ca.map(Path::to_owned)), &[output.to_owned()])?;
     let ca = if footprint.verifies { Some(authorities(ca)?) } else { None };
     let is_name = |account: &&str| account.parse::<u32>().is_err();
     let user = footprint.account().0.filter(is_name).unwrap_or("proxy");
@@ -57,7 +60,7 @@ pub(crate) fn image(
         Ok((platform, files.layer().map_err(failed("can't make the layer"))?))
     };
     let layers = platforms.into_iter().map(layer).collect::<Result<Vec<_>, _>>()?;
-    let config = config(&footprint, &writable, (uid, gid), labels(&name, &compiled));
+    let config = config(&footprint, &writable, (uid, gid), labels(title(&tag), &compiled));
     let layout = Layout::new(&layers, &config, &tag).map_err(failed("can't make the image"))?;
     std::fs::write(output, layout.archive().map_err(failed("can't make the image"))?)
         .map_err(failed(format!("can't write {}", output.display())))?;
@@ -72,7 +75,36 @@ fn authorities(given: Option<&Path>) -> Result<Vec<u8>, String> {
     let path = given.map(Path::to_owned).or_else(found).ok_or(
         "the site verifies servers by the system's authorities, and this machine has no certificates of them: give --ca FILE",
     )?;
-    std::fs::read(&path).map_err(failed(format!("can't read {}", path.display())))
+    let text = std::fs::read(&path).map_err(failed(format!("can't read {}", path.display())))?;
+    let certificates = certificates(&String::from_utf8_lossy(&text));
+    if !certificates.iter().any(|pem| Chain::read(pem.as_bytes()).is_ok()) {
+        return Err(format!("{} has no certificates (PEM)", path.display()));
+    }
+    Ok(certificates.concat().into_bytes())
+}
+
+/// Returns the certificates of a file (RFC 7468), without all else that it contains: comments, and keys above all.
+fn certificates(text: &str) -> Vec<String> {
+    let (mut found, mut open) = (Vec::new(), None::<String>);
+    for line in text.lines().map(str::trim_end) {
+        if line.starts_with("-----BEGIN ") {
+            open = (line == "-----BEGIN CERTIFICATE-----").then(String::new);
+        }
+        if let Some(block) = &mut open {
+            block.push_str(line);
+            block.push('\n');
+        }
+        if line.starts_with("-----END ") {
+            found.extend(open.take().filter(|_| line == "-----END CERTIFICATE-----"));
+        }
+    }
+    found
+}
+
+/// Returns the last part of the name of an image without its tag: it does not depend on the folder that the site is in.
+fn title(tag: &str) -> &str {
+    let last = tag.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
 }
 
 /// Returns the part of the image's configuration that containers are started with.
@@ -103,10 +135,10 @@ fn config(footprint: &Footprint<'_>, writable: &[String], (uid, gid): (u32, u32)
 }
 
 /// Returns the labels of the image, by the names of OCI.
-fn labels(name: &str, compiled: &Compiled) -> Value {
+fn labels(title: &str, compiled: &Compiled) -> Value {
     let digest = compiled.digest();
     json!({
-        "org.opencontainers.image.title": name,
+        "org.opencontainers.image.title": title,
         "org.opencontainers.image.version": digest[..16],
         "io.github.kiln-proxy.site.sha256": digest,
         "io.github.kiln-proxy.kiln.version": env!("CARGO_PKG_VERSION"),
@@ -129,6 +161,32 @@ fn mounts(footprint: &Footprint<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn titles() {
+        let check = |tag: &str, expected: &str| assert_eq!(title(tag), expected, "{tag}");
+        check("shop:latest", "shop");
+        check("shop", "shop");
+        check("registry.test:5000/team/shop:v1", "shop");
+        check("registry.test:5000/shop", "shop");
+        check(":v1", "");
+        check("registry.test/", "");
+    }
+
+    #[test]
+    fn certificates_alone() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(certificates(text), expected, "{text}");
+        let one = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        check(one, &[one]);
+        check(&format!("# An authority\n{one}\n{}", one.replace('\n', "\r\n")), &[one, one]);
+        let key = one.replace("CERTIFICATE", "PRIVATE KEY");
+        check(&format!("{key}{one}{key}"), &[one]);
+        check(&key, &[]);
+        // A key within an open certificate.
+        check(&format!("-----BEGIN CERTIFICATE-----\nMIIB\n{key}{one}"), &[one]);
+        check("-----BEGIN CERTIFICATE-----\nMIIB\n", &[]);
+        check("", &[]);
+    }
 
     #[test]
     fn configuration() {
