@@ -102,7 +102,7 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Resu
     // Cargo has reduced it to what the site needs.
     let lock = std::fs::read_to_string(crate_.folder.join("Cargo.lock")).map_err(failed("can't read Cargo.lock"))?;
     let packages = Packages::new(&metadata, &lock);
-    let licences = licences::collect(&packages)?;
+    let licences = licences::collect(&packages, &recipe)?;
     write_if_changed(&src.join(LICENCES), &licences)?;
     write_if_changed(&src.join(SBOM), sbom::write(compiled, &packages, &recipe))?;
     write_if_changed(&src.join(DEPENDENCIES), auditable::write(&packages, &crate_.name)?)?;

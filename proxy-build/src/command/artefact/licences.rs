@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::packages::Packages;
+use super::recipe::{MUSL, Recipe};
 use crate::command::failed;
+
+/// The licence of musl, which comes with the Rust toolchain without it.
+const MUSL_TERMS: &str = include_str!("../../../templates/musl.txt");
 
 /// The beginnings of the names of licence files, in lower case.
 const TEXTS: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
@@ -14,7 +18,7 @@ const TEXTS: [&str; 6] = ["license", "licence", "copying", "copyright", "notice"
 ///
 /// # Errors
 /// A text can't be read.
-pub(super) fn collect(packages: &Packages<'_>) -> Result<String, String> {
+pub(super) fn collect(packages: &Packages<'_>, recipe: &Recipe) -> Result<String, String> {
     let mut out =
         "The packages that are linked into this program, the terms of each, and the texts of these, by number.\n\n"
             .to_owned();
@@ -36,6 +40,15 @@ pub(super) fn collect(packages: &Packages<'_>) -> Result<String, String> {
         out.push('\n');
     }
     out.push_str("The Rust standard library: MIT OR Apache-2.0\n");
+    if let Some(libc) = recipe.linked_libc() {
+        let version = libc.version.map_or(String::new(), |version| format!(" {version}"));
+        let _ = write!(out, "The C library, {}{version}: {}", libc.name, libc.terms);
+        if libc.name == MUSL {
+            texts.push(MUSL_TERMS.trim_end().to_owned());
+            let _ = write!(out, " [{}]", texts.len());
+        }
+        out.push('\n');
+    }
     for (index, text) in texts.iter().enumerate() {
         let _ = write!(out, "\n[{}]\n\n{text}\n", index + 1);
     }

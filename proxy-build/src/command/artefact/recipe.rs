@@ -31,6 +31,18 @@ pub(crate) struct Recipe {
     pub(crate) toolchain: Toolchain,
 }
 
+/// The name of a C library.
+pub(super) const MUSL: &str = "musl";
+
+/// A C library as a part of a binary.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LinkedLibc<'a> {
+    pub(super) name: &'static str,
+    pub(super) version: Option<&'a str>,
+    /// Its licence.
+    pub(super) terms: &'static str,
+}
+
 /// The names of properties; [`words`] explains them.
 const PROFILE: &str = "kiln:profile";
 const LINKING: &str = "kiln:linking";
@@ -52,6 +64,20 @@ impl Recipe {
             (RUSTC, self.toolchain.rustc.clone()),
             (TARGET, self.toolchain.target.clone()),
         ]
+    }
+
+    /// Returns the C library that is in the binary; `None` if it is linked when the binary starts.
+    pub(super) fn linked_libc(&self) -> Option<LinkedLibc<'_>> {
+        let glibc = || self.toolchain.libc.as_deref().and_then(|libc| libc.split_once(' ')).map(|(_, version)| version);
+        match &self.toolchain.target {
+            _ if !self.is_static() => None,
+            // That of the Rust toolchain, which does not tell its version.
+            target if target.contains("-musl") => Some(LinkedLibc { name: MUSL, version: None, terms: "MIT" }),
+            target if target.contains("-gnu") => {
+                Some(LinkedLibc { name: "glibc", version: glibc(), terms: "LGPL-2.1-or-later" })
+            }
+            _ => None,
+        }
     }
 
     /// Returns whether everything is linked in. Targets with musl have nothing else to link to on most machines that run the binary.
@@ -91,5 +117,42 @@ pub(crate) fn words(property: &str) -> &str {
         RUSTC => "compiler",
         TARGET => "target (--target)",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c_libraries() {
+        let check =
+            |target: &str, static_link: bool, libc: Option<&str>, expected: Option<(&str, Option<&str>, &str)>| {
+                let toolchain = Toolchain {
+                    told: String::new(),
+                    compiler: None,
+                    rustc: String::new(),
+                    commit: None,
+                    host: String::new(),
+                    target: target.to_owned(),
+                    cc: None,
+                    libc: libc.map(str::to_owned),
+                };
+                let settings = Settings { profile: DIST, static_link, target: None };
+                let recipe =
+                    Recipe { settings, features: Vec::new(), flags: Vec::new(), source: String::new(), toolchain };
+                let found = recipe.linked_libc().map(|libc| (libc.name, libc.version, libc.terms));
+                assert_eq!(found, expected, "{target}");
+            };
+        let lgpl = "LGPL-2.1-or-later";
+        let glibc = Some("glibc 2.36");
+        check("x86_64-unknown-linux-gnu", false, glibc, None);
+        check("x86_64-unknown-linux-gnu", true, glibc, Some(("glibc", Some("2.36"), lgpl)));
+        check("aarch64-unknown-linux-gnu", true, None, Some(("glibc", None, lgpl)));
+        check("x86_64-unknown-linux-musl", false, None, Some(("musl", None, "MIT")));
+        // A machine of musl, where a `getconf` knows of glibc.
+        check("x86_64-unknown-linux-musl", true, glibc, Some(("musl", None, "MIT")));
+        check("armv7-unknown-linux-musleabihf", true, None, Some(("musl", None, "MIT")));
+        check("armv7-unknown-linux-gnueabihf", true, None, Some(("glibc", None, lgpl)));
     }
 }

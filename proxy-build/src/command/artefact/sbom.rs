@@ -21,11 +21,7 @@ pub(super) fn write(compiled: &Compiled, packages: &Packages<'_>, recipe: &Recip
     let texts = compiled.sources.site_files().map(|(name, text)| file(name, &sha256(text.as_bytes())));
     let assets = compiled.sources.assets().map(|(name, digest)| file(name, digest));
     let mut libraries = vec![library("std", version(&recipe.toolchain.rustc), Some("MIT OR Apache-2.0"))];
-    if let Some((name, version)) = recipe.toolchain.libc.as_deref().and_then(|libc| libc.split_once(' '))
-        && recipe.settings.static_link
-    {
-        libraries.push(library(name, version, Some("LGPL-2.1-or-later")));
-    }
+    libraries.extend(recipe.linked_libc().map(|libc| library(libc.name, libc.version, Some(libc.terms))));
     let components =
         packages.linked.iter().map(component).chain(libraries.into_iter().map(Value::from)).chain(texts).chain(assets);
     let properties = recipe.properties().map(|(name, value)| json!({"name": name, "value": value}));
@@ -59,11 +55,13 @@ fn component(package: &Package<'_>) -> Value {
     component.into()
 }
 
-fn library(name: &str, version: &str, terms: Option<&str>) -> Map<String, Value> {
+fn library<'a>(name: &str, version: impl Into<Option<&'a str>>, terms: Option<&str>) -> Map<String, Value> {
     let mut component = Map::new();
     component.insert("type".to_owned(), "library".into());
     component.insert("name".to_owned(), name.into());
-    component.insert("version".to_owned(), version.into());
+    if let Some(version) = version.into() {
+        component.insert("version".to_owned(), version.into());
+    }
     if let Some(terms) = terms {
         // Cargo has allowed a slash in place of OR, which is no expression of SPDX.
         let expression = terms.replace(" / ", " OR ").replace('/', " OR ");

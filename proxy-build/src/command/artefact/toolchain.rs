@@ -20,7 +20,7 @@ pub(crate) struct Toolchain {
     pub(crate) target: String,
     /// The first line of `cc --version`: it links, and compiles C code of packages. `None` if it can't be told which one is used.
     pub(crate) cc: Option<String>,
-    /// The C library that is linked; `None` for another target than this machine's.
+    /// The C library of this machine with its version, if it is glibc and the target is this machine's.
     pub(crate) libc: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Toolchain {
             rustc: text.lines().next().unwrap_or_default().to_owned(),
             commit: line("commit-hash: ").filter(|commit| commit != "unknown"),
             cc: cc.and_then(first),
-            libc: if other.is_none() { first(libc) } else { None },
+            libc: if other.is_none() && host.contains("-gnu") { first(libc) } else { None },
             target: other.map_or_else(|| host.clone(), str::to_owned),
             host,
         })
