@@ -210,7 +210,10 @@ impl<'a> Footprint<'a> {
     pub fn ids(&self) -> Result<(u32, u32), String> {
         const NOBODY: u32 = 65532;
         let (user, group) = self.account();
-        let number = |name: Option<&str>| name.and_then(|name| name.parse::<u32>().ok());
+        let number = |name: Option<&str>| match name? {
+            "root" => Some(0),
+            name => name.parse::<u32>().ok(),
+        };
         let user = number(user).unwrap_or(NOBODY);
         if user == 0 {
             return Err("an image is never run as root: name another `user` in `process`".to_owned());
@@ -295,6 +298,23 @@ mod tests {
                 assert_eq!(footprint.state.as_deref(), Some("/var/lib/shop/acme"));
             },
         );
+    }
+
+    #[test]
+    fn users_in_images() {
+        let ids = |process: &str, expected: Result<(u32, u32), &str>| {
+            check(&format!("process {{\n {process}\n}}\nsite * {{\n respond 200\n}}"), |footprint| {
+                assert_eq!(footprint.ids(), expected.map_err(str::to_owned), "{process}");
+            });
+        };
+        let root = Err("an image is never run as root: name another `user` in `process`");
+        ids("user shop", Ok((65532, 65532)));
+        ids("user \"1000\"", Ok((1000, 1000)));
+        ids("user \"1000\"; group \"50\"", Ok((1000, 50)));
+        ids("user shop; group root", Ok((65532, 0)));
+        ids("user root", root);
+        ids("user \"0\"", root);
+        ids("user root; group shop", root);
     }
 
     /// What a folder of the system would be made of, by whatever it is written for.
