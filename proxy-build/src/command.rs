@@ -67,6 +67,11 @@ fn failed<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
+/// Returns a text of others without what terminals take for commands.
+fn masked(text: &str) -> String {
+    text.replace(|char: char| char.is_control() && char != '\n', "?")
+}
+
 /// "1 site", "2 sites".
 fn count(n: usize, one: &str) -> String {
     format!("{n} {one}{}", if n == 1 { "" } else { "s" })

@@ -188,13 +188,33 @@ fn verification(user: &User, folder: &Path, binary: &[u8]) {
     target(&missing);
     let unknown = format!("there is no target `{missing}`\nhelp: did you mean `");
     verified(user, folder, &["another-target", "site.kdl"], (2, &unknown));
+    // It would be written to the terminal.
+    target(&format!("{}\u{7f}", &missing[1..]));
+    check(&["another-target", "site.kdl"], 2, "another-target does not say how it was built");
     check(&["/dev/zero", "site.kdl"], 2, "can't read /dev/zero: not a file");
+    // The provenance of the same bytes is that of this build, but for the machine.
+    let path = folder.join("shop.v1.provenance.json");
+    let statement = std::fs::read_to_string(&path).expect("a file");
+    let forged = |from: &str, to: &str| {
+        assert!(statement.contains(from), "{from}: {statement}");
+        std::fs::write(&path, statement.replace(from, to)).expect("written");
+    };
+    forged("\"profile\": \"release\"", "\"profile\": \"dist\"");
+    check(&["shop.v1", "site.kdl"], 1, "shop.v1.provenance.json: not the provenance of a build of site.kdl\n");
+    check(&["shop.v1", "site.kdl"], 1, "/profile: \"dist\" in the provenance, \"release\" here\n");
+    forged(&sha256(binary), &sha256(&changed));
+    check(&["shop.v1", "site.kdl"], 1, "  /subject/0/digest/sha256: ");
+    forged("\"name\": \"shop.v1\"", "\"name\": \"renamed\"");
+    check(&["shop.v1", "site.kdl"], 0, "shop.v1: the same bytes");
+    std::fs::write(&path, &statement).expect("written");
 }
 
 /// A signed build is verified by the public key, and by no other.
 fn signatures(user: &User, folder: &Path) {
     let pair = |name: &str| {
-        let pair = KeyPair::generate_unencrypted_keypair().expect("a key");
+        // As a public key could be the name of a file.
+        let mut pairs = std::iter::repeat_with(|| KeyPair::generate_unencrypted_keypair().expect("a key"));
+        let pair = pairs.find(|pair| !pair.pk.to_base64().contains('/')).expect("one in two");
         let (public, secret) = (pair.pk.to_box().expect("a key"), pair.sk.to_box(None).expect("a key"));
         std::fs::write(folder.join(format!("{name}.pub")), public.into_string()).expect("written");
         std::fs::write(folder.join(format!("{name}.key")), secret.into_string()).expect("written");
@@ -211,7 +231,7 @@ fn signatures(user: &User, folder: &Path) {
     check(
         &["signed", "site.kdl", "--public-key", "ours.pub"],
         0,
-        "signed: signed with the key ours.pub\nsigned: the same",
+        "signed: signed with the key ours.pub\nsigned.provenance.json: signed with the key ours.pub\nsigned: the same",
     );
     check(&["signed", "site.kdl", "--public-key", &public], 0, "signed: the same bytes");
     check(&["signed", "site.kdl", "--public-key", "others.pub"], 1, "signed: not signed with the key others.pub");
@@ -224,6 +244,17 @@ fn signatures(user: &User, folder: &Path) {
     let key = minisign::PublicKey::from_base64(&public).expect("a key");
     minisign::verify(&key, &signature, std::io::Cursor::new(statement), true, false, false).expect("signed");
     assert!(signature.trusted_comment().expect("a comment").starts_with("file:signed site:"));
+    let beside = folder.join("signed.provenance.json");
+    let text = std::fs::read_to_string(&beside).expect("a file");
+    std::fs::write(&beside, text.replace("\"name\": \"signed\"", "\"name\": \"renamed\"")).expect("written");
+    let wrong = "signed.provenance.json: not signed with the key ours.pub\n";
+    check(&["signed", "site.kdl", "--public-key", "ours.pub"], 1, wrong);
+    check(&["signed", "site.kdl"], 0, "signed: the same bytes");
+    std::fs::write(&beside, text).expect("written");
+    // A file of the key's name does not replace the key.
+    std::fs::copy(folder.join("others.pub"), folder.join(&public)).expect("written");
+    check(&["signed", "site.kdl", "--public-key", &public], 0, "signed: the same bytes");
+    check(&["signed", "site.kdl", "--public-key", &format!("./{public}")], 1, "signed: not signed with the key ./");
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Artefact {
         provenance::statement(name, binary, &self.predicate)
     }
 
+    /// Returns what the provenance of a binary, which has the same bytes, has differently, in words.
+    pub(crate) fn differences(&self, statement: &str, binary: &[u8]) -> Vec<String> {
+        provenance::differences(statement, binary, &self.predicate)
+    }
+
     /// Returns what the provenance of another binary says that this one's does not, in words.
     pub(crate) fn other_tools(&self, statement: &str, binary: &[u8]) -> Vec<String> {
         provenance::other_tools(statement, binary, &self.predicate)

@@ -53,17 +53,15 @@ pub(crate) fn verifies(path: &Path, content: &[u8], key: &Path) -> Result<bool, 
     Ok(minisign::verify(&public, &signature, Cursor::new(content), true, false, false).is_ok())
 }
 
-/// Returns a public key from its file, or from its text alone, as minisign prints it.
+/// Returns a public key from its text alone, as minisign prints it, or from its file. The text comes first: who can write a file of that name here
+/// must not replace the key. A file of such a name is reached by `./`.
 fn public(key: &Path) -> Result<PublicKey, String> {
-    let wrong = || failed(format!("{} is no public key of minisign", key.display()));
-    let text = match std::fs::read_to_string(key) {
-        Ok(text) => text,
-        Err(error) => {
-            let written = key.to_str().and_then(|text| PublicKey::from_base64(text).ok());
-            return written.ok_or_else(|| format!("can't read {}: {error}", key.display()));
-        }
-    };
-    PublicKeyBox::from_string(&text).and_then(PublicKeyBox::into_public_key).map_err(wrong())
+    if let Some(written) = key.to_str().and_then(|text| PublicKey::from_base64(text).ok()) {
+        return Ok(written);
+    }
+    let text = std::fs::read_to_string(key).map_err(failed(format!("can't read {}", key.display())))?;
+    let wrong = failed(format!("{} is no public key of minisign", key.display()));
+    PublicKeyBox::from_string(&text).and_then(PublicKeyBox::into_public_key).map_err(wrong)
 }
 
 /// Returns the path of the signature of a file.

@@ -3,7 +3,7 @@
 
 use proxy_build::Compiled;
 use proxy_build::source::sha256;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::packages::Packages;
 use super::recipe::Recipe;
@@ -57,7 +57,62 @@ pub(super) fn statement(name: &str, binary: &[u8], predicate: &Value) -> String 
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": predicate,
     });
+    written(&statement)
+}
+
+fn written(statement: &Value) -> String {
     format!("{statement:#}\n")
+}
+
+/// What another machine may have differently, and the binary still be the same, as paths in the statement.
+const ELSEWHERE: [&str; 4] = [
+    "/subject/0/name",
+    "/predicate/buildDefinition/internalParameters/host",
+    "/predicate/buildDefinition/internalParameters/cc",
+    "/predicate/buildDefinition/internalParameters/libc",
+];
+
+/// Compares a statement with that of this build, whose binary it must be about, as text: readers take repeated members differently.
+pub(super) fn differences(text: &str, binary: &[u8], predicate: &Value) -> Vec<String> {
+    let Ok(theirs) = serde_json::from_str::<Value>(text) else { return vec!["not JSON".to_owned()] };
+    let mut ours: Value = serde_json::from_str(&statement("", binary, predicate)).unwrap_or_default();
+    for path in ELSEWHERE {
+        if let (Some(ours), Some(theirs @ (Value::String(_) | Value::Null))) =
+            (ours.pointer_mut(path), theirs.pointer(path))
+        {
+            *ours = theirs.clone();
+        }
+    }
+    if text == written(&ours) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    compare(&theirs, &ours, "", &mut found);
+    if found.is_empty() {
+        found.push("the same content, but not as `kiln build` writes it".to_owned());
+    }
+    found
+}
+
+fn compare(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
+    match (theirs, ours) {
+        (Value::Object(theirs), Value::Object(ours)) => {
+            for name in theirs.keys().chain(ours.keys().filter(|name| !theirs.contains_key(*name))) {
+                let side = |map: &Map<String, Value>| map.get(name).cloned().unwrap_or_default();
+                compare(&side(theirs), &side(ours), &format!("{path}/{name}"), found);
+            }
+        }
+        (Value::Array(theirs), Value::Array(ours)) if theirs.len() == ours.len() => {
+            for (index, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
+                compare(theirs, ours, &format!("{path}/{index}"), found);
+            }
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            found.push(format!("{path}: {} members in the provenance, {} here", theirs.len(), ours.len()));
+        }
+        _ if theirs != ours => found.push(format!("{path}: {theirs} in the provenance, {ours} here")),
+        _ => {}
+    }
 }
 
 /// Compares the C compiler and library of a statement, if it is about this binary, with those of a predicate.
@@ -77,6 +132,54 @@ pub(super) fn other_tools(statement: &str, binary: &[u8], predicate: &Value) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements() {
+        let predicate = |profile: &str, cc: Value| {
+            json!({"buildDefinition": {
+                "externalParameters": {"profile": profile, "rustflags": ["-C", "strip=none"]},
+                "internalParameters": {"host": "x86_64-unknown-linux-gnu", "cc": cc, "libc": null},
+            }})
+        };
+        let ours = predicate("dist", json!("cc 12"));
+        let check = |text: &str, expected: &[&str]| assert_eq!(differences(text, b"elf", &ours), expected, "{text}");
+        let text = statement("shop", b"elf", &ours);
+        check(&text, &[]);
+        // Another name, and another C compiler, or none that is known.
+        check(&statement("\"x\"", b"elf", &predicate("dist", json!("cc 13"))), &[]);
+        check(&statement("shop", b"elf", &predicate("dist", Value::Null)), &[]);
+        let profile =
+            "/predicate/buildDefinition/externalParameters/profile: \"release\" in the provenance, \"dist\" here";
+        check(&statement("shop", b"elf", &predicate("release", json!("cc 12"))), &[profile]);
+        let cc = "/predicate/buildDefinition/internalParameters/cc: [1] in the provenance, \"cc 12\" here";
+        check(&statement("shop", b"elf", &predicate("dist", json!([1]))), &[cc]);
+        let digest = format!(
+            "/subject/0/digest/sha256: \"{}\" in the provenance, \"{}\" here",
+            sha256(b"other"),
+            sha256(b"elf")
+        );
+        check(&statement("shop", b"other", &ours), &[&digest]);
+        check(
+            &text.replace("  \"subject\": [", "  \"more\": 1,\n  \"subject\": ["),
+            &["/more: 1 in the provenance, null here"],
+        );
+        check(
+            &text.replace("\"strip=none\"", "\"strip=none\", \"-g\""),
+            &["/predicate/buildDefinition/externalParameters/rustflags: 3 members in the provenance, 2 here"],
+        );
+        let twice = text.replace("\"profile\": \"dist\"", "\"profile\": \"release\", \"profile\": \"dist\"");
+        check(&twice, &["the same content, but not as `kiln build` writes it"]);
+        check(&text.replace('\n', ""), &["the same content, but not as `kiln build` writes it"]);
+        check("", &["not JSON"]);
+        check(
+            "[]",
+            &[&format!(
+                "{}: [] in the provenance, {} here",
+                "",
+                serde_json::from_str::<Value>(&statement("", b"elf", &ours)).expect("JSON")
+            )],
+        );
+    }
 
     #[test]
     fn tools() {

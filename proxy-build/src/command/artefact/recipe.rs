@@ -98,12 +98,18 @@ impl Settings {
     /// Returns the settings that the properties of a binary tell.
     pub(crate) fn of<'a>(property: impl Fn(&str) -> Option<&'a str>) -> Option<Settings> {
         let profile = [DIST, FAST].into_iter().find(|profile| property(PROFILE) == Some(profile))?;
-        Some(Settings {
-            profile,
-            static_link: property(LINKING)? == "static",
-            target: property(TARGET).map(str::to_owned),
-        })
+        let target = property(TARGET);
+        if target.is_some_and(|target| !is_name(target)) {
+            return None;
+        }
+        Some(Settings { profile, static_link: property(LINKING)? == "static", target: target.map(str::to_owned) })
     }
+}
+
+/// Returns whether a text has the form of the name of a target: it is printed, and an argument of other programs.
+fn is_name(target: &str) -> bool {
+    let part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&target.len()) && !target.starts_with('-') && target.bytes().all(part)
 }
 
 /// Returns what a property is, in words.
@@ -154,5 +160,28 @@ mod tests {
         check("x86_64-unknown-linux-musl", true, glibc, Some(("musl", None, "MIT")));
         check("armv7-unknown-linux-musleabihf", true, None, Some(("musl", None, "MIT")));
         check("armv7-unknown-linux-gnueabihf", true, None, Some(("glibc", None, lgpl)));
+    }
+
+    #[test]
+    fn settings_of_binaries() {
+        let check = |target: Option<&str>, expected: bool| {
+            let settings = Settings::of(|property| match property {
+                PROFILE => Some(DIST),
+                LINKING => Some("static"),
+                TARGET => target,
+                _ => None,
+            });
+            let wanted = Settings { profile: DIST, static_link: true, target: target.map(str::to_owned) };
+            assert_eq!(settings, expected.then_some(wanted), "{target:?}");
+        };
+        check(None, true);
+        check(Some("thumbv8m.main-none-eabi"), true);
+        check(Some("x86_64-unknown-linux-gnu"), true);
+        check(Some(""), false);
+        check(Some("x86_64\x1b[2J"), false);
+        check(Some("../../x"), false);
+        check(Some("--help"), false);
+        check(Some(&"x".repeat(64)), true);
+        check(Some(&"x".repeat(65)), false);
     }
 }
