@@ -374,6 +374,55 @@ fn developing() {
     until_refused(&here);
 }
 
+/// A proxy is known to serve by what it tells service managers: here it writes nothing to standard error.
+#[test]
+fn developing_with_other_logs() {
+    let dir = scratch("dev-logs");
+    let (site, here) = (dir.join("site.kdl"), address());
+    let text = |version: &str| {
+        format!(
+            "log errors level=warn format=json {{\n    to file \"{}\"\n}}\n\
+             site * {{\n    listen \"{here}\"\n    respond 200 \"{version}\"\n}}\n",
+            dir.join("errors.log").display()
+        )
+    };
+    std::fs::write(&site, text("one")).expect("written");
+    // What takes minutes, if it is the first.
+    build_text("dev-logs", &text("one"));
+    let said = std::fs::File::create(dir.join("said")).expect("a file");
+    let mut dev = command(&["dev", site.to_str().expect("text")]).stderr(said).spawn().expect("kiln runs");
+    let until = Instant::now() + 3 * PATIENCE;
+    let mut wait_for = |done: &mut dyn FnMut() -> bool, what: &str| {
+        while !done() {
+            let ended = dev.try_wait().expect("a child").is_some();
+            if ended || Instant::now() > until {
+                let _ = dev.kill();
+                panic!("{what}: {}", std::fs::read_to_string(dir.join("said")).expect("text"));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    wait_for(&mut || TcpStream::connect(&here).is_ok(), "it listens");
+    let mut kept = Client::to(&here);
+    kept.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(kept.answer().text(), "one");
+    std::fs::write(&site, text("two")).expect("written");
+    wait_for(&mut || get(&here, "x", "/").text() == "two", "the new proxy serves");
+    // The old one is stopped only then.
+    assert!(kept.closed());
+    assert_eq!(get(&here, "x", "/").text(), "two");
+    let pid = rustix::process::Pid::from_child(&dev);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+    dev.wait().expect("it ends");
+    let said = std::fs::read_to_string(dir.join("said")).expect("text");
+    assert!(!said.contains("error: "), "{said}");
+    let left = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with(&format!("kiln-dev-{}-", dev.id()))
+    };
+    let left = std::fs::read_dir(std::env::temp_dir()).expect("a folder").flatten().filter(left).count();
+    assert_eq!(left, 0, "the folder of its sockets is removed");
+}
+
 /// However `kiln dev` ends, its proxies end with it: by a signal, which stops them first, or killed.
 #[test]
 fn developing_ends() {

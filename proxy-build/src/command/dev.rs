@@ -5,22 +5,22 @@
 //! the old one finishes its exchanges. When this process ends, in any way, the proxies end, too ([`proxies`]).
 
 pub(crate) mod proxies;
+mod readiness;
+mod sockets;
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use command_fds::{CommandFdExt as _, FdMapping};
+use command_fds::CommandFdExt as _;
 use notify::Watcher as _;
 use proxy_build::Compiled;
-use proxy_runtime::context::settings::{self, Address};
-use proxy_runtime::site::Setting;
 
 use self::proxies::RunningProxies;
+use self::readiness::ReadySockets;
+use self::sockets::Sockets;
+use super::artefact::Artefact;
 use super::artefact::recipe::Settings;
 use super::{Outcome, artefact, compile_to_build, failed};
 
@@ -31,7 +31,8 @@ const SETTLE: Duration = Duration::from_millis(80);
 const READY: Duration = Duration::from_secs(10);
 
 pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
-    let proxies = RunningProxies::new()?;
+    let mut readiness = ReadySockets::new().map_err(failed("can't make a folder for what proxies say"))?;
+    let proxies = RunningProxies::new(readiness.folder())?;
     let (changed, changes) = channel();
     let mut watcher = notify::recommended_watcher({
         let changed = changed.clone();
@@ -59,7 +60,11 @@ pub(crate) fn dev(file: &Path, arguments: &[String]) -> Outcome {
                 watched.push(folder.to_owned());
             }
         }
-        let swapped = compiled.as_ref().map(|compiled| swap(compiled, file, arguments, &mut sockets, &proxies));
+        let swapped = compiled.as_ref().map(|compiled| {
+            let artefact = artefact::make(compiled, file, Settings::QUICK)?;
+            sockets.open(compiled)?;
+            swap(artefact, arguments, &sockets, &mut readiness, &proxies)
+        });
         if let Some(Err(error)) = &swapped {
             anstream::eprintln!("error: {error}");
         }
@@ -76,28 +81,39 @@ fn wait_for_change(changes: &Receiver<()>) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds and starts the new proxy; once it is ready, the old one drains.
+/// Starts the new proxy; once it is ready, the old one drains.
 fn swap(
-    compiled: &Compiled,
-    file: &Path,
+    artefact: Artefact,
     arguments: &[String],
-    sockets: &mut Sockets,
+    sockets: &Sockets,
+    readiness: &mut ReadySockets,
     proxies: &RunningProxies,
 ) -> Result<(), String> {
-    let artefact = artefact::make(compiled, file, Settings::QUICK)?;
-    sockets.open(compiled)?;
     let mut command = proxies::command(&artefact.path, arguments);
     let mappings = sockets.mappings()?;
     // Without LISTEN_PID, which is not known before the process exists, the variable applies to any process.
     command.env("LISTEN_FDS", mappings.len().to_string()).env_remove("LISTEN_PID");
     command.fd_mappings(mappings).map_err(failed("can't hand sockets over"))?;
-    let (new, stderr) = proxies.start(command)?;
-    let (ready, is_ready) = channel();
-    std::thread::spawn(move || show(stderr, ready));
-    if is_ready.recv_timeout(READY).is_err() {
-        // The new proxy has printed the reason on standard error, and must not stay half started.
+    let starting = readiness.listen().map_err(failed("can't listen to the proxy"))?;
+    command.env("NOTIFY_SOCKET", &starting.socket).env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
+    let started = proxies.start(command);
+    let Ok((new, stderr)) = started else {
+        readiness::ended(&starting.socket);
+        return started.map(|_| ());
+    };
+    let socket = starting.socket;
+    std::thread::spawn(move || {
+        show(stderr);
+        readiness::ended(&socket);
+    });
+    if let Err(error) = starting.ready.recv_timeout(READY) {
         proxies.kill(new);
-        return Err("the new proxy did not start".to_owned());
+        // One that has ended has printed the reason on standard error; one that hangs must not stay half started.
+        let why = match error {
+            RecvTimeoutError::Disconnected => "the new proxy has ended".to_owned(),
+            RecvTimeoutError::Timeout => format!("the new proxy is not ready after {} s", READY.as_secs()),
+        };
+        return Err(why);
     }
     // Not sooner: the proxy starts from this file.
     drop(artefact);
@@ -105,58 +121,9 @@ fn swap(
     Ok(())
 }
 
-/// Prints a proxy's standard error, and signals when it is ready.
-fn show(stderr: impl Read, ready: Sender<()>) {
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if line.contains(" listening on ") {
-            // The waiting side may have given up.
-            let _ = ready.send(());
-        }
-        anstream::eprintln!("{line}");
-    }
-}
-
-/// The listening sockets by address, opened once and kept for as long as the command runs.
-#[derive(Default)]
-struct Sockets(Vec<(String, OwnedFd)>);
-
-impl Sockets {
-    fn open(&mut self, compiled: &Compiled) -> Result<(), String> {
-        let Some(model) = &compiled.model else { return Ok(()) };
-        for listener in &model.listeners {
-            let Setting::Fixed(address) = &listener.address else { continue };
-            if !self.0.iter().any(|(open, _)| open == address) {
-                let socket = open(address).map_err(failed(format!("can't listen on `{address}`")))?;
-                self.0.push((address.to_string(), socket));
-            }
-        }
-        // Sockets that the site no longer has are closed, because connections to them would wait forever.
-        self.0.retain(|(open, _)| {
-            model.listeners.iter().any(|listener| listener.address == Setting::Fixed(open.clone().into()))
-        });
-        Ok(())
-    }
-
-    /// Descriptors from 3 on, as the protocol requires.
-    fn mappings(&self) -> Result<Vec<FdMapping>, String> {
-        let mapping = |(index, (_, socket)): (usize, &(String, OwnedFd))| {
-            let parent_fd = socket.try_clone().map_err(failed("can't hand sockets over"))?;
-            Ok(FdMapping { parent_fd, child_fd: 3 + index as i32 })
-        };
-        self.0.iter().enumerate().map(mapping).collect()
-    }
-}
-
-fn open(address: &str) -> std::io::Result<OwnedFd> {
-    match settings::address(address).map_err(std::io::Error::other)? {
-        Address::Unix(path) => {
-            let _ = std::fs::remove_file(path);
-            Ok(UnixListener::bind(path)?.into())
-        }
-        Address::Tcp("" | "::", port) => {
-            // Dual stack if the machine has IPv6, like the proxy itself.
-            TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))).map(Into::into)
-        }
-        Address::Tcp(host, port) => Ok(TcpListener::bind((host, port))?.into()),
+/// Prints a proxy's standard error, until it ends.
+fn show(stderr: impl Read) {
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        anstream::eprintln!("{}", String::from_utf8_lossy(&line));
     }
 }

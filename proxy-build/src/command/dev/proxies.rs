@@ -29,14 +29,15 @@ struct RunningProxy {
 }
 
 impl RunningProxies {
-    /// Creates an empty list; from here on, signals are received.
-    pub(super) fn new() -> Result<RunningProxies, String> {
+    /// Creates an empty list; from here on, signals are received. `folder` is removed before the command ends by one.
+    pub(super) fn new(folder: &Path) -> Result<RunningProxies, String> {
         let ignored = ignored();
         let ending = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
         let signals = Signals::new(ending).map_err(failed("can't receive signals"))?;
         let proxies = RunningProxies::default();
         let stopped = proxies.clone();
-        std::thread::spawn(move || stopped.stop_on(signals));
+        let folder = folder.to_owned();
+        std::thread::spawn(move || stopped.stop_on(signals, &folder));
         Ok(proxies)
     }
 
@@ -76,7 +77,7 @@ impl RunningProxies {
         proxies.iter_mut().any(|proxy| !proxy.stopping && matches!(proxy.child.try_wait(), Ok(None)))
     }
 
-    fn stop_on(&self, mut signals: Signals) {
+    fn stop_on(&self, mut signals: Signals, folder: &Path) {
         let Some(signal) = signals.forever().next() else { return };
         std::thread::spawn(move || {
             // After a second signal, the command ends at once, and the kernel kills the proxies.
@@ -90,6 +91,7 @@ impl RunningProxies {
         for proxy in proxies.iter_mut() {
             let _ = proxy.child.wait();
         }
+        let _ = std::fs::remove_dir_all(folder);
         die(signal);
     }
 }
