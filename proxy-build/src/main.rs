@@ -68,13 +68,14 @@ enum Command {
     },
     /// Build a site again, and compare the result with a binary
     ///
-    /// Exit codes: 0 the same bytes; 1 other bytes, or a wrong signature; 2 it can't be told.
+    /// The provenance beside the binary is compared, too, and must have a signature where a key is given. Exit codes: 0 the same bytes; 1 other
+    /// bytes, another provenance, or a wrong signature; 2 it can't be told.
     Verify {
         /// The binary
         binary: PathBuf,
         /// The site file that it should be built from
         file: PathBuf,
-        /// The public key of minisign (a file, or the key itself) that the binary must be signed with
+        /// The public key of minisign (the key itself, or a file) that the binary must be signed with
         #[arg(long, value_name = "KEY")]
         public_key: Option<PathBuf>,
     },
@@ -194,7 +195,8 @@ enum Command {
     },
     /// Say what changes for users between two sites: classes of requests, each with an example
     ///
-    /// Exit codes: 0 nothing changes; 1 something does; 2 it can't be told.
+    /// A binary is run to print its site, so compare those alone that you would run, on a machine of their architecture. Exit codes: 0 nothing
+    /// changes; 1 something does; 2 it can't be told.
     Diff {
         /// The site file as it was, or its binary
         old: PathBuf,

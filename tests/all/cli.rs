@@ -129,6 +129,10 @@ fn wrong_sites_and_wrong_usage() {
     let missing = kiln(&["check", "nowhere.kdl"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("can't read `nowhere.kdl`"), "{}", stderr(&missing));
+    // Binaries of others are not run.
+    let foreign = kiln(&["diff", "/proc/self/exe", path]);
+    assert_eq!(foreign.status.code(), Some(2));
+    assert!(stderr(&foreign).contains("was not made by `kiln build`"), "{}", stderr(&foreign));
 }
 
 #[test]

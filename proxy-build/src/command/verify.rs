@@ -23,6 +23,15 @@ pub(crate) fn verify(binary: &Path, file: &Path, public_key: Option<&Path>) -> E
     )
 }
 
+/// Checks that a binary says that `kiln build` has made it.
+///
+/// # Errors
+/// It does not, or can't be read.
+pub(crate) fn verify_origin(binary: &Path) -> Result<(), String> {
+    let content = read(binary).map_err(|why| format!("can't read {}: {why}", binary.display()))?;
+    Description::of(&content).map(|_| ()).map_err(|why| format!("{} {why}", binary.display()))
+}
+
 fn verified(binary: &Path, file: &Path, public_key: Option<&Path>) -> Result<bool, String> {
     let name = binary.display();
     let given = read(binary).map_err(|why| format!("can't read {name}: {why}"))?;
