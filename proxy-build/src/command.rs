@@ -117,11 +117,6 @@ fn site_name(file: &Path) -> Option<OsString> {
     }
 }
 
-/// Writes generated files into a folder, or to standard output, each after its name and with a line between them.
-fn write_generated(compiled: &Compiled, files: &[Generated], folder: Option<&Path>, between: &str) -> Outcome {
-    let Some(folder) = folder else {
-        let shown = files.iter().map(|file| format!("# {}\n{}", file.name, file.text));
-        return print(&shown.collect::<Vec<_>>().join(between));
 /// Checks that none of the files that a command writes is one that it reads.
 ///
 /// # Errors
@@ -138,13 +133,18 @@ fn spare(read: impl IntoIterator<Item = PathBuf>, written: &[PathBuf]) -> Result
     }
 }
 
+/// Writes generated files into a folder, or to standard output, each after its name and with a line between them.
+fn write_generated(compiled: &Compiled, files: &[Generated], folder: Option<&Path>, between: &str) -> Outcome {
+    let Some(folder) = folder else {
+        let shown = files.iter().map(|file| format!("# {}\n{}", file.name, file.text));
+        return print(&shown.collect::<Vec<_>>().join(between));
     };
+    spare(compiled.dependencies(), &files.iter().map(|file| folder.join(&file.name)).collect::<Vec<_>>())?;
     std::fs::create_dir_all(folder).map_err(failed(format!("can't make {}", folder.display())))?;
     for file in files {
         let path = folder.join(&file.name);
         std::fs::write(&path, &file.text).map_err(failed(format!("can't write {}", path.display())))?;
         anstream::eprintln!("{}", path.display());
-    spare(compiled.dependencies(), &files.iter().map(|file| folder.join(&file.name)).collect::<Vec<_>>())?;
     }
     Ok(ExitCode::SUCCESS)
 }

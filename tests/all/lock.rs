@@ -144,6 +144,47 @@ fn settings_of_the_environment_do_not_reach_cargo() {
     assert!(text(&sources.path("seen.manifest")).contains("\n[profile.release]\nstrip = true\n"), "no symbols");
 }
 
+/// The C compiler: it tells a version, and where its libraries are.
+const CC: &str = r##"#!/bin/sh
+here="${0%/*}"
+case "$1" in
+  --version) cat "$here/version" ;;
+  -print-file-name=*) echo "$here/${1#*=}" ;;
+  *) exit 1 ;;
+esac
+"##;
+
+/// What one C compiler or library has made is not taken for what another one would.
+#[test]
+fn each_toolchain_has_a_folder() {
+    let sources = Sources::new("toolchains");
+    for (name, text) in [("site.kdl", "site * {\n respond 200\n}\n"), ("tools/cc", CC), ("tools/version", "cc 12\n")] {
+        sources.write(name, text);
+    }
+    std::fs::set_permissions(sources.path("tools/cc"), std::fs::Permissions::from_mode(0o755)).expect("changed");
+    let folder = |arguments: &[&str]| {
+        let mut build = sources.kiln();
+        let output = build.args(arguments).env("CC", sources.path("tools/cc")).output().expect("kiln runs");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let environment = text(&sources.path("seen.environment"));
+        environment.lines().find_map(|line| line.strip_prefix("CARGO_TARGET_DIR=")).expect("a folder").to_owned()
+    };
+    let mut seen = vec![folder(&[])];
+    assert_eq!(folder(&[]), seen[0]);
+    let mut check = |name: &str, text: &str, arguments: &[&str]| {
+        sources.write(name, text);
+        let now = folder(arguments);
+        assert!(!seen.contains(&now), "{name}");
+        assert_eq!(folder(arguments), now, "{name}");
+        seen.push(now);
+    };
+    check("tools/version", "cc 13\n", &[]);
+    check("tools/libc.so.6", "one", &[]);
+    check("tools/libc.so.6", "two", &[]);
+    check("tools/libc.a", "one", &["--static"]);
+    check("tools/libc.a", "two", &["--static"]);
+}
+
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file")
 }

@@ -1,7 +1,7 @@
 //! Builds the binary of a compiled site, with a cache.
 //!
 //! The site is written as a crate, and built by cargo against the runtime's own source ([`Source`]) and the `Cargo.lock` that it came
-//! with. All sites share one target folder, so the runtime is compiled once.
+//! with. All sites share one target folder, so the runtime is compiled once; another C compiler or library has another one.
 //!
 //! The same site, Kiln and toolchain produce the same bytes on any machine. Therefore everything that differs between machines is
 //! excluded: a site's crate is named by its content; the runtime is within it (a link), as cargo hashes paths that lead elsewhere; and
@@ -72,8 +72,7 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Resu
     let output = compiled.output(proxy_build::BUNDLE.as_ref()).ok_or("the site is wrong")?;
     let model = compiled.model.as_ref().ok_or("the site is wrong")?;
     let (cache, profile) = (cache()?, settings.profile);
-    let target = cache.join("target");
-    std::fs::create_dir_all(&target).map_err(failed(format!("can't make {}", target.display())))?;
+    let targets = cache.join("target");
     let folder = cache.join("sites").join(format!("{}-{profile}", place(file)));
     let src = folder.join("src");
     std::fs::create_dir_all(&src).map_err(failed(format!("can't make {}", src.display())))?;
@@ -87,6 +86,8 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Resu
     let recipe =
         Recipe { settings, features: features(model, all), flags: given_flags(), source: source.name(), toolchain };
     let main = main_file(&output);
+    let target = targets.join(&recipe.toolchain.digest(recipe.is_static())[..12]);
+    std::fs::create_dir_all(&target).map_err(failed(format!("can't make {}", target.display())))?;
     // The linked code is determined by the source and its features.
     let mut content = format!("{} {:?}\n{main}", recipe.source, recipe.features).into_bytes();
     write_if_changed(&src.join("main.rs"), main)?;
@@ -112,8 +113,8 @@ pub(crate) fn make(compiled: &Compiled, file: &Path, settings: Settings) -> Resu
     write_if_changed(&src.join(SBOM), sbom::write(compiled, &packages, &recipe))?;
     write_if_changed(&src.join(DEPENDENCIES), auditable::write(&packages, &crate_.name)?)?;
     // Others may build a site of the same content, whose binary has the same name.
-    let alone = alone(&crate_.target.join(format!("{profile}.lock")))?;
-    let path = crate_.build(&places(&metadata, &cache))?;
+    let alone = alone(&targets.join(format!("{profile}.lock")))?;
+    let path = crate_.build(&places(&metadata, &cache, &crate_.target))?;
     if let Some(before) = before.filter(|before| *before != crate_.name) {
         crate_.forget(&before)?;
     }
@@ -200,15 +201,15 @@ fn features(site: &Site, all: bool) -> Vec<&'static str> {
     features.into_iter().filter(|(_, needed)| *needed || any).map(|(feature, _)| feature.name).collect()
 }
 
+/// The profile of binaries that are built quickly. Their symbols would be of use to debuggers alone, and fill the cache.
+const QUICK_PROFILE: &str = "[profile.release]\nstrip = true\n\n";
+
 fn manifest(name: &str, runtime: &str, features: &[&str], inherited: &str) -> String {
     let profile = PROFILES.find("[profile.dist]").map_or("", |at| &PROFILES[at..]);
     let features = if features.is_empty() { String::new() } else { format!(", features = {features:?}") };
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
         proxy-runtime = {{ path = \"{runtime}\"{features} }}\n\n{inherited}{QUICK_PROFILE}{profile}"
-/// The profile of binaries that are built quickly. Their symbols would be of use to debuggers alone, and fill the cache.
-const QUICK_PROFILE: &str = "[profile.release]\nstrip = true\n\n";
-
     )
 }
 

@@ -1,6 +1,7 @@
 //! Kiln's own source, which sites are compiled with: the source embedded in `kiln` (see `build.rs`), or a checkout that
 //! `KILN_SOURCE` names.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,7 +23,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Returns the source to use; the embedded one is unpacked into the cache once.
+    /// Returns the source to use; the embedded one is unpacked into the cache, if it is not there, or was changed.
     ///
     /// # Errors
     /// The cache can't be written, or `KILN_SOURCE` is invalid.
@@ -32,8 +33,9 @@ impl Source {
             None => {
                 let digest = sha256(PACKED);
                 let folder = cache.join("source").join(&digest[..16]);
-                if !folder.is_dir() {
-                    unpack(&folder)?;
+                let files = unpacked()?;
+                if !is_intact(&folder, &files) {
+                    unpack(&folder, &files)?;
                 }
                 Ok(Source { folder, digest })
             }
@@ -94,21 +96,53 @@ fn sections(manifest: &str) -> String {
     lines.collect()
 }
 
-/// Unpacks the source atomically, because another build may be about to use it.
-fn unpack(folder: &Path) -> Result<(), String> {
-    let beside = folder.with_extension(std::process::id().to_string());
-    let wrong = || failed(format!("can't write Kiln's source to {}", beside.display()));
+/// Returns the embedded files, by their paths.
+fn unpacked() -> Result<BTreeMap<PathBuf, Vec<u8>>, String> {
     let mut packed = Vec::new();
     DeflateDecoder::new(PACKED).read_to_end(&mut packed).map_err(failed("this kiln is damaged"))?;
-    let mut rest = &packed[..];
+    let (mut rest, mut files) = (&packed[..], BTreeMap::new());
     while let Some((name, content)) = next(&mut rest).and_then(|name| Some((name, next(&mut rest)?))) {
-        let path = beside.join(OsStr::from_bytes(name));
+        files.insert(PathBuf::from(OsStr::from_bytes(name)), content.to_owned());
+    }
+    Ok(files)
+}
+
+/// Whether a folder has these files, and no others: cargo would run a `build.rs`.
+fn is_intact(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> bool {
+    let same = |(name, content): (&PathBuf, &Vec<u8>)| {
+        let path = folder.join(name);
+        path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == content.len() as u64)
+            && std::fs::read(path).is_ok_and(|found| found == *content)
+    };
+    files.iter().all(same) && names(folder).is_some_and(|names| names == files.len())
+}
+
+/// Returns how many files, or what else is no folder, are below a folder.
+fn names(folder: &Path) -> Option<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).ok()? {
+        let entry = entry.ok()?;
+        count += if entry.file_type().ok()?.is_dir() { names(&entry.path())? } else { 1 };
+    }
+    Some(count)
+}
+
+/// Unpacks the source atomically, because another build may be about to use it.
+fn unpack(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> Result<(), String> {
+    let beside = folder.with_extension(std::process::id().to_string());
+    let wrong = || failed(format!("can't write Kiln's source to {}", beside.display()));
+    for (name, content) in files {
+        let path = beside.join(name);
         std::fs::create_dir_all(path.parent().unwrap_or(&beside)).map_err(wrong())?;
         std::fs::write(&path, content).map_err(wrong())?;
     }
+    if folder.symlink_metadata().is_ok() && !is_intact(folder, files) {
+        anstream::eprintln!("{} was changed: it is unpacked again", folder.display());
+        std::fs::remove_dir_all(folder).map_err(failed(format!("can't remove {}", folder.display())))?;
+    }
     match std::fs::rename(&beside, folder) {
         // Another process was faster, with the same content.
-        Err(_) if folder.is_dir() => std::fs::remove_dir_all(&beside).map_err(wrong()),
+        Err(_) if is_intact(folder, files) => std::fs::remove_dir_all(&beside).map_err(wrong()),
         renamed => renamed.map_err(wrong()),
     }
 }
@@ -139,9 +173,22 @@ mod tests {
     #[test]
     fn embedded_source_is_the_runtime() {
         let folder = std::env::temp_dir().join(format!("kiln-source-{}", std::process::id()));
-        unpack(&folder.join("0123")).expect("unpacked");
+        let (files, there) = (unpacked().expect("files"), folder.join("0123"));
+        assert!(!is_intact(&there, &files));
+        unpack(&there, &files).expect("unpacked");
         // Again, like another build at the same time.
-        unpack(&folder.join("0123")).expect("unpacked");
+        unpack(&there, &files).expect("unpacked");
+        assert!(is_intact(&there, &files));
+        let check = |name: &str, change: fn(&Path)| {
+            change(&there.join("proxy-runtime").join(name));
+            assert!(!is_intact(&there, &files), "{name}");
+            unpack(&there, &files).expect("unpacked");
+            assert!(is_intact(&there, &files), "{name}");
+        };
+        check("src/serve.rs", |path| std::fs::write(path, "").expect("written"));
+        check("src/lib.rs", |path| std::fs::remove_file(path).expect("removed"));
+        check("build.rs", |path| std::fs::write(path, "fn main() {}").expect("written"));
+        check(".cargo", |path| std::os::unix::fs::symlink("/", path).expect("linked"));
         let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proxy-runtime");
         for name in ["Cargo.toml", "src/lib.rs", "src/serve.rs"] {
             let own = std::fs::read(runtime.join(name)).expect("a file");

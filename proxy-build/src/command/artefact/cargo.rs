@@ -135,13 +135,18 @@ impl Crate<'_> {
     }
 }
 
-/// Folders whose paths would be in the binary, with their replacements: cargo's sources, and the cache.
-pub(super) fn places(metadata: &Value, cache: &Path) -> Vec<(PathBuf, &'static str)> {
+/// Folders whose paths would be in the binary, with their replacements: cargo's sources, the cache, and the target folder in it. The last that matches
+/// is applied.
+pub(super) fn places(metadata: &Value, cache: &Path, target: &Path) -> Vec<(PathBuf, &'static str)> {
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
     let downloaded = packages.iter().filter(|package| package["source"].is_string());
     let folder = |package: &Value| Some(Path::new(package["manifest_path"].as_str()?).parent()?.parent()?.to_owned());
     let sources: BTreeSet<PathBuf> = downloaded.filter_map(folder).collect();
-    sources.into_iter().map(|folder| (folder, "/crates")).chain([(cache.to_owned(), "/kiln")]).collect()
+    sources
+        .into_iter()
+        .map(|folder| (folder, "/crates"))
+        .chain([(cache.to_owned(), "/kiln"), (target.to_owned(), "/kiln/target")])
+        .collect()
 }
 
 /// Returns the compiler flags of the user's environment.

@@ -1,15 +1,18 @@
 //! The programs that a binary is built with ([`Toolchain`]), and the target that it is built for.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
 use proxy_build::nearest::nearest;
+use proxy_build::source::sha256;
 
 use crate::command::failed;
 
 /// The programs that decide the bytes of a binary.
 pub(crate) struct Toolchain {
+    /// All that `rustc -vV` tells.
+    pub(crate) told: String,
     /// The first line of `rustc -vV`.
     pub(crate) rustc: String,
     /// The commit that this rustc was built from.
@@ -18,6 +21,8 @@ pub(crate) struct Toolchain {
     pub(crate) host: String,
     /// The target that the binary is for.
     pub(crate) target: String,
+    /// The C compiler.
+    pub(crate) compiler: Option<OsString>,
     /// The first line of `cc --version`: it links, and compiles C code of packages. `None` if it can't be told which one is used.
     pub(crate) cc: Option<String>,
     /// The C library of this machine with its version, if it is glibc and the target is this machine's.
@@ -52,26 +57,38 @@ impl Toolchain {
                 ));
             }
         }
-        let first = |mut command: Command| {
-            let output = command.output().ok().filter(|output| output.status.success())?;
-            Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
-        };
-        let cc = compiler(other).map(|program| {
-            let mut cc = Command::new(program);
-            cc.arg("--version");
-            cc
-        });
-        let mut libc = Command::new("getconf");
-        libc.arg("GNU_LIBC_VERSION");
+        let compiler = compiler(other);
+        let libc = || first_line("getconf".as_ref(), "GNU_LIBC_VERSION");
         Ok(Toolchain {
             rustc: text.lines().next().unwrap_or_default().to_owned(),
             commit: line("commit-hash: ").filter(|commit| commit != "unknown"),
-            cc: cc.and_then(first),
-            libc: if other.is_none() && host.contains("-gnu") { first(libc) } else { None },
+            cc: compiler.as_deref().and_then(|cc| first_line(cc, "--version")),
+            libc: if other.is_none() && host.contains("-gnu") { libc() } else { None },
+            compiler,
             target: other.map_or_else(|| host.clone(), str::to_owned),
             host,
+            told: text,
         })
     }
+
+    /// Returns a hash of all that decides what these programs make. Cargo notices another rustc, but neither another C compiler nor another C library.
+    pub(super) fn digest(&self, is_static: bool) -> String {
+        let mut told = vec![self.told.clone(), self.target.clone(), self.cc.clone().unwrap_or_default()];
+        if let Some(cc) = self.compiler.as_deref() {
+            let linker = first_line(cc, "-print-prog-name=ld");
+            told.extend(linker.and_then(|linker| first_line(linker.as_ref(), "--version")));
+            let libraries = if is_static { ["libc.a", "crt1.o"] } else { ["libc.so.6", "Scrt1.o"] };
+            let paths = libraries.map(|library| first_line(cc, &format!("-print-file-name={library}")));
+            told.extend(paths.into_iter().flatten().filter_map(|path| Some(sha256(&std::fs::read(path).ok()?))));
+        }
+        sha256(told.join("\0").as_bytes())
+    }
+}
+
+/// Returns the first line that a program prints, if it succeeds.
+fn first_line(program: &OsStr, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
 }
 
 fn named(variable: &str) -> Option<OsString> {
