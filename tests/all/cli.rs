@@ -395,7 +395,7 @@ fn developing_with_other_logs() {
     build_text("dev-logs", &text("one"));
     let said = std::fs::File::create(dir.join("said")).expect("a file");
     let mut dev = command(&["dev", site.to_str().expect("text")]).stderr(said).spawn().expect("kiln runs");
-    let until = Instant::now() + 3 * PATIENCE;
+    let until = Instant::now() + 30 * PATIENCE;
     let mut wait_for = |done: &mut dyn FnMut() -> bool, what: &str| {
         while !done() {
             let ended = dev.try_wait().expect("a child").is_some();
@@ -420,9 +420,8 @@ fn developing_with_other_logs() {
     dev.wait().expect("it ends");
     let said = std::fs::read_to_string(dir.join("said")).expect("text");
     assert!(!said.contains("error: "), "{said}");
-    let left = |entry: &std::fs::DirEntry| {
-        entry.file_name().to_string_lossy().starts_with(&format!("kiln-dev-{}-", dev.id()))
-    };
+    let left =
+        |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("kiln-dev-{}-", dev.id()));
     let left = std::fs::read_dir(std::env::temp_dir()).expect("a folder").flatten().filter(left).count();
     assert_eq!(left, 0, "the folder of its sockets is removed");
 }

@@ -78,8 +78,10 @@ impl Toolchain {
             let linker = first_line(cc, "-print-prog-name=ld");
             told.extend(linker.and_then(|linker| first_line(linker.as_ref(), "--version")));
             let libraries = if is_static { ["libc.a", "crt1.o"] } else { ["libc.so.6", "Scrt1.o"] };
-            let paths = libraries.map(|library| first_line(cc, &format!("-print-file-name={library}")));
-            told.extend(paths.into_iter().flatten().filter_map(|path| Some(sha256(&std::fs::read(path).ok()?))));
+            told.extend(libraries.into_iter().filter_map(|library| {
+                let path = first_line(cc, &format!("-print-file-name={library}"))?;
+                Some(format!("{library} {}", sha256(&std::fs::read(path).ok()?)))
+            }));
         }
         sha256(told.join("\0").as_bytes())
     }
