@@ -30,7 +30,10 @@ fn a_scaffolded_crate() {
     );
     assert!(dir.join("rust-toolchain.toml").exists());
     let config = std::fs::read_to_string(dir.join(".cargo/config.toml")).expect("a configuration");
-    assert!(config.starts_with("[env]\nAWS_LC_SYS_NO_JITTER_ENTROPY = \"1\"\n"), "as `kiln build` does: {config}");
+    assert!(
+        config.starts_with("[env]\nAWS_LC_SYS_NO_JITTER_ENTROPY = \"1\"\nAWS_LC_SYS_USE_SYSTEM = \"0\"\n"),
+        "as `kiln build` does: {config}"
+    );
     let built = cargo(&dir, &["build", "--quiet"]);
     assert!(built.status.success(), "{}", stderr(&built));
     let binary = target().join("debug/my-proxy");

@@ -106,6 +106,7 @@ fn one_name_is_one_type() {
                 "Keys",
                 "Pauses",
                 "ReceivedSockets",
+                "TakeoverOutcome",
                 "TakeoverTask",
                 "TappedExchange",
                 "Taps",

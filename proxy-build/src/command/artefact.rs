@@ -26,7 +26,7 @@ use proxy_build::model::Site;
 use proxy_build::source::sha256;
 use serde_json::Value;
 
-pub(crate) use self::cargo::NO_JITTER;
+pub(crate) use self::cargo::FOR_TLS;
 use self::cargo::{Crate, given_flags, places};
 use self::packages::Packages;
 use self::recipe::{DIST, Recipe, Settings};

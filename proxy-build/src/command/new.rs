@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::artefact::{NO_JITTER, PROFILES, cache};
+use super::artefact::{FOR_TLS, PROFILES, cache};
 use super::source::{Source, checkout};
 use super::{Outcome, failed};
 
@@ -38,7 +38,8 @@ pub(crate) fn new(dir: &Path) -> Outcome {
     write("rust-toolchain.toml", toolchain().as_bytes())?;
     write("src/main.rs", MAIN.as_bytes())?;
     let patches = checkout.as_deref().map(patches).unwrap_or_default();
-    write(".cargo/config.toml", format!("[env]\n{NO_JITTER} = \"1\"\n{patches}").as_bytes())?;
+    let variables: String = FOR_TLS.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+    write(".cargo/config.toml", format!("[env]\n{variables}{patches}").as_bytes())?;
     // With a checkout, for this machine alone: distributed files contain no paths of it.
     let ignored = if patches.is_empty() { "/target\n" } else { "/target\n/.cargo\n" };
     write(".gitignore", ignored.as_bytes())?;

@@ -3,6 +3,7 @@
 //! Sockets that others pass on ([`Inherited`]) are used instead of binding: a parent process (`LISTEN_FDS`), or the running process at a takeover.
 
 mod inherited;
+mod local;
 #[cfg(feature = "h3")]
 pub(crate) mod quic;
 mod unix;

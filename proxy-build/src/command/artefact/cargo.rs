@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::recipe::Recipe;
 use crate::command::failed;
 
-/// Makes the TLS library take its seeds from the kernel, and from the processor's generator where there is one. By default it measures the jitter of
-/// the processor's clock, which takes 40 ms of each start.
-pub(crate) const NO_JITTER: &str = "AWS_LC_SYS_NO_JITTER_ENTROPY";
+/// What the build script of the TLS library is told: to take its seeds from the kernel, and from the processor's generator where there is one (by default it measures
+/// the jitter of the processor's clock, which takes 40 ms of each start); and to compile the library of its package, whatever the machine has.
+pub(crate) const FOR_TLS: [(&str, &str); 2] = [("AWS_LC_SYS_NO_JITTER_ENTROPY", "1"), ("AWS_LC_SYS_USE_SYSTEM", "0")];
 
 /// Variables that change what cargo and the build scripts of packages make, but are not part of how a binary says that it was built. Their beginnings:
 /// settings of profiles, and what is set for build scripts, of which `kiln` may be a child; other builds of the C libraries, or libraries of this machine;
@@ -61,9 +61,7 @@ impl Crate<'_> {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_unseen(name)) {
             cargo.env_remove(name);
         }
-        // The libraries are those of the packages, whatever the machine has.
-        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "0");
-        cargo.env("AWS_LC_SYS_USE_SYSTEM", "0").env(NO_JITTER, "1");
+        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "0").envs(FOR_TLS);
         cargo
     }
 

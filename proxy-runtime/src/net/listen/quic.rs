@@ -8,7 +8,7 @@ use std::sync::Arc;
 use socket2::{SockRef, Type};
 
 use super::bind_address;
-use super::inherited::is_local;
+use super::local::is_local;
 use crate::context::settings::{self, Address, Settings};
 use crate::net::quic::{QuicGroup, QuicIdentity, QuicSocket, RelayReceiver, SOCKET_BUFFER};
 use crate::site::Listener;
