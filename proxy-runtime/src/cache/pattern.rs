@@ -64,10 +64,12 @@ impl Pattern {
     pub(super) fn means(&self, url: &str) -> bool {
         let (host, path) = self.parts();
         let (kept_host, kept_path) = parts_of(url);
-        let kept_path = match kept_path.find('?') {
-            // A pattern without a query matches any query.
-            Some(query) if !path.contains('?') => &kept_path[..query],
-            _ => kept_path,
+        let before_query = |text: &str| text.find('?').unwrap_or(text.len());
+        // A pattern without a query matches any query. The URL of a `No-Vary-Search` rule is found by many queries, and has none of them.
+        let any_query = !path.contains('?') || kept_path.contains('#');
+        let (path, kept_path) = match any_query {
+            true => (&path[..before_query(path)], &kept_path[..before_query(kept_path)]),
+            false => (path, kept_path),
         };
         matches(host, kept_host) && matches(path, kept_path)
     }
@@ -141,6 +143,11 @@ mod tests {
         check("/list?page=*", "http://a.test/list", false);
         check("/list", "http://a.test/list?page=2", true);
         check("/list", "http://a.test/list/x", false);
+        // Responses that are found by a `No-Vary-Search` rule: whatever their query was.
+        check("/list?page=2*", "http://a.test/list?page=2#1f", true);
+        check("/list?page=2&utm=*", "http://a.test/list?#1f", true);
+        check("/list?page=2", "http://a.test/other?page=2#1f", false);
+        check("/list?page=2", "http://b.test/list?page=2#1f", false);
         check("/*/x/*/y", "http://a.test/1/x/2/y", true);
         check("/*/x/*/y", "http://a.test/1/x/y", false);
         check("/ab*ba", "http://a.test/aba", false);
