@@ -19,6 +19,7 @@ use super::vary_index::VaryIndex;
 use crate::file_pool::Unavailable;
 use crate::net::descriptors;
 use crate::observe::notice;
+use crate::protocol::date::Moment;
 
 /// The most responses that are queued to be written to a disk; further ones are only stored in memory.
 const MOST_WRITING: u64 = 256;
@@ -95,8 +96,13 @@ impl CacheStore {
         let (before, groups) = (self.purges(), self.groups.count());
         let entry = match disk.read(name) {
             None => return false,
-            Some(DiskLookup::Varies(url, fields, number)) => {
-                CacheEntry::Varies(Arc::new(VaryIndex::new(url.into(), fields.into(), number)))
+            Some(DiskLookup::Varies(url, fields, number, softly)) => {
+                let varies = CacheEntry::Varies(Arc::new(VaryIndex::new(url.into(), fields.into(), number)));
+                if softly {
+                    // Its variants in memory did not see the purge, as they are found by the index alone.
+                    varies.outdate(Moment::now());
+                }
+                varies
             }
             Some(DiskLookup::Answer(head, opened)) if opened.length() > self.max_object => {
                 CacheEntry::BodyFile(head, opened.body_file)
@@ -252,4 +258,44 @@ impl Disk {
 pub(crate) struct DiskWrite {
     disk: Arc<Disk>,
     writer: FileWriter,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::super::purges::Purge;
+    use super::super::store::Lookup;
+    use super::super::store::tests::{KEY, fields, get, put, store_with};
+    use super::*;
+    use crate::site::{DiskStore, Setting};
+
+    /// A soft purge of a URL applies to variants in memory whose index is only on disk.
+    #[test]
+    fn purged_without_an_index_in_memory() {
+        let folder = std::env::temp_dir().join(format!("kiln-behind-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let disk = DiskStore {
+            folder: Setting::Fixed(folder.to_str().expect("text").to_owned().into()),
+            size: Setting::Fixed(1 << 30),
+            max_files: Setting::Fixed(1 << 20),
+            min_free: Setting::Fixed(0),
+        };
+        let store = store_with(8 << 20, Cow::Owned(vec![disk]));
+        let (url, request) = ("http://a/x", fields(&[("accept-language", "de")]));
+        put(store, url, &request, &["accept-language"], "", "deutsch");
+        let name = store.name_of_url(url);
+        let disk = store.disks.of(name).expect("a disk");
+        store.settle(Duration::from_secs(60));
+        for soft in [false, true] {
+            if soft {
+                drop(store.purge(&[Purge::Url(url.to_owned())], true, Moment(3000)));
+            }
+            drop(store.entries.remove(&name));
+            assert!(matches!(store.look_up(&KEY, url, &request, Moment(2000)), Lookup::Nothing(..)));
+            assert!(store.read_back(disk, name));
+            assert_eq!(get(store, url, &request), Some(("deutsch".to_owned(), soft)));
+        }
+        let _ = std::fs::remove_dir_all(folder);
+    }
 }

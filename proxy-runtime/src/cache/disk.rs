@@ -74,8 +74,8 @@ pub(crate) struct Disk {
 /// The file of a name.
 pub(super) enum DiskLookup {
     Answer(Arc<CachedHead>, OpenBodyFile),
-    /// A [`VaryIndex`]: URL, fields, number.
-    Varies(String, Vec<Box<str>>, u64),
+    /// A [`VaryIndex`]: URL, fields, number; and whether it was purged softly.
+    Varies(String, Vec<Box<str>>, u64, bool),
 }
 
 /// The largest head that is read.
@@ -258,14 +258,15 @@ impl Disk {
             Err(error) if descriptors::are_exhausted(&error) => return None,
             file => file.ok(),
         };
-        let found = file.and_then(|file| self.read_head(name, file)).and_then(|(found, followed)| {
+        let found = file.and_then(|file| self.read_head(name, file)).and_then(|(mut found, followed)| {
             let purged = match &found {
                 DiskLookup::Answer(head, _) => self.bans.mean(&head.url, &head.tags, followed),
-                // Soft purges apply to the responses themselves.
-                DiskLookup::Varies(url, ..) => self.bans.mean(url, "", followed).filter(|soft| !soft),
+                DiskLookup::Varies(url, ..) => self.bans.mean(url, "", followed),
             };
-            if let (Some(true), DiskLookup::Answer(head, _)) = (purged, &found) {
-                head.outdated.store(true, Ordering::Relaxed);
+            match &mut found {
+                DiskLookup::Answer(head, _) if purged == Some(true) => head.outdated.store(true, Ordering::Relaxed),
+                DiskLookup::Answer(..) => {}
+                DiskLookup::Varies(.., softly) => *softly = purged == Some(true),
             }
             (purged != Some(false)).then_some(found)
         });
@@ -295,7 +296,7 @@ impl Disk {
             return None;
         }
         let found = match record::read(&head)? {
-            StoredRecord::Varies(url, fields, number) => DiskLookup::Varies(url, fields, number),
+            StoredRecord::Varies(url, fields, number) => DiskLookup::Varies(url, fields, number, false),
             StoredRecord::Answer(head) => {
                 let offset = (HEADER + head_length) as u64;
                 let body_file = self.body_file(name, header, (offset, length));
@@ -499,7 +500,7 @@ mod tests {
         let Some(DiskLookup::Answer(_, opened)) = disk.read(6) else { panic!("there") };
         let (block, at) = opened.block(BLOCK as u64 + 5).expect("a block");
         assert_eq!((block.len(), at), (BLOCK, 5));
-        assert!(matches!(disk.read(100), Some(DiskLookup::Varies(url, _, 7)) if url == "http://a/v"));
+        assert!(matches!(disk.read(100), Some(DiskLookup::Varies(url, _, 7, false)) if url == "http://a/v"));
         let _ = fs::remove_dir_all(folder);
     }
 

@@ -485,20 +485,24 @@ pub(super) mod tests {
     use super::super::purges::Purge;
     use super::*;
     use crate::protocol::fields::Fields;
-    use crate::site::{Key, Place, Query, Setting};
+    use crate::site::{DiskStore, Key, Place, Query, Setting};
 
     pub(crate) fn store(memory: u64) -> &'static CacheStore {
+        store_with(memory, Cow::Borrowed(&[]))
+    }
+
+    pub(crate) fn store_with(memory: u64, disks: site::List<DiskStore>) -> &'static CacheStore {
         let place = Place { file: "site.kdl".into(), line: 1 };
         let store = site::Store {
             name: "main".into(),
             memory: Setting::Fixed(memory),
             max_object: None,
-            disks: Cow::Borrowed(&[]),
+            disks,
             warm: None,
             place,
         };
         Box::leak(Box::new(
-            CacheStore::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("no folder"),
+            CacheStore::new(&store, &Settings::default(), 2, DescriptorBudget::ample()).expect("a store"),
         ))
     }
 
@@ -539,14 +543,14 @@ pub(super) mod tests {
         site: 0,
     };
 
-    fn put(store: &'static CacheStore, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
+    pub(crate) fn put(store: &'static CacheStore, url: &str, request: &Fields, vary: &[&str], tags: &str, body: &str) {
         let head = head(url, vary, tags);
         let place = store.place(&KEY, url, request, &head, None).expect("a place");
         let content = CachedBody::One(Bytes::copy_from_slice(body.as_bytes()));
         store.keep(place.own, head, content, store.purges()).expect("kept");
     }
 
-    fn get(store: &CacheStore, url: &str, request: &Fields) -> Option<(String, bool)> {
+    pub(crate) fn get(store: &CacheStore, url: &str, request: &Fields) -> Option<(String, bool)> {
         match store.look_up(&KEY, url, request, Moment(2000)) {
             Lookup::Answer(_, head, content) => {
                 Some((String::from_utf8(content.pieces().concat()).expect("text"), head.is_outdated()))
@@ -555,7 +559,7 @@ pub(super) mod tests {
         }
     }
 
-    fn fields(lines: &[(&str, &str)]) -> Fields {
+    pub(crate) fn fields(lines: &[(&str, &str)]) -> Fields {
         lines.iter().copied().collect()
     }
 
