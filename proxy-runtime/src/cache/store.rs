@@ -482,7 +482,7 @@ pub(super) mod tests {
     use super::super::entry::ResponseOrder;
     use super::super::freshness::Freshness;
     use super::super::pattern::Pattern;
-    use super::super::purges::Purge;
+    use super::super::purges::{Purge, REMEMBERED};
     use super::*;
     use crate::protocol::fields::Fields;
     use crate::site::{DiskStore, Key, Place, Query, Setting};
@@ -750,7 +750,9 @@ pub(super) mod tests {
         assert_eq!(keep(&[(other.clone(), false)]), Ok(false));
         assert_eq!(keep(&[(tag.clone(), true), (other.clone(), false)]), Ok(true));
         assert_eq!(keep(&[(tag.clone(), true), (tag, false)]), Err(NotStored::Purged));
-        assert_eq!(keep(&vec![(other, false); super::super::purges::REMEMBERED + 1]), Err(NotStored::Purged));
+        assert_eq!(keep(&vec![(other, false); REMEMBERED + 1]), Ok(false));
+        let another = Purge::Tags(vec!["two".to_owned()]);
+        assert_eq!(keep(&vec![(another, false); REMEMBERED + 1]), Err(NotStored::Purged));
     }
 
     /// An invalidation of a group applies to stored responses, without a pass over them, and to those in flight; only
