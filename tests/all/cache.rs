@@ -277,6 +277,21 @@ fn storing() {
             ),
         ],
     );
+    // A 416 to the client's own range is none to the whole, which is fetched for each client as it sets a cookie.
+    let (fresh, cookie) = ("X-Head: Cache-Control: max-age=60", "X-Head: Cache-Control: max-age=60|Set-Cookie: a=b");
+    check(
+        &proxy,
+        &[
+            ("GET /416", &format!("X-Status: 416;;{fresh}"), "416 1 fwd=uri-miss fwd-status=416 stored"),
+            ("GET /range", cookie, "200 1 fwd=uri-miss fwd-status=200 detail=set-cookie"),
+            (
+                "GET /range",
+                &format!("X-Status: 416;;{fresh};;Range: bytes=900000-"),
+                "416 2 fwd=uri-miss fwd-status=416 detail=status",
+            ),
+            ("GET /range", fresh, &format!("200 3 {MISS}")),
+        ],
+    );
     // Fields that `no-cache` and `private` list are not stored; hop-by-hop fields never are.
     let named = "X-Head: Cache-Control: max-age=60, no-cache=\"set-cookie\"|Set-Cookie: a=b|X-Kept: yes";
     check(&proxy, &[("GET /named", named, &format!("200 1 {MISS}"))]);

@@ -339,7 +339,13 @@ pub(super) fn take_in(
     let (authorized, no_store) = (query.authorized, query.directives.no_store);
     let asked = RequestTraits { authorized, no_store, sent: sent.at, answered: Moment::now() };
     let request = ForwardedRequest::new(client, record, route, proxy);
-    let judged = admit(&request, record, query, &reply.answer, (&asked, sent.order(&reply.answer.fields)), None);
+    // A 416 to the client's own range says nothing about the whole (RFC 9110 section 15.5.17).
+    let is_of_range =
+        plan.beside && status == StatusCode::RANGE_NOT_SATISFIABLE && record.fields.contains(KnownField::RANGE);
+    let judged = match is_of_range {
+        true => Err(NotStored::Status),
+        false => admit(&request, record, query, &reply.answer, (&asked, sent.order(&reply.answer.fields)), None),
+    };
     let why = plan.why;
     let (head, place, reserved) = match judged {
         Ok(admitted) => admitted,
