@@ -181,7 +181,8 @@ the log), and the next one is new.
 `cache` and `cache-reason` say the same:
 
 - `hit`; `stale` (`while-revalidate`, `if-error`, `max-stale`); `revalidated`; `joined`: fetched by another request; `miss`; `pass`; `purge`.
-- Why the request bypassed the cache: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `authorization`, `request-no-store`.
+- Why the request bypassed the cache: `method`, `body`, `bypass`, `condition`, `upgrade`, `range`, `raw`, `authorization`,
+  `request-no-store`.
 - Why the response was not stored: `no-store`, `private`, `request-no-store`, `authorization`, `set-cookie`, `vary`, `status`, `no-lifetime`,
   `too-large`, `no-room`, `truncated`, `purged`, `superseded`, `no-longer-kept`, `head`.
 - Why it was fetched in parallel to another fetch: `lock-timeout`. Also `only-if-cached`, with a 504.",

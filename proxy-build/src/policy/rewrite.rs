@@ -43,7 +43,8 @@ gets a 400. Routing comes before: `rewrite` changes the request to the upstream,
 
 Without `rewrite` the upstream gets path and query in canonical form, the form that the router, the cache key and rules
 use. Origins that sign or compare the request target as the client sent it (S3 and other signed URLs, Matrix federation)
-need `raw=#true`; the router still uses the canonical form. `raw` can't be combined with other changes.",
+need `raw=#true`; the router still uses the canonical form. `raw` can't be combined with other changes. A request whose target is not
+in canonical form bypasses the cache then: the server may respond to it with something else.",
     example: r#"
 site example.com {
     route "/api/*" {

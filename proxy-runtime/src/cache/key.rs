@@ -274,6 +274,8 @@ pub enum PassReason {
     Upgrade,
     /// The request wants a range far into a response that is not cached.
     Range,
+    /// The server receives the target as it arrived (`rewrite raw`), which differs from the key's canonical form.
+    Raw,
 }
 
 impl PassReason {
@@ -286,6 +288,7 @@ impl PassReason {
             PassReason::Condition => "condition",
             PassReason::Upgrade => "upgrade",
             PassReason::Range => "range",
+            PassReason::Raw => "raw",
         }
     }
 }

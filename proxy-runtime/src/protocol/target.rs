@@ -218,6 +218,11 @@ impl Target {
         if text.starts_with('/') { Cow::Borrowed(text) } else { Cow::Owned(format!("/{text}")) }
     }
 
+    /// Returns whether path and query arrived in canonical form.
+    pub fn is_canonical(&self) -> bool {
+        self.as_arrived() == self.path_and_query()
+    }
+
     /// Returns the length of path and query as received, in bytes.
     pub fn length(&self) -> usize {
         self.arrived.len()
@@ -322,6 +327,7 @@ mod tests {
             let mut target = Target::parse(raw.to_owned(), &fields, Version::HTTP_11).expect("a target");
             target.normalise(STRICT).expect("a path");
             assert_eq!((target.path_and_query(), &*target.as_arrived()), (canonical, arrived), "{raw}");
+            assert_eq!(target.is_canonical(), canonical == arrived, "{raw}");
             // Again, as for another site: nothing changes.
             target.normalise(STRICT).expect("a path");
             assert_eq!((target.path_and_query(), &*target.as_arrived()), (canonical, arrived), "{raw}");

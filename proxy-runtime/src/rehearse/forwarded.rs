@@ -2,6 +2,7 @@
 
 use super::outcome::{RehearsalOutcome, pairs, text};
 use super::rules::SiteRules;
+use crate::cache::key::PassReason;
 use crate::cache::{device, key};
 use crate::context::facts::Facts;
 use crate::filter::Outgoing;
@@ -25,6 +26,7 @@ pub(super) fn forward(
     let sent = cache.and_then(|cache| key::sent(cache, facts, has_body));
     let mut out = Outgoing::of(target, sent.as_deref(), &mut headers);
     rules.filter(route, &mut out, facts);
+    let is_raw = out.raw && !target.is_canonical();
     match out.target(target, form) {
         Ok(path) => outcome.upstream_path = Some(path),
         Err(_) => {
@@ -36,16 +38,21 @@ pub(super) fn forward(
         device::announce(device, facts.fields, &mut headers);
     }
     outcome.upstream_headers = pairs(&headers);
-    cached(rules.policy(route), facts, has_body, outcome);
+    cached(rules.policy(route), facts, (has_body, is_raw), outcome);
 }
 
-/// Adds what an empty cache would do.
-fn cached(policy: Option<&Policy>, facts: &Facts<'_>, has_body: bool, outcome: &mut RehearsalOutcome) {
+/// Adds what an empty cache would do. `is_raw`: the server receives the target in another form than the canonical one.
+fn cached(
+    policy: Option<&Policy>,
+    facts: &Facts<'_>,
+    (has_body, is_raw): (bool, bool),
+    outcome: &mut RehearsalOutcome,
+) {
     let Some(cache) = policy.and_then(|policy| policy.cache.as_ref()) else {
         outcome.cache = Some(("off", ""));
         return;
     };
-    if let Some(pass) = key::passes(cache, facts, has_body) {
+    if let Some(pass) = key::passes(cache, facts, has_body).or(is_raw.then_some(PassReason::Raw)) {
         outcome.cache = Some(("pass", pass.reason()));
         return;
     }

@@ -41,6 +41,7 @@ use crate::client::request_body::RequestBody;
 use crate::content::respond::Answer;
 use crate::http1::Framing;
 use crate::serve::body::Body;
+use crate::serve::proxy;
 use crate::site::{self, Proxy, Route};
 use past::go_on;
 
@@ -57,7 +58,8 @@ pub(super) fn forward<'a>(
     body: RequestBody,
 ) -> Result<Answer<Body>, PendingResponse<'a>> {
     let facts = record.facts();
-    if let Some(pass) = key::passes(policy, &facts, !body.is_empty()) {
+    let is_raw = || proxy::sends_other_target(record, route).then_some(PassReason::Raw);
+    if let Some(pass) = key::passes(policy, &facts, !body.is_empty()).or_else(is_raw) {
         if pass == PassReason::Body && body.framing == Framing::Chunked {
             return Err(Box::pin(look_at_body(client, record, route, proxy, policy, body)));
         }

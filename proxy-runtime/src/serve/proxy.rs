@@ -302,6 +302,19 @@ fn outgoing_target(
     out.target(target, route.policy.form(form)).map_err(|_| Failure::BadRewrite)
 }
 
+/// Returns whether the server receives the target as it arrived (`rewrite raw`), and not in canonical form, so that the cache key, which has
+/// that form, does not tell what the response is about. A canonical target, as most are, costs a comparison.
+pub(super) fn sends_other_target(record: &Record, route: &Route) -> bool {
+    let (Some(filter), Some(target)) = (route.request, &record.target) else { return false };
+    if target.is_canonical() {
+        return false;
+    }
+    let mut fields = record.fields.clone();
+    let mut out = Outgoing::of(target, None, &mut fields);
+    filter(&mut out, &record.facts());
+    out.raw
+}
+
 /// Returns the cookie that keeps the client with its server; `None` if the client has it already.
 fn sticky_cookie(upstream: &UpstreamState, record: &Record, call: &UpstreamExchange) -> Option<String> {
     let sticky = upstream.config.sticky.as_ref()?;

@@ -91,6 +91,10 @@ site site.test other.test {
         }
         proxy app
     }
+    route \"/raw/*\" {
+        rewrite raw=#true
+        proxy app
+    }
     route \"/gone/*\" {
         rewrite {
             query-remove a b
@@ -113,6 +117,10 @@ site site.test other.test {
 test \"what is sent\" {
     request GET \"http://site.test/sent/a?utm=1&sort=up&page=2\"
     expect cache-key=\"http://site.test/sent/a?page=2&sort=up\" upstream-path=\"/sent/a?page=2&sort=up\"
+}
+test \"what is not known by its canonical form\" {
+    request GET \"http://site.test/raw/x/%61\"
+    expect cache=pass upstream-path=\"/raw/x/%61\"
 }
 test \"what is left out\" {
     request GET \"http://site.test/others/a?utm_source=x&b=2&a=1\"
@@ -216,6 +224,13 @@ fn only_keyed_parameters_are_sent() {
     // Bypassing requests share no response, and are forwarded completely.
     check("GET /sent/a?preview=1&utm=1", "GET /sent/a?preview=1&utm=1", "fwd=bypass");
     check("POST /sent/b?utm=1", "POST /sent/b?utm=1", "fwd=method");
+    // With `rewrite raw`, the server may respond to another spelling of a path with something else.
+    for other in ["/raw/x/../a", "/raw/%61", "/raw/./a", "/raw/a?%62"] {
+        check(&format!("GET {other}"), &format!("GET {other}"), "detail=raw");
+    }
+    check("GET /raw/a", "GET /raw/a", "stored");
+    check("GET /raw/x/../a", "GET /raw/x/../a", "fwd=bypass; fwd-status=200; detail=raw");
+    check("GET /raw/a", "GET /raw/a", "hit");
 }
 
 /// All parameters except some, in any order.

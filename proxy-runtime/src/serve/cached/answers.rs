@@ -37,7 +37,7 @@ pub(super) struct CacheOutcome {
 pub(super) fn forwarded(pass: PassReason) -> &'static str {
     match pass {
         PassReason::Method => "method",
-        PassReason::Bypass | PassReason::Upgrade => "bypass",
+        PassReason::Bypass | PassReason::Upgrade | PassReason::Raw => "bypass",
         PassReason::Body | PassReason::Condition => "request",
         PassReason::Range => "partial",
     }
