@@ -267,8 +267,10 @@ pub(super) fn renew(
     // The response would need another URL as its key.
     let moves = query.policy.key.follows_search && NoVarySearch::of(&fields) != NoVarySearch::of(&head.fields);
     match freshness {
-        Ok(freshness) if !moves => {
+        Ok(freshness) if !moves && !varies_more => {
             let renewed = renewed(freshness);
+    // It is stored under the values of fewer request fields than it depends on now (section 4.1).
+    let varies_more = vary(&fields).flatten().any(|name| !head.vary.iter().any(|had| had.eq_ignore_ascii_case(name)));
             let _ = query.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
             Ok(renewed)
         }
