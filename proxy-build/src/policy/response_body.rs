@@ -31,7 +31,8 @@ that match at one place, the longest is replaced; replacements are not searched 
 
 The proxy asks servers for complete, uncompressed responses (`Accept-Encoding` and `Range` are not passed on); `compress` compresses them
 for the client. Responses that are compressed nevertheless, partial responses (206), and responses with `no-transform` are passed on
-unchanged. `Content-Length` and digests are removed, `ETag` becomes a weak one.",
+unchanged. `Content-Length` and digests are removed, `ETag` becomes a weak one. A client that asks for a range of a cached response or of a
+file gets the whole response, as the positions after the replacement are not known.",
     example: r#"
 site www.example.com {
     response-body {

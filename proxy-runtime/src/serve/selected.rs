@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use http::{Method, StatusCode};
 
-use super::compress;
+use super::{compress, replace};
 use crate::client::record::Record;
 use crate::content::respond::Answer;
 use crate::protocol::conditions;
@@ -41,7 +41,10 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
     if conditions::has_it(&record.fields, fields) {
         return Selected::Unmodified;
     }
-    let ranged = record.method == Method::GET && record.fields.contains(KnownField::RANGE);
+    let ranged = record.method == Method::GET
+        && record.fields.contains(KnownField::RANGE)
+        // The positions of a range would be those before the replacement.
+        && !replace::is_replaced(record, fields);
     let Some(length) = length.filter(|_| ranged && conditions::is_of(&record.fields, fields, Moment::now())) else {
         return Selected::Whole;
     };
@@ -59,7 +62,7 @@ pub(super) fn select(record: &Record, fields: &Fields, length: Option<u64>) -> S
 pub(super) const ROOM: usize = 128;
 
 /// Returns a 304 (section 15.4.5) in place of a response with these fields and this length, with only the fields that a 304 needs. If
-/// the response would have been compressed, its entity tag is the compressed one's.
+/// the response would have been compressed, or strings in it replaced, its entity tag is that response's.
 pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) -> Answer<Body> {
     const SENT: [&str; 7] = ["cache-control", "content-location", "date", "etag", "expires", "last-modified", "vary"];
     let mut sent = Fields::with_capacity(fields.size() + ROOM, SENT.len() + 3);
@@ -69,7 +72,8 @@ pub(super) fn unmodified(record: &Record, fields: &Fields, length: Option<u64>) 
         }
     }
     let policy = record.policy().compress.as_ref();
-    if policy.is_some_and(|policy| compress::is_compressed(policy, record, fields, length)) {
+    let is_compressed = policy.is_some_and(|policy| compress::is_compressed(policy, record, fields, length));
+    if is_compressed || replace::is_replaced(record, fields) {
         transformed::strip_validators(&mut sent);
     }
     Answer { status: StatusCode::NOT_MODIFIED, fields: sent, body: Body::None(None) }

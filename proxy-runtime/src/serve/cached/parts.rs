@@ -148,7 +148,7 @@ impl PartsRequest {
         {
             return Ok(answer);
         }
-        let is_far = record.method == Method::GET && ranges::is_far(&record.fields, FAR);
+        let is_far = takes_ranges(record) && ranges::is_far(&record.fields, FAR);
         if !is_far || self.is_whole_on_its_way() {
             return Ok(PartsOutcome::Other);
         }
@@ -178,7 +178,7 @@ impl PartsRequest {
         }
         let PartsRequest { query, place, .. } = self;
         let layout = Layout::Slices(size);
-        let is_ranged = record.method == Method::GET && record.fields.contains(KnownField::RANGE);
+        let is_ranged = takes_ranges(record) && record.fields.contains(KnownField::RANGE);
         let at = if is_ranged { ranges::first(&record.fields) } else { 0 };
         let mut part =
             match self.part(record, WantedPart::part(layout.part(at, u64::MAX)), None, Instant::now()).await? {
@@ -436,6 +436,11 @@ impl PartsRequest {
 
 /// The most slices that are looked up before a response begins, to find out whether all of it is stored.
 const MOST_LOOKED_AT: usize = 1024;
+
+/// Returns whether a range may be fetched in place of the whole: not if strings may be replaced in it.
+fn takes_ranges(record: &Record) -> bool {
+    record.method == Method::GET && record.policy().replace.is_none()
+}
 
 /// Returns the range that a request wants of a response with this head and length; `None` if it wants no content.
 fn wanted(record: &Record, whole: &CachedHead, total: u64) -> Option<Range<u64>> {
