@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use http::{Method, StatusCode};
 
-use super::fetch::{FetchPlan, SendStamp, fetch, renew};
+use super::answers;
+use super::fetch::{FetchPlan, SendStamp, are_down, fetch, renew};
 use super::past::go_on;
 use super::query::{CacheQuery, StaleResponse};
 use crate::cache::StoreLocation;
@@ -12,6 +13,7 @@ use crate::client::Client;
 use crate::client::record::Record;
 use crate::client::request_body::RequestBody;
 use crate::content::respond::Answer;
+use crate::protocol::date::Moment;
 use crate::protocol::names::KnownField;
 use crate::serve::body::Body;
 use crate::serve::stop::Stop;
@@ -48,7 +50,22 @@ pub(super) async fn head_only(
 ) -> Result<Answer<Body>, Stop> {
     let sent = SendStamp::now(query.store);
     let forward = if stale.is_some() { "stale" } else { "uri-miss" };
-    let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await?;
+    // As for GET (RFC 5861 section 4).
+    let stand_in = |now| stale.as_ref().filter(|(head, _)| head.freshness.serves_errors(now));
+    let why = ("stale", "if-error");
+    if let Some((head, content)) = stand_in(sent.at).filter(|_| are_down(client, proxy)) {
+        return Ok(answers::hit(record, head, content, why, sent.at));
+    }
+    let answer = go_on(client, record, route, proxy, body, ("miss", "head", forward)).await;
+    let now = Moment::now();
+    let failed = match &answer {
+        Ok(answer) => matches!(answer.status.as_u16(), 500 | 502..=504),
+        Err(stop) => matches!(stop, Stop::Failure(_)),
+    };
+    if let Some((head, content)) = stand_in(now).filter(|_| failed) {
+        return Ok(answers::hit(record, head, content, why, now));
+    }
+    let answer = answer?;
     if let Some((head, content)) = stale.filter(|_| answer.status == StatusCode::OK) {
         let same = |name: &str| answer.fields.get(name) == head.fields.get(name);
         let length = answer.body.length().is_none_or(|length| length == content.len());
