@@ -91,6 +91,42 @@ fn freshened_without_a_date() {
     assert!(hit.header("age").is_some_and(|age| age.parse::<u64>().expect("a number") < 60), "{hit:?}");
 }
 
+/// Sections 4.1 and 4.3.4: a 304 that names more request fields than the response was stored under, or a strong tag for a weak one; and HEAD,
+/// which gets the stale response like GET.
+#[test]
+fn changed_by_validation() {
+    let (_origin, proxy) = started("cache-stale-changed");
+    let old = |rest: &str| format!("X-Head: Cache-Control: max-age=60, stale-if-error=600|ETag: \"a\"|{rest}");
+    let (stored, asks) = (format!("200 1 {MISS}"), "200 1 fwd=stale fwd-status=304");
+    check(
+        &proxy,
+        &[
+            ("GET /varies", &old("Age: 100|Vary: X-A"), &stored),
+            ("GET /varies", &old("Age: 100|Vary: x-a"), asks),
+            ("GET /varies", &old("Vary: X-B, X-A"), "200 1 fwd=stale fwd-status=304 detail=no-longer-kept"),
+            ("GET /varies", &old("Vary: X-B, X-A"), "200 4 fwd=vary-miss fwd-status=200 stored"),
+            ("GET /head-varies", &old("Age: 100"), &stored),
+            ("HEAD /head-varies", &old("Vary: X-A"), "200 fwd=stale fwd-status=200 detail=head"),
+            ("GET /head-varies", &old(""), &format!("200 3 {MISS}")),
+            ("HEAD /fails", "X-Status: 503", "503 fwd=uri-miss fwd-status=503 detail=no-lifetime"),
+            ("GET /fails", &old("Age: 100"), "200 2 fwd=uri-miss fwd-status=200 stored"),
+            ("HEAD /fails", "X-Status: 503", "200 hit detail=if-error"),
+            ("HEAD /fails", "X-Status: reset", "200 hit detail=if-error"),
+            ("HEAD /fails", "X-Status: 404", "404 fwd=stale fwd-status=404 detail=head"),
+        ],
+    );
+    let weak = |tag: &str| format!("X-Head: Cache-Control: max-age=60|X-Was: W/\"a\"|ETag: {tag}\"a\"");
+    check(
+        &proxy,
+        &[
+            ("GET /weak", &format!("{}|Age: 100", weak("W/")), &stored),
+            ("GET /weak", &weak(""), asks),
+            ("GET /weak", "", "200 1 hit"),
+        ],
+    );
+    assert_eq!(asked(&proxy, "GET /weak", "").header("etag"), Some("W/\"a\""));
+}
+
 /// RFC 9211 section 2.5: a response that was purged softly has no time left.
 #[test]
 fn time_left() {

@@ -239,10 +239,13 @@ pub(super) fn renew(
 ) -> Result<Arc<CachedHead>, Arc<CachedHead>> {
     let mut fields = head.fields.clone();
     let is_part = head.status == StatusCode::PARTIAL_CONTENT;
+    // A strong tag does not identify a response that was stored with a weak one (section 4.3.4): its bytes may be others.
+    let is_weak = |fields: &Fields| fields.get(KnownField::ETAG).is_some_and(|tag| tag.starts_with(b"W/"));
+    let keeps_tag = is_weak(&head.fields) && !is_weak(said);
     let replaced = |name: &[u8]| {
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         // A cached part keeps its range.
-        !(is(b"content-length") || is(b"age") || is_part && is(b"content-range"))
+        !(is(b"content-length") || is(b"age") || is_part && is(b"content-range") || keeps_tag && is(b"etag"))
     };
     for (name, _) in said.iter().filter(|(name, _)| replaced(name.as_bytes())) {
         fields.remove(name);
@@ -266,11 +269,11 @@ pub(super) fn renew(
     let renewed = |freshness: Freshness| Arc::new(kept_head(query, settings, whole(freshness)));
     // The response would need another URL as its key.
     let moves = query.policy.key.follows_search && NoVarySearch::of(&fields) != NoVarySearch::of(&head.fields);
+    // It is stored under the values of fewer request fields than it depends on now (section 4.1).
+    let varies_more = vary(&fields).flatten().any(|name| !head.vary.iter().any(|had| had.eq_ignore_ascii_case(name)));
     match freshness {
         Ok(freshness) if !moves && !varies_more => {
             let renewed = renewed(freshness);
-    // It is stored under the values of fewer request fields than it depends on now (section 4.1).
-    let varies_more = vary(&fields).flatten().any(|name| !head.vary.iter().any(|had| had.eq_ignore_ascii_case(name)));
             let _ = query.store.renew(place.own, head, Arc::clone(&renewed), content.clone(), sent.purges);
             Ok(renewed)
         }
