@@ -333,6 +333,26 @@ fn precompressed_files() {
     check("/all/pre.css", "identity", None, "body { color: black; }\n");
     check("/all/stale.css", "gzip", None, "new\n");
     check("/plain/pre.css", "br", None, "body { color: black; }\n");
+    // The tag is that of the compressed bytes: they may be made again while the file stays.
+    let now = SystemTime::now();
+    let write = |name: &str, content: &str, modified: SystemTime| {
+        let path = served.root.join(name);
+        std::fs::write(&path, content).expect("written");
+        let file = std::fs::File::options().write(true).open(path).expect("opened");
+        file.set_modified(modified).expect("set");
+    };
+    let made = |name: &str, modified: SystemTime| {
+        write(&format!("{name}.css"), "plain", now - Duration::from_secs(100));
+        write(&format!("{name}.css.br"), "coded", modified);
+        let answer = check(&format!("/all/{name}.css"), "br", Some("br"), "coded");
+        let field = |name: &str| answer.header(name).expect("a field").to_owned();
+        (field("etag"), field("last-modified"))
+    };
+    let (earlier, later) =
+        (made("earlier", now - Duration::from_secs(60)), made("later", now - Duration::from_secs(50)));
+    let ahead = made("ahead", now + Duration::from_secs(3600));
+    assert!(earlier.0 != later.0 && !earlier.0.starts_with("W/") && earlier.1 == later.1, "{earlier:?} {later:?}");
+    assert!(ahead.0.starts_with("W/") && ahead.1 == later.1, "{ahead:?}");
     let hashed = served.get("/all/app-3f9ac01b.js");
     assert_eq!(hashed.header("cache-control"), Some("public, max-age=31536000, immutable"));
     assert_eq!(hashed.header("x-served"), Some("yes"));

@@ -50,6 +50,8 @@ pub(crate) struct OpenedFile {
     /// The name that determines its media type.
     pub(crate) name: String,
     pub(crate) changed: SystemTime,
+    /// The modification time of the bytes that are sent: later than `changed` if they were compressed in advance.
+    pub(crate) made: SystemTime,
     /// `Content-Encoding`, or empty.
     pub(crate) encoding: &'static str,
     /// The complete content of a small file.
@@ -200,7 +202,7 @@ impl FolderLookup<'_> {
             return FileLookup::Nothing;
         }
         let Ok(changed) = about.modified() else { return FileLookup::Unreadable };
-        let (mut file, mut stamp, mut encoding) = (there, FileStamp::of(&about), "");
+        let (mut file, mut stamp, mut encoding, mut made) = (there, FileStamp::of(&about), "", changed);
         for ((name, suffix), _) in ENCODINGS.iter().zip(self.taken).filter(|(_, taken)| *taken) {
             let beside = match self.open(&below.with(suffix)) {
                 Ok(beside) => beside,
@@ -210,9 +212,10 @@ impl FolderLookup<'_> {
             // An older one was made from other content.
             if let Ok(about) = beside.metadata()
                 && about.is_file()
-                && about.modified().is_ok_and(|made| made >= changed)
+                && let Ok(compressed) = about.modified()
+                && compressed >= changed
             {
-                (file, stamp, encoding) = (beside, FileStamp::of(&about), name);
+                (file, stamp, encoding, made) = (beside, FileStamp::of(&about), name, compressed);
                 break;
             }
         }
@@ -227,7 +230,7 @@ impl FolderLookup<'_> {
         };
         let name = below.name();
         let is_fallback = false;
-        FileLookup::File(OpenedFile { file, name, changed, encoding, content, stamp, is_fallback })
+        FileLookup::File(OpenedFile { file, name, changed, made, encoding, content, stamp, is_fallback })
     }
 
     fn folder(&self, below: &RelativePath, there: &File) -> FileLookup {
