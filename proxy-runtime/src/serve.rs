@@ -16,6 +16,7 @@ mod files;
 mod forward_auth;
 mod handler;
 mod inspected;
+mod introduce;
 pub(crate) mod local_response;
 mod mirror;
 mod options;

@@ -85,7 +85,6 @@ impl SelectingRequest for Fields {
 /// `Vary` refers to the request that the server received (RFC 9111 section 4.1), after changes by filters and the proxy. A field that
 /// the site lists counts as the client sent it and, if that differs, as the server receives it: whichever the site means, no two clients
 /// share a response that they should not.
-/// clients share a response that should not.
 pub fn variant_of<'n>(
     key: &'n Key,
     vary: impl Iterator<Item = &'n str>,

@@ -309,7 +309,7 @@ fn read(file: &File, part: &Range<u64>) -> io::Result<Bytes> {
 
 /// Returns the response fields for a file on disk.
 pub(super) fn said(files: &Files, opened: &OpenedFile) -> Fields {
-    let tag = files::entity_tag(opened.made, opened.stamp.length, opened.encoding, SystemTime::now());
+    let tag = files::entity_tag(opened.stamp.modified(), opened.stamp.length, opened.encoding, SystemTime::now());
     let modified = httpdate::fmt_http_date(opened.changed);
     files::fields(files, &opened.name, (&tag, opened.encoding), files.precompressed, Some(&modified), (ROOM, 2))
 }

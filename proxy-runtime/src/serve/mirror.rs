@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::retry::{self, UpstreamRequest};
+use super::introduce::introduce;
+use super::retry::UpstreamRequest;
 use crate::client::Client;
 use crate::client::record::Record;
 use crate::http1::{self, Framing};
@@ -57,7 +58,7 @@ pub(super) fn send(
         tracer.tell(&mut fields, trace, trace.within());
     }
     let (mut introduction, mut head) = (Vec::new(), Vec::new());
-    retry::introduce(client, record, upstream, &mut introduction);
+    introduce(client, record, upstream, &mut introduction);
     if upstream.config.tls.is_none() {
         head.append(&mut introduction);
     }

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use super::introduce::introduce;
 use crate::balance;
 use crate::client::Client;
 use crate::client::record::Record;
@@ -35,7 +36,7 @@ use crate::protocol::fields::Fields;
 use crate::protocol::grpc;
 use crate::site::Retry;
 use crate::trace::AttemptEnd;
-use crate::upstream::{Lease, PickRequest, ServerId, Servers, UpstreamConnection, UpstreamState, announce};
+use crate::upstream::{Lease, PickRequest, ServerId, Servers, UpstreamConnection, UpstreamState};
 
 /// A request as it is sent to a server.
 #[derive(Clone)]
@@ -328,14 +329,6 @@ fn is_to_be_retried(retry: &Retry, head: &MessageHead<StatusCode>) -> bool {
 /// Returns the retry policy of a request, if its method may be retried.
 pub(super) fn allowed(record: &Record, request: &UpstreamRequest) -> Option<&'static Retry> {
     record.policy().retry.as_ref().filter(|retry| retry.methods.contains(&request.method))
-}
-
-/// Writes the PROXY header for the server, if the upstream has `proxy-protocol`.
-pub(super) fn introduce(client: &Client, record: &Record, upstream: &UpstreamState, out: &mut Vec<u8>) {
-    if let Some(version) = upstream.config.proxy_protocol {
-        let (peer, ours) = client.peer.addresses;
-        announce(version, peer.map(|peer| (record.client, peer.port()).into()), ours, out);
-    }
 }
 
 /// Returns the server that the client's sticky cookie names.

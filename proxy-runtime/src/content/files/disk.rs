@@ -10,7 +10,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, StatxTimestamp, openat2, statx};
@@ -50,8 +50,6 @@ pub(crate) struct OpenedFile {
     /// The name that determines its media type.
     pub(crate) name: String,
     pub(crate) changed: SystemTime,
-    /// The modification time of the bytes that are sent: later than `changed` if they were compressed in advance.
-    pub(crate) made: SystemTime,
     /// `Content-Encoding`, or empty.
     pub(crate) encoding: &'static str,
     /// The complete content of a small file.
@@ -90,6 +88,13 @@ impl FileStamp {
             modified: nanos(about.mtime(), about.mtime_nsec()),
             changed: nanos(about.ctime(), about.ctime_nsec()),
         }
+    }
+
+    /// Returns the modification time of the bytes that are sent: another than that of the file that they were compressed from.
+    pub(crate) fn modified(&self) -> SystemTime {
+        let since = Duration::from_nanos(self.modified.unsigned_abs());
+        let time = if self.modified < 0 { UNIX_EPOCH.checked_sub(since) } else { UNIX_EPOCH.checked_add(since) };
+        time.unwrap_or(UNIX_EPOCH)
     }
 
     /// Returns whether an open file is still in this state, as far as the kernel knows: no server of a network file system is
@@ -202,7 +207,7 @@ impl FolderLookup<'_> {
             return FileLookup::Nothing;
         }
         let Ok(changed) = about.modified() else { return FileLookup::Unreadable };
-        let (mut file, mut stamp, mut encoding, mut made) = (there, FileStamp::of(&about), "", changed);
+        let (mut file, mut stamp, mut encoding) = (there, FileStamp::of(&about), "");
         for ((name, suffix), _) in ENCODINGS.iter().zip(self.taken).filter(|(_, taken)| *taken) {
             let beside = match self.open(&below.with(suffix)) {
                 Ok(beside) => beside,
@@ -212,10 +217,9 @@ impl FolderLookup<'_> {
             // An older one was made from other content.
             if let Ok(about) = beside.metadata()
                 && about.is_file()
-                && let Ok(compressed) = about.modified()
-                && compressed >= changed
+                && about.modified().is_ok_and(|made| made >= changed)
             {
-                (file, stamp, encoding, made) = (beside, FileStamp::of(&about), name, compressed);
+                (file, stamp, encoding) = (beside, FileStamp::of(&about), name);
                 break;
             }
         }
@@ -230,7 +234,7 @@ impl FolderLookup<'_> {
         };
         let name = below.name();
         let is_fallback = false;
-        FileLookup::File(OpenedFile { file, name, changed, made, encoding, content, stamp, is_fallback })
+        FileLookup::File(OpenedFile { file, name, changed, encoding, content, stamp, is_fallback })
     }
 
     fn folder(&self, below: &RelativePath, there: &File) -> FileLookup {
