@@ -284,14 +284,15 @@ pub(crate) fn probe_all(site: &Site, settings: &Settings) -> Result<Vec<Availabi
     if refused.is_empty() { Ok(found) } else { Err(refused) }
 }
 
-/// Returns the listeners, without that of `admin`, whose addresses another process of this user has bound.
+/// Returns the listeners whose addresses another process of this user has bound; of `admin`, which a process that drains has until its end, only unix
+/// sockets, as two processes can have the same port.
 #[cfg(feature = "takeover")]
 pub(crate) fn shared<'a>(site: &'a Site, settings: &Settings, inherited: &Inherited) -> Vec<&'a Listener> {
-    let sites = site.listeners.iter().filter(|listener| !listener.speaks.admin);
     let is_shared = |listener: &&Listener| {
         probe(listener.address.get(settings), inherited).is_ok_and(|found| found == Availability::Shared)
     };
-    sites.filter(is_shared).collect()
+    let is_alone = |listener: &&Listener| !listener.speaks.admin || listener.address.get(settings).starts_with("unix:");
+    site.listeners.iter().filter(is_alone).filter(is_shared).collect()
 }
 
 fn probe(address: &str, inherited: &Inherited) -> io::Result<Availability> {

@@ -141,11 +141,16 @@ fn refuse_beside_others(
 ) -> Result<(), Vec<StartError>> {
     let until = std::time::Instant::now() + PATIENCE;
     loop {
-        let shared = listen::shared(site, settings, inherited);
+        let mut shared = listen::shared(site, settings, inherited);
         if shared.is_empty() {
             return Ok(());
         }
         if std::time::Instant::now() >= until {
+            // Binding reports it.
+            shared.retain(|listener| !listener.speaks.admin);
+            if shared.is_empty() {
+                return Ok(());
+            }
             let refused = shared.into_iter().map(|listener| {
                 let address = listener.address.get(settings);
                 let message = format!(
