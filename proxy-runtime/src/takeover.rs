@@ -171,9 +171,7 @@ impl TakeoverTask {
             }
         }
     }
-}
 
-impl TakeoverTask {
     /// Another process goes on from now on.
     async fn replaced_by(&self, successor: Rc<Channel>) {
         // Without a descriptor, the successor takes the end for a crash.

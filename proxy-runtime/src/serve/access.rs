@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::time::Instant;
 
 use super::forward_auth;
 use crate::access;
@@ -150,7 +151,8 @@ async fn identify(
         }
         AuthScheme::Jwt(rules) => {
             let token = access::token(&record.fields, rules.cookie.as_deref()).ok_or(Failure::Unauthenticated)?;
-            let now = Duration::from_millis(client.worker.moment(record.began).0);
+            // Nor is a token still valid because its request began in time.
+            let now = Duration::from_millis(client.worker.moment(Instant::now()).0);
             let claims = state.key_sets.claims(rules, token, now).await?;
             record.user = claims.get("sub").unwrap_or_default().as_bytes().to_owned();
             record.claims = Some(claims);
